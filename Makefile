@@ -1,0 +1,42 @@
+# `make demo` condenses a data set and evaluates the result; `make test` runs everything that must hold.
+
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+# The demo keeps its sets here, apart from yours; DSACTL_HOME=... make demo puts them elsewhere.
+DEMO_HOME := $(or $(DSACTL_HOME),$(CURDIR)/demo)
+
+.PHONY: demo test lint format clean
+.DEFAULT_GOAL := demo
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "dsactl needs Python 3.11 or newer; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: export DSACTL_HOME := $(DEMO_HOME)
+demo: $(STAMP)
+	$(VENV)/bin/dsactl condense digits --ipc 1 --iterations 300
+	$(VENV)/bin/dsactl condense digits --ipc 1 --method random
+	$(VENV)/bin/dsactl evaluate digits-dsa-convnet-ipc1 --networks 5
+	$(VENV)/bin/dsactl evaluate digits-random-ipc1 --networks 5
+	@echo
+	$(VENV)/bin/dsactl ls
+	@echo "The condensed set's picture: $(DSACTL_HOME)/sets/_/digits-dsa-convnet-ipc1/1.png"
+
+test: lint
+	$(VENV)/bin/python -m pytest
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+format: $(STAMP)
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

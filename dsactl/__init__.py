@@ -1,0 +1,56 @@
+"""Condense a labelled image data set into a handful of synthetic images per class.
+
+    condense   make a set and store it
+    load       a stored set, ready to train on
+    evaluate   train networks on a set from scratch and test them
+
+The names are loaded when they are first used, so that importing the package does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from dsactl.api import condense, evaluate
+    from dsactl.data.load import load_dataset
+    from dsactl.errors import DsactlError
+    from dsactl.evaluation import Evaluation, Protocol
+    from dsactl.networks.catalogue import NetworkSpec
+    from dsactl.synthetic import SyntheticSet, load
+
+_HOMES = {
+    "DsactlError": "dsactl.errors",
+    "Evaluation": "dsactl.evaluation",
+    "NetworkSpec": "dsactl.networks.catalogue",
+    "Protocol": "dsactl.evaluation",
+    "SyntheticSet": "dsactl.synthetic",
+    "condense": "dsactl.api",
+    "evaluate": "dsactl.api",
+    "load": "dsactl.synthetic",
+    "load_dataset": "dsactl.data.load",
+}
+
+__all__ = [
+    "DsactlError",
+    "Evaluation",
+    "NetworkSpec",
+    "Protocol",
+    "SyntheticSet",
+    "__version__",
+    "condense",
+    "evaluate",
+    "load",
+    "load_dataset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,87 @@
+"""dsactl from Python: the same work as the command line's, with the same defaults."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import registry
+from dsactl import runs
+from dsactl.data.load import load_dataset
+from dsactl.engine.device import resolve_device
+from dsactl.evaluation import Evaluation, Protocol
+from dsactl.evaluation import evaluate as evaluate_set
+from dsactl.recipe import Request
+from dsactl.synthetic import SyntheticSet, from_store
+
+
+def condense(
+    dataset: str | Path,
+    *,
+    ipc: int,
+    device: str = "auto",
+    fresh: bool = False,
+    store: registry.Store | None = None,
+    report: Callable[[runs.Progress], None] = lambda progress: None,
+    **options: Any,
+) -> SyntheticSet:
+    """Condense a data set and store the result; go on where an earlier call was interrupted.
+
+    Args:
+        dataset: a name (`dsactl datasets`) or an image folder.
+        ipc: images per class.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        fresh: forget an earlier run of the same recipe.
+        store: where the set goes; the default one if not given.
+        report: called after every inner step.
+        options: any other field of `dsactl.recipe.Request`, e.g. `method="dc"`, `iterations=100`, `seed=1`.
+
+    Raises:
+        DsactlError: bad input, in one line.
+        registry.RegistryError: the store cannot be used.
+    """
+    store = store or registry.Store()
+    job = runs.prepare(Request.parse({"dataset": str(dataset), "ipc": ipc, **options}), device)
+    return from_store(store, runs.execute(job, store, fresh=fresh, report=report).stored)
+
+
+def evaluate(
+    reference: str | SyntheticSet | None = None,
+    protocol: Protocol | None = None,
+    *,
+    data: str | Path | None = None,
+    image_size: int | None = None,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
+    device: str = "auto",
+    store: registry.Store | None = None,
+    report: Callable[[float], None] = lambda networks: None,
+) -> Evaluation:
+    """Train networks from scratch on a stored set, test them on the real test images, and keep the record.
+
+    Args:
+        reference: `name`, `name:version`, `@sha256:…` or a loaded set; the newest set if not given.
+        protocol: see `dsactl.Protocol`; the paper's if not given.
+        data: the image folder, for a set of a folder that this machine has not condensed itself.
+        image_size, test_fraction, split_seed: for that folder, as they were when the set was made.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        store: the default one if not given.
+        report: called after every epoch with the number of networks done, a fraction for those in training.
+
+    Raises:
+        DsactlError: bad input, in one line.
+        registry.RegistryError: the set is not there or damaged.
+    """
+    target = resolve_device(device)
+    store = store or registry.Store()
+    if isinstance(reference, SyntheticSet):
+        synthetic = reference
+    else:
+        found = store.newest() if reference is None else store.find(registry.parse_reference(reference))
+        synthetic = from_store(store, found)
+    if data is None:
+        dataset = runs.load_source(store, synthetic.recipe)
+    else:
+        dataset = load_dataset(str(data), image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
+    result = evaluate_set(synthetic, dataset, protocol or Protocol(), target, report)
+    store.add_evaluation(synthetic.digest, result.to_dict())
+    return result

@@ -1,0 +1,55 @@
+"""dsactl archs"""
+
+import re
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from dsactl.cli import options
+from dsactl.cli.output import Output, table
+from dsactl.errors import NetworkError, UsageError
+from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLINGS, NetworkSpec
+
+EXAMPLES = """Examples:
+
+  dsactl archs
+  dsactl archs --images 1x28x28
+  dsactl archs --images 3x64x64 --classes 100 --json"""
+
+
+def command(
+    images: Annotated[str, typer.Option(help="Channels × height × width of the images.")] = "3x32x32",
+    classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """List the networks, with their parameters for one size of images, and what the ConvNet can be varied by."""
+    match = re.fullmatch(r"([1-9]\d{0,3})[x×]([1-9]\d{0,3})[x×]([1-9]\d{0,3})", images)
+    if match is None:
+        raise UsageError(f"--images {images!r} is not a size.", "Write channels, height and width, e.g. 3x32x32.")
+    channels, height, width = (int(number) for number in match.groups())
+
+    import torch
+
+    from dsactl.networks.build import build
+
+    values = []
+    shown = table("name", "parameters", "what it is", right=("parameters",))
+    for name, entry in ARCHITECTURES.items():
+        count, reason = None, None
+        try:
+            with torch.device("meta"):
+                network = build(NetworkSpec(name), channels, (height, width), classes)
+            count = sum(parameter.numel() for parameter in network.parameters())
+        except NetworkError as error:
+            reason = error.message
+        values.append({"name": name, "parameters": count, "description": entry.description, "impossible": reason})
+        about = entry.description if reason is None else f"impossible: {reason.partition(': ')[2]}"
+        shown.add_row(name, "–" if count is None else f"{count:,}", escape(about))
+    output = Output(as_json=as_json, quiet=quiet)
+    variants = (
+        "\nVariants of the ConvNet: --depth N  --width N  "
+        f"--norm {'|'.join(NORMS)}  --activation {'|'.join(ACTIVATIONS)}  --pooling {'|'.join(POOLINGS)}"
+    )
+    output.answer(values, list(ARCHITECTURES), [shown, escape(variants)])

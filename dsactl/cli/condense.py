@@ -1,0 +1,259 @@
+"""dsactl condense"""
+
+import signal
+import tomllib
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from dsactl.cli import options
+from dsactl.cli.output import Output, bytes_in_words, duration, table
+from dsactl.dsa.schedule import PAPER
+from dsactl.dsa.strategy import KINDS
+from dsactl.errors import InterruptedRunError, UsageError
+from dsactl.recipe import METHODS, SYNTHESIS, Recipe, Request
+
+if TYPE_CHECKING:
+    from dsactl import runs
+
+EXAMPLES = """Examples:
+
+  dsactl condense digits --ipc 1
+  dsactl condense cifar10 --ipc 10 --dry-run
+  dsactl condense mnist --ipc 1 --sets 5 --seed 1
+  dsactl condense ~/photos --image-size 64 --ipc 10 --name photos
+  dsactl condense cifar10 --config recipe.toml --iterations 100"""
+
+_METHOD = "Method"
+_DATA = "Image folders"
+
+
+def command(
+    dataset: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATASET",
+            help="A name (see: dsactl datasets) or a folder of one sub-folder per class.",
+            autocompletion=options.complete_dataset,
+        ),
+    ] = None,
+    ipc: Annotated[int | None, typer.Option(help="Images per class.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help=f"{', '.join(METHODS)}: the last takes real images.  \\[dsa]")
+    ] = None,
+    sets: Annotated[int, typer.Option(min=1, help="How many sets, as versions of one name, with derived seeds.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="The root of every draw.  \\[0]")] = None,
+    name: Annotated[str | None, typer.Option(help="Store as \\[namespace/]name.  \\[DATASET-METHOD-ARCH-ipcN]")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Options by name; flags come before it.")
+    ] = None,
+    device: options.Device = "auto",
+    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.  \\[auto: float32]")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the recipe, the work, time and memory; write nothing.")
+    ] = False,
+    iterations: Annotated[
+        int | None, typer.Option(help="Outer iterations K.  \\[1000]", rich_help_panel=_METHOD)
+    ] = None,
+    inner_steps: Annotated[
+        int | None, typer.Option(help="Inner steps T.  \\[by ipc: 1 → 1, 10 → 10, 50 → 50]", rich_help_panel=_METHOD)
+    ] = None,
+    network_epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Network epochs per inner step.  \\[by ipc: 1 → 1, 10 → 50, 50 → 10]", rich_help_panel=_METHOD
+        ),
+    ] = None,
+    image_lr: Annotated[
+        float | None, typer.Option(help="Learning rate of the images.  \\[0.1; 0.01 for mlp]", rich_help_panel=_METHOD)
+    ] = None,
+    image_momentum: Annotated[
+        float | None, typer.Option(help="Its momentum.  \\[0.5]", rich_help_panel=_METHOD)
+    ] = None,
+    network_lr: Annotated[
+        float | None, typer.Option(help="Learning rate of the networks.  \\[0.01]", rich_help_panel=_METHOD)
+    ] = None,
+    batch_real: Annotated[
+        int | None, typer.Option(help="Real images per class and step.  \\[256]", rich_help_panel=_METHOD)
+    ] = None,
+    batch_synthetic: Annotated[
+        int | None, typer.Option(help="Synthetic images per class and step, at most.  \\[256]", rich_help_panel=_METHOD)
+    ] = None,
+    batch_train: Annotated[
+        int | None, typer.Option(help="Batch of the networks' training.  \\[256]", rich_help_panel=_METHOD)
+    ] = None,
+    init: Annotated[
+        str | None, typer.Option(help="real or noise.  \\[real; noise for dc]", rich_help_panel=_METHOD)
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Kinds of augmentation, e.g. color_crop: {', '.join(KINDS)}, or none.  "
+            "\\[all; no flip for digits; none for dc]",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    distance: Annotated[str | None, typer.Option(help="ours, mse or cos.  \\[ours]", rich_help_panel=_METHOD)] = None,
+    arch: options.Arch = None,
+    depth: options.Depth = None,
+    width: options.Width = None,
+    norm: options.Norm = None,
+    activation: options.Activation = None,
+    pooling: options.Pooling = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side in pixels to bring the pictures to.", rich_help_panel=_DATA)
+    ] = None,
+    test_fraction: Annotated[
+        float | None, typer.Option(help="Share kept for testing.  \\[0.2]", rich_help_panel=_DATA)
+    ] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Seed of that choice.  \\[0]", rich_help_panel=_DATA)] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Condense a data set into a few synthetic images per class and store them.
+
+    The defaults are the paper's. An interrupted run goes on when the same command is given again, and a finished one
+    answers with its set at once.
+    """
+    flags = {
+        key: value
+        for key, value in locals().items()
+        if value is not None and key not in ("sets", "config", "device", "fresh", "dry_run", "as_json", "quiet")
+    }
+    output = Output(as_json=as_json, quiet=quiet)
+    request = _request({**_read_config(config), **flags})
+
+    from dsactl import runs
+
+    job = runs.prepare(request, device)
+    if dry_run:
+        _dry_run(job, sets, output)
+        return
+    output.note(f"[dim]{escape(_one_line(job.recipe))}[/]")
+    if request.method in SYNTHESIS and request.ipc not in PAPER and request.inner_steps is None:
+        output.note(
+            f"[dim]The paper has no schedule for --ipc {request.ipc}; "
+            f"{job.recipe.inner_steps} inner steps of {job.recipe.network_epochs} network epochs are ours.[/]"
+        )
+    signal.signal(signal.SIGTERM, _terminated)
+    _answer([_run(job, index, sets, fresh, output) for index in range(sets)], output)
+
+
+def _read_config(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror or error}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}.") from None
+    return {key.replace("-", "_"): value for key, value in values.items()}
+
+
+def _request(values: dict[str, Any]) -> Request:
+    for key, example in (("dataset", "a data set, e.g. digits"), ("ipc", "--ipc N, the images per class")):
+        if key not in values:
+            raise UsageError(f"Missing {example}.", "See: dsactl condense --help")
+    return Request.parse(values)
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _one_line(recipe: Recipe) -> str:
+    """The resolved recipe."""
+    values = recipe.to_dict()
+    values["checksum"] = values["checksum"][:12]
+    values["strategy"] = "_".join(recipe.strategy) or "none"
+    if recipe.network is not None:
+        values["network"] = recipe.network.label
+    return "  ".join(f"{key} {value}" for key, value in values.items())
+
+
+def _run(job: "runs.Job", index: int, sets: int, fresh: bool, output: Output) -> "runs.Outcome":
+    import registry
+    from dsactl import runs
+
+    job = job.with_seed(index)
+    title = str(job.name) if sets == 1 else f"{job.name} ({index + 1} of {sets})"
+    last = None
+    with output.progress(title, job.recipe.iterations * job.recipe.inner_steps or 1, "steps") as bar:
+
+        def report(progress: "runs.Progress") -> None:
+            nonlocal last
+            last = progress
+            bar.update(progress.done, f"distance {progress.distance:.1f}, {progress.doing}")
+
+        try:
+            return runs.execute(job, registry.Store(), fresh=fresh, report=report)
+        except KeyboardInterrupt:
+            where = f" at step {last.done} of {last.total}" if last else ""
+            raise InterruptedRunError(
+                f"Interrupted{where}; the checkpoint is written.", "The same command goes on from there."
+            ) from None
+
+
+def _answer(outcomes: list["runs.Outcome"], output: Output) -> None:
+    values, lines = [], []
+    for outcome in outcomes:
+        stored = outcome.stored
+        values.append(
+            {
+                "reference": stored.reference,
+                "digest": stored.digest,
+                "file": str(stored.file),
+                "picture": str(stored.picture),
+                "seconds": round(outcome.seconds, 3),
+                "repeated": outcome.repeated,
+            }
+        )
+        images = "×".join(map(str, stored.manifest.tensors["images"].shape))
+        how = "Already made:" if outcome.repeated else "Stored"
+        lines.append(
+            f"{how} [bold]{stored.reference}[/]  {images}, {duration(outcome.seconds)}, @sha256:{stored.digest[:12]}"
+        )
+        lines.append(f"Picture {escape(str(stored.picture))}")
+    output.answer(values, [outcome.stored.reference for outcome in outcomes], lines)
+    output.note(f"Next: dsactl evaluate {outcomes[-1].stored.reference}")
+
+
+def _dry_run(job: "runs.Job", sets: int, output: Output) -> None:
+    """What would be done, and what it would cost; a few steps are tried, nothing is written."""
+    from dsactl.cost import count_work, try_a_step
+    from dsactl.engine.device import describe
+    from dsactl.engine.memory import keep_freed_memory
+
+    keep_freed_memory()
+    recipe = job.recipe
+    work = count_work(recipe, job.dataset)
+    estimate = try_a_step(recipe, job.dataset) if recipe.network else None
+    value = {
+        "name": str(job.name),
+        "sets": sets,
+        "recipe": recipe.to_dict(),
+        "inner_steps": work.inner_steps,
+        "network_steps": work.network_steps,
+        "operations": work.operations,
+        "seconds": estimate.seconds if estimate else 0.0,
+        "memory": estimate.memory if estimate else 0,
+        "device": describe(job.device),
+    }
+    shown = table("", "")
+    for key, item in recipe.to_dict().items():
+        text = item if not isinstance(item, dict) else (recipe.network.label if recipe.network else "")
+        shown.add_row(key.replace("_", " "), escape(" ".join(text) if isinstance(text, list) else str(text)))
+    shown.add_row("", "")
+    shown.add_row("device", describe(job.device))
+    shown.add_row("work per set", f"{work.inner_steps:,} inner steps, {work.network_steps:,} network steps")
+    shown.add_row("operations per set", f"{work.operations:.2g}")
+    if estimate:
+        shown.add_row("time per set", f"about {duration(estimate.seconds)}, from a trial of three steps")
+        shown.add_row("memory", f"about {bytes_in_words(estimate.memory)}")
+    shown.add_row("would store", f"{job.name}, {sets} version{'s' if sets > 1 else ''}")
+    output.answer(value, [str(job.name)], [shown])

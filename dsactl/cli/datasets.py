@@ -1,0 +1,46 @@
+"""dsactl datasets"""
+
+from dsactl.cli import options
+from dsactl.cli.output import Output, table
+from dsactl.data.catalogue import CATALOGUE, data_root, missing_files
+
+EXAMPLES = """Examples:
+
+  dsactl datasets
+  DSACTL_DATA=/data dsactl datasets --json"""
+
+
+def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None:
+    """List the data sets that have a name, and whether they are on this machine."""
+    values = []
+    shown = table("name", "title", "train", "test", "images", "classes", "here", right=("train", "test", "classes"))
+    for name, entry in CATALOGUE.items():
+        here = not missing_files(name)
+        shape = (entry.channels, *entry.size)
+        values.append(
+            {
+                "name": name,
+                "title": entry.title,
+                "train": entry.train,
+                "test": entry.test,
+                "shape": shape,
+                "classes": entry.classes,
+                "here": here,
+            }
+        )
+        shown.add_row(
+            name,
+            entry.title,
+            f"{entry.train:,}",
+            f"{entry.test:,}",
+            "×".join(map(str, shape)),
+            str(entry.classes),
+            "yes" if here else "[dim]no[/]",
+        )
+    output = Output(as_json=as_json, quiet=quiet)
+    output.answer(values, list(CATALOGUE), [shown])
+    if not as_json:
+        output.note(
+            f"[dim]Data folder: {data_root()} (DSACTL_DATA). What is not here is downloaded when it is first used.\n"
+            "A folder of one sub-folder per class can stand wherever a name can.[/]"
+        )

@@ -1,0 +1,39 @@
+"""dsactl env"""
+
+import platform
+from importlib.metadata import version
+
+from rich.markup import escape
+
+from dsactl import __version__
+from dsactl.cli import options
+from dsactl.cli.output import Output, table
+
+EXAMPLES = """Examples:
+
+  dsactl env
+  dsactl env --json"""
+
+_LIBRARIES = ("torch", "torchvision", "numpy", "safetensors", "huggingface_hub", "pydantic", "typer")
+
+
+def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None:
+    """Show versions, the device that would be used, and the folders: what belongs in a bug report."""
+    import registry
+    from dsactl.data.catalogue import data_root
+    from dsactl.engine.device import describe, resolve_device
+
+    device = resolve_device("auto")
+    value = {
+        "dsactl": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        **{library: version(library) for library in _LIBRARIES},
+        "device": describe(device),
+        "store": str(registry.default_home()),
+        "data": str(data_root()),
+    }
+    shown = table("", "")
+    for key, item in value.items():
+        shown.add_row(key, escape(item))
+    Output(as_json=as_json, quiet=quiet).answer(value, [__version__], [shown])

@@ -1,0 +1,74 @@
+"""One table from exception to message and exit code: 1 it failed, 2 usage, 130 Ctrl-C."""
+
+import os
+import sys
+from typing import Protocol, runtime_checkable
+
+import typer
+
+import registry
+from dsactl.cli.output import Output
+from dsactl.errors import DsactlError, InterruptedRunError, UsageError
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+@runtime_checkable
+class CommandLineError(Protocol):
+    """What typer raises on a command line it cannot read: click's exceptions, or its own copy of them."""
+
+    exit_code: int
+
+    def format_message(self) -> str:
+        """What is wrong."""
+
+
+def debugging() -> bool:
+    """Whether tracebacks are wanted."""
+    return os.environ.get("DSACTL_DEBUG", "") not in ("", "0")
+
+
+def report(error: BaseException, output: Output) -> int:
+    """Print one clear message for an exception and return the exit code."""
+    match error:
+        case InterruptedRunError():
+            output.error(error.message, error.hint)
+            return INTERRUPTED
+        case UsageError():
+            output.error(error.message, error.hint)
+            return USAGE
+        case DsactlError():
+            output.error(error.message, error.hint)
+            return FAILED
+        case registry.BadNameError():
+            output.error(error.message, error.hint)
+            return USAGE
+        case registry.RegistryError():
+            output.error(error.message, error.hint)
+            return FAILED
+        case CommandLineError():
+            context = getattr(error, "ctx", None)
+            output.error(error.format_message(), f"See: {context.command_path if context else 'dsactl'} --help")
+            return error.exit_code
+        case typer.Abort() | KeyboardInterrupt():
+            output.error("Interrupted.")
+            return INTERRUPTED
+        case MemoryError():
+            output.error("Out of memory.", "Use a smaller --batch-real, --ipc or network.")
+            return FAILED
+        case BrokenPipeError():
+            # The reader of a pipe has gone, as `head` does. Nothing is left to say, and nobody to say it to.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FAILED
+        case OSError():
+            output.error(f"{error.filename or 'The system'}: {error.strerror or error}.")
+            return FAILED
+        case _ if type(error).__name__ == "OutOfMemoryError":
+            output.error("Out of GPU memory.", "Use a smaller --batch-real, --ipc or network, or --device cpu.")
+            return FAILED
+        case _:
+            output.error(
+                f"Internal error, {type(error).__name__}: {error}",
+                "Run the command again with DSACTL_DEBUG=1 for the traceback, and report it.",
+            )
+            return FAILED

@@ -1,0 +1,85 @@
+"""dsactl evaluate"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dsactl.cli import options
+from dsactl.cli.output import Output, duration, table
+from dsactl.networks.catalogue import NetworkSpec
+
+EXAMPLES = """Examples:
+
+  dsactl evaluate
+  dsactl evaluate mnist-dsa-convnet-ipc1 --networks 5
+  dsactl evaluate mnist-dsa-convnet-ipc1:2 --arch resnet18
+  dsactl evaluate photos --data ~/photos --image-size 64 --json"""
+
+
+def command(
+    reference: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[REF]",
+            help="name, name:version or @sha256:…; the newest set if not given.",
+            autocompletion=options.complete_reference,
+        ),
+    ] = None,
+    networks: Annotated[int, typer.Option(help="How many networks, each from scratch.")] = 20,
+    epochs: Annotated[int | None, typer.Option(help="\\[1000 with augmentation, 300 without]")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Kinds of augmentation, or none.  \\[what the set was made for]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The root of every draw.")] = 0,
+    device: options.Device = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    arch: options.Arch = None,
+    depth: options.Depth = None,
+    width: options.Width = None,
+    norm: options.Norm = None,
+    activation: options.Activation = None,
+    pooling: options.Pooling = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The image folder, for a set of a folder that was condensed elsewhere.")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="For --data, as when the set was made.")] = None,
+    test_fraction: Annotated[float | None, typer.Option(help="For --data, as when the set was made.")] = None,
+    split_seed: Annotated[int, typer.Option(help="For --data, as when the set was made.")] = 0,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train networks on a set from scratch, test each once on the real test images, and keep the result.
+
+    The default network is the one the set was condensed on; with batch norm, its twin with instance norm.
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    variants = (depth, width, norm, activation, pooling)
+    chosen = NetworkSpec(arch or "convnet", *variants) if arch or any(v is not None for v in variants) else None
+
+    from dsactl.api import evaluate
+    from dsactl.evaluation import Protocol
+
+    protocol = Protocol(chosen, networks, epochs, strategy=strategy, seed=seed, precision=precision)
+    with output.progress(f"evaluating {reference or 'the newest set'}", networks, "networks") as bar:
+        result = evaluate(
+            reference,
+            protocol,
+            data=data,
+            image_size=image_size,
+            test_fraction=test_fraction,
+            split_seed=split_seed,
+            device=device,
+            report=lambda done: bar.update(done, f"training network {min(int(done) + 1, networks)}"),
+        )
+    shown = table("set", "tested on", "accuracy %", "n", "paper %", right=("accuracy %", "n", "paper %"))
+    paper = f"{result.paper[0]:.1f} ± {result.paper[1]:.1f}" if result.paper else "–"
+    accuracy = f"[bold]{result.mean:.1f} ± {result.std:.1f}[/]"
+    shown.add_row(result.reference, result.network, accuracy, str(result.n), paper)
+    output.answer(result.to_dict(), [result.reference], [shown])
+    output.note(
+        f"[dim]{result.epochs} epochs, augmentation {result.augmentation}, {duration(result.seconds)} on "
+        f"{result.device}; mean ± population standard deviation over networks.[/]"
+    )
+    if chosen is None and result.twin:
+        output.note(f"[dim]It was condensed with batch norm and is evaluated on {result.network}.[/]")

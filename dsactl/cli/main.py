@@ -1,0 +1,61 @@
+"""The program `dsactl`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dsactl import __version__
+from dsactl.cli import archs, condense, datasets, env, errors, evaluate, ls, show
+from dsactl.cli.output import Output
+
+app = typer.Typer(
+    name="dsactl",
+    help="Condense a labelled image data set into a handful of synthetic images per class, from which networks train "
+    "almost as well (Differentiable Siamese Augmentation, ICML 2021).",
+    epilog="Start with: dsactl condense digits --ipc 1, then: dsactl evaluate",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        Output().answer(__version__, [__version__], [f"dsactl {__version__}"])
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+for _name, _module in {
+    "condense": condense,
+    "evaluate": evaluate,
+    "ls": ls,
+    "show": show,
+    "datasets": datasets,
+    "archs": archs,
+    "env": env,
+}.items():
+    app.command(_name, epilog=_module.EXAMPLES)(_module.command)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = app(standalone_mode=False)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        if errors.debugging():
+            raise
+        code = errors.report(error, Output())
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,1 @@
+"""Real images instead of synthetic ones: what condensing is compared with."""

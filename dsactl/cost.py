@@ -1,0 +1,122 @@
+"""What a run costs: floating-point operations by counting, seconds and memory by trying a step.
+
+An operation is one addition or multiplication. A gradient costs three forward passes (one forward, two backward); the
+gradient of the matching distance with respect to images costs seven, since each convolution's backward pass is
+differentiated again with respect to its input and its incoming gradient, but not to the weights.
+"""
+
+import sys
+import time
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dsactl.data.dataset import Dataset
+from dsactl.dsa.condense import condense
+from dsactl.networks.build import build
+from dsactl.networks.catalogue import NetworkSpec
+from dsactl.recipe import Recipe
+
+GRADIENT = 3
+MATCHING_GRADIENT = 7
+
+
+@dataclass(frozen=True)
+class Work:
+    """The arithmetic of a run of Algorithm 1.
+
+    Attributes:
+        inner_steps: of the whole run.
+        network_steps: SGD steps of networks in the whole run.
+        operations: floating-point operations of the whole run.
+    """
+
+    inner_steps: int
+    network_steps: int
+    operations: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a trial step tells.
+
+    Attributes:
+        seconds: for the whole run, uncompiled.
+        memory: peak of the process (CPU) or of the device (CUDA) during the trial, bytes.
+    """
+
+    seconds: float
+    memory: int
+
+
+def forward_operations(spec: NetworkSpec, dataset: Dataset) -> float:
+    """Operations of one image's forward pass."""
+    with torch.device("meta"):
+        network = build(spec, dataset.channels, dataset.size, dataset.classes)
+        counter = FlopCounterMode(display=False)
+        with counter:
+            network.eval()(torch.empty(1, dataset.channels, *dataset.size))
+    return float(counter.get_total_flops())
+
+
+def count_work(recipe: Recipe, dataset: Dataset) -> Work:
+    """Count the work of a recipe; zero for a method without Algorithm 1."""
+    if recipe.network is None:
+        return Work(0, 0, 0.0)
+    forward = forward_operations(recipe.network, dataset)
+    real = sum(min(count, recipe.batch_real) for count in dataset.train.counts)
+    synthetic = dataset.classes * min(recipe.ipc, recipe.batch_synthetic)
+    inner_steps = recipe.iterations * recipe.inner_steps
+    trainings = recipe.iterations * (recipe.inner_steps - 1)
+    images = dataset.classes * recipe.ipc
+    network_steps = trainings * recipe.network_epochs * -(-images // recipe.batch_train)
+    passes = (
+        inner_steps * (GRADIENT * real + MATCHING_GRADIENT * synthetic)
+        + trainings * recipe.network_epochs * GRADIENT * images
+    )
+    return Work(inner_steps, network_steps, forward * passes)
+
+
+def try_a_step(recipe: Recipe, dataset: Dataset) -> Estimate:
+    """Time a few inner steps, with and without a network epoch after them, and scale up; nothing is kept.
+
+    Args:
+        recipe: of method "dsa" or "dc".
+        dataset: on the device to compute on.
+    """
+    device = dataset.train.images_NCHW.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    inner = _seconds_per_step(replace(recipe, inner_steps=1), dataset)
+    epoch = 0.0
+    if recipe.inner_steps > 1:
+        epoch = max(0.0, _seconds_per_step(replace(recipe, inner_steps=_TRIAL + 2, network_epochs=1), dataset) - inner)
+    per_iteration = recipe.inner_steps * inner + (recipe.inner_steps - 1) * recipe.network_epochs * epoch
+    memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _peak_memory()
+    return Estimate(recipe.iterations * per_iteration, memory)
+
+
+_TRIAL = 3
+
+
+def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:
+    """The fastest of a few steps; the first warms up caches and allocators and does not count."""
+    device = dataset.train.images_NCHW.device
+    marks = []
+    for _ in islice(condense(dataset, replace(recipe, iterations=_TRIAL + 1)), _TRIAL + 1):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        marks.append(time.perf_counter())
+    return min(later - earlier for earlier, later in pairwise(marks))
+
+
+def _peak_memory() -> int:
+    """The process's largest resident size so far, bytes; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

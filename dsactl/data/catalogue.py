@@ -1,0 +1,132 @@
+"""The data sets that have a name. Importing this does not import torch."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """One named data set.
+
+    Attributes:
+        title: as its authors write it.
+        train, test: numbers of images.
+        channels, size, classes: C, (H, W), K.
+        mirrored: whether a mirrored image keeps its class; false for digits, which are not augmented by flips.
+        mean, std: per channel, the reference's constants for images in 0 … 1; None where they are measured.
+        files: what must lie under the data folder, for the message that says so.
+        page: where to get the files by hand.
+    """
+
+    title: str
+    train: int
+    test: int
+    channels: int
+    size: tuple[int, int]
+    classes: int
+    mirrored: bool
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    files: tuple[str, ...] = ()
+    page: str = ""
+
+
+def _idx(folder: str) -> tuple[str, ...]:
+    return tuple(
+        f"{folder}/raw/{part}"
+        for part in (
+            "train-images-idx3-ubyte",
+            "train-labels-idx1-ubyte",
+            "t10k-images-idx3-ubyte",
+            "t10k-labels-idx1-ubyte",
+        )
+    )
+
+
+CATALOGUE: dict[str, CatalogueEntry] = {
+    "digits": CatalogueEntry("Optical digits (scikit-learn)", 1437, 360, 1, (8, 8), 10, mirrored=False),
+    "mnist": CatalogueEntry(
+        "MNIST", 60000, 10000, 1, (28, 28), 10, False, (0.1307,), (0.3081,), _idx("MNIST"), "yann.lecun.com/exdb/mnist"
+    ),
+    "fashionmnist": CatalogueEntry(
+        "FashionMNIST",
+        60000,
+        10000,
+        1,
+        (28, 28),
+        10,
+        True,
+        (0.2861,),
+        (0.3530,),
+        _idx("FashionMNIST"),
+        "github.com/zalandoresearch/fashion-mnist",
+    ),
+    "svhn": CatalogueEntry(
+        "SVHN",
+        73257,
+        26032,
+        3,
+        (32, 32),
+        10,
+        False,
+        (0.4377, 0.4438, 0.4728),
+        (0.1980, 0.2010, 0.1970),
+        ("train_32x32.mat", "test_32x32.mat"),
+        "ufldl.stanford.edu/housenumbers",
+    ),
+    "cifar10": CatalogueEntry(
+        "CIFAR-10",
+        50000,
+        10000,
+        3,
+        (32, 32),
+        10,
+        True,
+        (0.4914, 0.4822, 0.4465),
+        (0.2023, 0.1994, 0.2010),
+        tuple(
+            f"cifar-10-batches-py/{name}"
+            for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")
+        ),
+        "www.cs.toronto.edu/~kriz/cifar.html",
+    ),
+    "cifar100": CatalogueEntry(
+        "CIFAR-100",
+        50000,
+        10000,
+        3,
+        (32, 32),
+        100,
+        True,
+        (0.5071, 0.4866, 0.4409),
+        (0.2673, 0.2564, 0.2762),
+        tuple(f"cifar-100-python/{name}" for name in ("train", "test", "meta")),
+        "www.cs.toronto.edu/~kriz/cifar.html",
+    ),
+    "usps": CatalogueEntry(
+        "USPS",
+        7291,
+        2007,
+        1,
+        (16, 16),
+        10,
+        False,
+        files=("usps.bz2", "usps.t.bz2"),
+        page="www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets",
+    ),
+}
+
+
+def data_root() -> Path:
+    """The folder of the data sets: $DSACTL_DATA, else `data` in the user's cache folder."""
+    given = os.environ.get("DSACTL_DATA")
+    return Path(given).expanduser() if given else platformdirs.user_cache_path("dsactl") / "data"
+
+
+def missing_files(name: str) -> list[Path]:
+    """Which files of a named data set are not under the data folder; empty when it is ready to use."""
+    root = data_root()
+    return [root / file for file in CATALOGUE[name].files if not (root / file).is_file()]

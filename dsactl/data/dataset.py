@@ -1,0 +1,158 @@
+"""A labelled image set on the device: uint8, grouped by class, drawn from and normalised there.
+
+Shapes: N images, C channels, H, W, K classes.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Generator, Tensor
+
+from dsactl.errors import DataError
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of one split, sorted by class.
+
+    Attributes:
+        images_NCHW: uint8.
+        labels_N: int64, ascending.
+        counts: images of each class, K numbers.
+    """
+
+    images_NCHW: Tensor
+    labels_N: Tensor
+    counts: tuple[int, ...]
+
+    @classmethod
+    def from_tensors(cls, images_NCHW: Tensor, labels_N: Tensor, classes: int) -> "ImageSet":
+        """Sort images by class; the order within a class is kept."""
+        labels_N = labels_N.long()
+        order = torch.argsort(labels_N, stable=True)
+        counts = tuple(torch.bincount(labels_N, minlength=classes).tolist())
+        return cls(images_NCHW[order].contiguous(), labels_N[order], counts)
+
+    def __len__(self) -> int:
+        return self.images_NCHW.shape[0]
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Where each class begins."""
+        starts = [0]
+        for count in self.counts[:-1]:
+            starts.append(starts[-1] + count)
+        return tuple(starts)
+
+    def to(self, device: torch.device) -> "ImageSet":
+        """The same set on another device."""
+        return ImageSet(self.images_NCHW.to(device), self.labels_N.to(device), self.counts)
+
+    def checksum(self) -> str:
+        """SHA-256 of shape, pixels and labels: which images these are, wherever they were read from."""
+        digest = hashlib.sha256(str(tuple(self.images_NCHW.shape)).encode())
+        digest.update(self.images_NCHW.cpu().numpy().data)
+        digest.update(self.labels_N.cpu().numpy().data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set with both splits and what is needed to use its pixels.
+
+    Attributes:
+        name: as it is named in sets ("mnist", a folder's name).
+        class_names: K of them.
+        mean, std: per channel, of images in 0 … 1.
+        mirrored: whether a mirrored image keeps its class.
+        train, test: the splits; `test` is for the one look at the end, never for choosing.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    mirrored: bool
+    train: ImageSet
+    test: ImageSet
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.class_names)
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return self.train.images_NCHW.shape[1]
+
+    @property
+    def size(self) -> Size:
+        """(H, W)."""
+        return (self.train.images_NCHW.shape[2], self.train.images_NCHW.shape[3])
+
+    def to(self, device: torch.device) -> "Dataset":
+        """The same data set with its images on another device."""
+        train, test = self.train.to(device), self.test.to(device)
+        return Dataset(self.name, self.class_names, self.mean, self.std, self.mirrored, train, test)
+
+    def normalise(self, pixels_NCHW: Tensor) -> Tensor:
+        """uint8 pixels to normalised float32: (x / 255 − mean) / std."""
+        mean, std = self._constants
+        return (pixels_NCHW.float() / 255 - mean.to(pixels_NCHW.device)) / std.to(pixels_NCHW.device)
+
+    @cached_property
+    def _constants(self) -> tuple[Tensor, Tensor]:
+        device = self.train.images_NCHW.device
+        mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        return mean, std
+
+    def draw(self, label: int, count: int, generator: Generator) -> Tensor:
+        """`count` training images of one class without replacement (all, if it has fewer), normalised.
+
+        Args:
+            label: the class, 0 … K − 1.
+            count: how many.
+            generator: a CPU generator.
+
+        Returns:
+            count×C×H×W on the set's device. Their order is not specified.
+        """
+        chosen = draw_without_replacement(self.train.counts[label], count, generator) + self.train.starts[label]
+        return self.normalise(self.train.images_NCHW[chosen.to(self.train.images_NCHW.device)])
+
+
+def draw_without_replacement(population: int, count: int, generator: Generator) -> Tensor:
+    """`count` different indices below `population`, every subset equally likely; all of them if there are fewer.
+
+    Where few are wanted of many, repeats are thrown away instead of shuffling the whole population.
+    """
+    if 3 * count >= population:
+        return torch.randperm(population, generator=generator)[:count]
+    chosen: dict[int, None] = {}
+    while len(chosen) < count:
+        chosen.update(dict.fromkeys(torch.randint(population, (count,), generator=generator).tolist()))
+    return torch.tensor(list(chosen)[:count])
+
+
+def measure(images_NCHW: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of uint8 images, in 0 … 1, six decimals.
+
+    Raises:
+        DataError: a channel is the same everywhere, so that nothing can be divided by its deviation.
+    """
+    means, deviations = [], []
+    for channel in range(images_NCHW.shape[1]):
+        histogram = torch.bincount(images_NCHW[:, channel].flatten().long(), minlength=256).double()
+        values = torch.arange(256, dtype=torch.float64) / 255
+        mean = (histogram * values).sum() / histogram.sum()
+        deviation = ((histogram * (values - mean).square()).sum() / histogram.sum()).sqrt()
+        if deviation < 1e-6:
+            raise DataError(f"Channel {channel} of the training images has one value everywhere.")
+        means.append(round(mean.item(), 6))
+        deviations.append(round(deviation.item(), 6))
+    return tuple(means), tuple(deviations)

@@ -1,0 +1,62 @@
+"""From what a user typed to a data set."""
+
+from pathlib import Path
+
+from dsactl.data.catalogue import CATALOGUE
+from dsactl.data.dataset import Dataset
+from dsactl.errors import DataError, UnknownNameError, UsageError
+
+
+def is_folder(name: str) -> bool:
+    """Whether a DATASET argument means a folder: it has a path separator, or is no known name and exists."""
+    return "/" in name or "\\" in name or name in (".", "..") or (name not in CATALOGUE and Path(name).is_dir())
+
+
+def load_dataset(
+    name: str, *, image_size: int | None = None, test_fraction: float | None = None, split_seed: int = 0
+) -> Dataset:
+    """Load a named data set or an image folder.
+
+    Args:
+        name: a name of the catalogue, or a folder (see `folder.load_folder`).
+        image_size: side in pixels that a folder's images are brought to.
+        test_fraction: share of a folder's images that is kept for testing, where it has no `test` of its own.
+        split_seed: seed of that split.
+
+    Raises:
+        UnknownNameError: neither a name nor a folder.
+        UsageError: a folder's option with a named set.
+        DataError: missing, damaged or unfit.
+    """
+    if is_folder(name):
+        from dsactl.data.folder import load_folder
+
+        return load_folder(Path(name), image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
+    if name not in CATALOGUE:
+        raise UnknownNameError("data set", name, CATALOGUE, "List them with: dsactl datasets. Or name a folder.")
+    if image_size is not None or test_fraction is not None:
+        raise UsageError("--image-size and --test-fraction are for image folders; named sets have theirs.")
+    if name == "digits":
+        from dsactl.data.digits import load_digits
+
+        return load_digits()
+    from dsactl.data.torchvision_sets import load_torchvision
+
+    return load_torchvision(name)
+
+
+def check_counts(dataset: Dataset, ipc: int) -> None:
+    """Refuse what cannot be condensed.
+
+    Raises:
+        DataError: fewer than two classes, or a class with fewer than `ipc` training images.
+    """
+    if dataset.classes < 2:
+        raise DataError(f"{dataset.name} has {dataset.classes} class; condensing needs at least two.")
+    smallest = min(range(dataset.classes), key=lambda label: dataset.train.counts[label])
+    if dataset.train.counts[smallest] < ipc:
+        raise DataError(
+            f"Class {dataset.class_names[smallest]!r} of {dataset.name} has {dataset.train.counts[smallest]} training "
+            f"images, fewer than --ipc {ipc}.",
+            f"Use --ipc {max(1, dataset.train.counts[smallest])} or less, or add images.",
+        )

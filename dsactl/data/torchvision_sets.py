@@ -1,0 +1,110 @@
+"""The data sets that torchvision reads and downloads."""
+
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import datasets
+
+from dsactl.data.catalogue import CATALOGUE, data_root, missing_files
+from dsactl.data.dataset import Dataset, ImageSet, measure
+from dsactl.errors import DataError
+
+# What torchvision and the readers under it raise on damaged files.
+_DAMAGE = (RuntimeError, ValueError, AssertionError, OSError, EOFError, KeyError, IndexError, TypeError, ImportError)
+
+
+def _opener(name: str) -> Callable[[bool, bool], Any]:
+    """A function of (train, download) that opens one split."""
+    root = str(data_root())
+    match name:
+        case "svhn":
+            return lambda train, download: datasets.SVHN(root, "train" if train else "test", download=download)
+        case "mnist" | "fashionmnist" | "cifar10" | "cifar100" | "usps":
+            kind = {
+                "mnist": datasets.MNIST,
+                "fashionmnist": datasets.FashionMNIST,
+                "cifar10": datasets.CIFAR10,
+                "cifar100": datasets.CIFAR100,
+                "usps": datasets.USPS,
+            }[name]
+            return lambda train, download: kind(root, train=train, download=download)
+        case _:
+            raise AssertionError(f"{name} is in the catalogue and cannot be read")
+
+
+def load_torchvision(name: str) -> Dataset:
+    """Read one of the catalogue's sets from the data folder; download it first where it is missing.
+
+    Raises:
+        DataError: it is not here and cannot be downloaded, or its files are damaged.
+    """
+    open_split = _opener(name)
+    if missing_files(name):
+        _download(name, open_split)
+    entry = CATALOGUE[name]
+    try:
+        opened = [open_split(train, False) for train in (True, False)]
+        splits = [_tensors(split, entry.channels) for split in opened]
+    except _DAMAGE as error:
+        raise _damaged(name, str(error)) from error
+    for images_NCHW, labels_N in splits:
+        if tuple(images_NCHW.shape[1:]) != (entry.channels, *entry.size) or len(images_NCHW) != len(labels_N):
+            raise _damaged(name, f"images of {tuple(images_NCHW.shape)} with {len(labels_N)} labels")
+        if not len(labels_N) or labels_N.min() < 0 or labels_N.max() >= entry.classes:
+            raise _damaged(name, f"labels outside of 0 … {entry.classes - 1}")
+    train, test = (ImageSet.from_tensors(*tensors, entry.classes) for tensors in splits)
+    measured = (entry.mean, entry.std) if entry.mean and entry.std else measure(train.images_NCHW)
+    class_names = getattr(opened[0], "classes", None) or [str(label) for label in range(entry.classes)]
+    return Dataset(name, _short(class_names), *measured, entry.mirrored, train, test)
+
+
+def _short(class_names: list[str]) -> tuple[str, ...]:
+    """MNIST's "0 - zero" as "0"."""
+    return tuple(name.split(" - ")[0] for name in class_names)
+
+
+def _tensors(split: Any, channels: int) -> tuple[Tensor, Tensor]:
+    """Images N×C×H×W uint8 and labels of an opened torchvision set, whatever the layout of its `data`."""
+    images = torch.from_numpy(np.ascontiguousarray(split.data))
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.shape[-1] == channels:
+        images = images.permute(0, 3, 1, 2)
+    labels = split.targets if hasattr(split, "targets") else split.labels
+    return images.to(torch.uint8), torch.as_tensor(np.asarray(labels)).long()
+
+
+def _download(name: str, open_split: Callable[[bool, bool], Any]) -> None:
+    try:
+        # torchvision prints what it does; the standard output is for results.
+        with contextlib.redirect_stdout(sys.stderr):
+            for train in (True, False):
+                open_split(train, True)
+    except Exception as error:
+        missing = missing_files(name)
+        if not missing:
+            raise _damaged(name, str(error)) from error
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"{CATALOGUE[name].title} is not on this machine and could not be downloaded ({reason}).",
+            f"Get it from {CATALOGUE[name].page} and put {_listing(missing)} there, "
+            "or point DSACTL_DATA at the folder that has it.",
+        ) from error
+
+
+def _listing(paths: list[Any]) -> str:
+    return ", ".join(str(path) for path in paths)
+
+
+def _damaged(name: str, reason: str) -> DataError:
+    reason = reason.strip().splitlines()[0] if reason.strip() else "unreadable"
+    files = _listing([data_root() / file for file in CATALOGUE[name].files])
+    return DataError(
+        f"The files of {CATALOGUE[name].title} are damaged or incomplete ({reason}).",
+        f"Delete them and run the command again, or replace them: {files}",
+    )

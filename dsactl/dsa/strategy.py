@@ -1,0 +1,33 @@
+"""The names of the kinds of augmentation. Importing this does not import torch."""
+
+from dsactl.errors import UnknownNameError, UsageError
+
+KINDS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+"""The six kinds of Section 4.4, in the order of Table 5."""
+
+Strategy = tuple[str, ...]
+
+
+def parse_strategy(text: str) -> Strategy:
+    """Read a strategy: kinds joined by commas, spaces or underscores ("color_crop_cutout"), or "none".
+
+    Returns:
+        The kinds in the order of `KINDS`, without repeats; empty for "none".
+
+    Raises:
+        UnknownNameError: a kind that does not exist.
+    """
+    words = text.lower().replace("colour", "color").replace("_", " ").replace(",", " ").split()
+    if words == ["none"]:
+        return ()
+    if not words:
+        raise UsageError("The augmentation strategy is empty.", f"Use none, or some of {', '.join(KINDS)}.")
+    for word in words:
+        if word not in KINDS:
+            raise UnknownNameError("kind of augmentation", word, KINDS)
+    return tuple(kind for kind in KINDS if kind in words)
+
+
+def default_strategy(*, mirrored: bool) -> Strategy:
+    """All six kinds; without "flip" where a mirrored image is no longer of its class (digits, Section 4.4)."""
+    return KINDS if mirrored else tuple(kind for kind in KINDS if kind != "flip")

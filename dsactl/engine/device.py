@@ -1,0 +1,66 @@
+"""Where and in which precision to compute."""
+
+import contextlib
+from typing import Literal, get_args
+
+import torch
+
+from dsactl.errors import DeviceError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """The device for a name: "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        DeviceError: the name is no device, or this machine (or this build of torch) does not have it.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"Unknown device {name!r}.", "Use auto, cpu, cuda, cuda:N or mps.") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise DeviceError(f"Device {name!r} is not here: {count} CUDA devices found.", "Use --device auto.")
+    elif device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise DeviceError("Device 'mps' is not here.", "Use --device auto.")
+    elif device.type != "cpu":
+        raise DeviceError(f"Device {name!r} is not supported.", "Use auto, cpu, cuda, cuda:N or mps.")
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> Literal["float32", "bfloat16"]:
+    """The precision of the networks' forward and backward passes; "auto" is float32.
+
+    Raises:
+        DeviceError: an unknown name, or bfloat16 on a device without it.
+    """
+    if name not in PRECISIONS:
+        raise DeviceError(f"Unknown precision {name!r}.", f"Use one of {', '.join(PRECISIONS)}.")
+    if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise DeviceError("This GPU has no bfloat16.", "Use --precision float32.")
+    return "bfloat16" if name == "bfloat16" else "float32"
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+    """Autocasting to bfloat16 where `precision` says so, else nothing. Distances stay outside of it, in float32."""
+    if precision == "bfloat16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, for manifests and result lines: "cpu, 2 threads" or "cuda, NVIDIA H200"."""
+    if device.type == "cuda":
+        return f"cuda, {torch.cuda.get_device_name(device)}"
+    if device.type == "cpu":
+        return f"cpu, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    return device.type

@@ -1,0 +1,65 @@
+"""What can go wrong, as exceptions whose message is meant for the person at the keyboard.
+
+A message says what is wrong and where; `hint` says what to do next. The command line prints both on one line each
+and turns the class into an exit code (`cli/errors.py`); a program that imports dsactl catches `DsactlError`.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DsactlError(Exception):
+    """Base of every error that dsactl raises on purpose.
+
+    Args:
+        message: what is wrong, where.
+        hint: what to do next; empty where the message already says it.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class UsageError(DsactlError):
+    """A value that was asked for makes no sense: a bad option, an impossible combination."""
+
+
+class UnknownNameError(UsageError):
+    """A name that is not in a catalogue. The hint holds the nearest known ones.
+
+    Args:
+        what: what was looked for, in the singular ("data set", "network").
+        name: what was given.
+        known: the names that exist.
+    """
+
+    def __init__(self, what: str, name: str, known: Iterable[str], see: str = "") -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(names)}."
+        super().__init__(f"Unknown {what} {name!r}.", f"{hint} {see}".strip())
+
+
+class DataError(DsactlError):
+    """A data set that is missing, damaged or unfit."""
+
+
+class NetworkError(UsageError):
+    """A network that cannot be built for the images at hand."""
+
+
+class DeviceError(UsageError):
+    """A device or precision that this machine does not have."""
+
+
+class RunError(DsactlError):
+    """A run that cannot go on: a foreign checkpoint, a run already in progress, a diverged optimisation."""
+
+
+class InterruptedRunError(RunError):
+    """A run that was stopped from outside, after its checkpoint was written."""

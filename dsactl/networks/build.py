@@ -1,0 +1,110 @@
+"""From a `NetworkSpec` to a module, and to freshly drawn parameters."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dsactl.errors import NetworkError
+from dsactl.networks.alexnet import AlexNet
+from dsactl.networks.catalogue import NetworkSpec
+from dsactl.networks.convnet import ConvNet
+from dsactl.networks.layers import Size
+from dsactl.networks.lenet import LeNet
+from dsactl.networks.mlp import MLP
+from dsactl.networks.resnet import ResNet18
+from dsactl.networks.vgg import VGG11
+
+Parameters = dict[str, Tensor]
+"""A network's parameters, or its gradients, by name."""
+
+Buffers = dict[str, Tensor]
+"""A network's running statistics, by name; empty without batch norm."""
+
+
+def build(spec: NetworkSpec, channels: int, size: Size, classes: int) -> nn.Module:
+    """Make the network for images of C `channels` and `size` (H, W), with K `classes` outputs.
+
+    Its own weights come from torch's global generator; use `initial_state` where the draw matters.
+
+    Raises:
+        NetworkError: the images are too small for it; says which layer and why.
+    """
+    options: dict[str, Any] = {}
+    for option, value in (
+        ("depth", spec.depth),
+        ("width", spec.width),
+        ("norm", spec.norm),
+        ("act", spec.activation),
+        ("pool", spec.pooling),
+    ):
+        if value is not None:
+            options[option] = value
+    try:
+        match spec.arch:
+            case "convnet":
+                return ConvNet(channels, size, classes, **options)
+            case "mlp":
+                return MLP(channels, size, classes)
+            case "lenet":
+                return LeNet(channels, size, classes)
+            case "alexnet":
+                return AlexNet(channels, size, classes)
+            case "vgg11":
+                return VGG11(channels, size, classes)
+            case "vgg11bn":
+                return VGG11(channels, size, classes, norm="batch")
+            case "resnet18":
+                return ResNet18(channels, size, classes)
+            case "resnet18bn":
+                return ResNet18(channels, size, classes, norm="batch")
+            case "resnet18bn_ap":
+                return ResNet18(channels, size, classes, norm="batch", average=True)
+            case _:
+                raise AssertionError(f"{spec.arch} is in the catalogue and cannot be built")
+    except NetworkError as error:
+        raise NetworkError(
+            f"{spec.label} cannot take {channels}×{size[0]}×{size[1]} images: {error.message}",
+            "Use another --arch, a smaller --depth, or larger images.",
+        ) from None
+
+
+def initial_state(
+    network: nn.Module, generator: torch.Generator, device: torch.device | str = "cpu"
+) -> tuple[Parameters, Buffers]:
+    """Draw a fresh network θ₀ ~ P(θ₀) (Algorithm 1, line 3): the framework's default initialisation of its layers.
+
+    Weights of convolutions and linear layers are Kaiming uniform with a = √5, their biases uniform in ±1/√fan_in;
+    norms start at scale 1, shift 0, running mean 0 and variance 1.
+
+    Args:
+        network: gives the structure; its own weights are not used.
+        generator: a CPU generator, consumed in the order of the layers.
+        device: where the result goes.
+
+    Returns:
+        Parameters and buffers by name, to be used with `torch.func.functional_call`.
+    """
+    state: Parameters = {}
+    for name, module in network.named_modules():
+        prefix = f"{name}." if name else ""
+        own = dict(module.named_parameters(recurse=False))
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            weight = torch.empty(module.weight.shape)
+            nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+            state[f"{prefix}weight"] = weight
+            if module.bias is not None:
+                bound = 1 / math.sqrt(weight[0].numel())
+                state[f"{prefix}bias"] = torch.empty(module.bias.shape).uniform_(-bound, bound, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
+            state[f"{prefix}weight"] = torch.ones(own["weight"].shape)
+            state[f"{prefix}bias"] = torch.zeros(own["bias"].shape)
+        elif own:
+            raise NetworkError(f"No initialisation is known for {type(module).__name__} ({name}).")
+    parameters = {name: state[name].to(device) for name, _ in network.named_parameters()}
+    buffers = {
+        name: (torch.ones_like(buffer) if name.endswith("running_var") else torch.zeros_like(buffer)).to(device)
+        for name, buffer in network.named_buffers()
+    }
+    return parameters, buffers

@@ -1,0 +1,86 @@
+"""The layers that networks are varied by, and the arithmetic of image sizes.
+
+Sizes are (height, width). Every network computes its shapes with these functions before it makes a layer, so that an
+impossible one is refused with the reason instead of a stack trace from inside a convolution.
+"""
+
+from typing import Literal
+
+from torch import nn
+
+from dsactl.errors import NetworkError
+
+Norm = Literal["instance", "batch", "layer", "group", "none"]
+Activation = Literal["relu", "sigmoid", "leakyrelu", "swish"]
+Pooling = Literal["avg", "max", "none"]
+
+Size = tuple[int, int]
+
+
+def shrink(size: Size, kernel: int, padding: int = 0, stride: int = 1, *, where: str) -> Size:
+    """The size after a convolution or pooling.
+
+    Args:
+        size: height and width before it.
+        kernel, padding, stride: of the layer.
+        where: the layer's name, for the error.
+
+    Raises:
+        NetworkError: nothing would be left.
+    """
+    height, width = ((side + 2 * padding - kernel) // stride + 1 for side in size)
+    if min(height, width) < 1:
+        raise NetworkError(f"{where} needs at least {kernel}×{kernel} pixels and gets {size[0]}×{size[1]}.")
+    return height, width
+
+
+def normalisation(kind: Norm, channels: int, size: Size, *, where: str) -> list[nn.Module]:
+    """The norm layer, as a list that is empty for "none".
+
+    Args:
+        kind: "instance" (one group per channel), "group" (4 groups), "layer" (over C×H×W), "batch" or "none";
+            all affine.
+        channels: C of its input.
+        size: height and width of its input.
+        where: the layer's name, for the error.
+
+    Raises:
+        NetworkError: instance norm of a single pixel, which is zero whatever the image.
+    """
+    match kind:
+        case "none":
+            return []
+        case "batch":
+            return [nn.BatchNorm2d(channels)]
+        case "layer":
+            return [nn.LayerNorm([channels, *size])]
+        case "group":
+            return [nn.GroupNorm(4, channels)]
+        case "instance":
+            if size == (1, 1):
+                raise NetworkError(f"{where} is an instance norm of a 1×1 map, which is always zero.")
+            return [nn.GroupNorm(channels, channels)]
+
+
+def activation(kind: Activation) -> nn.Module:
+    """The activation layer; leaky ReLU has slope 0.01, swish is x·sigmoid(x)."""
+    match kind:
+        case "relu":
+            return nn.ReLU()
+        case "sigmoid":
+            return nn.Sigmoid()
+        case "leakyrelu":
+            return nn.LeakyReLU(0.01)
+        case "swish":
+            return nn.SiLU()
+
+
+def pooling(kind: Pooling) -> list[nn.Module]:
+    """2×2 pooling with stride 2, as a list that is empty for "none"."""
+    match kind:
+        case "none":
+            return []
+        case "avg":
+            return [nn.AvgPool2d(2)]
+        case "max":
+            return [nn.MaxPool2d(2)]

@@ -1,0 +1,209 @@
+"""Recipes: every hyper-parameter of a run, frozen, resolved, stored with its result. No torch here.
+
+A `Request` is what a user asks for, with None where the default is to be taken; `Request.resolve` turns it into a
+`Recipe`, in which nothing is left open, so that equal recipes give equal sets.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from dsactl.dsa.schedule import loops
+from dsactl.dsa.strategy import Strategy, default_strategy, parse_strategy
+from dsactl.errors import UnknownNameError, UsageError
+from dsactl.networks.catalogue import NetworkSpec
+
+METHODS = ("dsa", "dc", "random")
+SYNTHESIS = ("dsa", "dc")
+"""The methods that run Algorithm 1; the others choose real images."""
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All hyper-parameters of a run; two equal recipes give the same set on one machine.
+
+    Attributes:
+        dataset, checksum: the data set's name and the SHA-256 of its training images and labels.
+        method: "dsa" or "dc" (Algorithm 1 with and without augmentation), or "random" (real images).
+        ipc: images per class.
+        seed: the root of every draw.
+        strategy: kinds of augmentation, in condensing (DSA) and when networks are trained on the set.
+        network: condensed on; None for a method without one, as all that follows.
+        iterations, inner_steps, network_epochs: K, T and ς_θ of Algorithm 1.
+        image_lr, image_momentum: η_S and its momentum.
+        network_lr: η_θ.
+        batch_real, batch_synthetic: images per class in a matching step, at most.
+        batch_train: images per step of the network's training.
+        init: "real" images or "noise".
+        distance: "ours", "mse" or "cos".
+        precision: "float32" or "bfloat16".
+    """
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+    dataset: str
+    checksum: str
+    method: str
+    ipc: int
+    seed: int
+    strategy: Strategy
+    network: NetworkSpec | None = None
+    iterations: int = 0
+    inner_steps: int = 0
+    network_epochs: int = 0
+    image_lr: float = 0.0
+    image_momentum: float = 0.0
+    network_lr: float = 0.0
+    batch_real: int = 0
+    batch_synthetic: int = 0
+    batch_train: int = 0
+    init: str = "real"
+    distance: str = "ours"
+    precision: str = "float32"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; a method without Algorithm 1 has only the fields that it uses."""
+        values = asdict(self)
+        values["strategy"] = list(self.strategy)
+        if self.method not in SYNTHESIS:
+            used = ("dataset", "checksum", "method", "ipc", "seed", "strategy")
+            return {name: values[name] for name in used}
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Recipe":
+        """The inverse of `to_dict`, with every type checked.
+
+        Raises:
+            UsageError: a field is unknown or of the wrong type.
+        """
+        try:
+            return _RECIPE.validate_python(values)
+        except ValidationError as error:
+            raise UsageError(f"Not a recipe: {_first_fault(error)}") from None
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON: the key of the run's folder."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def set_name(self) -> str:
+        """DATASET-METHOD-ARCH-ipcN, without ARCH where no network was used."""
+        parts = [self.dataset, self.method, self.network.label if self.network else None, f"ipc{self.ipc}"]
+        return "-".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks to be condensed: the options of `dsactl condense`, the keys of its TOML file.
+
+    None stands for the default of the paper, which may depend on method, network, ipc and data set (see `resolve`).
+    """
+
+    dataset: str
+    ipc: Count
+    method: str = "dsa"
+    arch: str = "convnet"
+    depth: Count | None = None
+    width: Count | None = None
+    norm: str | None = None
+    activation: str | None = None
+    pooling: str | None = None
+    iterations: Count = 1000
+    inner_steps: Count | None = None
+    network_epochs: Count | None = None
+    image_lr: Rate | None = None
+    image_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    network_lr: Rate = 0.01
+    batch_real: Count = 256
+    batch_synthetic: Count = 256
+    batch_train: Count = 256
+    init: Literal["real", "noise"] | None = None
+    strategy: str | None = None
+    distance: Literal["ours", "mse", "cos"] = "ours"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    image_size: Annotated[int, Field(ge=4)] | None = None
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    name: str | None = None
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> "Request":
+        """Check types, ranges and names.
+
+        Args:
+            values: options by name; "-" and "_" are the same in a name.
+
+        Raises:
+            UsageError: names the option, what is wrong with it, and the nearest known one.
+        """
+        values = {name.replace("-", "_"): value for name, value in values.items()}
+        known = [f.name for f in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise UnknownNameError("option", name, known)
+        try:
+            request: Request = _REQUEST.validate_python(values)
+        except ValidationError as error:
+            raise UsageError(_first_fault(error)) from None
+        if request.method not in METHODS:
+            raise UnknownNameError("method", request.method, METHODS)
+        request.network()
+        if request.strategy is not None:
+            parse_strategy(request.strategy)
+        return request
+
+    def network(self) -> NetworkSpec:
+        """The network to condense on."""
+        return NetworkSpec(self.arch, self.depth, self.width, self.norm, self.activation, self.pooling)
+
+    def resolve(self, dataset: str, checksum: str, *, mirrored: bool, precision: str) -> Recipe:
+        """Fill in what was left open.
+
+        Args:
+            dataset, checksum, mirrored: of the data set that was loaded.
+            precision: resolved for the device.
+        """
+        strategy = default_strategy(mirrored=mirrored) if self.strategy is None else parse_strategy(self.strategy)
+        common = Recipe(dataset, checksum, self.method, self.ipc, self.seed, strategy)
+        if self.method not in SYNTHESIS:
+            return common
+        steps, epochs = loops(self.ipc)
+        if self.method == "dc" and self.strategy is None:
+            strategy = ()
+        return replace(
+            common,
+            strategy=strategy,
+            network=self.network(),
+            iterations=self.iterations,
+            inner_steps=self.inner_steps or steps,
+            network_epochs=self.network_epochs or epochs,
+            image_lr=self.image_lr or (0.01 if self.arch == "mlp" else 0.1),
+            image_momentum=self.image_momentum,
+            network_lr=self.network_lr,
+            batch_real=self.batch_real,
+            batch_synthetic=self.batch_synthetic,
+            batch_train=self.batch_train,
+            init=self.init or ("noise" if self.method == "dc" else "real"),
+            distance=self.distance,
+            precision=precision,
+        )
+
+
+def _first_fault(error: ValidationError) -> str:
+    """The first fault that pydantic found, as one line with the option's name."""
+    fault = error.errors()[0]
+    where = "--" + "-".join(str(part) for part in fault["loc"]).replace("_", "-")
+    return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}."
+
+
+_RECIPE: TypeAdapter[Recipe] = TypeAdapter(Recipe)
+_REQUEST: TypeAdapter[Request] = TypeAdapter(Request)

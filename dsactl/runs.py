@@ -1,0 +1,388 @@
+"""One run, from what a user asks for to a set in the store; interrupted at any moment, it goes on to the same bits.
+
+A run has a folder in the store's home, keyed by its recipe's digest:
+
+    runs/DIGEST/lock               held by the process that works on it
+    runs/DIGEST/recipe.json        what is being made
+    runs/DIGEST/source.json        where its data set was read from on this machine
+    runs/DIGEST/checkpoint.safetensors
+    runs/DIGEST/events.jsonl       iteration, mean distance and seconds, about once a second
+    runs/DIGEST/finished.json      the digest of the set, once it is stored
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from filelock import FileLock, Timeout
+
+import registry
+from dsactl import __version__
+from dsactl.coresets import random as random_coreset
+from dsactl.cost import count_work
+from dsactl.data.catalogue import CATALOGUE
+from dsactl.data.dataset import Dataset
+from dsactl.data.load import check_counts, is_folder, load_dataset
+from dsactl.dsa.condense import State, condense
+from dsactl.engine.checkpoint import load_checkpoint, save_checkpoint
+from dsactl.engine.compilation import can_compile
+from dsactl.engine.device import describe, resolve_device, resolve_precision
+from dsactl.engine.memory import keep_freed_memory
+from dsactl.engine.random import derive_seed
+from dsactl.errors import DataError, RunError
+from dsactl.networks.build import build
+from dsactl.picture import grid_png
+from dsactl.recipe import SYNTHESIS, Recipe, Request
+from registry.files import write_atomically
+from registry.tensors import describe as describe_tensors
+
+CHECKPOINT_SECONDS = 30.0
+EVENT_SECONDS = 1.0
+COMPILE_OPERATIONS = 1e14  # about ten minutes of two CPU cores; compiling takes one and saves a third
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request with everything it needs, checked: nothing that follows fails on bad input.
+
+    Attributes:
+        dataset: on the device.
+        recipe: resolved.
+        device: where to compute.
+        name: of the set in the store.
+        source: the arguments of `load_dataset` that found the data set. They stay on this machine: a path says more
+            about its owner than about the set.
+    """
+
+    dataset: Dataset
+    recipe: Recipe
+    device: torch.device
+    name: registry.SetName
+    source: dict[str, Any]
+
+    def with_seed(self, index: int) -> "Job":
+        """The job of the `index`-th of several sets: 0 is this one, the others have seeds derived from its own."""
+        if index == 0:
+            return self
+        return replace(self, recipe=replace(self.recipe, seed=derive_seed(self.recipe.seed, "set", index)))
+
+
+def prepare(request: Request, device: str = "auto") -> Job:
+    """Load the data set, resolve the recipe, and refuse whatever cannot work.
+
+    Raises:
+        DsactlError: of the data set, the options, the network or the device.
+        registry.BadNameError: of the set's name.
+    """
+    target = resolve_device(device)
+    precision = resolve_precision(request.precision, target)
+    name = None if request.name is None else registry.parse_name(request.name)
+    source: dict[str, Any] = {
+        "name": str(Path(request.dataset).expanduser().absolute()) if is_folder(request.dataset) else request.dataset,
+        "image_size": request.image_size,
+        "test_fraction": request.test_fraction,
+        "split_seed": request.split_seed,
+    }
+    dataset = load_dataset(**source)
+    check_counts(dataset, request.ipc)
+    build(request.network(), dataset.channels, dataset.size, dataset.classes)
+    recipe = request.resolve(dataset.name, dataset.train.checksum(), mirrored=dataset.mirrored, precision=precision)
+    return Job(dataset.to(target), recipe, target, name or registry.parse_name(recipe.set_name), source)
+
+
+@dataclass
+class Progress:
+    """What a run reports while it works.
+
+    Attributes:
+        done, total: inner steps.
+        iteration: outer iteration.
+        distance: mean over classes of the last matching distance that was looked at.
+        seconds: of work, earlier sittings included.
+        doing: what it does now, in a few words.
+    """
+
+    done: int
+    total: int
+    iteration: int
+    distance: float
+    seconds: float
+    doing: str = ""
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        stored: the set.
+        seconds: of work, earlier sittings included.
+        repeated: it had been made before and was only looked up.
+    """
+
+    stored: registry.StoredSet
+    seconds: float
+    repeated: bool = False
+
+
+@dataclass
+class _Position:
+    """The last whole state, and the seconds that led to it."""
+
+    state: State | None = None
+    seconds: float = 0.0
+    saved: float = field(default_factory=time.monotonic)
+
+
+def run_folder(store: registry.Store, recipe: Recipe) -> Path:
+    """The folder of a recipe's run."""
+    return store.home / "runs" / recipe.digest()[:32]
+
+
+def execute(
+    job: Job,
+    store: registry.Store,
+    *,
+    fresh: bool = False,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Outcome:
+    """Make the set, or go on making it, or find it made.
+
+    Args:
+        job: see `prepare`.
+        store: where it goes.
+        fresh: forget an earlier run of the same recipe.
+        report: called after every inner step.
+
+    Raises:
+        RunError: another process is at it; a checkpoint is damaged or of another device; the images diverged.
+        KeyboardInterrupt: as it came, after the checkpoint is written.
+    """
+    folder = run_folder(store, job.recipe)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise RunError(
+            f"Another process is making {job.name} with this recipe.", f"Wait for it, or look at {folder}."
+        ) from None
+    except OSError as error:
+        raise registry.StoreError(
+            f"Cannot write to {folder}: {error.strerror or error}.", "Set DSACTL_HOME to a folder of yours."
+        ) from error
+    try:
+        if fresh:
+            for name in ("finished.json", "checkpoint.safetensors", "events.jsonl"):
+                (folder / name).unlink(missing_ok=True)
+        return _finished(folder, store) or _make(folder, job, store, report)
+    finally:
+        lock.release()
+
+
+def _finished(folder: Path, store: registry.Store) -> Outcome | None:
+    """The set of a run that is done, if it is still in the store."""
+    try:
+        done = json.loads((folder / "finished.json").read_text())
+        stored = store.find(registry.Reference(None, digest=done["digest"]))
+        return Outcome(stored, float(done["seconds"]), repeated=True)
+    except (FileNotFoundError, ValueError, KeyError, registry.NotFoundError):
+        return None
+
+
+def _make(folder: Path, job: Job, store: registry.Store, report: Callable[[Progress], None]) -> Outcome:
+    recipe = job.recipe
+    write_atomically(folder / "recipe.json", json.dumps(recipe.to_dict(), indent=1).encode())
+    write_atomically(folder / "source.json", json.dumps(job.source, indent=1).encode())
+    if recipe.method in SYNTHESIS:
+        images_KICHW, seconds = _run_algorithm(folder, job, report)
+    else:
+        began = time.monotonic()
+        images_KICHW = random_coreset.choose(job.dataset, recipe.ipc, recipe.seed)
+        seconds = time.monotonic() - began
+    stored = _store(job, store, images_KICHW, seconds)
+    done = {"digest": stored.digest, "reference": stored.reference, "seconds": seconds}
+    write_atomically(folder / "finished.json", json.dumps(done).encode())
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    return Outcome(stored, seconds)
+
+
+def _run_algorithm(folder: Path, job: Job, report: Callable[[Progress], None]) -> tuple[torch.Tensor, float]:
+    """Algorithm 1 from the checkpoint, if there is one, to the end; returns images K×I×C×H×W and seconds."""
+    recipe, checkpoint = job.recipe, folder / "checkpoint.safetensors"
+    if job.device.type == "cpu":
+        keep_freed_memory()
+    position, compile_it = _restore(checkpoint, job)
+    total = recipe.iterations * recipe.inner_steps
+    last_event = 0.0
+    began, earlier = time.monotonic(), position.seconds
+    progress = Progress(0, total, 0, float("nan"), earlier, "compiling" if compile_it else "matching gradients")
+    if position.state is not None:
+        progress.iteration = position.state.iteration
+        progress.done = position.state.iteration * recipe.inner_steps + position.state.step
+    report(progress)
+    with (folder / "events.jsonl").open("a") as events:
+        try:
+            for state in condense(job.dataset, recipe, position.state, compile_it=compile_it):
+                now = time.monotonic()
+                position.state, position.seconds = state, earlier + now - began
+                progress.done = state.iteration * recipe.inner_steps + state.step
+                progress.iteration, progress.seconds = state.iteration, position.seconds
+                progress.doing = "matching gradients"
+                if now - last_event >= EVENT_SECONDS or progress.done == total:
+                    progress.distance = _mean_distance(state, recipe)
+                    last_event = now
+                    _log(events, progress)
+                report(progress)
+                if now - position.saved >= CHECKPOINT_SECONDS:
+                    _save(checkpoint, job, position, compile_it)
+        except RunError:
+            raise
+        except BaseException:
+            # Ctrl-C above all; but whatever ends the run, the work so far is kept.
+            _save(checkpoint, job, position, compile_it)
+            raise
+    _save(checkpoint, job, position, compile_it)
+    assert position.state is not None
+    return position.state.images_KICHW, position.seconds
+
+
+def _log(events: TextIO, progress: Progress) -> None:
+    """Add a line to the events."""
+    event = {
+        "iteration": progress.iteration,
+        "step": progress.done,
+        "distance": progress.distance,
+        "seconds": round(progress.seconds, 3),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    events.write(json.dumps(event) + "\n")
+    events.flush()
+
+
+def load_source(store: registry.Store, recipe: Recipe) -> Dataset:
+    """The data set that a set of this store was made from, found where its run found it; a named one, by its name.
+
+    Raises:
+        DataError: it is a folder that this machine does not know, or it cannot be read any more.
+    """
+    try:
+        source = json.loads((run_folder(store, recipe) / "source.json").read_text())
+        return load_dataset(**source)
+    except (FileNotFoundError, ValueError, TypeError):
+        if recipe.dataset in CATALOGUE:
+            return load_dataset(recipe.dataset)
+        raise DataError(
+            f"The images of {recipe.dataset} are needed to test on, and this machine does not know where they are.",
+            "Name their folder with --data FOLDER.",
+        ) from None
+
+
+def _mean_distance(state: State, recipe: Recipe) -> float:
+    distance = state.distance_K.mean().item()
+    if not torch.isfinite(state.images_KICHW).all():
+        raise RunError(
+            f"The images diverged in iteration {state.iteration}: they are no longer finite.",
+            f"Try a smaller --image-lr than {recipe.image_lr:g}, or --precision float32.",
+        )
+    return distance
+
+
+def _mode(job: Job, compile_it: bool) -> dict[str, Any]:
+    """What decides the bits besides the recipe."""
+    return {"device": job.device.type, "compiled": compile_it}
+
+
+def _save(path: Path, job: Job, position: _Position, compile_it: bool) -> None:
+    state = position.state
+    if state is None:
+        return
+    tensors = {"images": state.images_KICHW, "velocity": state.velocity_KICHW, "distance": state.distance_K}
+    tensors |= {f"parameter.{name}": tensor for name, tensor in state.parameters.items()}
+    tensors |= {f"buffer.{name}": tensor for name, tensor in state.buffers.items()}
+    about = {
+        "iteration": state.iteration,
+        "step": state.step,
+        "seconds": position.seconds,
+        "mode": _mode(job, compile_it),
+    }
+    save_checkpoint(path, tensors, about)
+    position.saved = time.monotonic()
+
+
+def _restore(path: Path, job: Job) -> tuple[_Position, bool]:
+    """Where to go on, and whether with compiled functions; the beginning where there is no checkpoint."""
+    found = load_checkpoint(path, job.device)
+    if found is None:
+        return _Position(), _worth_compiling(job)
+    tensors, about = found
+    shape = (job.dataset.classes, job.recipe.ipc, job.dataset.channels, *job.dataset.size)
+    try:
+        compile_it = bool(about["mode"]["compiled"])
+        if about["mode"] != _mode(job, compile_it) or (compile_it and not can_compile(job.device.type)):
+            raise RunError(
+                f"The run was begun on {about['mode']['device']}"
+                f"{' with a compiler' if compile_it else ''} and cannot go on on {job.device.type} to the same bits.",
+                f"Use --device {about['mode']['device']}, or start over with --fresh.",
+            )
+        if tensors["images"].shape != shape:
+            raise RunError(f"The checkpoint {path} is of other images.", "Start over with --fresh.")
+        state = State(
+            int(about["iteration"]),
+            int(about["step"]),
+            tensors["images"],
+            tensors["velocity"],
+            {name[10:]: tensor for name, tensor in tensors.items() if name.startswith("parameter.")},
+            {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("buffer.")},
+            tensors["distance"],
+        )
+        return _Position(state, float(about["seconds"])), compile_it
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"The checkpoint {path} is damaged ({error!r}).", "Start over with --fresh.") from error
+
+
+def _worth_compiling(job: Job) -> bool:
+    """Whether compiling pays: the run is long, and its batches are of one size, so that code is made once."""
+    recipe = job.recipe
+    return (
+        min(job.dataset.train.counts) >= recipe.batch_real
+        and count_work(recipe, job.dataset).operations >= COMPILE_OPERATIONS
+        and can_compile(job.device.type)
+    )
+
+
+def _store(job: Job, store: registry.Store, images_KICHW: torch.Tensor, seconds: float) -> registry.StoredSet:
+    dataset, recipe = job.dataset, job.recipe
+    images_NCHW = images_KICHW.flatten(0, 1).detach().float().cpu()
+    labels_N = torch.arange(dataset.classes).repeat_interleave(recipe.ipc)
+    tensors = {"images": images_NCHW.numpy(), "labels": labels_N.numpy()}
+    manifest = registry.Manifest(
+        dataset=registry.DatasetInfo(
+            name=dataset.name,
+            split="train",
+            checksum=recipe.checksum,
+            class_names=list(dataset.class_names),
+            mean=list(dataset.mean),
+            std=list(dataset.std),
+            counts=list(dataset.train.counts),
+        ),
+        method=recipe.method,
+        recipe=recipe.to_dict(),
+        network=recipe.network.label if recipe.network else None,
+        seed=recipe.seed,
+        tensors=describe_tensors(tensors),
+        provenance={
+            "program": f"dsactl {__version__}",
+            "torch": torch.__version__,
+            "device": describe(job.device),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
+        },
+    )
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (dataset.mean, dataset.std))
+    return store.put(job.name, tensors, manifest, grid_png(images_NCHW * std + mean, dataset.classes))

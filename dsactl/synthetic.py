@@ -1,0 +1,121 @@
+"""SyntheticSet: the images, the labels, and everything needed to use them right.
+
+Shapes: N images, sorted by class, C, H, W, K classes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import registry
+from dsactl.dsa.augmentation import augment, draw
+from dsactl.dsa.strategy import Strategy
+from dsactl.engine.random import generator
+from dsactl.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """A condensed set, ready to train on.
+
+    Attributes:
+        images: N×C×H×W float32 in normalised space, (x − mean) / std for x in 0 … 1; never clamped.
+        labels: N int64, ascending.
+        class_names: K of them.
+        mean, std: per channel.
+        recipe: how it was made.
+        digest: SHA-256 of the content.
+        reference: `name:version` in the store.
+    """
+
+    images: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    recipe: Recipe
+    digest: str
+    reference: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def strategy(self) -> Strategy:
+        """The kinds of augmentation to train with; empty for a set that was made without."""
+        return self.recipe.strategy
+
+    def to(self, device: torch.device | str) -> "SyntheticSet":
+        """The same set on another device."""
+        values = {**self.__dict__, "images": self.images.to(device), "labels": self.labels.to(device)}
+        return SyntheticSet(**values)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Bring other images into the set's space.
+
+        Args:
+            pixels: N×C×H×W, uint8 or floats in 0 … 1.
+        """
+        if pixels.dtype == torch.uint8:
+            pixels = pixels.float() / 255
+        return (pixels - self._column(self.mean, pixels)) / self._column(self.std, pixels)
+
+    def pixels(self) -> Tensor:
+        """The images as pixels, 0 … 1 where they are ordinary ones; not clipped."""
+        return self.images * self._column(self.std, self.images) + self._column(self.mean, self.images)
+
+    @staticmethod
+    def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
+        return torch.tensor(values, device=like.device).view(1, -1, 1, 1)
+
+    def batches(self, epochs: int = 1, *, batch_size: int = 256, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Shuffled, augmented batches: what a network should be trained on.
+
+        Each batch has one freshly drawn kind of the set's augmentation, with parameters drawn per image.
+
+        Args:
+            epochs: passes over the set; the paper's protocol has 1000.
+            batch_size: images per batch.
+            seed: of shuffles and augmentation.
+
+        Yields:
+            Images B×C×H×W and labels B, on the set's device.
+        """
+        source = generator(seed, "batches")
+        size = (self.images.shape[2], self.images.shape[3])
+        for _ in range(epochs):
+            order = torch.randperm(len(self), generator=source).to(self.images.device)
+            for chosen in torch.split(order, batch_size):
+                yield augment(self.images[chosen], draw(self.strategy, len(chosen), size, source)), self.labels[chosen]
+
+
+def load(reference: str, store: registry.Store | None = None) -> SyntheticSet:
+    """A set of the store, checked against its digests, on the CPU.
+
+    Args:
+        reference: `name`, `name:version` or `@sha256:…`.
+        store: the default one if not given.
+
+    Raises:
+        registry.RegistryError: it is not there, or damaged.
+    """
+    store = store or registry.Store()
+    return from_store(store, store.find(registry.parse_reference(reference)))
+
+
+def from_store(store: registry.Store, stored: registry.StoredSet) -> SyntheticSet:
+    """The set that a store's entry stands for, checked against its digests, on the CPU."""
+    tensors = store.tensors(stored)
+    info = stored.manifest.dataset
+    return SyntheticSet(
+        torch.from_numpy(tensors["images"]),
+        torch.from_numpy(tensors["labels"]),
+        tuple(info.class_names),
+        tuple(info.mean),
+        tuple(info.std),
+        Recipe.from_dict(stored.manifest.recipe),
+        stored.digest,
+        stored.reference,
+    )

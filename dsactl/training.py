@@ -1,0 +1,149 @@
+"""Train networks on a labelled set: inside Algorithm 1 (line 9), in evaluation, in every study.
+
+M networks of one structure are trained side by side where that pays, each with its own draws, so that a network's
+result does not depend on its neighbours.
+
+Shapes: N images, C, H, W, M networks, B images of a batch. Stacked parameters have M as their first dimension.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn import functional as F
+
+from dsactl.engine.device import autocast
+from dsactl.networks.build import Buffers, Parameters
+
+Augment = Callable[[Tensor, Generator], Tensor]
+"""Augments a batch N×C×H×W with draws from a CPU generator."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network is trained by SGD.
+
+    Attributes:
+        epochs: passes over the set.
+        lr, momentum, weight_decay: of SGD.
+        batch: images per step, shuffled anew in every epoch.
+        decay_at: the epoch before which lr is divided by 10 and the momentum forgotten; None for never.
+        precision: "float32" or "bfloat16".
+    """
+
+    epochs: int
+    lr: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch: int = 256
+    decay_at: int | None = None
+    precision: str = "float32"
+
+
+def stack(states: Sequence[Parameters]) -> Parameters:
+    """M states as one, M first."""
+    return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+
+
+def unstack(stacked: Parameters, index: int) -> Parameters:
+    """One of the M states of a stack."""
+    return {name: tensor[index] for name, tensor in stacked.items()}
+
+
+def train(
+    network: nn.Module,
+    parameters_M: Parameters,
+    buffers_M: Buffers,
+    images_NCHW: Tensor,
+    labels_N: Tensor,
+    plan: Plan,
+    generators: Sequence[Generator],
+    augment: Augment | None = None,
+    report: Callable[[int], None] = lambda epoch: None,
+) -> tuple[Parameters, Buffers]:
+    """Train M networks, each on its own shuffles and augmentations of one set.
+
+    Args:
+        network: gives the structure; it is put into training mode.
+        parameters_M, buffers_M: stacked; not changed.
+        images_NCHW: normalised.
+        labels_N: int64.
+        plan: see `Plan`.
+        generators: M CPU generators, one per network.
+        augment: applied to every batch.
+        report: called with the number of finished epochs.
+
+    Returns:
+        Parameters and buffers after training, stacked.
+    """
+    network.train()
+    parameters_M = {name: tensor.detach().clone().requires_grad_() for name, tensor in parameters_M.items()}
+    buffers_M = {name: tensor.clone() for name, tensor in buffers_M.items()}
+    optimiser = _sgd(parameters_M, plan, plan.lr)
+    count, device = len(images_NCHW), images_NCHW.device
+    for epoch in range(plan.epochs):
+        if epoch == plan.decay_at:
+            optimiser = _sgd(parameters_M, plan, plan.lr / 10)
+        orders_MN = torch.stack([torch.randperm(count, generator=generator) for generator in generators])
+        for chosen_MB in torch.split(orders_MN.to(device), plan.batch, dim=1):
+            batches = [images_NCHW[chosen_B] for chosen_B in chosen_MB]
+            if augment is not None:
+                batches = [augment(batch, generator) for batch, generator in zip(batches, generators, strict=True)]
+            loss = _summed_loss(network, parameters_M, buffers_M, batches, labels_N[chosen_MB], plan.precision)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        report(epoch + 1)
+    return {name: tensor.detach() for name, tensor in parameters_M.items()}, buffers_M
+
+
+def _sgd(parameters: Parameters, plan: Plan, lr: float) -> torch.optim.SGD:
+    return torch.optim.SGD(parameters.values(), lr=lr, momentum=plan.momentum, weight_decay=plan.weight_decay)
+
+
+def _summed_loss(
+    network: nn.Module,
+    parameters_M: Parameters,
+    buffers_M: Buffers,
+    batches: list[Tensor],
+    labels_MB: Tensor,
+    precision: str,
+) -> Tensor:
+    """The sum over networks of each one's mean cross-entropy: its gradient is every network's own."""
+    with autocast(labels_MB.device, precision):
+        if len(batches) == 1:
+            state = (unstack(parameters_M, 0), unstack(buffers_M, 0))
+            logits_XK = functional_call(network, state, (batches[0],))
+        else:
+            logits_MBK = vmap(
+                lambda parameters, buffers, images: functional_call(network, (parameters, buffers), images)
+            )(parameters_M, buffers_M, torch.stack(batches))
+            logits_XK = logits_MBK.flatten(0, 1)
+    return F.cross_entropy(logits_XK.float(), labels_MB.flatten(), reduction="sum") / labels_MB.shape[1]
+
+
+@torch.no_grad()
+def count_correct(
+    network: nn.Module,
+    parameters: Parameters,
+    buffers: Buffers,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    precision: str = "float32",
+) -> int:
+    """How many images one network classifies right, in evaluation mode.
+
+    Args:
+        network: gives the structure; it is put into evaluation mode.
+        parameters, buffers: of one network.
+        batches: normalised images N×C×H×W with labels N.
+        precision: of the forward pass.
+    """
+    network.eval()
+    correct: Tensor | int = 0
+    for images_NCHW, labels_N in batches:
+        with autocast(images_NCHW.device, precision):
+            logits_NK = functional_call(network, (parameters, buffers), (images_NCHW,))
+        correct = correct + (logits_NK.argmax(1) == labels_N).sum()
+    return int(correct)

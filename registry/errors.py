@@ -1,0 +1,34 @@
+"""What can go wrong in a registry, as exceptions whose message is meant for the person at the keyboard."""
+
+
+class RegistryError(Exception):
+    """Base of every error of the registry.
+
+    Args:
+        message: what is wrong, where.
+        hint: what to do next; empty where the message already says it.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class BadNameError(RegistryError):
+    """A name or reference that is not well formed."""
+
+
+class NotFoundError(RegistryError):
+    """A set, version or tag that is not in the store."""
+
+
+class CorruptError(RegistryError):
+    """A file that is damaged, was changed, or is not what it says it is."""
+
+
+class StoreError(RegistryError):
+    """A store that cannot be used: not writable, full, or of a newer schema."""

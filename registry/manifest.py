@@ -1,0 +1,106 @@
+"""What is written about a set: its manifest, checked whenever it comes from a file."""
+
+import hashlib
+import json
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from registry.errors import CorruptError, StoreError
+
+SCHEMA = 1
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(max_length=1000)]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DatasetInfo(_Model):
+    """The data set that a set stands for.
+
+    Attributes:
+        name, split, checksum: which images; the checksum is a SHA-256 of them.
+        class_names: K names, in the order of the labels.
+        mean, std: per channel, of images in 0 … 1: what normalised space means.
+        counts: images of each class.
+    """
+
+    name: Text
+    split: Text
+    checksum: Digest
+    class_names: list[Text]
+    mean: list[float]
+    std: list[Annotated[float, Field(gt=0)]]
+    counts: list[Annotated[int, Field(ge=0)]]
+
+
+class TensorInfo(_Model):
+    """One tensor: safetensors' name of its type, its shape, and the SHA-256 of its little-endian bytes."""
+
+    dtype: Text
+    shape: list[Annotated[int, Field(ge=0)]]
+    sha256: Digest
+
+
+class Manifest(_Model):
+    """Everything that is known about a set.
+
+    Attributes:
+        schema_version: of this layout.
+        dataset: what it stands for.
+        method: how it was made.
+        recipe: every hyper-parameter, as the method's program wrote it.
+        network: what it was made on; None where nothing was.
+        seed: the root of every draw.
+        tensors: `images` and `labels`.
+        provenance: program and its versions, device, time: what does not change the content.
+    """
+
+    schema_version: int = SCHEMA
+    dataset: DatasetInfo
+    method: Text
+    recipe: dict[str, JsonValue]
+    network: Text | None
+    seed: int
+    tensors: dict[str, TensorInfo]
+    provenance: dict[str, JsonValue]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the canonical JSON of all but the provenance: the name of the content."""
+        return hashlib.sha256(canonical(self.model_dump(mode="json", exclude={"provenance"}))).hexdigest()
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no spaces, UTF-8: equal values, equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def parse_json(model: type[Model], data: bytes | str, where: str) -> Model:
+    """Check JSON that comes from outside.
+
+    Args:
+        model: what it must be.
+        data: the text.
+        where: its file, for the error.
+
+    Raises:
+        StoreError: its schema is newer than this program's.
+        CorruptError: it is not JSON or not a `model`.
+    """
+    try:
+        version = json.loads(data).get("schema_version", SCHEMA)
+    except (ValueError, AttributeError, RecursionError):
+        raise CorruptError(f"{where} is not a JSON object.") from None
+    if isinstance(version, int) and version > SCHEMA:
+        raise StoreError(f"{where} was written by a newer program (schema {version}).", "Update dsactl.")
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        raise CorruptError(f"{where} is damaged: {place}: {fault['msg']}.") from None

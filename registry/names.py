@@ -1,0 +1,92 @@
+"""Names of sets and references to them: `[namespace/]name[:version]`, or `@sha256:…` for the content."""
+
+import re
+from dataclasses import dataclass
+
+from registry.errors import BadNameError
+
+_PART = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, order=True)
+class SetName:
+    """A set's name.
+
+    Attributes:
+        namespace: empty for none.
+        name: the rest.
+    """
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Which set is meant: by name and version or tag, or by the digest of its content.
+
+    Attributes:
+        name: None when only a digest was given.
+        version: a number.
+        tag: a word; "latest" is the newest version. At most one of version and tag is set.
+        digest: 64 hexadecimal digits, or None.
+    """
+
+    name: SetName | None
+    version: int | None = None
+    tag: str | None = None
+    digest: str | None = None
+
+
+def parse_name(text: str) -> SetName:
+    """Read `[namespace/]name`.
+
+    Raises:
+        BadNameError: a part is not `[a-z0-9][a-z0-9._-]*` of at most 80 characters, or holds `..`.
+    """
+    parts = text.split("/")
+    if len(parts) > 2 or not all(_is_part(part) for part in parts):
+        raise BadNameError(
+            f"{text!r} is not a name.",
+            "A name is [namespace/]name of a-z, 0-9, '.', '_' and '-', each part starting with a letter or digit "
+            "and at most 80 long.",
+        )
+    return SetName(parts[0] if len(parts) == 2 else "", parts[-1])
+
+
+def parse_tag(text: str) -> str:
+    """Read a tag, which must not look like a version.
+
+    Raises:
+        BadNameError: it is not a word of the same letters as a name, or is a number.
+    """
+    if not _is_part(text) or text.isdigit():
+        raise BadNameError(f"{text!r} is not a tag.", "A tag is a word of a-z, 0-9, '.', '_' and '-', not a number.")
+    return text
+
+
+def parse_reference(text: str) -> Reference:
+    """Read `[namespace/]name[:version|:tag]` or `@sha256:DIGEST`.
+
+    Raises:
+        BadNameError: it is neither.
+    """
+    if text.startswith("@"):
+        algorithm, _, digest = text[1:].partition(":")
+        if algorithm != "sha256" or not _DIGEST.fullmatch(digest):
+            raise BadNameError(f"{text!r} is not a digest.", "A digest is @sha256: and 64 hexadecimal digits.")
+        return Reference(None, digest=digest)
+    name, colon, rest = text.partition(":")
+    if not colon:
+        return Reference(parse_name(name), tag="latest")
+    if rest.isascii() and rest.isdigit() and len(rest) <= 9:
+        return Reference(parse_name(name), version=int(rest))
+    return Reference(parse_name(name), tag=parse_tag(rest))
+
+
+def _is_part(text: str) -> bool:
+    return _PART.fullmatch(text) is not None and ".." not in text
