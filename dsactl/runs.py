@@ -41,7 +41,7 @@ from dsactl.recipe import SYNTHESIS, Recipe, Request
 from registry.files import write_atomically
 from registry.tensors import describe as describe_tensors
 
-CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SECONDS = 30.0  # a checkpoint takes milliseconds; half a minute of work is little to lose
 EVENT_SECONDS = 1.0
 COMPILE_OPERATIONS = 1e14  # about ten minutes of two CPU cores; compiling takes one and saves a third
 
@@ -90,7 +90,8 @@ def prepare(request: Request, device: str = "auto") -> Job:
     }
     dataset = load_dataset(**source)
     check_counts(dataset, request.ipc)
-    build(request.network(), dataset.channels, dataset.size, dataset.classes)
+    if request.method in SYNTHESIS:
+        build(request.network(), dataset.channels, dataset.size, dataset.classes)
     recipe = request.resolve(dataset.name, dataset.train.checksum(), mirrored=dataset.mirrored, precision=precision)
     return Job(dataset.to(target), recipe, target, name or registry.parse_name(recipe.set_name), source)
 
@@ -149,6 +150,7 @@ def execute(
     store: registry.Store,
     *,
     fresh: bool = False,
+    checkpoint_every: float = CHECKPOINT_SECONDS,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Outcome:
     """Make the set, or go on making it, or find it made.
@@ -157,6 +159,7 @@ def execute(
         job: see `prepare`.
         store: where it goes.
         fresh: forget an earlier run of the same recipe.
+        checkpoint_every: seconds between checkpoints, at least; one is also written when the run is interrupted.
         report: called after every inner step.
 
     Raises:
@@ -180,7 +183,7 @@ def execute(
         if fresh:
             for name in ("finished.json", "checkpoint.safetensors", "events.jsonl"):
                 (folder / name).unlink(missing_ok=True)
-        return _finished(folder, store) or _make(folder, job, store, report)
+        return _finished(folder, store) or _make(folder, job, store, checkpoint_every, report)
     finally:
         lock.release()
 
@@ -195,12 +198,14 @@ def _finished(folder: Path, store: registry.Store) -> Outcome | None:
         return None
 
 
-def _make(folder: Path, job: Job, store: registry.Store, report: Callable[[Progress], None]) -> Outcome:
+def _make(
+    folder: Path, job: Job, store: registry.Store, checkpoint_every: float, report: Callable[[Progress], None]
+) -> Outcome:
     recipe = job.recipe
     write_atomically(folder / "recipe.json", json.dumps(recipe.to_dict(), indent=1).encode())
     write_atomically(folder / "source.json", json.dumps(job.source, indent=1).encode())
     if recipe.method in SYNTHESIS:
-        images_KICHW, seconds = _run_algorithm(folder, job, report)
+        images_KICHW, seconds = _run_algorithm(folder, job, checkpoint_every, report)
     else:
         began = time.monotonic()
         images_KICHW = random_coreset.choose(job.dataset, recipe.ipc, recipe.seed)
@@ -212,7 +217,9 @@ def _make(folder: Path, job: Job, store: registry.Store, report: Callable[[Progr
     return Outcome(stored, seconds)
 
 
-def _run_algorithm(folder: Path, job: Job, report: Callable[[Progress], None]) -> tuple[torch.Tensor, float]:
+def _run_algorithm(
+    folder: Path, job: Job, checkpoint_every: float, report: Callable[[Progress], None]
+) -> tuple[torch.Tensor, float]:
     """Algorithm 1 from the checkpoint, if there is one, to the end; returns images K×I×C×H×W and seconds."""
     recipe, checkpoint = job.recipe, folder / "checkpoint.safetensors"
     if job.device.type == "cpu":
@@ -239,7 +246,7 @@ def _run_algorithm(folder: Path, job: Job, report: Callable[[Progress], None]) -
                     last_event = now
                     _log(events, progress)
                 report(progress)
-                if now - position.saved >= CHECKPOINT_SECONDS:
+                if now - position.saved >= checkpoint_every:
                     _save(checkpoint, job, position, compile_it)
         except RunError:
             raise

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -138,3 +139,14 @@ def small_dataset(classes: int = 3, per_class: int = 20, channels: int = 1, side
 
     names = tuple(f"class {label}" for label in range(classes))
     return Dataset("small", names, (0.5,) * channels, (0.25,) * channels, True, split(per_class), split(10))
+
+
+def write_folder(root: Path, per_class: int = 10, side: int = 8) -> Path:
+    """An image folder of two classes, bright and dark noise."""
+    source = torch.Generator().manual_seed(0)
+    for label, name in enumerate(("dark", "bright")):
+        (root / name).mkdir(parents=True)
+        for index in range(per_class):
+            pixels = torch.rand(side, side, generator=source) * 100 + 120 * label
+            Image.fromarray(pixels.byte().numpy()).save(root / name / f"{index}.png")
+    return root

@@ -29,6 +29,7 @@ EXAMPLES = """Examples:
 
 _METHOD = "Method"
 _DATA = "Image folders"
+_NOT_IN_RECIPE = ("sets", "config", "device", "fresh", "checkpoint_every", "dry_run", "as_json", "quiet")
 
 
 def command(
@@ -53,6 +54,7 @@ def command(
     device: options.Device = "auto",
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.  \\[auto: float32]")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
+    checkpoint_every: Annotated[float, typer.Option(metavar="SECONDS", help="Time between checkpoints.", min=0)] = 30.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the recipe, the work, time and memory; write nothing.")
     ] = False,
@@ -119,11 +121,7 @@ def command(
     The defaults are the paper's. An interrupted run goes on when the same command is given again, and a finished one
     answers with its set at once.
     """
-    flags = {
-        key: value
-        for key, value in locals().items()
-        if value is not None and key not in ("sets", "config", "device", "fresh", "dry_run", "as_json", "quiet")
-    }
+    flags = {key: value for key, value in locals().items() if value is not None and key not in _NOT_IN_RECIPE}
     output = Output(as_json=as_json, quiet=quiet)
     request = _request({**_read_config(config), **flags})
 
@@ -140,7 +138,10 @@ def command(
             f"{job.recipe.inner_steps} inner steps of {job.recipe.network_epochs} network epochs are ours.[/]"
         )
     signal.signal(signal.SIGTERM, _terminated)
-    _answer([_run(job, index, sets, fresh, output) for index in range(sets)], output)
+    _answer(
+        [_run(job, index, sets, output, fresh=fresh, checkpoint_every=checkpoint_every) for index in range(sets)],
+        output,
+    )
 
 
 def _read_config(path: Path | None) -> dict[str, Any]:
@@ -176,7 +177,7 @@ def _one_line(recipe: Recipe) -> str:
     return "  ".join(f"{key} {value}" for key, value in values.items())
 
 
-def _run(job: "runs.Job", index: int, sets: int, fresh: bool, output: Output) -> "runs.Outcome":
+def _run(job: "runs.Job", index: int, sets: int, output: Output, **how: Any) -> "runs.Outcome":
     import registry
     from dsactl import runs
 
@@ -191,7 +192,7 @@ def _run(job: "runs.Job", index: int, sets: int, fresh: bool, output: Output) ->
             bar.update(progress.done, f"distance {progress.distance:.1f}, {progress.doing}")
 
         try:
-            return runs.execute(job, registry.Store(), fresh=fresh, report=report)
+            return runs.execute(job, registry.Store(), report=report, **how)
         except KeyboardInterrupt:
             where = f" at step {last.done} of {last.total}" if last else ""
             raise InterruptedRunError(

@@ -51,7 +51,7 @@ for _name, _module in {
 def main() -> None:
     """Run the command line and exit with its code."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="dsactl", standalone_mode=False)
     except SystemExit:
         raise
     except BaseException as error:

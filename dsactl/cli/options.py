@@ -45,8 +45,11 @@ Arch = Annotated[
     str | None,
     typer.Option(help="See: dsactl archs", autocompletion=complete_arch, rich_help_panel=_NETWORK),
 ]
-Depth = Annotated[int | None, typer.Option(help="Blocks of the ConvNet  [3]", rich_help_panel=_NETWORK)]
-Width = Annotated[int | None, typer.Option(help="Filters per block  [128]", rich_help_panel=_NETWORK)]
+Depth = Annotated[
+    int | None,
+    typer.Option(help="Blocks of the ConvNet  \\[3; 2 below 16×16 pixels, 1 below 8×8]", rich_help_panel=_NETWORK),
+]
+Width = Annotated[int | None, typer.Option(help="Filters per block  \\[128]", rich_help_panel=_NETWORK)]
 Norm = Annotated[
     str | None,
     typer.Option(help=f"{', '.join(NORMS)}  \\[instance]", rich_help_panel=_NETWORK),

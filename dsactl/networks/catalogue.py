@@ -42,8 +42,9 @@ class NetworkSpec:
 
     Attributes:
         arch: a name of `ARCHITECTURES`.
-        depth, width, norm, activation, pooling: variants of the ConvNet; None stands for its default (3, 128,
-            instance, relu, avg) and is the only value that other networks take.
+        depth, width, norm, activation, pooling: variants of the ConvNet; None stands for its default (3, or 2 on
+            images below 16×16 and 1 below 8×8; 128; instance; relu; avg) and is the only value that other networks
+            take.
     """
 
     arch: str = "convnet"

@@ -1,0 +1,55 @@
+"""Fixtures. Tests run on a store and a data folder of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dsactl.engine.memory import keep_freed_memory
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+keep_freed_memory()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's store or data sets."""
+    monkeypatch.setenv("DSACTL_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DSACTL_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("DSACTL_DEBUG", raising=False)
+
+
+@pytest.fixture(scope="session")
+def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real data sets, unpacked; where they do not lie beside the project, the tests that need them are skipped."""
+    script = SHARED / "data" / "unpack.py"
+    if not script.is_file():
+        pytest.skip(f"the real data sets are not here ({script})")
+    folder = tmp_path_factory.mktemp("real-data")
+    subprocess.run([sys.executable, str(script), "--dst", str(folder)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def program(tmp_path: Path):  # type: ignore[no-untyped-def]
+    """Run the real command line in a process of its own; returns the finished process."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "NO_COLOR": "1", **environment}
+        command = [sys.executable, "-m", "dsactl", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=300)
+
+    return run

@@ -1,0 +1,243 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from reference import write_folder
+
+from dsactl import __version__
+from dsactl.cli import main as program_main
+from dsactl.cli.condense import command as condense_command
+
+Answer = tuple[int, str, str]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Run a command line in this process; returns exit code, standard output and standard error."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["dsactl", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            program_main.main()
+        out, err = capfd.readouterr()
+        return int(stop.value.code or 0), out, err
+
+    return run
+
+
+SMALL = ("condense", "digits", "--ipc", "1", "--width", "8", "--iterations", "3")
+
+
+def test_the_first_thing_a_user_does(cli: Callable[..., Answer]) -> None:
+    code, out, err = cli(*SMALL)
+    assert code == 0
+    assert "Stored digits-dsa-convnet-width8-ipc1:1  10×1×8×8" in out
+    picture = next(line.removeprefix("Picture ") for line in out.splitlines() if line.startswith("Picture"))
+    assert Path(picture).read_bytes().startswith(b"\x89PNG")
+    assert "iterations 3" in err  # the resolved recipe
+    assert "3/3 steps" in err
+    assert "distance" in err
+    assert "Next: dsactl evaluate digits-dsa-convnet-width8-ipc1:1" in err
+
+    code, out, err = cli("evaluate", "--networks", "2", "--epochs", "5")
+    assert code == 0
+    assert "digits-dsa-convnet-width8-ipc1:1  convnet-width8" in out
+    assert " ± " in out
+    assert "5 epochs, augmentation dsa color crop cutout scale rotate" in err
+
+    code, out, _ = cli("show", "digits-dsa-convnet-width8-ipc1")
+    assert code == 0
+    for text in ("@sha256:", "inner steps", "convnet-width8", picture, "dsactl 0.1.0", "digits (train), 1,437 images"):
+        assert text in out
+    code, out, _ = cli("ls")
+    assert out.splitlines()[1].startswith("digits-dsa-convnet-width8-ipc1:1  10×1×8×8")
+
+
+def test_every_command_answers_in_json_and_quietly(cli: Callable[..., Answer]) -> None:
+    code, out, err = cli("ls", "--json")
+    assert (code, out, err) == (0, "[]\n", "")
+    code, out, err = cli("ls", "--quiet")
+    assert (code, out, err) == (0, "", "")
+    code, out, err = cli(*SMALL, "--sets", "2", "--json")
+    made = json.loads(out)
+    assert [each["reference"] for each in made] == [f"digits-dsa-convnet-width8-ipc1:{n}" for n in (1, 2)]
+    assert made[0]["digest"] != made[1]["digest"]
+    code, out, err = cli(*SMALL, "--quiet")
+    assert (code, out, err) == (0, "digits-dsa-convnet-width8-ipc1:1\n", "")
+    code, out, _ = cli("evaluate", "digits-dsa-convnet-width8-ipc1:2", "--networks", "2", "--epochs", "2", "--json")
+    result = json.loads(out)
+    assert (result["n"], result["digest"], len(result["accuracies"])) == (2, made[1]["digest"], 2)
+    code, out, _ = cli("ls", "--json")
+    listed = json.loads(out)
+    assert [each["evaluations"] for each in listed] == [0, 1]
+    assert cli("ls", "--quiet")[1].splitlines() == [each["reference"] for each in listed]
+    code, out, _ = cli("show", "digits-dsa-convnet-width8-ipc1:2", "--json")
+    shown = json.loads(out)
+    assert shown["evaluations"] == [result]
+    assert shown["manifest"]["recipe"]["iterations"] == 3
+    assert json.loads(cli("env", "--json")[1])["dsactl"] == __version__
+    assert {each["name"]: each["here"] for each in json.loads(cli("datasets", "--json")[1])}["digits"] is True
+    archs = {each["name"]: each for each in json.loads(cli("archs", "--images", "1x8x8", "--json")[1])}
+    assert archs["mlp"]["parameters"] == 26122
+    assert "needs at least 5×5 pixels" in archs["lenet"]["impossible"]
+    for command in ("datasets", "archs", "env"):
+        assert cli(command, "--quiet")[0] == cli(command)[0] == 0
+    assert cli("--version")[1] == f"dsactl {__version__}\n"
+
+
+def test_a_dry_run_tells_all_and_writes_nothing(cli: Callable[..., Answer]) -> None:
+    code, out, _ = cli("condense", "digits", "--ipc", "10", "--width", "8", "--dry-run")
+    assert code == 0
+    for text in (
+        "10,000 inner steps, 450,000 network steps",
+        "operations per set",
+        "time per set",
+        "memory",
+        "image lr",
+    ):
+        assert text in out
+    value = json.loads(cli("condense", "digits", "--ipc", "10", "--width", "8", "--dry-run", "--json")[1])
+    assert value["recipe"]["inner_steps"] == 10
+    assert value["operations"] > 1e11
+    assert value["seconds"] > 0
+    assert not Path(os.environ["DSACTL_HOME"]).exists()
+
+
+def test_flags_come_before_the_file_and_the_file_before_the_defaults(
+    cli: Callable[..., Answer], tmp_path: Path
+) -> None:
+    config = tmp_path / "recipe.toml"
+    config.write_text('dataset = "digits"\nipc = 3\nimage-lr = 0.05\nwidth = 8\nstrategy = "crop_scale"\n')
+    code, out, _ = cli("condense", "--config", str(config), "--ipc", "1", "--dry-run", "--json")
+    recipe = json.loads(out)["recipe"]
+    assert code == 0
+    assert (recipe["ipc"], recipe["image_lr"], recipe["network"]["width"]) == (1, 0.05, 8)
+    assert (recipe["strategy"], recipe["network_lr"]) == (["crop", "scale"], 0.01)
+    for text, message in (
+        ("iteration = 3", "Unknown option 'iteration'. Did you mean 'iterations'"),
+        ("ipc = ", "is not TOML"),
+        ('iterations = "x"', "--iterations: input should be a valid integer"),
+    ):
+        config.write_text(text)
+        code, out, err = cli("condense", "digits", "--ipc", "1", "--config", str(config))
+        assert (code, out) == (2, "")
+        assert message in " ".join(err.split())
+    assert cli("condense", "digits", "--ipc", "1", "--config", str(tmp_path / "none.toml"))[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["condense", "digit", "--ipc", "1"], 2, "Unknown data set 'digit'. Did you mean 'digits'?"),
+        (["condense", "digits"], 2, "Missing --ipc N"),
+        (["condense"], 2, "Missing a data set"),
+        (["condense", "digits", "--ipc", "0"], 2, "--ipc: input should be greater than or equal to 1, not 0."),
+        (["condense", "digits", "--ipc", "x"], 2, "Invalid value for '--ipc'"),
+        (["condense", "digits", "--ipc", "1", "--arhc", "mlp"], 2, "No such option: --arhc"),
+        (["condense", "digits", "--ipc", "1", "--arch", "resnet"], 2, "Did you mean 'resnet18'"),
+        (["condense", "digits", "--ipc", "1", "--arch", "lenet"], 2, "lenet cannot take 1×8×8 images: the second"),
+        (["condense", "digits", "--ipc", "500"], 1, "fewer than --ipc 500. Use --ipc 139 or less"),
+        (["condense", "digits", "--ipc", "1", "--device", "tpu"], 2, "Unknown device 'tpu'. Use auto, cpu"),
+        (["condense", "digits", "--ipc", "1", "--device", "cuda:99"], 2, "Device 'cuda:99' is not here"),
+        (["condense", "digits", "--ipc", "1", "--precision", "float8"], 2, "--precision"),
+        (["condense", "digits", "--ipc", "1", "--name", "../x"], 2, "'../x' is not a name."),
+        (["condense", "./nowhere", "--ipc", "1"], 1, "nowhere is not a folder."),
+        (["evaluate"], 1, "is empty. Make a set: dsactl condense digits --ipc 1"),
+        (["evaluate", "no-such-set"], 1, "There is no set 'no-such-set'."),
+        (["evaluate", "UPPER"], 2, "'UPPER' is not a name."),
+        (["evaluate", "--networks", "0"], 2, "--networks must be at least 1"),
+        (["show", "x:0.5/y"], 2, "'0.5/y' is not a tag."),
+        (["archs", "--images", "32"], 2, "'32' is not a size. Write channels, height and width"),
+        (["conense"], 2, "No such command 'conense'"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(
+    cli: Callable[..., Answer], arguments: list[str], code: int, message: str
+) -> None:
+    found, out, err = cli(*arguments)
+    assert (found, out) == (code, "")
+    assert message in " ".join(err.split())
+    assert err.startswith("Error: ")
+    assert len(err.splitlines()) <= 2
+    assert "Traceback" not in err
+    assert not Path(os.environ["DSACTL_HOME"]).exists()
+
+
+def test_a_folder_from_end_to_end(cli: Callable[..., Answer], tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "shapes")
+    code, out, _ = cli(
+        "condense", str(folder), "--ipc", "1", "--width", "8", "--iterations", "2", "--name", "me/shapes"
+    )
+    assert code == 0
+    assert "Stored me/shapes:1  2×1×8×8" in out
+    code, out, _ = cli("evaluate", "me/shapes", "--networks", "2", "--epochs", "100", "--json")
+    assert json.loads(out)["mean"] > 80
+    # The folder has moved: it must be named, and must be the same.
+    moved = folder.rename(tmp_path / "elsewhere")
+    code, _, err = cli("evaluate", "me/shapes", "--networks", "1", "--epochs", "1")
+    assert code == 1
+    assert "is not a folder" in err
+    assert cli("evaluate", "me/shapes", "--data", str(moved), "--networks", "1", "--epochs", "1", "-q")[0] == 0
+    (moved / "dark" / "0.png").unlink()
+    code, _, err = cli("evaluate", "me/shapes", "--data", str(moved), "--networks", "1", "--epochs", "1")
+    assert code == 1
+    assert "are not those that me/shapes:1 was made from" in err
+
+
+def test_unknown_schedules_and_twins_are_said(cli: Callable[..., Answer]) -> None:
+    _, _, err = cli("condense", "digits", "--ipc", "2", "--width", "8", "--iterations", "1", "--network-epochs", "1")
+    assert "The paper has no schedule for --ipc 2; 2 inner steps of 1 network epochs are ours." in err
+    cli(*SMALL, "--norm", "batch")
+    _, _, err = cli("evaluate", "--networks", "1", "--epochs", "1")
+    assert "condensed with batch norm and is evaluated on convnet-width8" in err
+
+
+def test_tracebacks_only_when_asked_for(program) -> None:  # type: ignore[no-untyped-def]
+    quiet = program("show", "nothing")
+    assert (quiet.returncode, quiet.stdout) == (1, "")
+    assert quiet.stderr == "Error: There is no set 'nothing'.\n  See: dsactl ls\n"
+    loud = program("show", "nothing", DSACTL_DEBUG="1")
+    assert loud.returncode == 1
+    assert "Traceback" in loud.stderr
+
+
+def test_every_help_has_examples_and_every_option_a_description(cli: Callable[..., Answer]) -> None:
+    for command in ("condense", "evaluate", "ls", "show", "datasets", "archs", "env"):
+        code, out, _ = cli(command, "--help")
+        assert code == 0
+        assert f"dsactl {command}" in out
+        assert "Examples" in out
+    assert condense_command.__doc__
+
+
+def test_names_are_completed(program) -> None:  # type: ignore[no-untyped-def]
+    assert program(*SMALL).returncode == 0
+
+    def complete(words: str) -> set[str]:
+        env = {"_DSACTL_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+        code = "import sys; sys.argv = ['dsactl']; from dsactl.cli.main import app; app(prog_name='dsactl')"
+        out = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, **env}, capture_output=True, text=True, check=False
+        ).stdout
+        return set(out.split())
+
+    assert complete("dsactl condense cif") == {"cifar10", "cifar100"}
+    assert complete("dsactl evaluate digits-d") == {"digits-dsa-convnet-width8-ipc1"}
+    assert complete("dsactl condense digits --arch res") == {"resnet18", "resnet18bn", "resnet18bn_ap"}
+    assert "evaluate" in complete("dsactl ev")
+
+
+def test_a_store_that_cannot_be_written(
+    cli: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DSACTL_HOME", str(tmp_path / "file" / "home"))
+    code, out, err = cli(*SMALL)
+    assert (code, out) == (1, "")
+    assert "DSACTL_HOME" in err

@@ -1,0 +1,108 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from reference import small_dataset
+
+import dsactl
+from dsactl.data.load import load_dataset
+from dsactl.errors import DataError, UsageError
+from dsactl.evaluation import Protocol, evaluate
+from dsactl.networks.catalogue import NetworkSpec
+from dsactl.recipe import Request
+from dsactl.synthetic import SyntheticSet
+
+CPU = torch.device("cpu")
+DATASET = small_dataset(per_class=30)
+FAST = Protocol(NetworkSpec(width=16), networks=3, epochs=60)
+
+
+def real_set(method: str = "random", **options: object) -> SyntheticSet:
+    """A set of real images, as if a method had made it."""
+    request = Request.parse({"dataset": "small", "ipc": 2, "method": method, **options})
+    recipe = request.resolve("small", DATASET.train.checksum(), mirrored=True, precision="float32")
+    images = torch.cat([DATASET.draw(label, 2, torch.Generator().manual_seed(0)) for label in range(3)])
+    labels = torch.arange(3).repeat_interleave(2)
+    return SyntheticSet(images, labels, DATASET.class_names, DATASET.mean, DATASET.std, recipe, "d" * 64, "small:1")
+
+
+def test_networks_learn_and_the_result_is_reproducible() -> None:
+    first = evaluate(real_set(), DATASET, FAST, CPU)
+    assert first.n == 3
+    assert first.mean > 60  # chance is 33
+    assert first.mean == pytest.approx(sum(first.accuracies) / 3)
+    assert first.std == pytest.approx((sum((a - first.mean) ** 2 for a in first.accuracies) / 3) ** 0.5)
+    again = evaluate(real_set(), DATASET, FAST, CPU)
+    assert again.accuracies == first.accuracies
+    other = evaluate(real_set(), DATASET, replace(FAST, seed=1), CPU)
+    assert other.accuracies != first.accuracies
+
+
+def test_a_network_s_result_does_not_depend_on_how_many_there_are() -> None:
+    """A larger batch of images makes the ConvNet run one by one, a smaller one side by side."""
+    few, many = (evaluate(real_set(), DATASET, replace(FAST, networks=n), CPU) for n in (1, 3))
+    assert few.accuracies[0] == pytest.approx(many.accuracies[0], abs=4)
+
+
+def test_the_protocol_follows_the_method() -> None:
+    dsa = evaluate(real_set("dsa", strategy="crop_flip"), DATASET, replace(FAST, epochs=2), CPU)
+    assert dsa.augmentation == "dsa crop flip"
+    dc = evaluate(real_set("dc"), DATASET, replace(FAST, epochs=2), CPU)
+    assert dc.augmentation == "none"
+    assert evaluate(real_set("dc"), DATASET, replace(FAST, epochs=None, networks=1), CPU).epochs == 300
+    forced = evaluate(real_set("dc"), DATASET, replace(FAST, epochs=2, strategy="rotate"), CPU)
+    assert forced.augmentation == "dsa rotate"
+    digits = replace(real_set("dc"), recipe=replace(real_set("dc").recipe, dataset="mnist"))
+    assert evaluate(digits, DATASET, replace(FAST, epochs=2), CPU).augmentation == "dc"
+
+
+def test_batch_norm_is_evaluated_on_its_twin() -> None:
+    made = real_set("dsa", norm="batch", width=8)
+    twin = evaluate(made, DATASET, Protocol(networks=1, epochs=1), CPU)
+    assert (twin.network, twin.twin) == ("convnet-width8", True)
+    asked = evaluate(made, DATASET, Protocol(NetworkSpec(width=8, norm="batch"), 1, 3), CPU)
+    assert (asked.network, asked.twin) == ("convnet-width8-batch", False)
+
+
+def test_another_data_set_is_refused() -> None:
+    with pytest.raises(DataError, match="are not those that small:1 was made from"):
+        evaluate(real_set(), small_dataset(per_class=29), FAST, CPU)
+    with pytest.raises(DataError, match="different shapes"):
+        evaluate(real_set(), small_dataset(side=10), FAST, CPU)
+    with pytest.raises(UsageError, match="--networks must be at least 1"):
+        Protocol(networks=0)
+    with pytest.raises(UsageError, match="--epochs must be at least 1"):
+        Protocol(epochs=0)
+
+
+@pytest.mark.slow
+def test_condensed_digits_beat_random_ones() -> None:
+    """The whole path from Python, on real data: condense, store, load, evaluate."""
+    made = dsactl.condense("digits", ipc=1, iterations=60)
+    chosen = dsactl.condense("digits", ipc=1, method="random")
+    protocol = Protocol(networks=5, epochs=300)
+    ours, theirs = dsactl.evaluate(made, protocol), dsactl.evaluate(chosen.reference, protocol)
+    assert ours.mean > theirs.mean + 3
+    assert ours.paper is None
+    loaded = dsactl.load("digits-dsa-convnet-ipc1")
+    assert torch.equal(loaded.images, made.images)
+    assert loaded.digest == made.digest == ours.digest
+
+
+def test_a_loaded_set_is_ready_to_train_on() -> None:
+    made = dsactl.condense("digits", ipc=2, method="random", seed=3)
+    assert len(made) == 20
+    assert made.class_names == tuple("0123456789")
+    batches = list(made.batches(epochs=2, batch_size=15, seed=1))
+    assert [len(labels) for _, labels in batches] == [15, 5, 15, 5]
+    assert sorted(torch.cat([labels for _, labels in batches[:2]]).tolist()) == made.labels.tolist()
+    again = list(made.batches(epochs=2, batch_size=15, seed=1))
+    assert all(
+        torch.equal(a, b) for one, two in zip(batches, again, strict=True) for a, b in zip(one, two, strict=True)
+    )
+    digits = load_dataset("digits")
+    torch.testing.assert_close(made.normalise(digits.test.images_NCHW), digits.normalise(digits.test.images_NCHW))
+    assert made.pixels().min() >= -1e-6
+    assert made.pixels().max() <= 1 + 1e-6
+    rows = {row.numpy().tobytes() for row in digits.train.images_NCHW.flatten(1)}
+    assert all((image * 255).round().byte().flatten().numpy().tobytes() in rows for image in made.pixels())

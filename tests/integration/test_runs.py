@@ -1,0 +1,212 @@
+"""Runs in processes of their own, stopped by real signals."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from reference import write_folder
+
+import registry
+from dsactl import runs
+from dsactl.dsa import condense as algorithm
+from dsactl.engine.checkpoint import load_checkpoint, save_checkpoint
+from dsactl.errors import DataError, DeviceError, NetworkError, RunError
+from dsactl.recipe import Recipe, Request
+
+# Two inner steps with a trained network between them, so that a stop can fall into any part.
+OPTIONS = ("condense", "digits", "--ipc", "2", "--iterations", "40", "--width", "16", "--inner-steps", "3")
+OPTIONS += ("--network-epochs", "3", "--seed", "5", "--checkpoint-every", "0.2", "--json")
+
+
+def start(home: Path) -> subprocess.Popen[str]:
+    env = {**os.environ, "DSACTL_HOME": str(home), "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "dsactl", *OPTIONS]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def steps_done(home: Path) -> int:
+    """Steps that the run's events tell of."""
+    lines = [line for path in home.glob("runs/*/events.jsonl") for line in path.read_text().splitlines()]
+    return json.loads(lines[-1])["step"] if lines else 0
+
+
+def finish(home: Path) -> dict[str, object]:
+    process = start(home)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return json.loads(out)[0]
+
+
+@pytest.mark.slow
+def test_interrupted_runs_end_with_the_same_bits(tmp_path: Path) -> None:
+    """SIGINT, SIGTERM and SIGKILL at random moments; the set is that of an uninterrupted run."""
+    whole = finish(tmp_path / "whole")
+    chance = random.Random(2026)
+    for number, (name, code) in enumerate((("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9))):
+        home = tmp_path / f"stopped-{number}"
+        stops = []
+        for _ in range(3):
+            before = steps_done(home)
+            process = start(home)
+            while steps_done(home) <= before and process.poll() is None:
+                time.sleep(0.02)
+            time.sleep(chance.uniform(0, 0.8))
+            process.send_signal(getattr(signal, name))
+            out, err = process.communicate(timeout=60)
+            if process.returncode == 0:
+                break  # it was faster
+            assert process.returncode == code, err
+            assert out == ""
+            if name == "SIGINT":
+                assert "the checkpoint is written" in err
+            assert list(home.glob("runs/*/checkpoint.safetensors"))
+            stops.append(steps_done(home))
+        assert stops, "no stop fell into the run"
+        sys.stdout.write(f"{name} after {stops} of 120 steps\n")
+        stopped = finish(home)
+        assert stopped["digest"] == whole["digest"]
+        assert not list(home.glob("runs/*/checkpoint.safetensors"))
+        # And once more: the answer is there at once.
+        assert finish(home) == {**stopped, "repeated": True}
+
+
+def job(**options: object) -> runs.Job:
+    values = {"dataset": "digits", "ipc": 1, "width": 8, "iterations": 3, **options}
+    return runs.prepare(Request.parse(values), "cpu")
+
+
+def test_a_run_is_repeated_looked_up_and_started_afresh() -> None:
+    store = registry.Store()
+    first = runs.execute(job(), store)
+    assert not first.repeated
+    assert runs.execute(job(), store).repeated
+    fresh = runs.execute(job(), store, fresh=True)
+    assert not fresh.repeated
+    assert fresh.stored == first.stored
+    other = runs.execute(job(seed=1), store)
+    assert other.stored.reference == "digits-dsa-convnet-width8-ipc1:2"
+    assert other.stored.digest != first.stored.digest
+
+
+def test_several_sets_have_seeds_of_their_own() -> None:
+    jobs = [job().with_seed(index) for index in range(3)]
+    assert jobs[0].recipe == job().recipe
+    assert len({each.recipe.seed for each in jobs}) == 3
+    assert len({each.recipe.digest() for each in jobs}) == 3
+
+
+def test_an_error_keeps_the_work_and_ctrl_c_comes_through() -> None:
+    store = registry.Store()
+    seen = []
+
+    def stop(progress: runs.Progress) -> None:
+        seen.append(progress.done)
+        if progress.done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.execute(job(), store, report=stop)
+    assert seen == [0, 1, 2]
+    path = runs.run_folder(store, job().recipe) / "checkpoint.safetensors"
+    _, about = load_checkpoint(path, torch.device("cpu"))
+    assert (about["iteration"], about["step"]) == (2, 0)
+    seen.clear()
+    went_on = runs.execute(job(), store, report=lambda progress: seen.append(progress.done))
+    assert seen == [2, 3]
+    assert went_on.stored.digest == runs.execute(job(), store, fresh=True).stored.digest
+
+
+def interrupted(store: registry.Store) -> Path:
+    def stop(progress: runs.Progress) -> None:
+        if progress.done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.execute(job(), store, report=stop)
+    return runs.run_folder(store, job().recipe) / "checkpoint.safetensors"
+
+
+def test_foreign_and_damaged_checkpoints_are_refused_with_the_way_out() -> None:
+    store = registry.Store()
+    path = interrupted(store)
+    tensors, about = load_checkpoint(path, torch.device("cpu"))
+    save_checkpoint(path, tensors, {**about, "mode": {"device": "cuda", "compiled": False}})
+    with pytest.raises(RunError, match=r"begun on cuda .* --fresh"):
+        runs.execute(job(), store)
+    save_checkpoint(path, {**tensors, "images": tensors["images"][:5]}, about)
+    with pytest.raises(RunError, match="is of other images"):
+        runs.execute(job(), store)
+    save_checkpoint(path, {}, about)
+    with pytest.raises(RunError, match="is damaged"):
+        runs.execute(job(), store)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(RunError, match=r"is damaged .*--fresh"):
+        runs.execute(job(), store)
+    assert runs.execute(job(), store, fresh=True).stored.version == 1
+
+
+def test_one_process_at_a_time_works_on_a_run() -> None:
+    store = registry.Store()
+
+    def again(progress: runs.Progress) -> None:
+        if progress.done == 1:
+            with pytest.raises(RunError, match="Another process is making"):
+                runs.execute(job(), store)
+
+    assert runs.execute(job(), store, report=again).stored.version == 1
+
+
+def test_divergence_is_an_error_that_says_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "EVENT_SECONDS", 0.0)
+    store = registry.Store()
+    with pytest.raises(RunError, match=r"diverged in iteration \d+: .* smaller --image-lr than 1e\+38"):
+        runs.execute(job(image_lr=1e38, strategy="color", distance="mse"), store)
+    assert store.sets() == []
+
+
+def test_bad_input_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(algorithm, "condense", None)
+    with pytest.raises(DataError, match="fewer than --ipc 140"):
+        job(ipc=140)
+    with pytest.raises(NetworkError, match="lenet cannot take 1×8×8 images"):
+        job(arch="lenet", width=None)
+    with pytest.raises(DeviceError, match="Unknown device 'gpu'"):
+        runs.prepare(Request.parse({"dataset": "digits", "ipc": 1}), "gpu")
+    with pytest.raises(registry.BadNameError, match="is not a name"):
+        job(name="../elsewhere")
+    assert not registry.default_home().exists()
+
+
+def test_a_folder_s_place_stays_on_this_machine(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "private" / "shapes")
+    store = registry.Store()
+    request = Request.parse({"dataset": str(folder), "ipc": 1, "method": "random"})
+    made = runs.execute(runs.prepare(request), store)
+    assert made.stored.reference == "shapes-random-ipc1:1"
+    assert str(tmp_path / "private") not in made.stored.file.read_bytes().decode("latin1")
+    assert "private" not in made.stored.picture.with_suffix(".json").read_text()
+    assert runs.load_source(store, runs.prepare(request).recipe).train.counts == (8, 8)
+    folder.rename(tmp_path / "moved")
+    with pytest.raises(DataError, match="is not a folder"):
+        runs.load_source(store, Recipe.from_dict(made.stored.manifest.recipe))
+
+
+def test_batch_norm_runs_go_on_too() -> None:
+    store = registry.Store()
+    options = {"norm": "batch", "ipc": 2, "inner_steps": 2, "network_epochs": 1}
+
+    def stop(progress: runs.Progress) -> None:
+        if progress.done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.execute(job(**options), store, report=stop)
+    went_on = runs.execute(job(**options), store).stored.digest
+    assert runs.execute(job(**options), store, fresh=True).stored.digest == went_on

@@ -1,0 +1,135 @@
+from itertools import pairwise
+
+import pytest
+import torch
+from reference import slow_condense, small_dataset
+
+from dsactl.dsa.condense import State, condense, initial
+from dsactl.recipe import Recipe, Request
+
+DATASET = small_dataset()
+
+
+def recipe(**options: object) -> Recipe:
+    values = {"dataset": "small", "ipc": 2, "iterations": 3, "inner_steps": 3, "network_epochs": 2, "width": 8}
+    values |= {"batch_real": 12, "batch_train": 4, **options}
+    if values.get("arch"):
+        del values["width"]
+    return Request.parse(values).resolve("small", DATASET.train.checksum(), mirrored=True, precision="float32")
+
+
+CASES = {
+    "dsa": recipe(),
+    "dc": recipe(method="dc"),
+    "one image per class": recipe(ipc=1, inner_steps=1),
+    "batch norm": recipe(norm="batch"),
+    "layer norm": recipe(norm="layer", distance="mse", image_lr=0.01),
+    "mlp": recipe(arch="mlp", distance="cos"),
+    "noise, all real images": recipe(init="noise", batch_real=1000),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_algorithm_1_against_the_paper_shaped_version(name: str) -> None:
+    """Step for step over three outer iterations, the images stay the same up to the order of float sums."""
+    case = CASES[name]
+    fast = [state.images_KICHW for state in condense(DATASET, case)]
+    slow = list(slow_condense(DATASET, case))
+    assert len(fast) == len(slow) == 3 * case.inner_steps
+    for step, (ours, theirs) in enumerate(zip(fast, slow, strict=True)):
+        moved = (theirs - initial(DATASET, case).images_KICHW).norm()
+        assert (ours - theirs).norm() / moved < 2e-3, f"step {step}"
+    assert (fast[-1] - initial(DATASET, case).images_KICHW).abs().max() > 1e-4
+
+
+def test_the_same_recipe_gives_the_same_bits_and_another_seed_others() -> None:
+    torch.manual_seed(1)
+    first = [state.images_KICHW for state in condense(DATASET, recipe())]
+    torch.manual_seed(2)
+    again = [state.images_KICHW for state in condense(DATASET, recipe())]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    other = [state.images_KICHW for state in condense(DATASET, recipe(seed=1))]
+    assert not torch.equal(first[-1], other[-1])
+
+
+@pytest.mark.parametrize("name", ["dsa", "batch norm"])
+def test_every_state_is_a_place_to_go_on_from(name: str) -> None:
+    states = list(condense(DATASET, CASES[name]))
+    positions = [(state.iteration, state.step) for state in states]
+    assert positions == [(0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (3, 0)]
+    for state in states[:-1]:
+        last = list(condense(DATASET, CASES[name], state))[-1]
+        assert torch.equal(last.images_KICHW, states[-1].images_KICHW)
+        assert torch.equal(last.velocity_KICHW, states[-1].velocity_KICHW)
+    assert list(condense(DATASET, CASES[name], states[-1])) == []
+
+
+def test_states_are_not_changed_by_going_on() -> None:
+    def snapshot(state: State) -> list[torch.Tensor]:
+        tensors = [state.images_KICHW, state.velocity_KICHW, *state.parameters.values(), *state.buffers.values()]
+        return [tensor.clone() for tensor in tensors]
+
+    copies, states = [], []
+    for state in condense(DATASET, CASES["batch norm"]):
+        states.append(state)
+        copies.append(snapshot(state))
+    for state, copy in zip(states, copies, strict=True):
+        assert all(torch.equal(now, then) for now, then in zip(snapshot(state), copy, strict=True))
+
+
+def test_momentum_is_kept_across_networks() -> None:
+    case = recipe(ipc=1, inner_steps=1, iterations=4)
+    for before, after in pairwise(condense(DATASET, case)):
+        gradient = after.velocity_KICHW - 0.5 * before.velocity_KICHW
+        torch.testing.assert_close(after.images_KICHW, before.images_KICHW - 0.1 * after.velocity_KICHW)
+        assert gradient.norm() > 0
+
+
+def test_a_class_owns_its_images() -> None:
+    """The images of one class do not depend on which other classes are matched beside it."""
+    case = recipe(ipc=1, inner_steps=1, iterations=1)
+    (state,) = condense(DATASET, case)
+    moved = state.images_KICHW - initial(DATASET, case).images_KICHW
+    assert (moved.flatten(1).norm(dim=1) > 0).all()
+
+
+def test_synthetic_batches_are_bounded() -> None:
+    case = recipe(ipc=6, batch_synthetic=4, inner_steps=1, iterations=1, strategy="none")
+    (state,) = condense(DATASET, case)
+    moved = (state.images_KICHW - initial(DATASET, case).images_KICHW).flatten(2).norm(dim=2) > 0
+    assert moved.sum(1).tolist() == [4, 4, 4]
+
+
+def test_starts() -> None:
+    real = initial(DATASET, recipe()).images_KICHW
+    pool = DATASET.normalise(DATASET.train.images_NCHW).view(3, 20, -1)
+    for label in range(3):
+        for image in real[label].flatten(1):
+            assert (pool[label] == image).all(1).any()
+        assert not torch.equal(real[label, 0], real[label, 1])
+    noise = initial(DATASET, recipe(init="noise", ipc=200)).images_KICHW
+    assert noise.mean().item() == pytest.approx(0, abs=0.03)
+    assert noise.std().item() == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.slow
+def test_compiled_functions_agree_with_eager_ones() -> None:
+    """Where the machine has a compiler."""
+    from dsactl.engine.compilation import can_compile
+
+    if not can_compile("cpu"):
+        pytest.skip("no C++ compiler")
+    case = recipe()
+    eager = list(condense(DATASET, case))[-1]
+    fast = list(condense(DATASET, case, compile_it=True))[-1]
+    moved = (eager.images_KICHW - initial(DATASET, case).images_KICHW).norm()
+    assert (fast.images_KICHW - eager.images_KICHW).norm() / moved < 2e-3
+
+
+@pytest.mark.gpu
+def test_a_gpu_goes_the_same_way() -> None:
+    case = recipe(ipc=1, inner_steps=1, iterations=2)
+    here = list(condense(DATASET, case))[-1].images_KICHW
+    there = list(condense(DATASET.to(torch.device("cuda")), case))[-1].images_KICHW.cpu()
+    moved = (here - initial(DATASET, case).images_KICHW).norm()
+    assert (here - there).norm() / moved < 0.05

@@ -1,0 +1,157 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dsactl.data.folder import load_folder
+from dsactl.data.load import load_dataset
+from dsactl.errors import DataError, UsageError
+
+
+def picture(path: Path, value: object = 0, size: tuple[int, int] = (10, 12), mode: str = "L") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes of ten grey pictures, 10 wide and 12 high, each of one brightness."""
+    root = tmp_path / "My Cats & Dogs"
+    for label, name in enumerate(("cat", "dog")):
+        for index in range(10):
+            picture(root / name / f"{index}.png", 100 * label + index)
+    return root
+
+
+def test_class_folders_are_split_by_seed(folder: Path) -> None:
+    found = load_folder(folder)
+    assert found.name == "my-cats-dogs"
+    assert found.class_names == ("cat", "dog")
+    assert (found.train.counts, found.test.counts) == ((8, 8), (2, 2))
+    assert (found.channels, found.size) == (1, (12, 10))
+    values = found.train.images_NCHW[:, 0, 0, 0].tolist() + found.test.images_NCHW[:, 0, 0, 0].tolist()
+    assert sorted(values) == [*range(10), *range(100, 110)]
+    assert load_folder(folder).train.checksum() == found.train.checksum()
+    assert load_folder(folder, split_seed=1).train.checksum() != found.train.checksum()
+    assert load_folder(folder, test_fraction=0.5).test.counts == (5, 5)
+    assert load_folder(folder, test_fraction=0.999).train.counts == (1, 1)
+    assert load_dataset(str(folder)).train.checksum() == found.train.checksum()
+
+
+def test_train_and_test_folders_are_taken_as_they_are(folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "split"
+    (root / "train").parent.mkdir()
+    folder.rename(root / "train")
+    picture(root / "test" / "cat" / "x.png", 50)
+    picture(root / "test" / "dog" / "y.jpg", 60)
+    found = load_folder(root)
+    assert (found.train.counts, found.test.counts) == ((10, 10), (1, 1))
+    with pytest.raises(UsageError, match="Leave --test-fraction out"):
+        load_folder(root, test_fraction=0.1)
+    picture(root / "test" / "bird" / "z.png")
+    with pytest.raises(DataError, match="not in both train and test: bird"):
+        load_folder(root)
+
+
+def test_colour_is_detected_from_the_pixels(folder: Path) -> None:
+    picture(folder / "cat" / "grey-as-rgb.png", (9, 9, 9), mode="RGB")
+    assert load_folder(folder).channels == 1
+    picture(folder / "cat" / "red.png", (200, 0, 0), mode="RGB")
+    found = load_folder(folder)
+    assert found.channels == 3
+    assert len(found.mean) == len(found.std) == 3
+    pixels = np.concatenate([part.images_NCHW[:, :, 0, 0].numpy() for part in (found.train, found.test)])
+    assert [200, 0, 0] in pixels.tolist()
+    assert [105, 105, 105] in pixels.tolist()
+
+
+def test_every_common_mode_is_read(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for mode, value in (("1", 1), ("LA", (80, 0)), ("P", 3), ("RGBA", (10, 10, 10, 255)), ("CMYK", (0, 0, 0, 0))):
+            ending = "tif" if mode == "CMYK" else "png"
+            picture(tmp_path / "modes" / name / f"{mode}.{ending}", value, mode=mode)
+        Image.fromarray(np.full((12, 10), 0x8000 if name == "a" else 0x1000, np.uint16)).save(
+            tmp_path / "modes" / name / "sixteen.png"
+        )
+    found = load_folder(tmp_path / "modes", test_fraction=0.5)
+    values = {v for part in (found.train, found.test) for v in part.images_NCHW[:, 0, 0, 0].tolist()}
+    # White, transparent laid on white, sixteen bits cut to eight, and the palette's own colours.
+    assert {255, 128, 16} <= values
+
+
+def test_sizes_must_agree_or_be_made_to(folder: Path) -> None:
+    odd = picture(folder / "dog" / "odd.png", 5, size=(30, 20))
+    with pytest.raises(DataError, match=r"most are 10×12 pixels, .*odd.png is not"):
+        load_folder(folder)
+    assert load_folder(folder, image_size=8).size == (8, 8)
+    odd.unlink()
+
+
+def test_the_middle_is_cut_out(tmp_path: Path) -> None:
+    wide = np.zeros((10, 30), np.uint8)
+    wide[:, 10:20] = 200
+    for name in ("a", "b"):
+        for index in range(2):
+            path = tmp_path / "wide" / name / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(wide + index).save(path)
+    found = load_folder(tmp_path / "wide", image_size=10)
+    assert found.train.images_NCHW.min() >= 200
+
+
+def test_photographs_are_turned_upright(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for index in range(2):
+            path = tmp_path / "turned" / name / f"{index}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(np.arange(200, dtype=np.uint8).reshape(10, 20))
+            exif = image.getexif()
+            exif[0x0112] = 6  # turned by 90 degrees
+            image.save(path, exif=exif)
+    assert load_folder(tmp_path / "turned").size == (20, 10)
+
+
+def test_unreadable_pictures_are_named(folder: Path) -> None:
+    text = folder / "cat" / "notes.png"
+    text.write_text("not a picture")
+    with pytest.raises(DataError, match=r"notes\.png is not a readable picture"):
+        load_folder(folder)
+    text.unlink()
+    whole = picture(folder / "cat" / "big.png", 3, size=(10, 12))
+    noise = np.random.default_rng(0).integers(0, 255, (12, 10), dtype=np.uint8)
+    Image.fromarray(noise).save(whole)
+    whole.write_bytes(whole.read_bytes()[:-60])
+    with pytest.raises(DataError, match=r"big\.png cannot be read: it is damaged or cut off"):
+        load_folder(folder)
+
+
+def test_folders_that_are_no_data_sets(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(DataError, match="is not a folder"):
+        load_dataset(str(tmp_path / "nothing"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="has no class folders"):
+        load_folder(tmp_path / "empty")
+    (tmp_path / "empty" / "class").mkdir()
+    with pytest.raises(DataError, match="has no pictures"):
+        load_folder(tmp_path / "empty")
+    picture(tmp_path / "one" / "only" / "a.png")
+    picture(tmp_path / "one" / "only" / "b.png")
+    with pytest.raises(DataError, match="has 1 class; condensing needs at least two"):
+        load_folder(tmp_path / "one")
+    picture(tmp_path / "one" / "single" / "a.png")
+    with pytest.raises(DataError, match="'single' has one picture"):
+        load_folder(tmp_path / "one")
+    (tmp_path / "half").mkdir()
+    folder.rename(tmp_path / "half" / "train")
+    with pytest.raises(DataError, match="has train and no test folder"):
+        load_folder(tmp_path / "half")
+
+
+def test_hidden_and_foreign_files_are_passed_over(folder: Path) -> None:
+    (folder / ".cache").mkdir()
+    (folder / "readme.txt").write_text("hello")
+    (folder / "cat" / ".DS_Store").write_text("x")
+    (folder / "cat" / "list.csv").write_text("x")
+    assert load_folder(folder).train.counts == (8, 8)
