@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dsactl.data.dataset import Dataset
 from dsactl.dsa.condense import condense
-from dsactl.networks.build import build
+from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipe import Recipe
 
@@ -53,11 +53,9 @@ class Estimate:
 
 def forward_operations(spec: NetworkSpec, dataset: Dataset) -> float:
     """Operations of one image's forward pass."""
-    with torch.device("meta"):
-        network = build(spec, dataset.channels, dataset.size, dataset.classes)
-        counter = FlopCounterMode(display=False)
-        with counter:
-            network.eval()(torch.empty(1, dataset.channels, *dataset.size))
+    network = structure(spec, dataset.channels, dataset.size, dataset.classes).eval()
+    with FlopCounterMode(display=False) as counter:
+        network(torch.empty(1, dataset.channels, *dataset.size, device="meta"))
     return float(counter.get_total_flops())
 
 

@@ -18,11 +18,11 @@ from dsactl.data.dataset import Dataset
 from dsactl.dsa.augmentation import augment, draw
 from dsactl.dsa.dc_augmentation import augment_for_dc
 from dsactl.dsa.strategy import parse_strategy
-from dsactl.engine.device import describe, resolve_precision
+from dsactl.engine.device import compute_reproducibly, describe, resolve_precision
 from dsactl.engine.memory import keep_freed_memory
-from dsactl.engine.random import generator
+from dsactl.engine.random import derive_seed, generator
 from dsactl.errors import DataError, UsageError
-from dsactl.networks.build import build, initial_state
+from dsactl.networks.build import initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import Figure, paper_accuracy
 from dsactl.synthetic import SyntheticSet
@@ -42,7 +42,7 @@ class Protocol:
         epochs: None for 1000 with augmentation, 300 without.
         lr, momentum, weight_decay, batch: of SGD; lr is divided by 10 at half time and the momentum forgotten there.
         strategy: kinds of augmentation, or "none"; None for what the set was made for.
-        seed: the root of every draw; another one than the set's.
+        seed: the root of every draw; each set has draws of its own.
         precision: "auto", "float32" or "bfloat16".
     """
 
@@ -56,6 +56,15 @@ class Protocol:
     strategy: str | None = None
     seed: int = 0
     precision: str = "auto"
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether all but the network, their number, the seed and the precision is the paper's."""
+        usual = Protocol()
+        return all(
+            getattr(self, name) == getattr(usual, name)
+            for name in ("epochs", "lr", "momentum", "weight_decay", "batch", "strategy")
+        )
 
     def __post_init__(self) -> None:
         if self.networks < 1:
@@ -74,11 +83,13 @@ class Evaluation:
         reference, digest: of the set.
         network: label of the network that was trained.
         accuracies: test accuracy of each network, percent.
-        epochs, augmentation, strategy, seed: as used.
+        epochs, augmentation: as used.
+        protocol: the rest of how it was measured: lr, momentum, weight decay, batch, precision, seed.
         seconds: for all networks.
         device, program, torch, created: where, with what, when.
         twin: whether the network stands in for the set's own, which has batch norm.
-        paper: the paper's mean and standard deviation for the same cell, or None.
+        paper: the paper's mean and standard deviation for the same cell; None where it has none, or where the set or
+            the protocol is not the paper's.
     """
 
     reference: str
@@ -87,7 +98,7 @@ class Evaluation:
     accuracies: tuple[float, ...]
     epochs: int
     augmentation: str
-    seed: int
+    protocol: dict[str, float | int | str]
     seconds: float
     device: str
     program: str
@@ -152,8 +163,11 @@ def evaluate(
     precision = resolve_precision(protocol.precision, device)
     if device.type == "cpu":
         keep_freed_memory()
-    spec = evaluated_network(synthetic, protocol)
-    network = build(spec, dataset.channels, dataset.size, dataset.classes)
+    else:
+        compute_reproducibly()
+    spec = evaluated_network(synthetic, protocol).resolve(dataset.channels, dataset.size)
+    label = spec.label(dataset.channels, dataset.size)
+    network = structure(spec, dataset.channels, dataset.size, dataset.classes)
     augmentation, augment_batch = _augmentation(synthetic, protocol)
     epochs = protocol.epochs or (EPOCHS_PLAIN if augment_batch is None else EPOCHS_AUGMENTED)
     plan = Plan(
@@ -167,35 +181,47 @@ def evaluate(
     )
     synthetic, dataset = synthetic.to(device), dataset.to(device)
     began = time.monotonic()
+    # Networks of several sets are drawn independently, so that their accuracies can be pooled.
+    seed = derive_seed(protocol.seed, f"evaluation of {synthetic.digest}")
     correct: list[int] = []
-    group = side_by_side(network, spec, synthetic, plan, device)
+    group = side_by_side(network, synthetic, plan, device)
     for first in range(0, protocol.networks, group):
         indices = range(first, min(first + group, protocol.networks))
 
         def report_epoch(epoch: int, indices: range = indices) -> None:
             report(indices.start + len(indices) * epoch / epochs)
 
-        correct += _train_and_test(
-            network, synthetic, dataset, plan, augment_batch, protocol.seed, indices, report_epoch
-        )
+        correct += _train_and_test(network, synthetic, dataset, plan, augment_batch, seed, indices, report_epoch)
     return Evaluation(
         reference=synthetic.reference,
         digest=synthetic.digest,
-        network=spec.label,
+        network=label,
         accuracies=tuple(100 * count / len(dataset.test) for count in correct),
         epochs=epochs,
         augmentation=augmentation,
-        seed=protocol.seed,
+        protocol={
+            "lr": protocol.lr,
+            "momentum": protocol.momentum,
+            "weight_decay": protocol.weight_decay,
+            "batch": protocol.batch,
+            "precision": precision,
+            "seed": protocol.seed,
+        },
         seconds=time.monotonic() - began,
         device=describe(device),
         program=f"dsactl {__version__}",
         torch=torch.__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         twin=protocol.network is None and recipe.network is not None and recipe.network.has_batch_norm,
-        paper=paper_accuracy(
-            dataset.name, recipe.ipc, recipe.method, recipe.network.label if recipe.network else None, spec.label
-        ),
+        paper=_paper(synthetic, protocol, label),
     )
+
+
+def _paper(synthetic: SyntheticSet, protocol: Protocol, label: str) -> Figure | None:
+    recipe = synthetic.recipe
+    if not (recipe.is_papers and protocol.is_papers):
+        return None
+    return paper_accuracy(recipe.dataset, recipe.ipc, recipe.method, recipe.network_label, label)
 
 
 def _augmentation(synthetic: SyntheticSet, protocol: Protocol) -> tuple[str, Augment | None]:
@@ -206,7 +232,7 @@ def _augmentation(synthetic: SyntheticSet, protocol: Protocol) -> tuple[str, Aug
     strategy = synthetic.strategy if protocol.strategy is None else parse_strategy(protocol.strategy)
     if not strategy:
         return "none", None
-    size = (synthetic.images.shape[2], synthetic.images.shape[3])
+    size = synthetic.size
 
     def augment_batch(images_NCHW: Tensor, source: Generator) -> Tensor:
         return augment(images_NCHW, draw(strategy, len(images_NCHW), size, source))
@@ -214,21 +240,37 @@ def _augmentation(synthetic: SyntheticSet, protocol: Protocol) -> tuple[str, Aug
     return "dsa " + " ".join(strategy), augment_batch
 
 
-def side_by_side(
-    network: nn.Module, spec: NetworkSpec, synthetic: SyntheticSet, plan: Plan, device: torch.device
-) -> int:
+def side_by_side(network: nn.Module, synthetic: SyntheticSet, plan: Plan, device: torch.device) -> int:
     """How many networks to train at once.
 
-    On a GPU as many as keep it busy. On a CPU only where one network's step is mostly overhead: measured on two cores
-    with ten networks, side by side took 0.3 to 0.5 of the time for an MLP, 0.7 for a ConvNet on ten 8×8 images, and
-    1.3 to 1.4 of it for a ConvNet on more or larger ones.
+    On a GPU as many as half of the free memory holds, 20 at most. On a CPU only where one network's step is mostly
+    overhead: measured on two cores with ten networks, side by side took 0.3 to 0.5 of the time for an MLP, 0.7 for a
+    ConvNet on ten 8×8 images, and 1.3 to 1.4 of it for a ConvNet on more or larger ones.
     """
-    if any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+    modules = list(network.modules())
+    if any(isinstance(module, nn.BatchNorm2d) for module in modules):
         return 1
+    batch = min(plan.batch, len(synthetic))
     if device.type == "cuda":
-        return 20
-    pixels = min(plan.batch, len(synthetic)) * synthetic.images.shape[2] * synthetic.images.shape[3]
-    return 20 if spec.arch == "mlp" or pixels <= 1024 else 1
+        free, _ = torch.cuda.mem_get_info(device)
+        return max(1, min(20, int(free / 2 / _training_bytes(network, synthetic, batch))))
+    overhead = batch * synthetic.size[0] * synthetic.size[1] <= 1024
+    return 20 if overhead or not any(isinstance(module, nn.Conv2d) for module in modules) else 1
+
+
+def _training_bytes(network: nn.Module, synthetic: SyntheticSet, batch: int) -> float:
+    """About what training one network takes: every layer's output and its gradient, and four copies of the weights."""
+    outputs = 0
+
+    def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        nonlocal outputs
+        outputs += output.numel()
+
+    handles = [module.register_forward_hook(count) for module in network.modules() if not list(module.children())]
+    network.train()(torch.empty(batch, *synthetic.images.shape[1:], device="meta"))
+    for handle in handles:
+        handle.remove()
+    return 4.0 * (2 * outputs + 4 * sum(parameter.numel() for parameter in network.parameters()))
 
 
 def _train_and_test(
@@ -256,12 +298,14 @@ def _train_and_test(
         report,
     )
     return [
-        count_correct(network, unstack(parameters_M, m), unstack(buffers_M, m), _test_batches(dataset), plan.precision)
+        count_correct(
+            network, unstack(parameters_M, m), unstack(buffers_M, m), _test_batches(synthetic, dataset), plan.precision
+        )
         for m in range(len(indices))
     ]
 
 
-def _test_batches(dataset: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
+def _test_batches(synthetic: SyntheticSet, dataset: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
     images, labels = dataset.test.images_NCHW, dataset.test.labels_N
     for pixels, targets in zip(torch.split(images, TEST_BATCH), torch.split(labels, TEST_BATCH), strict=True):
-        yield dataset.normalise(pixels), targets
+        yield synthetic.normalise(pixels), targets

@@ -11,9 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from dsactl.dsa.schedule import loops
-from dsactl.dsa.strategy import Strategy, default_strategy, parse_strategy
-from dsactl.errors import UnknownNameError, UsageError
+from dsactl.dsa.schedule import PAPER, loops
+from dsactl.dsa.strategy import KINDS, Strategy, default_strategy, parse_strategy
+from dsactl.errors import DataError, UnknownNameError, UsageError
 from dsactl.networks.catalogue import NetworkSpec
 
 METHODS = ("dsa", "dc", "random")
@@ -33,6 +33,7 @@ class Recipe:
         method: "dsa" or "dc" (Algorithm 1 with and without augmentation), or "random" (real images).
         ipc: images per class.
         seed: the root of every draw.
+        image_shape: (C, H, W) of the images.
         strategy: kinds of augmentation, in condensing (DSA) and when networks are trained on the set.
         network: condensed on; None for a method without one, as all that follows.
         iterations, inner_steps, network_epochs: K, T and ς_θ of Algorithm 1.
@@ -52,6 +53,7 @@ class Recipe:
     method: str
     ipc: int
     seed: int
+    image_shape: tuple[int, int, int]
     strategy: Strategy
     network: NetworkSpec | None = None
     iterations: int = 0
@@ -70,9 +72,9 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; a method without Algorithm 1 has only the fields that it uses."""
         values = asdict(self)
-        values["strategy"] = list(self.strategy)
+        values["strategy"], values["image_shape"] = list(self.strategy), list(self.image_shape)
         if self.method not in SYNTHESIS:
-            used = ("dataset", "checksum", "method", "ipc", "seed", "strategy")
+            used = ("dataset", "checksum", "method", "ipc", "seed", "image_shape", "strategy")
             return {name: values[name] for name in used}
         return values
 
@@ -81,12 +83,15 @@ class Recipe:
         """The inverse of `to_dict`, with every type checked.
 
         Raises:
-            UsageError: a field is unknown or of the wrong type.
+            DataError: a field is unknown, of the wrong type, or names what this version does not know.
         """
         try:
-            return _RECIPE.validate_python(values)
+            recipe = _RECIPE.validate_python(values)
         except ValidationError as error:
-            raise UsageError(f"Not a recipe: {_first_fault(error)}") from None
+            raise DataError(f"Not a recipe: {_first_fault(error)}") from None
+        if recipe.method not in METHODS or not set(recipe.strategy) <= set(KINDS):
+            raise DataError(f"Not a recipe: method {recipe.method!r}, strategy {recipe.strategy}.", "Update dsactl.")
+        return recipe
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: the key of the run's folder."""
@@ -96,8 +101,23 @@ class Recipe:
     @property
     def set_name(self) -> str:
         """DATASET-METHOD-ARCH-ipcN, without ARCH where no network was used."""
-        parts = [self.dataset, self.method, self.network.label if self.network else None, f"ipc{self.ipc}"]
+        parts = [self.dataset, self.method, self.network_label, f"ipc{self.ipc}"]
         return "-".join(part for part in parts if part)
+
+    @property
+    def network_label(self) -> str | None:
+        """What the network is called; None without one."""
+        channels, *size = self.image_shape
+        return self.network.label(channels, (size[0], size[1])) if self.network else None
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether every hyper-parameter but the seed is the paper's."""
+        request = Request(self.dataset, self.ipc, self.method, self.network.arch if self.network else "convnet")
+        usual = request.resolve(
+            self.dataset, self.checksum, self.image_shape, mirrored="flip" in self.strategy, precision=self.precision
+        )
+        return self.ipc in PAPER and self == replace(usual, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -165,26 +185,29 @@ class Request:
         """The network to condense on."""
         return NetworkSpec(self.arch, self.depth, self.width, self.norm, self.activation, self.pooling)
 
-    def resolve(self, dataset: str, checksum: str, *, mirrored: bool, precision: str) -> Recipe:
+    def resolve(
+        self, dataset: str, checksum: str, image_shape: tuple[int, int, int], *, mirrored: bool, precision: str
+    ) -> Recipe:
         """Fill in what was left open.
 
         Args:
-            dataset, checksum, mirrored: of the data set that was loaded.
+            dataset, checksum, image_shape, mirrored: of the data set that was loaded.
             precision: resolved for the device.
         """
         strategy = default_strategy(mirrored=mirrored) if self.strategy is None else parse_strategy(self.strategy)
-        common = Recipe(dataset, checksum, self.method, self.ipc, self.seed, strategy)
+        common = Recipe(dataset, checksum, self.method, self.ipc, self.seed, image_shape, strategy)
         if self.method not in SYNTHESIS:
             return common
-        steps, epochs = loops(self.ipc)
+        steps, epochs = loops(self.ipc, self.inner_steps)
+        channels, height, width = image_shape
         if self.method == "dc" and self.strategy is None:
             strategy = ()
         return replace(
             common,
             strategy=strategy,
-            network=self.network(),
+            network=self.network().resolve(channels, (height, width)),
             iterations=self.iterations,
-            inner_steps=self.inner_steps or steps,
+            inner_steps=steps,
             network_epochs=self.network_epochs or epochs,
             image_lr=self.image_lr or (0.01 if self.arch == "mlp" else 0.1),
             image_momentum=self.image_momentum,

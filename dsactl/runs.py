@@ -31,11 +31,11 @@ from dsactl.data.load import check_counts, is_folder, load_dataset
 from dsactl.dsa.condense import State, condense
 from dsactl.engine.checkpoint import load_checkpoint, save_checkpoint
 from dsactl.engine.compilation import can_compile
-from dsactl.engine.device import describe, resolve_device, resolve_precision
+from dsactl.engine.device import compute_reproducibly, describe, resolve_device, resolve_precision
 from dsactl.engine.memory import keep_freed_memory
 from dsactl.engine.random import derive_seed
-from dsactl.errors import DataError, RunError
-from dsactl.networks.build import build
+from dsactl.errors import DataError, RunError, UsageError
+from dsactl.networks.build import structure
 from dsactl.picture import grid_png
 from dsactl.recipe import SYNTHESIS, Recipe, Request
 from registry.files import write_atomically
@@ -91,9 +91,24 @@ def prepare(request: Request, device: str = "auto") -> Job:
     dataset = load_dataset(**source)
     check_counts(dataset, request.ipc)
     if request.method in SYNTHESIS:
-        build(request.network(), dataset.channels, dataset.size, dataset.classes)
-    recipe = request.resolve(dataset.name, dataset.train.checksum(), mirrored=dataset.mirrored, precision=precision)
-    return Job(dataset.to(target), recipe, target, name or registry.parse_name(recipe.set_name), source)
+        structure(request.network(), dataset.channels, dataset.size, dataset.classes)
+    recipe = request.resolve(
+        dataset.name,
+        dataset.train.checksum(),
+        (dataset.channels, *dataset.size),
+        mirrored=dataset.mirrored,
+        precision=precision,
+    )
+    if target.type == "cuda":
+        compute_reproducibly()
+    return Job(dataset.to(target), recipe, target, name or _own_name(recipe), source)
+
+
+def _own_name(recipe: Recipe) -> registry.SetName:
+    try:
+        return registry.parse_name(recipe.set_name)
+    except registry.BadNameError:
+        raise UsageError(f"The name {recipe.set_name} is too long.", "Give a shorter one with --name.") from None
 
 
 @dataclass
@@ -103,7 +118,7 @@ class Progress:
     Attributes:
         done, total: inner steps.
         iteration: outer iteration.
-        distance: mean over classes of the last matching distance that was looked at.
+        distance: mean over classes of the last matching distance that was looked at; None before the first.
         seconds: of work, earlier sittings included.
         doing: what it does now, in a few words.
     """
@@ -111,7 +126,7 @@ class Progress:
     done: int
     total: int
     iteration: int
-    distance: float
+    distance: float | None
     seconds: float
     doing: str = ""
 
@@ -133,10 +148,11 @@ class Outcome:
 
 @dataclass
 class _Position:
-    """The last whole state, and the seconds that led to it."""
+    """The last whole state, the seconds that led to it, and the environments it was computed in."""
 
     state: State | None = None
     seconds: float = 0.0
+    environments: list[str] = field(default_factory=list)
     saved: float = field(default_factory=time.monotonic)
 
 
@@ -160,7 +176,7 @@ def execute(
         store: where it goes.
         fresh: forget an earlier run of the same recipe.
         checkpoint_every: seconds between checkpoints, at least; one is also written when the run is interrupted.
-        report: called after every inner step.
+        report: called after every inner step, and when the work changes.
 
     Raises:
         RunError: another process is at it; a checkpoint is damaged or of another device; the images diverged.
@@ -183,64 +199,75 @@ def execute(
         if fresh:
             for name in ("finished.json", "checkpoint.safetensors", "events.jsonl"):
                 (folder / name).unlink(missing_ok=True)
-        return _finished(folder, store) or _make(folder, job, store, checkpoint_every, report)
+        write_atomically(folder / "recipe.json", json.dumps(job.recipe.to_dict(), indent=1).encode())
+        write_atomically(folder / "source.json", json.dumps(job.source, indent=1).encode())
+        return _finished(folder, job, store) or _make(folder, job, store, checkpoint_every, report)
     finally:
         lock.release()
 
 
-def _finished(folder: Path, store: registry.Store) -> Outcome | None:
-    """The set of a run that is done, if it is still in the store."""
+def _finished(folder: Path, job: Job, store: registry.Store) -> Outcome | None:
+    """The set of a run that is done, under the job's name; None if it is not done or the set is gone or damaged."""
     try:
         done = json.loads((folder / "finished.json").read_text())
         stored = store.find(registry.Reference(None, digest=done["digest"]))
-        return Outcome(stored, float(done["seconds"]), repeated=True)
-    except (FileNotFoundError, ValueError, KeyError, registry.NotFoundError):
+        tensors = store.tensors(stored)
+        seconds = float(done["seconds"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError, registry.NotFoundError, registry.CorruptError):
         return None
+    if stored.name != job.name:
+        picture = stored.picture.read_bytes() if stored.picture else None
+        stored = store.put(job.name, tensors, stored.manifest, picture)
+    return Outcome(stored, seconds, repeated=True)
 
 
 def _make(
     folder: Path, job: Job, store: registry.Store, checkpoint_every: float, report: Callable[[Progress], None]
 ) -> Outcome:
     recipe = job.recipe
-    write_atomically(folder / "recipe.json", json.dumps(recipe.to_dict(), indent=1).encode())
-    write_atomically(folder / "source.json", json.dumps(job.source, indent=1).encode())
     if recipe.method in SYNTHESIS:
-        images_KICHW, seconds = _run_algorithm(folder, job, checkpoint_every, report)
+        position = _run_algorithm(folder, job, checkpoint_every, report)
+        assert position.state is not None
+        images_KICHW, seconds, environments = position.state.images_KICHW, position.seconds, position.environments
     else:
         began = time.monotonic()
         images_KICHW = random_coreset.choose(job.dataset, recipe.ipc, recipe.seed)
-        seconds = time.monotonic() - began
-    stored = _store(job, store, images_KICHW, seconds)
+        seconds, environments = time.monotonic() - began, [_environment(job)]
+    stored = _store(job, store, images_KICHW, seconds, environments)
     done = {"digest": stored.digest, "reference": stored.reference, "seconds": seconds}
     write_atomically(folder / "finished.json", json.dumps(done).encode())
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return Outcome(stored, seconds)
 
 
-def _run_algorithm(
-    folder: Path, job: Job, checkpoint_every: float, report: Callable[[Progress], None]
-) -> tuple[torch.Tensor, float]:
-    """Algorithm 1 from the checkpoint, if there is one, to the end; returns images K×I×C×H×W and seconds."""
+def _run_algorithm(folder: Path, job: Job, checkpoint_every: float, report: Callable[[Progress], None]) -> _Position:
+    """Algorithm 1 from the checkpoint, if there is one, to the end."""
     recipe, checkpoint = job.recipe, folder / "checkpoint.safetensors"
     if job.device.type == "cpu":
         keep_freed_memory()
     position, compile_it = _restore(checkpoint, job)
     total = recipe.iterations * recipe.inner_steps
     last_event = 0.0
-    began, earlier = time.monotonic(), position.seconds
-    progress = Progress(0, total, 0, float("nan"), earlier, "compiling" if compile_it else "matching gradients")
+    progress = Progress(0, total, 0, None, position.seconds)
     if position.state is not None:
         progress.iteration = position.state.iteration
         progress.done = position.state.iteration * recipe.inner_steps + position.state.step
-    report(progress)
+
+    def phase(doing: str) -> None:
+        progress.doing = doing
+        report(progress)
+
+    if compile_it:
+        phase("compiling, up to a minute")
+        compile_it = _compiles(job, position)
+    began, earlier = time.monotonic(), position.seconds
     with (folder / "events.jsonl").open("a") as events:
         try:
-            for state in condense(job.dataset, recipe, position.state, compile_it=compile_it):
+            for state in condense(job.dataset, recipe, position.state, compile_it=compile_it, phase=phase):
                 now = time.monotonic()
                 position.state, position.seconds = state, earlier + now - began
                 progress.done = state.iteration * recipe.inner_steps + state.step
                 progress.iteration, progress.seconds = state.iteration, position.seconds
-                progress.doing = "matching gradients"
                 if now - last_event >= EVENT_SECONDS or progress.done == total:
                     progress.distance = _mean_distance(state, recipe)
                     last_event = now
@@ -256,7 +283,7 @@ def _run_algorithm(
             raise
     _save(checkpoint, job, position, compile_it)
     assert position.state is not None
-    return position.state.images_KICHW, position.seconds
+    return position
 
 
 def _log(events: TextIO, progress: Progress) -> None:
@@ -272,6 +299,11 @@ def _log(events: TextIO, progress: Progress) -> None:
     events.flush()
 
 
+def has_checkpoint(store: registry.Store, recipe: Recipe) -> bool:
+    """Whether a recipe's run can go on from somewhere."""
+    return (run_folder(store, recipe) / "checkpoint.safetensors").exists()
+
+
 def load_source(store: registry.Store, recipe: Recipe) -> Dataset:
     """The data set that a set of this store was made from, found where its run found it; a named one, by its name.
 
@@ -280,14 +312,16 @@ def load_source(store: registry.Store, recipe: Recipe) -> Dataset:
     """
     try:
         source = json.loads((run_folder(store, recipe) / "source.json").read_text())
-        return load_dataset(**source)
-    except (FileNotFoundError, ValueError, TypeError):
+    except (FileNotFoundError, ValueError):
+        source = None
+    if not isinstance(source, dict):
         if recipe.dataset in CATALOGUE:
             return load_dataset(recipe.dataset)
         raise DataError(
             f"The images of {recipe.dataset} are needed to test on, and this machine does not know where they are.",
             "Name their folder with --data FOLDER.",
-        ) from None
+        )
+    return load_dataset(**source)
 
 
 def _mean_distance(state: State, recipe: Recipe) -> float:
@@ -305,6 +339,11 @@ def _mode(job: Job, compile_it: bool) -> dict[str, Any]:
     return {"device": job.device.type, "compiled": compile_it}
 
 
+def _environment(job: Job) -> str:
+    """What may change the bits as well, and is recorded instead of refused."""
+    return f"torch {torch.__version__}, {describe(job.device)}"
+
+
 def _save(path: Path, job: Job, position: _Position, compile_it: bool) -> None:
     state = position.state
     if state is None:
@@ -317,6 +356,7 @@ def _save(path: Path, job: Job, position: _Position, compile_it: bool) -> None:
         "step": state.step,
         "seconds": position.seconds,
         "mode": _mode(job, compile_it),
+        "environments": position.environments,
     }
     save_checkpoint(path, tensors, about)
     position.saved = time.monotonic()
@@ -326,7 +366,7 @@ def _restore(path: Path, job: Job) -> tuple[_Position, bool]:
     """Where to go on, and whether with compiled functions; the beginning where there is no checkpoint."""
     found = load_checkpoint(path, job.device)
     if found is None:
-        return _Position(), _worth_compiling(job)
+        return _Position(environments=[_environment(job)]), _worth_compiling(job)
     tensors, about = found
     shape = (job.dataset.classes, job.recipe.ipc, job.dataset.channels, *job.dataset.size)
     try:
@@ -348,9 +388,30 @@ def _restore(path: Path, job: Job) -> tuple[_Position, bool]:
             {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("buffer.")},
             tensors["distance"],
         )
-        return _Position(state, float(about["seconds"])), compile_it
+        environments = list(dict.fromkeys([*map(str, about["environments"]), _environment(job)]))
+        return _Position(state, float(about["seconds"]), environments), compile_it
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"The checkpoint {path} is damaged ({error!r}).", "Start over with --fresh.") from error
+
+
+def _compiles(job: Job, position: _Position) -> bool:
+    """Whether the run's own functions compile, tried on its next step; a run that began compiled must.
+
+    Raises:
+        RunError: it must and does not.
+    """
+    try:
+        next(condense(job.dataset, job.recipe, position.state, compile_it=True))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever the compiler stumbles over
+        if position.state is None:
+            return False
+        raise RunError(
+            f"The run was begun with a compiler, and compiling fails here ({type(error).__name__}).",
+            "Start over with --fresh.",
+        ) from error
+    return True
 
 
 def _worth_compiling(job: Job) -> bool:
@@ -363,7 +424,9 @@ def _worth_compiling(job: Job) -> bool:
     )
 
 
-def _store(job: Job, store: registry.Store, images_KICHW: torch.Tensor, seconds: float) -> registry.StoredSet:
+def _store(
+    job: Job, store: registry.Store, images_KICHW: torch.Tensor, seconds: float, environments: list[str]
+) -> registry.StoredSet:
     dataset, recipe = job.dataset, job.recipe
     images_NCHW = images_KICHW.flatten(0, 1).detach().float().cpu()
     labels_N = torch.arange(dataset.classes).repeat_interleave(recipe.ipc)
@@ -380,13 +443,12 @@ def _store(job: Job, store: registry.Store, images_KICHW: torch.Tensor, seconds:
         ),
         method=recipe.method,
         recipe=recipe.to_dict(),
-        network=recipe.network.label if recipe.network else None,
+        network=recipe.network_label,
         seed=recipe.seed,
         tensors=describe_tensors(tensors),
         provenance={
             "program": f"dsactl {__version__}",
-            "torch": torch.__version__,
-            "device": describe(job.device),
+            "environment": "; then ".join(environments),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),
         },

@@ -43,6 +43,11 @@ class SyntheticSet:
         return len(self.labels)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return (self.images.shape[2], self.images.shape[3])
+
+    @property
     def strategy(self) -> Strategy:
         """The kinds of augmentation to train with; empty for a set that was made without."""
         return self.recipe.strategy
@@ -84,11 +89,13 @@ class SyntheticSet:
             Images B×C×H×W and labels B, on the set's device.
         """
         source = generator(seed, "batches")
-        size = (self.images.shape[2], self.images.shape[3])
         for _ in range(epochs):
             order = torch.randperm(len(self), generator=source).to(self.images.device)
             for chosen in torch.split(order, batch_size):
-                yield augment(self.images[chosen], draw(self.strategy, len(chosen), size, source)), self.labels[chosen]
+                yield (
+                    augment(self.images[chosen], draw(self.strategy, len(chosen), self.size, source)),
+                    self.labels[chosen],
+                )
 
 
 def load(reference: str, store: registry.Store | None = None) -> SyntheticSet:

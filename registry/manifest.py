@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from registry.errors import CorruptError, StoreError
 
@@ -33,9 +33,15 @@ class DatasetInfo(_Model):
     split: Text
     checksum: Digest
     class_names: list[Text]
-    mean: list[float]
-    std: list[Annotated[float, Field(gt=0)]]
+    mean: list[Annotated[float, Field(allow_inf_nan=False)]]
+    std: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]]
     counts: list[Annotated[int, Field(ge=0)]]
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Self:
+        if len(self.mean) != len(self.std) or len(self.class_names) != len(self.counts):
+            raise ValueError("mean and std, or class_names and counts, are of different lengths")
+        return self
 
 
 class TensorInfo(_Model):
@@ -80,6 +86,10 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
 def parse_json(model: type[Model], data: bytes | str, where: str) -> Model:
     """Check JSON that comes from outside.
 
@@ -93,7 +103,7 @@ def parse_json(model: type[Model], data: bytes | str, where: str) -> Model:
         CorruptError: it is not JSON or not a `model`.
     """
     try:
-        version = json.loads(data).get("schema_version", SCHEMA)
+        version = json.loads(data, parse_constant=_no_constant).get("schema_version", SCHEMA)
     except (ValueError, AttributeError, RecursionError):
         raise CorruptError(f"{where} is not a JSON object.") from None
     if isinstance(version, int) and version > SCHEMA:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from registry.errors import BadNameError
 
 _PART = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+_DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 
 @dataclass(frozen=True, order=True)
@@ -33,7 +33,7 @@ class Reference:
         name: None when only a digest was given.
         version: a number.
         tag: a word; "latest" is the newest version. At most one of version and tag is set.
-        digest: 64 hexadecimal digits, or None.
+        digest: 64 hexadecimal digits or the first 8 or more of them, or None.
     """
 
     name: SetName | None
@@ -78,7 +78,9 @@ def parse_reference(text: str) -> Reference:
     if text.startswith("@"):
         algorithm, _, digest = text[1:].partition(":")
         if algorithm != "sha256" or not _DIGEST.fullmatch(digest):
-            raise BadNameError(f"{text!r} is not a digest.", "A digest is @sha256: and 64 hexadecimal digits.")
+            raise BadNameError(
+                f"{text!r} is not a digest.", "A digest is @sha256: and 64 hexadecimal digits, or the first 8 or more."
+            )
         return Reference(None, digest=digest)
     name, colon, rest = text.partition(":")
     if not colon:

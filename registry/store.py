@@ -25,13 +25,14 @@ import platformdirs
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from registry.errors import CorruptError, NotFoundError, StoreError
+from registry.errors import BadNameError, CorruptError, NotFoundError, RegistryError, StoreError
 from registry.files import sha256, write_atomically
 from registry.manifest import SCHEMA, Digest, Manifest, canonical, parse_json
 from registry.names import Reference, SetName
 from registry.tensors import Array, decode, describe, encode
 
 _NO_NAMESPACE = "_"
+_MAKE_AGAIN = "Restore it, or make the set again with the same recipe."
 
 
 class FileInfo(BaseModel):
@@ -109,6 +110,8 @@ class Store:
                 schema = json.loads(marker.read_text())["schema_version"]
             except (ValueError, KeyError, TypeError):
                 raise CorruptError(f"{marker} is damaged.", f'It should read {{"schema_version":{SCHEMA}}}.') from None
+            if not isinstance(schema, int):
+                raise CorruptError(f"{marker} is damaged.", f'It should read {{"schema_version":{SCHEMA}}}.')
             if schema > SCHEMA:
                 raise StoreError(f"The store {self.home} is of a newer program (schema {schema}).", "Update dsactl.")
 
@@ -132,8 +135,26 @@ class Store:
         finally:
             lock.release()
 
+    def check_writable(self) -> None:
+        """Find out before long work whether its result can be kept.
+
+        Raises:
+            StoreError: it cannot.
+        """
+        with self._writing():
+            pass
+
     def _folder(self, name: SetName) -> Path:
-        return self.home / "sets" / (name.namespace or _NO_NAMESPACE) / name.name
+        """The folder of a name.
+
+        Raises:
+            BadNameError: it is a link that leads out of the store.
+        """
+        sets = self.home / "sets"
+        folder = sets / (name.namespace or _NO_NAMESPACE) / name.name
+        if not folder.resolve().is_relative_to(sets.resolve()):
+            raise BadNameError(f"{name} is a link that leads out of the store {self.home}.", "Remove the link.")
+        return folder
 
     def put(
         self, name: SetName, tensors: Mapping[str, Array], manifest: Manifest, picture: bytes | None = None
@@ -149,6 +170,7 @@ class Store:
         Raises:
             ValueError: the manifest describes other tensors.
             StoreError: the store cannot be written to.
+            BadNameError: the name is a link that leads out of the store.
         """
         if describe(tensors) != manifest.tensors:
             raise ValueError("the manifest does not describe these tensors")
@@ -158,8 +180,10 @@ class Store:
         with self._writing():
             versions = self.versions(name)
             for version in versions:
-                if self._read(name, version).digest == manifest.digest:
-                    return self._read(name, version)
+                existing = self._read(name, version)
+                if existing.digest == manifest.digest:
+                    self._repair(existing, tensors)
+                    return existing
             version = max(versions, default=0) + 1
             write_atomically(self._blob(blob.sha256), data)
             if picture is not None:
@@ -173,6 +197,17 @@ class Store:
             )
             write_atomically(self._folder(name) / f"{version}.json", canonical(record.model_dump(mode="json")))
         return self._read(name, version)
+
+    def _repair(self, stored: StoredSet, tensors: Mapping[str, Array]) -> None:
+        """Write a version's file again if it is gone or damaged, now that its content is at hand."""
+        try:
+            self.tensors(stored)
+        except CorruptError:
+            data = encode(tensors, stored.manifest)
+            if sha256(data) == stored.file.stem:
+                write_atomically(stored.file, data)
+            else:
+                raise
 
     def _blob(self, digest: str) -> Path:
         return self.home / "blobs" / f"{digest}.safetensors"
@@ -190,9 +225,20 @@ class Store:
         return sorted(int(path.stem) for path in self._folder(name).glob("*.json") if path.stem.isdigit())
 
     def sets(self) -> list[StoredSet]:
-        """Every version of every set, oldest first."""
-        found = [self._read(name, version) for name in self.names() for version in self.versions(name)]
-        return sorted(found, key=lambda stored: (stored.stored, stored.name, stored.version))
+        """Every version of every set that can be read, oldest first."""
+        return self.scan()[0]
+
+    def scan(self) -> tuple[list[StoredSet], list[RegistryError]]:
+        """Every version of every set, oldest first, and what is wrong with those that cannot be read."""
+        found: list[StoredSet] = []
+        faults: list[RegistryError] = []
+        for name in self.names():
+            for version in self.versions(name):
+                try:
+                    found.append(self._read(name, version))
+                except RegistryError as error:
+                    faults.append(error)
+        return sorted(found, key=lambda stored: (stored.stored, stored.name, stored.version)), faults
 
     def _read(self, name: SetName, version: int) -> StoredSet:
         path = self._folder(name) / f"{version}.json"
@@ -201,7 +247,9 @@ class Store:
         except FileNotFoundError:
             raise NotFoundError(f"There is no {name}:{version}.", "See: dsactl ls") from None
         if record.manifest.digest != record.digest:
-            raise CorruptError(f"{path} was changed: its manifest does not have the digest that it states.")
+            raise CorruptError(
+                f"{path} was changed: its manifest does not have the digest that it states.", _MAKE_AGAIN
+            )
         return StoredSet(
             name,
             version,
@@ -220,9 +268,12 @@ class Store:
             NotFoundError: no such name, version, tag or digest.
         """
         if reference.name is None:
-            matches = [stored for stored in self.sets() if stored.digest == reference.digest]
+            wanted = str(reference.digest)
+            matches = [stored for stored in self.sets() if stored.digest.startswith(wanted)]
             if not matches:
-                raise NotFoundError(f"No set has the digest {reference.digest}.", "See: dsactl ls")
+                raise NotFoundError(f"No set has the digest {wanted}.", "See: dsactl ls")
+            if len({stored.digest for stored in matches}) > 1:
+                raise NotFoundError(f"Several sets have a digest that begins with {wanted}.", "Give more digits.")
             return matches[0]
         versions = self.versions(reference.name)
         if not versions:
@@ -255,11 +306,13 @@ class Store:
             CorruptError: the file is missing, damaged, or another one.
         """
         try:
+            if stored.file.stat().st_size != stored.size:
+                raise CorruptError(f"The file of {stored.reference} was changed: {stored.file}.", _MAKE_AGAIN)
             data = stored.file.read_bytes()
         except FileNotFoundError:
-            raise CorruptError(f"The file of {stored.reference} is gone: {stored.file}.") from None
+            raise CorruptError(f"The file of {stored.reference} is gone: {stored.file}.", _MAKE_AGAIN) from None
         if sha256(data) != stored.file.stem:
-            raise CorruptError(f"The file of {stored.reference} was changed: {stored.file}.")
+            raise CorruptError(f"The file of {stored.reference} was changed: {stored.file}.", _MAKE_AGAIN)
         arrays, manifest = decode(data, str(stored.file))
         if manifest.digest != stored.digest:
             raise CorruptError(f"{stored.file} holds another set than {stored.reference}.")
@@ -274,15 +327,9 @@ class Store:
         return path
 
     def evaluations(self, digest: str) -> list[dict[str, JsonValue]]:
-        """The results that were measured on this content, oldest first.
-
-        Raises:
-            CorruptError: a record is damaged.
-        """
+        """The results that were measured on this content, oldest first; unreadable ones are left out."""
         records = []
         for path in (self.home / "evaluations" / digest).glob("*.json"):
-            try:
+            with contextlib.suppress(ValueError, TypeError):
                 records.append(dict(json.loads(path.read_bytes())))
-            except (ValueError, TypeError):
-                raise CorruptError(f"{path} is damaged.", "Delete it: it is one evaluation, not the set.") from None
         return sorted(records, key=lambda record: str(record.get("created", "")))

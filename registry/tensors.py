@@ -67,7 +67,19 @@ def decode(data: bytes, where: str) -> tuple[dict[str, Array], Manifest]:
     for name, info in found.items():
         if manifest.tensors.get(name) != info:
             raise CorruptError(f"{where}: the tensor {name!r} is not the one its manifest describes.")
+    _check_values(arrays, manifest, where)
     return arrays, manifest
+
+
+def _check_values(arrays: Mapping[str, Array], manifest: Manifest, where: str) -> None:
+    """Refuse pixels, channels and labels that make no sense together."""
+    images, labels, info = arrays["images"], arrays["labels"], manifest.dataset
+    if not images.size or not np.isfinite(images).all():
+        raise CorruptError(f"{where}: it has no images, or pixels that are not finite.")
+    if images.shape[1] != len(info.mean):
+        raise CorruptError(f"{where}: images of {images.shape[1]} channels, constants for {len(info.mean)}.")
+    if labels.min() < 0 or labels.max() >= len(info.class_names):
+        raise CorruptError(f"{where}: labels outside of its {len(info.class_names)} classes.")
 
 
 def _metadata(data: bytes, where: str) -> str:

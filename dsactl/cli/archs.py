@@ -30,17 +30,14 @@ def command(
         raise UsageError(f"--images {images!r} is not a size.", "Write channels, height and width, e.g. 3x32x32.")
     channels, height, width = (int(number) for number in match.groups())
 
-    import torch
-
-    from dsactl.networks.build import build
+    from dsactl.networks.build import structure
 
     values = []
     shown = table("name", "parameters", "what it is", right=("parameters",))
     for name, entry in ARCHITECTURES.items():
         count, reason = None, None
         try:
-            with torch.device("meta"):
-                network = build(NetworkSpec(name), channels, (height, width), classes)
+            network = structure(NetworkSpec(name), channels, (height, width), classes)
             count = sum(parameter.numel() for parameter in network.parameters())
         except NetworkError as error:
             reason = error.message

@@ -2,6 +2,7 @@
 
 import signal
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,8 @@ from dsactl.cli.output import Output, bytes_in_words, duration, table
 from dsactl.dsa.schedule import PAPER
 from dsactl.dsa.strategy import KINDS
 from dsactl.errors import InterruptedRunError, UsageError
-from dsactl.recipe import METHODS, SYNTHESIS, Recipe, Request
+from dsactl.networks.catalogue import PAPER_DEPTH
+from dsactl.recipe import METHODS, Recipe, Request
 
 if TYPE_CHECKING:
     from dsactl import runs
@@ -54,7 +56,9 @@ def command(
     device: options.Device = "auto",
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.  \\[auto: float32]")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
-    checkpoint_every: Annotated[float, typer.Option(metavar="SECONDS", help="Time between checkpoints.", min=0)] = 30.0,
+    checkpoint_every: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Time between checkpoints.", min=0, max=60)
+    ] = 30.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the recipe, the work, time and memory; write nothing.")
     ] = False,
@@ -128,15 +132,12 @@ def command(
     from dsactl import runs
 
     job = runs.prepare(request, device)
+    for remark in _remarks(request, job.recipe):
+        output.note(f"[dim]{remark}[/]")
     if dry_run:
         _dry_run(job, sets, output)
         return
     output.note(f"[dim]{escape(_one_line(job.recipe))}[/]")
-    if request.method in SYNTHESIS and request.ipc not in PAPER and request.inner_steps is None:
-        output.note(
-            f"[dim]The paper has no schedule for --ipc {request.ipc}; "
-            f"{job.recipe.inner_steps} inner steps of {job.recipe.network_epochs} network epochs are ours.[/]"
-        )
     signal.signal(signal.SIGTERM, _terminated)
     _answer(
         [_run(job, index, sets, output, fresh=fresh, checkpoint_every=checkpoint_every) for index in range(sets)],
@@ -163,7 +164,22 @@ def _request(values: dict[str, Any]) -> Request:
     return Request.parse(values)
 
 
+def _remarks(request: Request, recipe: Recipe) -> Iterator[str]:
+    """Where a default is ours and not the paper's."""
+    if recipe.network is None:
+        return
+    if request.ipc not in PAPER and request.inner_steps is None:
+        yield (
+            f"The paper has no schedule for --ipc {request.ipc}; {recipe.inner_steps} inner steps of "
+            f"{recipe.network_epochs} network epochs are ours."
+        )
+    if request.arch == "convnet" and request.depth is None and recipe.network.depth != PAPER_DEPTH:
+        height, width = recipe.image_shape[1:]
+        yield f"The paper has no images of {height}×{width}; --depth {recipe.network.depth} for them is ours."
+
+
 def _terminated(_signal: int, _frame: FrameType | None) -> None:
+    # The run writes its checkpoint on the way out.
     raise SystemExit(128 + signal.SIGTERM)
 
 
@@ -173,7 +189,8 @@ def _one_line(recipe: Recipe) -> str:
     values["checksum"] = values["checksum"][:12]
     values["strategy"] = "_".join(recipe.strategy) or "none"
     if recipe.network is not None:
-        values["network"] = recipe.network.label
+        values["network"] = " ".join(str(value) for value in values["network"].values() if value is not None)
+    values["image_shape"] = "×".join(map(str, recipe.image_shape))
     return "  ".join(f"{key} {value}" for key, value in values.items())
 
 
@@ -181,7 +198,7 @@ def _run(job: "runs.Job", index: int, sets: int, output: Output, **how: Any) -> 
     import registry
     from dsactl import runs
 
-    job = job.with_seed(index)
+    job, store = job.with_seed(index), registry.Store()
     title = str(job.name) if sets == 1 else f"{job.name} ({index + 1} of {sets})"
     last = None
     with output.progress(title, job.recipe.iterations * job.recipe.inner_steps or 1, "steps") as bar:
@@ -189,14 +206,17 @@ def _run(job: "runs.Job", index: int, sets: int, output: Output, **how: Any) -> 
         def report(progress: "runs.Progress") -> None:
             nonlocal last
             last = progress
-            bar.update(progress.done, f"distance {progress.distance:.1f}, {progress.doing}")
+            distance = "" if progress.distance is None else f"distance {progress.distance:.1f}, "
+            bar.update(progress.done, distance + progress.doing)
 
         try:
-            return runs.execute(job, registry.Store(), report=report, **how)
+            return runs.execute(job, store, report=report, **how)
         except KeyboardInterrupt:
-            where = f" at step {last.done} of {last.total}" if last else ""
+            if not runs.has_checkpoint(store, job.recipe):
+                raise InterruptedRunError("Interrupted before the first step; there is nothing to keep.") from None
+            where = f"at step {last.done} of {last.total}" if last else ""
             raise InterruptedRunError(
-                f"Interrupted{where}; the checkpoint is written.", "The same command goes on from there."
+                f"Interrupted {where}; the checkpoint is written.", "The same command goes on from there."
             ) from None
 
 
@@ -247,14 +267,14 @@ def _dry_run(job: "runs.Job", sets: int, output: Output) -> None:
     }
     shown = table("", "")
     for key, item in recipe.to_dict().items():
-        text = item if not isinstance(item, dict) else (recipe.network.label if recipe.network else "")
-        shown.add_row(key.replace("_", " "), escape(" ".join(text) if isinstance(text, list) else str(text)))
+        parts = item.values() if isinstance(item, dict) else item if isinstance(item, list) else [item]
+        shown.add_row(key.replace("_", " "), escape(" ".join(str(part) for part in parts if part is not None)))
     shown.add_row("", "")
     shown.add_row("device", describe(job.device))
     shown.add_row("work per set", f"{work.inner_steps:,} inner steps, {work.network_steps:,} network steps")
     shown.add_row("operations per set", f"{work.operations:.2g}")
     if estimate:
-        shown.add_row("time per set", f"about {duration(estimate.seconds)}, from a trial of three steps")
+        shown.add_row("time per set", f"about {duration(estimate.seconds)}, uncompiled, from a trial of a few steps")
         shown.add_row("memory", f"about {bytes_in_words(estimate.memory)}")
     shown.add_row("would store", f"{job.name}, {sets} version{'s' if sets > 1 else ''}")
     output.answer(value, [str(job.name)], [shown])

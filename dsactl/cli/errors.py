@@ -11,6 +11,7 @@ from dsactl.cli.output import Output
 from dsactl.errors import DsactlError, InterruptedRunError, UsageError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+_SMALLER = "Use a smaller network, fewer images per class, or smaller batches."
 
 
 @runtime_checkable
@@ -54,7 +55,7 @@ def report(error: BaseException, output: Output) -> int:
             output.error("Interrupted.")
             return INTERRUPTED
         case MemoryError():
-            output.error("Out of memory.", "Use a smaller --batch-real, --ipc or network.")
+            output.error("Out of memory.", _SMALLER)
             return FAILED
         case BrokenPipeError():
             # The reader of a pipe has gone, as `head` does. Nothing is left to say, and nobody to say it to.
@@ -64,7 +65,11 @@ def report(error: BaseException, output: Output) -> int:
             output.error(f"{error.filename or 'The system'}: {error.strerror or error}.")
             return FAILED
         case _ if type(error).__name__ == "OutOfMemoryError":
-            output.error("Out of GPU memory.", "Use a smaller --batch-real, --ipc or network, or --device cpu.")
+            output.error("Out of GPU memory.", f"{_SMALLER} Or use --device cpu.")
+            return FAILED
+        case RuntimeError() if "alloc" in str(error) and "memory" in str(error):
+            # torch's allocator for the CPU.
+            output.error("Out of memory.", _SMALLER)
             return FAILED
         case _:
             output.error(

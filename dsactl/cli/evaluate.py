@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dsactl.cli import options
-from dsactl.cli.output import Output, duration, table
+from dsactl.cli.output import Output, duration, mean_and_deviation, table
 from dsactl.networks.catalogue import NetworkSpec
 
 EXAMPLES = """Examples:
@@ -73,13 +73,14 @@ def command(
             report=lambda done: bar.update(done, f"training network {min(int(done) + 1, networks)}"),
         )
     shown = table("set", "tested on", "accuracy %", "n", "paper %", right=("accuracy %", "n", "paper %"))
-    paper = f"{result.paper[0]:.1f} ± {result.paper[1]:.1f}" if result.paper else "–"
-    accuracy = f"[bold]{result.mean:.1f} ± {result.std:.1f}[/]"
-    shown.add_row(result.reference, result.network, accuracy, str(result.n), paper)
+    paper = mean_and_deviation(*result.paper) if result.paper else "–"
+    ours = f"[bold]{mean_and_deviation(result.mean, result.std)}[/]"
+    shown.add_row(result.reference, result.network, ours, str(result.n), paper)
     output.answer(result.to_dict(), [result.reference], [shown])
     output.note(
         f"[dim]{result.epochs} epochs, augmentation {result.augmentation}, {duration(result.seconds)} on "
         f"{result.device}; mean ± population standard deviation over networks.[/]"
     )
-    if chosen is None and result.twin:
+    if result.twin:
         output.note(f"[dim]It was condensed with batch norm and is evaluated on {result.network}.[/]")
+    output.note(f"Recorded. Next: dsactl show {result.reference}")

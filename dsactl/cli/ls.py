@@ -1,7 +1,11 @@
 """dsactl ls"""
 
+from typing import Any
+
+from rich.markup import escape
+
 from dsactl.cli import options
-from dsactl.cli.output import Output, bytes_in_words, table
+from dsactl.cli.output import Output, accuracy, bytes_in_words, table
 
 EXAMPLES = """Examples:
 
@@ -15,7 +19,7 @@ def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None
     import registry
 
     store = registry.Store()
-    sets = store.sets()
+    sets, faults = store.scan()
     values = [
         {
             "reference": stored.reference,
@@ -26,16 +30,27 @@ def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None
             "images": stored.manifest.tensors["images"].shape,
             "size": stored.size,
             "stored": stored.stored,
-            "evaluations": len(store.evaluations(stored.digest)),
+            "evaluations": store.evaluations(stored.digest),
         }
         for stored in sets
     ]
-    shown = table("set", "images", "size", "evaluations", "stored", right=("size", "evaluations"))
+    shown = table("set", "images", "size", "accuracy %", "n", "tested on", "stored", right=("size", "accuracy %", "n"))
     for stored, value in zip(sets, values, strict=True):
         images = "×".join(map(str, stored.manifest.tensors["images"].shape))
         when = stored.stored[:16].replace("T", " ")
-        shown.add_row(stored.reference, images, bytes_in_words(stored.size), str(value["evaluations"]), when)
+        last = _last(value["evaluations"])
+        shown.add_row(stored.reference, images, bytes_in_words(stored.size), *last, when)
     output = Output(as_json=as_json, quiet=quiet)
+    for fault in faults:
+        output.error(fault.message, fault.hint)
     output.answer(values, [stored.reference for stored in sets], [shown] if sets else [])
     if not sets and not as_json:
         output.note(f"The store {store.home} is empty. Make a set: dsactl condense digits --ipc 1")
+
+
+def _last(evaluations: Any) -> tuple[str, str, str]:
+    """Accuracy, n and network of the newest evaluation."""
+    if not evaluations:
+        return "–", "", ""
+    last = evaluations[-1]
+    return accuracy(last), str(last.get("n", "?")), escape(str(last.get("network", "?")))

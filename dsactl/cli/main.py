@@ -1,6 +1,7 @@
 """The program `dsactl`."""
 
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ app = typer.Typer(
     help="Condense a labelled image data set into a handful of synthetic images per class, from which networks train "
     "almost as well (Differentiable Siamese Augmentation, ICML 2021).",
     epilog="Start with: dsactl condense digits --ipc 1, then: dsactl evaluate",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -29,11 +30,15 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _program(
-    version: Annotated[
+    context: typer.Context,
+    _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """Options of the program itself."""
+    """Options of the program itself; the help where there is no command."""
+    if context.invoked_subcommand is None:
+        output = Output()
+        output.answer(None, [], [context.get_help()])
 
 
 for _name, _module in {
@@ -50,12 +55,14 @@ for _name, _module in {
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    code: object = 0
     try:
         code = app(prog_name="dsactl", standalone_mode=False)
+        sys.stdout.flush()
     except SystemExit:
         raise
     except BaseException as error:
         if errors.debugging():
-            raise
+            traceback.print_exc()
         code = errors.report(error, Output())
     sys.exit(code if isinstance(code, int) else 0)

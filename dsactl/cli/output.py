@@ -7,7 +7,7 @@ pipe, or with NO_COLOR's spirit in a log, a plain line now and then.
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -79,7 +79,7 @@ class Output:
                 TextColumn("[dim]{task.fields[remark]}[/]"),
             )
             with Progress(*columns, console=self._err) as live:
-                yield _LiveBar(live, live.add_task(escape(title), total=total, rate="", remark=""))
+                yield _LiveBar(live, title, total)
         else:
             yield _PlainBar(self._err, title, total, unit)
 
@@ -106,11 +106,21 @@ class _Rate:
 
 
 class _LiveBar(Bar):
-    def __init__(self, live: Progress, task: TaskID) -> None:
-        self._live, self._task, self._rate = live, task, _Rate()
+    def __init__(self, live: Progress, title: str, total: int) -> None:
+        self._live, self._title, self._total, self._rate = live, title, total, _Rate()
+        self._task: TaskID | None = None
 
     def update(self, done: float, remark: str = "") -> None:
-        self._live.update(self._task, completed=done, rate=_per_second(self._rate(done)), remark=escape(remark))
+        if self._task is None:
+            # Made with what was done earlier, so that it does not count as speed.
+            self._task = self._live.add_task(
+                escape(self._title),
+                total=self._total,
+                completed=int(done),
+                rate="",
+                remark=escape(remark),
+            )
+        self._live.update(self._task, completed=int(done), rate=_per_second(self._rate(done)), remark=escape(remark))
 
 
 class _PlainBar(Bar):
@@ -162,3 +172,15 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
+
+
+def mean_and_deviation(mean: Any, deviation: Any) -> str:
+    """ "88.7 ± 0.6"; "?" for what are no numbers, as a file changed by hand may hold."""
+    if not all(isinstance(value, int | float) for value in (mean, deviation)):
+        return "?"
+    return f"{mean:.1f} ± {deviation:.1f}"
+
+
+def accuracy(record: Mapping[str, Any]) -> str:
+    """Mean and deviation of an evaluation's record."""
+    return mean_and_deviation(record.get("mean"), record.get("std"))

@@ -3,7 +3,7 @@
 from rich.markup import escape
 
 from dsactl.cli import options
-from dsactl.cli.output import Output, bytes_in_words, duration, table
+from dsactl.cli.output import Output, accuracy, bytes_in_words, duration, mean_and_deviation, table
 
 EXAMPLES = """Examples:
 
@@ -58,13 +58,13 @@ def command(reference: options.Reference, as_json: options.Json = False, quiet: 
     for record in evaluations:
         paper = record.get("paper")
         results.add_row(
-            escape(str(record["network"])),
-            f"{record['mean']:.1f} ± {record['std']:.1f}",
-            str(record["n"]),
-            f"{paper[0]:.1f} ± {paper[1]:.1f}" if isinstance(paper, list) else "–",
-            str(record["epochs"]),
-            escape(str(record["augmentation"])),
-            str(record["created"])[:16].replace("T", " "),
+            escape(str(record.get("network", "?"))),
+            accuracy(record),
+            str(record.get("n", "?")),
+            mean_and_deviation(*paper) if isinstance(paper, list) and len(paper) == 2 else "–",
+            str(record.get("epochs", "?")),
+            escape(str(record.get("augmentation", "?"))),
+            str(record.get("created", "?"))[:16].replace("T", " "),
         )
     output = Output(as_json=as_json, quiet=quiet)
     output.answer(value, [stored.reference], [about, "", results] if evaluations else [about])

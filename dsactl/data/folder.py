@@ -15,12 +15,14 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.dataset import Dataset, ImageSet, measure
 from dsactl.engine.random import generator
 from dsactl.errors import DataError, UsageError
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 DEFAULT_TEST_FRACTION = 0.2
+LONGEST_NAME = 200
 
 Files = dict[str, list[Path]]
 """Class name → its pictures, sorted."""
@@ -86,8 +88,8 @@ def _size(images_NCHW: Tensor) -> str:
 
 def _set_name(folder: Path) -> str:
     """The folder's name in the letters that a set's name may have."""
-    name = re.sub(r"[^a-z0-9._-]+|\.\.+", "-", folder.resolve().name.lower()).strip("-._")
-    return name[:40] or "folder"
+    name = re.sub(r"[^a-z0-9._-]+|\.\.+", "-", folder.resolve().name.lower()).strip("-._")[:40] or "folder"
+    return f"folder-{name}" if name in CATALOGUE else name
 
 
 def _classes(folder: Path) -> Files:
@@ -98,6 +100,8 @@ def _classes(folder: Path) -> Files:
             pictures = [p for p in sorted(path.iterdir()) if p.suffix.lower() in ENDINGS and not p.name.startswith(".")]
             if not pictures:
                 raise DataError(f"{path} has no pictures.", f"Known endings: {', '.join(sorted(ENDINGS))}.")
+            if not path.name.isprintable() or len(path.name) > LONGEST_NAME:
+                raise DataError(f"{path!s:.300} has a name that cannot be written down.", "Rename the folder.")
             found[path.name] = pictures
     if not found:
         raise DataError(f"{folder} has no class folders.", "Give a folder with one sub-folder of pictures per class.")

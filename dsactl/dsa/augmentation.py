@@ -166,8 +166,30 @@ class Flip(Transformation):
         return torch.where(_broadcast(self.mirror_P, images_NCHW), images_NCHW.flip(3), images_NCHW)
 
 
+class _Affine(Transformation):
+    """Bilinear sampling, zeros outside, on an affine grid.
+
+    `align_corners` is true: it was the behaviour of the framework that the paper's figures were made with.
+    """
+
+    @abstractmethod
+    def matrices(self) -> Tensor:
+        """The grid's matrices: output coordinates (x, y, 1) to input coordinates (x, y), in −1 … 1."""
+
+    def __call__(self, images_NCHW: Tensor) -> Tensor:
+        theta_P23 = self.matrices().to(images_NCHW)
+        if images_NCHW.is_cuda and images_NCHW.requires_grad and len(theta_P23) == 1:
+            return _sample_by_matrix(images_NCHW, theta_P23)
+        return _sample_by_grid(images_NCHW, theta_P23)
+
+
+def _rows(*rows: tuple[Tensor, Tensor]) -> Tensor:
+    """P×2×3 of two rows of two P-vectors, without translation."""
+    return torch.stack([torch.stack([*row, torch.zeros_like(row[0])], dim=1) for row in rows], dim=1)
+
+
 @dataclass(frozen=True)
-class Scale(Transformation):
+class Scale(_Affine):
     """Sample on the grid diag(sx, sy): above 1 shrinks the picture, below 1 enlarges it."""
 
     x_P: Tensor
@@ -177,13 +199,13 @@ class Scale(Transformation):
     def draw(cls, count: int, size: tuple[int, int], generator: Generator) -> Self:
         return cls(*(_uniform(1 / SCALE, SCALE, count, generator) for _ in "xy"))
 
-    def __call__(self, images_NCHW: Tensor) -> Tensor:
+    def matrices(self) -> Tensor:
         zero = torch.zeros_like(self.x_P)
-        return _sample(images_NCHW, (self.x_P, zero), (zero, self.y_P))
+        return _rows((self.x_P, zero), (zero, self.y_P))
 
 
 @dataclass(frozen=True)
-class Rotate(Transformation):
+class Rotate(_Affine):
     """Sample on the grid [[cos, −sin], [sin, cos]] of an angle in degrees."""
 
     degrees_P: Tensor
@@ -192,20 +214,26 @@ class Rotate(Transformation):
     def draw(cls, count: int, size: tuple[int, int], generator: Generator) -> Self:
         return cls(_uniform(-ROTATE, ROTATE, count, generator))
 
-    def __call__(self, images_NCHW: Tensor) -> Tensor:
+    def matrices(self) -> Tensor:
         angle = torch.deg2rad(self.degrees_P)
-        return _sample(images_NCHW, (angle.cos(), -angle.sin()), (angle.sin(), angle.cos()))
+        return _rows((angle.cos(), -angle.sin()), (angle.sin(), angle.cos()))
 
 
-def _sample(images_NCHW: Tensor, row_x: tuple[Tensor, Tensor], row_y: tuple[Tensor, Tensor]) -> Tensor:
-    """Bilinear sampling, zeros outside, on the affine grid with these two rows of P entries each.
-
-    `align_corners` is true: it was the behaviour of the framework that the paper's figures were made with.
-    """
-    theta_P23 = torch.stack([torch.stack([*row, torch.zeros_like(row[0])], dim=1) for row in (row_x, row_y)], dim=1)
-    theta_N23 = theta_P23.to(images_NCHW).expand(images_NCHW.shape[0], 2, 3)
+def _sample_by_grid(images_NCHW: Tensor, theta_P23: Tensor) -> Tensor:
+    theta_N23 = theta_P23.expand(images_NCHW.shape[0], 2, 3)
     grid = F.affine_grid(theta_N23, list(images_NCHW.shape), align_corners=True)
     return F.grid_sample(images_NCHW, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+
+
+def _sample_by_matrix(images_NCHW: Tensor, theta_123: Tensor) -> Tensor:
+    """The same by a matrix of (H·W)², whose backward pass is a product.
+
+    On CUDA the backward pass of grid sampling adds in no fixed order, and no two runs give the same bits.
+    """
+    height, width = images_NCHW.shape[2:]
+    pixels = torch.eye(height * width, device=images_NCHW.device, dtype=images_NCHW.dtype)
+    sampled = _sample_by_grid(pixels.view(-1, 1, height, width), theta_123)
+    return (images_NCHW.flatten(2) @ sampled.flatten(1)).view_as(images_NCHW)
 
 
 TRANSFORMATIONS: dict[str, type[Transformation]] = {

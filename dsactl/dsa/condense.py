@@ -15,7 +15,7 @@ DC is the same with no kind of augmentation. Batch norm uses statistics of real 
 Shapes: K classes, I images per class, C, H, W, R real images per class; a chunk of K classes where memory asks for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -27,7 +27,7 @@ from dsactl.dsa.augmentation import augment, draw
 from dsactl.dsa.matching import Loss, MatchingGradient, loss_function, matching_gradient, real_gradient
 from dsactl.engine.compilation import compiled
 from dsactl.engine.random import generator
-from dsactl.networks.build import Buffers, Parameters, build, initial_state
+from dsactl.networks.build import Buffers, Parameters, initial_state, structure
 from dsactl.recipe import Recipe
 from dsactl.training import Plan, stack, train, unstack
 
@@ -69,7 +69,14 @@ def initial(real: Dataset, recipe: Recipe) -> State:
     return State(0, 0, images_KICHW, torch.zeros_like(images_KICHW))
 
 
-def condense(real: Dataset, recipe: Recipe, start: State | None = None, *, compile_it: bool = False) -> Iterator[State]:
+def condense(
+    real: Dataset,
+    recipe: Recipe,
+    start: State | None = None,
+    *,
+    compile_it: bool = False,
+    phase: Callable[[str], None] = lambda doing: None,
+) -> Iterator[State]:
     """Run Algorithm 1, giving the state after every inner step.
 
     Every state is whole: the iterator can be dropped at any time, and another one started from the last state it gave
@@ -80,10 +87,11 @@ def condense(real: Dataset, recipe: Recipe, start: State | None = None, *, compi
         recipe: of method "dsa" or "dc".
         start: where to go on; None for the beginning.
         compile_it: compile the two gradients (see `engine.compilation`).
+        phase: told what comes next, in a few words.
     """
     assert recipe.network is not None, "Algorithm 1 needs a network"
     state = initial(real, recipe) if start is None else start
-    network = build(recipe.network, real.channels, real.size, real.classes)
+    network = structure(recipe.network, real.channels, real.size, real.classes)
     step = _InnerStep(real, recipe, network, compile_it)
     labels_N = torch.arange(real.classes, device=state.images_KICHW.device).repeat_interleave(recipe.ipc)
     plan = Plan(recipe.network_epochs, recipe.network_lr, batch=recipe.batch_train, precision=recipe.precision)
@@ -98,6 +106,7 @@ def condense(real: Dataset, recipe: Recipe, start: State | None = None, *, compi
         for t in range(first, recipe.inner_steps):
             if t == 0:
                 parameters, buffers = initial_state(network, generator(recipe.seed, "network", k), images_KICHW.device)
+            phase("matching gradients")
             buffers = step.running_statistics(parameters, buffers, k, t)
             distance_K, gradient_KICHW = step(parameters, buffers, images_KICHW, k, t)
             velocity_KICHW = recipe.image_momentum * velocity_KICHW + gradient_KICHW
@@ -105,6 +114,7 @@ def condense(real: Dataset, recipe: Recipe, start: State | None = None, *, compi
             if t == recipe.inner_steps - 1:
                 yield State(k + 1, 0, images_KICHW, velocity_KICHW, distance_K=distance_K)
                 break
+            phase("training the network")
             stacked = train(
                 network,
                 stack([parameters]),

@@ -4,16 +4,17 @@ PAPER: dict[int, tuple[int, int]] = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: 
 """ipc → (inner steps T, network epochs per step); 1, 10 and 50 are in the paper, the others in its authors' program."""
 
 
-def loops(ipc: int) -> tuple[int, int]:
+def loops(ipc: int, steps: int | None = None) -> tuple[int, int]:
     """Inner steps and network epochs for a number of images per class.
 
     Args:
         ipc: images per class, at least 1.
+        steps: inner steps that were asked for; None for those that belong to `ipc`.
 
     Returns:
         The published pair where there is one. Otherwise ours: T = min(ipc, 50), epochs = max(1, round(500 / T)).
     """
-    if ipc in PAPER:
+    if ipc in PAPER and steps in (None, PAPER[ipc][0]):
         return PAPER[ipc]
-    steps = min(ipc, 50)
+    steps = steps or min(ipc, 50)
     return steps, max(1, round(500 / steps))

@@ -40,7 +40,8 @@ def load_checkpoint(path: Path, device: torch.device) -> tuple[dict[str, Tensor]
     try:
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["about"])
-            tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
+            # Copied: what the file gives may lie in a mapping of it, at any alignment.
+            tensors = {name: file.get_tensor(name).clone().to(device) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"The checkpoint {path} is damaged ({error}).", "Start over with --fresh.") from error
     return tensors, about

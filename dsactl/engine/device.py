@@ -50,6 +50,14 @@ def resolve_precision(name: str, device: torch.device) -> Literal["float32", "bf
     return "bfloat16" if name == "bfloat16" else "float32"
 
 
+def compute_reproducibly() -> None:
+    """Make CUDA give the same bits each time: fixed algorithms, and float32 that is float32 and not TF32."""
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
     """Autocasting to bfloat16 where `precision` says so, else nothing. Distances stay outside of it, in float32."""
     if precision == "bfloat16":

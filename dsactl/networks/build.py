@@ -26,25 +26,23 @@ Buffers = dict[str, Tensor]
 def build(spec: NetworkSpec, channels: int, size: Size, classes: int) -> nn.Module:
     """Make the network for images of C `channels` and `size` (H, W), with K `classes` outputs.
 
-    Its own weights come from torch's global generator; use `initial_state` where the draw matters.
+    Its own weights come from torch's global generator; see `structure` and `initial_state` for those that do not.
 
     Raises:
         NetworkError: the images are too small for it; says which layer and why.
     """
-    options: dict[str, Any] = {}
-    for option, value in (
-        ("depth", spec.depth),
-        ("width", spec.width),
-        ("norm", spec.norm),
-        ("act", spec.activation),
-        ("pool", spec.pooling),
-    ):
-        if value is not None:
-            options[option] = value
+    spec = spec.resolve(channels, size)
     try:
         match spec.arch:
             case "convnet":
-                return ConvNet(channels, size, classes, **options)
+                variants: dict[str, Any] = {
+                    "depth": spec.depth,
+                    "width": spec.width,
+                    "norm": spec.norm,
+                    "act": spec.activation,
+                    "pool": spec.pooling,
+                }
+                return ConvNet(channels, size, classes, **variants)
             case "mlp":
                 return MLP(channels, size, classes)
             case "lenet":
@@ -65,9 +63,18 @@ def build(spec: NetworkSpec, channels: int, size: Size, classes: int) -> nn.Modu
                 raise AssertionError(f"{spec.arch} is in the catalogue and cannot be built")
     except NetworkError as error:
         raise NetworkError(
-            f"{spec.label} cannot take {channels}×{size[0]}×{size[1]} images: {error.message}",
+            f"{spec.label(channels, size)} cannot take {channels}×{size[0]}×{size[1]} images: {error.message}",
             "Use another --arch, a smaller --depth, or larger images.",
         ) from None
+
+
+def structure(spec: NetworkSpec, channels: int, size: Size, classes: int) -> nn.Module:
+    """The network without weights of its own, to be called with parameters from elsewhere.
+
+    Takes and raises what `build` does, and draws nothing.
+    """
+    with torch.device("meta"):
+        return build(spec, channels, size, classes)
 
 
 def initial_state(

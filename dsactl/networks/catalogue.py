@@ -1,6 +1,6 @@
 """The names of the networks and of their variants. Importing this does not import torch."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from dsactl.errors import UnknownNameError, UsageError
 
@@ -36,15 +36,39 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+PAPER_DEPTH = 3
+SMALLEST_NORMED = 4  # pixels on a side
+
+
+def default_depth(channels: int, size: tuple[int, int], pooling: str = "avg") -> int:
+    """The ConvNet's default depth: the paper's 3, less where the last norm would see fewer than 4×4 pixels.
+
+    The paper has no such images; this is ours. A norm over the 2×2 pixels that are left of an 8×8 image in the third
+    block blows up the gradients with respect to the image, and condensing diverges.
+
+    Args:
+        channels, size: C and (H, W) of the images.
+        pooling: without pooling nothing shrinks, and the depth is 3.
+    """
+    side = min(size) + 2 * first_padding(channels, size) - 2
+    if pooling == "none":
+        return PAPER_DEPTH
+    return next((depth for depth in (3, 2) if side // 2 ** (depth - 1) >= SMALLEST_NORMED), 1)
+
+
+def first_padding(channels: int, size: tuple[int, int]) -> int:
+    """Padding of the ConvNet's first convolution: 3 on one-channel 28×28 images, so that 28 becomes 32, else 1."""
+    return 3 if channels == 1 and size == (28, 28) else 1
+
+
 @dataclass(frozen=True)
 class NetworkSpec:
     """A network without its input and output sizes: everything that names it.
 
     Attributes:
         arch: a name of `ARCHITECTURES`.
-        depth, width, norm, activation, pooling: variants of the ConvNet; None stands for its default (3, or 2 on
-            images below 16×16 and 1 below 8×8; 128; instance; relu; avg) and is the only value that other networks
-            take.
+        depth, width, norm, activation, pooling: variants of the ConvNet; None stands for its default (see
+            `resolve`) and is the only value that other networks take.
     """
 
     arch: str = "convnet"
@@ -76,12 +100,29 @@ class NetworkSpec:
     def _variants(self) -> dict[str, int | str | None]:
         return {name: value for name, value in asdict(self).items() if name != "arch"}
 
-    @property
-    def label(self) -> str:
-        """A name that can stand in a set's name: "convnet", "convnet-depth2-batch", "resnet18"."""
+    def resolve(self, channels: int, size: tuple[int, int]) -> "NetworkSpec":
+        """The same network for images of C `channels` and `size` (H, W) with nothing left open."""
+        if self.arch != "convnet":
+            return self
+        pooling = self.pooling or "avg"
+        return NetworkSpec(
+            "convnet",
+            self.depth or default_depth(channels, size, pooling),
+            self.width or 128,
+            self.norm or "instance",
+            self.activation or "relu",
+            pooling,
+        )
+
+    def label(self, channels: int, size: tuple[int, int]) -> str:
+        """A name that can stand in a set's name: "convnet", "convnet-depth2-batch", "resnet18".
+
+        It names what differs from the architecture's default for such images.
+        """
+        own, usual = (spec.resolve(channels, size)._variants() for spec in (self, NetworkSpec(self.arch)))
         parts = [self.arch]
-        for name, value in self._variants().items():
-            if value is not None:
+        for name, value in own.items():
+            if value != usual[name]:
                 # "none" alone would not say what is missing.
                 parts.append(f"{name}{value}" if isinstance(value, int) or value == "none" else str(value))
         return "-".join(parts)
@@ -95,5 +136,5 @@ class NetworkSpec:
     def instance_twin(self) -> "NetworkSpec":
         """The same network with instance norm in place of batch norm; itself where it has none."""
         if self.norm == "batch":
-            return NetworkSpec(**{**asdict(self), "norm": None})
-        return NetworkSpec(**{**asdict(self), "arch": ARCHITECTURES[self.arch].twin or self.arch})
+            return replace(self, norm="instance")
+        return replace(self, arch=ARCHITECTURES[self.arch].twin or self.arch)

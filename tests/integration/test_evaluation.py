@@ -20,7 +20,7 @@ FAST = Protocol(NetworkSpec(width=16), networks=3, epochs=60)
 def real_set(method: str = "random", **options: object) -> SyntheticSet:
     """A set of real images, as if a method had made it."""
     request = Request.parse({"dataset": "small", "ipc": 2, "method": method, **options})
-    recipe = request.resolve("small", DATASET.train.checksum(), mirrored=True, precision="float32")
+    recipe = request.resolve("small", DATASET.train.checksum(), (1, 8, 8), mirrored=True, precision="float32")
     images = torch.cat([DATASET.draw(label, 2, torch.Generator().manual_seed(0)) for label in range(3)])
     labels = torch.arange(3).repeat_interleave(2)
     return SyntheticSet(images, labels, DATASET.class_names, DATASET.mean, DATASET.std, recipe, "d" * 64, "small:1")
@@ -30,6 +30,14 @@ def test_networks_learn_and_the_result_is_reproducible() -> None:
     first = evaluate(real_set(), DATASET, FAST, CPU)
     assert first.n == 3
     assert first.mean > 60  # chance is 33
+    assert first.protocol == {
+        "lr": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "batch": 256,
+        "precision": "float32",
+        "seed": 0,
+    }
     assert first.mean == pytest.approx(sum(first.accuracies) / 3)
     assert first.std == pytest.approx((sum((a - first.mean) ** 2 for a in first.accuracies) / 3) ** 0.5)
     again = evaluate(real_set(), DATASET, FAST, CPU)

@@ -3,6 +3,7 @@ import torch
 from reference import TENSORS, VALUES
 from torch import Generator, Tensor
 
+from dsactl.dsa import augmentation
 from dsactl.dsa.augmentation import (
     TRANSFORMATIONS,
     Color,
@@ -65,6 +66,21 @@ def test_transformations_are_differentiable_in_the_images(kind: str, count: int)
     images = torch.randn(2, 2, 6, 5, generator=source, dtype=torch.float64, requires_grad=True)
     omega = TRANSFORMATIONS[kind].draw(count, (6, 5), source)
     assert torch.autograd.gradcheck(omega, (images,))
+
+
+@pytest.mark.parametrize("kind", [Scale, Rotate])
+@pytest.mark.parametrize("shape", [(3, 2, 8, 8), (2, 1, 6, 9)])
+def test_sampling_by_a_matrix_is_sampling_on_the_grid(kind: type, shape: tuple[int, ...]) -> None:
+    """What CUDA uses for reproducible gradients, here in float64 on the CPU."""
+    source = Generator().manual_seed(9)
+    images = torch.randn(shape, generator=source, dtype=torch.float64, requires_grad=True)
+    omega = kind.draw(1, shape[2:], source)
+    by_grid = omega(images)
+    by_matrix = augmentation._sample_by_matrix(images, omega.matrices().to(images))
+    torch.testing.assert_close(by_matrix, by_grid)
+    weights = torch.randn(shape, generator=source, dtype=torch.float64)
+    slopes = [torch.autograd.grad((result * weights).sum(), images)[0] for result in (by_grid, by_matrix)]
+    torch.testing.assert_close(slopes[0], slopes[1])
 
 
 def test_crop_and_cutout_against_loops_over_pixels() -> None:

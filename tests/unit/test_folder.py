@@ -149,6 +149,16 @@ def test_folders_that_are_no_data_sets(tmp_path: Path, folder: Path) -> None:
         load_folder(tmp_path / "half")
 
 
+def test_a_folder_does_not_pass_for_a_catalogue_s_set(folder: Path) -> None:
+    assert load_folder(folder.rename(folder.parent / "MNIST")).name == "folder-mnist"
+
+
+def test_names_that_cannot_be_written_down_are_refused(folder: Path) -> None:
+    picture(folder / "caf\udce9" / "a.png")
+    with pytest.raises(DataError, match="has a name that cannot be written down"):
+        load_folder(folder)
+
+
 def test_hidden_and_foreign_files_are_passed_over(folder: Path) -> None:
     (folder / ".cache").mkdir()
     (folder / "readme.txt").write_text("hello")

@@ -102,7 +102,7 @@ def test_the_gradient_against_finite_differences(spec: NetworkSpec, metric: str)
     "spec",
     [NetworkSpec(norm=norm, width=8) for norm in ("instance", "batch", "layer", "group", "none")]
     + [NetworkSpec("mlp"), NetworkSpec("resnet18bn_ap")],
-    ids=lambda spec: spec.label,
+    ids=lambda spec: spec.label(1, (8, 8)),
 )
 def test_all_classes_at_once_agree_with_one_by_one(spec: NetworkSpec) -> None:
     source = torch.Generator().manual_seed(1)

@@ -8,7 +8,7 @@ from dsactl.recipe import Recipe, Request
 
 def resolve(**values: object) -> Recipe:
     request = Request.parse({"dataset": "cifar10", "ipc": 10, **values})
-    return request.resolve("cifar10", "0" * 64, mirrored=True, precision="float32")
+    return request.resolve("cifar10", "0" * 64, (3, 32, 32), mirrored=True, precision="float32")
 
 
 def test_the_paper_s_defaults() -> None:
@@ -18,7 +18,7 @@ def test_the_paper_s_defaults() -> None:
     assert (recipe.batch_real, recipe.batch_synthetic, recipe.batch_train) == (256, 256, 256)
     assert (recipe.init, recipe.distance) == ("real", "ours")
     assert recipe.strategy == ("color", "crop", "cutout", "flip", "scale", "rotate")
-    assert recipe.network == NetworkSpec()
+    assert recipe.network == NetworkSpec("convnet", 3, 128, "instance", "relu", "avg")
     assert recipe.set_name == "cifar10-dsa-convnet-ipc10"
     dc = resolve(method="dc")
     assert (dc.init, dc.strategy) == ("noise", ())
@@ -26,9 +26,17 @@ def test_the_paper_s_defaults() -> None:
     assert resolve(arch="mlp", image_lr=0.2).image_lr == 0.2
 
 
+def test_which_recipes_are_the_paper_s() -> None:
+    for values in ({}, {"seed": 4}, {"method": "dc"}, {"method": "random"}, {"arch": "mlp"}, {"ipc": 50}, {"depth": 3}):
+        assert resolve(**values).is_papers, values
+    for values in ({"iterations": 999}, {"ipc": 2}, {"strategy": "crop"}, {"image_lr": 0.2}, {"depth": 2}):
+        assert not resolve(**values).is_papers, values
+
+
 def test_the_published_schedule_and_ours() -> None:
     assert [loops(ipc) for ipc in (1, 10, 20, 30, 40, 50)] == [(1, 1), (10, 50), (20, 25), (30, 20), (40, 15), (50, 10)]
     assert set(PAPER) == {1, 10, 20, 30, 40, 50}
+    assert [loops(10, steps) for steps in (10, 5, 1)] == [(10, 50), (5, 100), (1, 500)]
     assert [loops(ipc) for ipc in (2, 3, 7, 100, 1000)] == [(2, 250), (3, 167), (7, 71), (50, 10), (50, 10)]
 
 
@@ -41,6 +49,8 @@ def test_recipes_survive_json_and_are_keyed_by_all_they_hold() -> None:
     }
     assert len(digests) == 6
     assert resolve(iterations=1000).digest() == resolve().digest()
+    # Saying a default aloud changes nothing.
+    assert resolve(depth=3, norm="instance").digest() == resolve().digest()
     assert "iterations" not in resolve(method="random").to_dict()
     assert resolve(method="random").set_name == "cifar10-random-ipc10"
 

@@ -122,7 +122,9 @@ def test_no_name_leaves_the_store(text: str) -> None:
     assert inside.parent.parent == home
 
 
-@pytest.mark.parametrize("text", ["@sha256:12", "@md5:" + "0" * 64, "a:B", "a:", "a:../x", "a:1.5x/y"])
+@pytest.mark.parametrize(
+    "text", ["@sha256:1234567", "@sha256:" + "0" * 65, "@md5:" + "0" * 64, "a:B", "a:", "a:../x", "a:1.5x/y"]
+)
 def test_bad_references_are_refused(text: str) -> None:
     with pytest.raises(registry.BadNameError):
         registry.parse_reference(text)
@@ -156,14 +158,49 @@ def test_changes_by_hand_are_found(store: registry.Store) -> None:
     changed = json.loads(record.read_text())
     changed["manifest"]["method"] = "dc"
     record.write_text(json.dumps(changed))
+    reference = registry.parse_reference(stored.reference)
     with pytest.raises(registry.CorruptError, match="does not have the digest"):
-        store.sets()
-    record.write_text("{")
-    with pytest.raises(registry.CorruptError, match="not a JSON object"):
-        store.sets()
-    record.write_text("{}")
-    with pytest.raises(registry.CorruptError, match="is damaged"):
-        store.sets()
+        store.find(reference)
+    for text, message in (("{", "not a JSON object"), ("{}", "is damaged"), ('{"a":NaN}', "not a JSON object")):
+        record.write_text(text)
+        with pytest.raises(registry.CorruptError, match=message):
+            store.find(reference)
+    # The others can still be listed.
+    put(store, 1)
+    found, faults = store.scan()
+    assert [each.version for each in found] == [2]
+    assert [str(record) in str(fault) for fault in faults] == [True]
+
+
+def test_a_damaged_file_is_written_again_when_its_content_comes_back(store: registry.Store) -> None:
+    stored = put(store)
+    whole = stored.file.read_bytes()
+    stored.file.write_bytes(whole[:50])
+    assert put(store) == stored
+    assert stored.file.read_bytes() == whole
+    stored.file.unlink()
+    assert put(store) == stored
+    assert stored.file.read_bytes() == whole
+
+
+def test_digests_may_be_cut_short(store: registry.Store) -> None:
+    stored = put(store)
+    assert store.find(registry.parse_reference(f"@sha256:{stored.digest[:8]}")) == stored
+
+
+def test_sets_must_make_sense() -> None:
+    for change, message in (
+        ({"images": np.full((4, 1, 3, 3), np.nan, np.float32)}, "not finite"),
+        ({"labels": np.array([0, 0, 1, 2])}, "labels outside of its 2 classes"),
+        ({"images": np.zeros((4, 3, 3, 3), np.float32)}, "images of 3 channels, constants for 1"),
+        ({"images": np.zeros((0, 1, 3, 3), np.float32), "labels": np.zeros(0, np.int64)}, "no images"),
+    ):
+        arrays = tensors() | change
+        with pytest.raises(registry.CorruptError, match=message):
+            decode(encode(arrays, manifest(arrays)), "file")
+    values = manifest(tensors()).dataset.model_dump() | {"std": [0.5, 0.5]}
+    with pytest.raises(ValueError, match="different lengths"):
+        registry.DatasetInfo(**values)
 
 
 def test_tensors_must_be_those_of_the_manifest(store: registry.Store) -> None:
@@ -186,7 +223,7 @@ def test_a_newer_store_or_manifest_is_refused(store: registry.Store) -> None:
     newer = json.loads(record.read_text()) | {"schema_version": 2}
     record.write_text(json.dumps(newer))
     with pytest.raises(registry.StoreError, match="newer program"):
-        store.sets()
+        store.find(registry.parse_reference(stored.reference))
     (store.home / "store.json").write_text('{"schema_version":2}')
     with pytest.raises(registry.StoreError, match="newer program"):
         registry.Store(store.home)

@@ -30,7 +30,7 @@ def sources(count: int) -> list[Generator]:
     return [generator(0, "training", index) for index in range(count)]
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.label)
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.label(1, (8, 8)))
 def test_training_against_a_plain_loop(spec: NetworkSpec) -> None:
     network = build(spec, 1, (8, 8), 3)
     parameters, buffers = train(network, *states(network, 1), IMAGES, LABELS, PLAN, sources(1), augment_batch)
@@ -55,7 +55,7 @@ def test_training_against_a_plain_loop(spec: NetworkSpec) -> None:
         torch.testing.assert_close(buffers[name][0], expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("spec", [SPECS[0], SPECS[2]], ids=lambda spec: spec.label)
+@pytest.mark.parametrize("spec", [SPECS[0], SPECS[2]], ids=lambda spec: spec.label(1, (8, 8)))
 def test_side_by_side_is_the_same_as_alone(spec: NetworkSpec) -> None:
     network = build(spec, 1, (8, 8), 3)
     together, _ = train(network, *states(network, 3), IMAGES, LABELS, PLAN, sources(3), augment_batch)

@@ -1,0 +1,55 @@
+import pytest
+import torch
+from reference import slow_distance, small_dataset
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from dsactl.cost import GRADIENT, MATCHING_GRADIENT, count_work, forward_operations, try_a_step
+from dsactl.networks.build import build
+from dsactl.networks.catalogue import NetworkSpec
+from dsactl.recipe import Recipe, Request
+
+DATASET = small_dataset(channels=3, side=16)
+
+
+def resolve(**options: object) -> Recipe:
+    request = Request.parse({"dataset": "small", "ipc": 2, "width": 32, **options})
+    return request.resolve("small", DATASET.train.checksum(), (3, 16, 16), mirrored=True, precision="float32")
+
+
+def test_forward_operations_by_hand() -> None:
+    # 16×16, 8×8 and 4×4 outputs; 9 weights per input channel; a multiplication and an addition each.
+    layers = 16 * 16 * 32 * 27 + 8 * 8 * 32 * 288 + 4 * 4 * 32 * 288 + 32 * 4 * 3
+    assert forward_operations(NetworkSpec(width=32), DATASET) == 2 * layers
+
+
+def test_gradients_cost_what_is_said() -> None:
+    """Counted on plain autograd, for a network whose first layer does not weigh much."""
+    network = build(NetworkSpec(width=32), 3, (16, 16), 3)
+    images = torch.randn(4, 3, 16, 16, requires_grad=True)
+    labels = torch.zeros(4, dtype=torch.long)
+    forward = 4 * forward_operations(NetworkSpec(width=32), DATASET)
+    with FlopCounterMode(display=False) as counter:
+        gradient = torch.autograd.grad(F.cross_entropy(network(images.detach()), labels), list(network.parameters()))
+    assert counter.get_total_flops() / forward == pytest.approx(GRADIENT, rel=0.15)
+    with FlopCounterMode(display=False) as counter:
+        synthetic = torch.autograd.grad(
+            F.cross_entropy(network(images), labels), list(network.parameters()), create_graph=True
+        )
+        slow_distance(list(synthetic), list(gradient), "cos").backward(inputs=[images])
+    assert counter.get_total_flops() / forward == pytest.approx(MATCHING_GRADIENT, rel=0.15)
+
+
+def test_work_is_counted_over_the_loops() -> None:
+    work = count_work(resolve(iterations=5, inner_steps=3, network_epochs=4, batch_train=4, batch_real=8), DATASET)
+    assert work.inner_steps == 15
+    assert work.network_steps == 5 * 2 * 4 * 2  # two batches of the six images
+    forward = forward_operations(NetworkSpec(width=32), DATASET)
+    assert work.operations == forward * (15 * (3 * 3 * 8 + 7 * 6) + 5 * 2 * 4 * 3 * 6)
+    assert count_work(resolve(method="random"), DATASET).operations == 0
+
+
+def test_a_trial_scales_with_the_run() -> None:
+    short, long = (try_a_step(resolve(iterations=n, inner_steps=2, network_epochs=2), DATASET) for n in (10, 1000))
+    assert 20 < long.seconds / short.seconds < 500
+    assert long.memory > 1e7
