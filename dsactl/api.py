@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import registry
-from dsactl import runs
+from dsactl import jobs, runs
 from dsactl.data.load import load_dataset
 from dsactl.engine.device import resolve_device
 from dsactl.evaluation import Evaluation, Protocol
@@ -44,7 +44,7 @@ def condense(
         registry.RegistryError: the store cannot be used.
     """
     store = store or registry.Store()
-    job = runs.prepare(Request.parse({"dataset": str(dataset), "ipc": ipc, **options}), device)
+    job = jobs.prepare(Request.parse({"dataset": str(dataset), "ipc": ipc, **options}), device)
     return from_store(store, runs.execute(job, store, fresh=fresh, report=report).stored)
 
 
@@ -83,7 +83,7 @@ def evaluate(
         found = store.newest() if reference is None else store.find(registry.parse_reference(reference))
         synthetic = from_store(store, found)
     if data is None:
-        dataset = runs.load_source(store, synthetic.recipe)
+        dataset = jobs.load_source(store, synthetic.recipe)
     else:
         dataset = load_dataset(str(data), image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
     store.check_writable()

@@ -13,7 +13,7 @@ A run has a folder in the store's home, keyed by its recipe's digest:
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,90 +25,21 @@ import registry
 from dsactl import __version__
 from dsactl.coresets import random as random_coreset
 from dsactl.cost import count_work
-from dsactl.data.catalogue import CATALOGUE
-from dsactl.data.dataset import Dataset
-from dsactl.data.load import check_counts, is_folder, load_dataset
 from dsactl.dsa.condense import State, condense
 from dsactl.engine.checkpoint import load_checkpoint, save_checkpoint
 from dsactl.engine.compilation import can_compile
-from dsactl.engine.device import compute_reproducibly, describe, resolve_device, resolve_precision
+from dsactl.engine.device import describe
 from dsactl.engine.memory import keep_freed_memory
-from dsactl.engine.random import derive_seed
-from dsactl.errors import DataError, RunError, UsageError
-from dsactl.networks.build import structure
+from dsactl.errors import RunError
+from dsactl.jobs import Job, run_folder
 from dsactl.picture import grid_png
-from dsactl.recipe import SYNTHESIS, Recipe, Request
+from dsactl.recipe import SYNTHESIS, Recipe
 from registry.files import write_atomically
 from registry.tensors import describe as describe_tensors
 
 CHECKPOINT_SECONDS = 30.0  # a checkpoint takes milliseconds; half a minute of work is little to lose
 EVENT_SECONDS = 1.0
 COMPILE_OPERATIONS = 1e14  # about ten minutes of two CPU cores; compiling takes one and saves a third
-
-
-@dataclass(frozen=True)
-class Job:
-    """A request with everything it needs, checked: nothing that follows fails on bad input.
-
-    Attributes:
-        dataset: on the device.
-        recipe: resolved.
-        device: where to compute.
-        name: of the set in the store.
-        source: the arguments of `load_dataset` that found the data set. They stay on this machine: a path says more
-            about its owner than about the set.
-    """
-
-    dataset: Dataset
-    recipe: Recipe
-    device: torch.device
-    name: registry.SetName
-    source: dict[str, Any]
-
-    def with_seed(self, index: int) -> "Job":
-        """The job of the `index`-th of several sets: 0 is this one, the others have seeds derived from its own."""
-        if index == 0:
-            return self
-        return replace(self, recipe=replace(self.recipe, seed=derive_seed(self.recipe.seed, "set", index)))
-
-
-def prepare(request: Request, device: str = "auto") -> Job:
-    """Load the data set, resolve the recipe, and refuse whatever cannot work.
-
-    Raises:
-        DsactlError: of the data set, the options, the network or the device.
-        registry.BadNameError: of the set's name.
-    """
-    target = resolve_device(device)
-    precision = resolve_precision(request.precision, target)
-    name = None if request.name is None else registry.parse_name(request.name)
-    source: dict[str, Any] = {
-        "name": str(Path(request.dataset).expanduser().absolute()) if is_folder(request.dataset) else request.dataset,
-        "image_size": request.image_size,
-        "test_fraction": request.test_fraction,
-        "split_seed": request.split_seed,
-    }
-    dataset = load_dataset(**source)
-    check_counts(dataset, request.ipc)
-    if request.method in SYNTHESIS:
-        structure(request.network(), dataset.channels, dataset.size, dataset.classes)
-    recipe = request.resolve(
-        dataset.name,
-        dataset.train.checksum(),
-        (dataset.channels, *dataset.size),
-        mirrored=dataset.mirrored,
-        precision=precision,
-    )
-    if target.type == "cuda":
-        compute_reproducibly()
-    return Job(dataset.to(target), recipe, target, name or _own_name(recipe), source)
-
-
-def _own_name(recipe: Recipe) -> registry.SetName:
-    try:
-        return registry.parse_name(recipe.set_name)
-    except registry.BadNameError:
-        raise UsageError(f"The name {recipe.set_name} is too long.", "Give a shorter one with --name.") from None
 
 
 @dataclass
@@ -154,11 +85,6 @@ class _Position:
     seconds: float = 0.0
     environments: list[str] = field(default_factory=list)
     saved: float = field(default_factory=time.monotonic)
-
-
-def run_folder(store: registry.Store, recipe: Recipe) -> Path:
-    """The folder of a recipe's run."""
-    return store.home / "runs" / recipe.digest()[:32]
 
 
 def execute(
@@ -302,26 +228,6 @@ def _log(events: TextIO, progress: Progress) -> None:
 def has_checkpoint(store: registry.Store, recipe: Recipe) -> bool:
     """Whether a recipe's run can go on from somewhere."""
     return (run_folder(store, recipe) / "checkpoint.safetensors").exists()
-
-
-def load_source(store: registry.Store, recipe: Recipe) -> Dataset:
-    """The data set that a set of this store was made from, found where its run found it; a named one, by its name.
-
-    Raises:
-        DataError: it is a folder that this machine does not know, or it cannot be read any more.
-    """
-    try:
-        source = json.loads((run_folder(store, recipe) / "source.json").read_text())
-    except (FileNotFoundError, ValueError):
-        source = None
-    if not isinstance(source, dict):
-        if recipe.dataset in CATALOGUE:
-            return load_dataset(recipe.dataset)
-        raise DataError(
-            f"The images of {recipe.dataset} are needed to test on, and this machine does not know where they are.",
-            "Name their folder with --data FOLDER.",
-        )
-    return load_dataset(**source)
 
 
 def _mean_distance(state: State, recipe: Recipe) -> float:

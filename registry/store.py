@@ -180,10 +180,10 @@ class Store:
         with self._writing():
             versions = self.versions(name)
             for version in versions:
-                existing = self._read(name, version)
-                if existing.digest == manifest.digest:
-                    self._repair(existing, tensors)
-                    return existing
+                with contextlib.suppress(CorruptError):
+                    existing = self._read(name, version)
+                    if existing.digest == manifest.digest and self._repaired(existing, tensors):
+                        return existing
             version = max(versions, default=0) + 1
             write_atomically(self._blob(blob.sha256), data)
             if picture is not None:
@@ -198,16 +198,16 @@ class Store:
             write_atomically(self._folder(name) / f"{version}.json", canonical(record.model_dump(mode="json")))
         return self._read(name, version)
 
-    def _repair(self, stored: StoredSet, tensors: Mapping[str, Array]) -> None:
-        """Write a version's file again if it is gone or damaged, now that its content is at hand."""
+    def _repaired(self, stored: StoredSet, tensors: Mapping[str, Array]) -> bool:
+        """Whether a version's file is whole, written again if need be now that its content is at hand."""
         try:
             self.tensors(stored)
         except CorruptError:
             data = encode(tensors, stored.manifest)
-            if sha256(data) == stored.file.stem:
-                write_atomically(stored.file, data)
-            else:
-                raise
+            if sha256(data) != stored.file.stem:
+                return False
+            write_atomically(stored.file, data)
+        return True
 
     def _blob(self, digest: str) -> Path:
         return self.home / "blobs" / f"{digest}.safetensors"

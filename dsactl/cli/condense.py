@@ -19,7 +19,7 @@ from dsactl.networks.catalogue import PAPER_DEPTH
 from dsactl.recipe import METHODS, Recipe, Request
 
 if TYPE_CHECKING:
-    from dsactl import runs
+    from dsactl import jobs, runs
 
 EXAMPLES = """Examples:
 
@@ -129,9 +129,9 @@ def command(
     output = Output(as_json=as_json, quiet=quiet)
     request = _request({**_read_config(config), **flags})
 
-    from dsactl import runs
+    from dsactl import jobs
 
-    job = runs.prepare(request, device)
+    job = jobs.prepare(request, device)
     for remark in _remarks(request, job.recipe):
         output.note(f"[dim]{remark}[/]")
     if dry_run:
@@ -194,7 +194,7 @@ def _one_line(recipe: Recipe) -> str:
     return "  ".join(f"{key} {value}" for key, value in values.items())
 
 
-def _run(job: "runs.Job", index: int, sets: int, output: Output, **how: Any) -> "runs.Outcome":
+def _run(job: "jobs.Job", index: int, sets: int, output: Output, **how: Any) -> "runs.Outcome":
     import registry
     from dsactl import runs
 
@@ -244,7 +244,7 @@ def _answer(outcomes: list["runs.Outcome"], output: Output) -> None:
     output.note(f"Next: dsactl evaluate {outcomes[-1].stored.reference}")
 
 
-def _dry_run(job: "runs.Job", sets: int, output: Output) -> None:
+def _dry_run(job: "jobs.Job", sets: int, output: Output) -> None:
     """What would be done, and what it would cost; a few steps are tried, nothing is written."""
     from dsactl.cost import count_work, try_a_step
     from dsactl.engine.device import describe

@@ -111,7 +111,7 @@ def initial_state(
             raise NetworkError(f"No initialisation is known for {type(module).__name__} ({name}).")
     parameters = {name: state[name].to(device) for name, _ in network.named_parameters()}
     buffers = {
-        name: (torch.ones_like(buffer) if name.endswith("running_var") else torch.zeros_like(buffer)).to(device)
+        name: torch.full(buffer.shape, int(name.endswith("running_var")), dtype=buffer.dtype, device=device)
         for name, buffer in network.named_buffers()
     }
     return parameters, buffers

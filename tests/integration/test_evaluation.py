@@ -40,10 +40,10 @@ def test_networks_learn_and_the_result_is_reproducible() -> None:
     }
     assert first.mean == pytest.approx(sum(first.accuracies) / 3)
     assert first.std == pytest.approx((sum((a - first.mean) ** 2 for a in first.accuracies) / 3) ** 0.5)
-    again = evaluate(real_set(), DATASET, FAST, CPU)
-    assert again.accuracies == first.accuracies
-    other = evaluate(real_set(), DATASET, replace(FAST, seed=1), CPU)
-    assert other.accuracies != first.accuracies
+    # After two epochs the networks are still apart.
+    protocols = [replace(FAST, epochs=2, seed=seed) for seed in (0, 0, 1)]
+    early, again, other = (evaluate(real_set(), DATASET, protocol, CPU).accuracies for protocol in protocols)
+    assert early == again != other
 
 
 def test_a_network_s_result_does_not_depend_on_how_many_there_are() -> None:

@@ -14,7 +14,7 @@ import torch
 from reference import write_folder
 
 import registry
-from dsactl import runs
+from dsactl import jobs, runs
 from dsactl.dsa import condense as algorithm
 from dsactl.engine.checkpoint import load_checkpoint, save_checkpoint
 from dsactl.engine.compilation import can_compile
@@ -84,9 +84,9 @@ def test_interrupted_runs_end_with_the_same_bits(tmp_path: Path) -> None:
         assert finish(home) == {**stopped, "repeated": True}
 
 
-def job(**options: object) -> runs.Job:
+def job(**options: object) -> jobs.Job:
     values = {"dataset": "digits", "ipc": 1, "width": 8, "iterations": 3, **options}
-    return runs.prepare(Request.parse(values), "cpu")
+    return jobs.prepare(Request.parse(values), "cpu")
 
 
 def test_a_run_is_repeated_looked_up_and_started_afresh() -> None:
@@ -121,7 +121,7 @@ def test_an_error_keeps_the_work_and_ctrl_c_comes_through() -> None:
     with pytest.raises(KeyboardInterrupt):
         runs.execute(job(), store, report=stop)
     assert list(dict.fromkeys(seen)) == [0, 1, 2]
-    path = runs.run_folder(store, job().recipe) / "checkpoint.safetensors"
+    path = jobs.run_folder(store, job().recipe) / "checkpoint.safetensors"
     _, about = load_checkpoint(path, torch.device("cpu"))
     assert (about["iteration"], about["step"]) == (2, 0)
     seen.clear()
@@ -137,7 +137,7 @@ def interrupted(store: registry.Store, **options: object) -> Path:
 
     with pytest.raises(KeyboardInterrupt):
         runs.execute(job(**options), store, report=stop)
-    return runs.run_folder(store, job(**options).recipe) / "checkpoint.safetensors"
+    return jobs.run_folder(store, job(**options).recipe) / "checkpoint.safetensors"
 
 
 def test_foreign_and_damaged_checkpoints_are_refused_with_the_way_out() -> None:
@@ -185,7 +185,7 @@ def test_bad_input_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(NetworkError, match="lenet cannot take 1×8×8 images"):
         job(arch="lenet", width=None)
     with pytest.raises(DeviceError, match="Unknown device 'gpu'"):
-        runs.prepare(Request.parse({"dataset": "digits", "ipc": 1}), "gpu")
+        jobs.prepare(Request.parse({"dataset": "digits", "ipc": 1}), "gpu")
     with pytest.raises(registry.BadNameError, match="is not a name"):
         job(name="../elsewhere")
     assert not registry.default_home().exists()
@@ -195,14 +195,14 @@ def test_a_folder_s_place_stays_on_this_machine(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "private" / "shapes")
     store = registry.Store()
     request = Request.parse({"dataset": str(folder), "ipc": 1, "method": "random"})
-    made = runs.execute(runs.prepare(request), store)
+    made = runs.execute(jobs.prepare(request), store)
     assert made.stored.reference == "shapes-random-ipc1:1"
     assert str(tmp_path / "private") not in made.stored.file.read_bytes().decode("latin1")
     assert "private" not in made.stored.picture.with_suffix(".json").read_text()
-    assert runs.load_source(store, runs.prepare(request).recipe).train.counts == (8, 8)
+    assert jobs.load_source(store, jobs.prepare(request).recipe).train.counts == (8, 8)
     folder.rename(tmp_path / "moved")
     with pytest.raises(DataError, match="is not a folder"):
-        runs.load_source(store, Recipe.from_dict(made.stored.manifest.recipe))
+        jobs.load_source(store, Recipe.from_dict(made.stored.manifest.recipe))
 
 
 @pytest.mark.parametrize(

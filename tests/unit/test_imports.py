@@ -16,6 +16,7 @@ LAYERS = [
     {"dsactl.training"},
     {"dsactl.dsa", "dsactl.coresets"},
     {"dsactl.synthetic", "dsactl.cost"},
+    {"dsactl.jobs"},
     {"dsactl.runs"},
     {"dsactl.evaluation"},
     {"dsactl.api"},
