@@ -196,7 +196,7 @@ def test_unknown_schedules_and_twins_are_said(cli: Callable[..., Answer]) -> Non
     _, _, err = cli("evaluate", "--networks", "1", "--epochs", "1")
     assert "condensed with batch norm and is evaluated on convnet-width8" in err
     assert "The paper has no images of 8×8; --depth 2 for them is ours." in cli(*SMALL)[2]
-    assert "ours" not in cli(*SMALL, "--depth", "2")[2]
+    assert "is ours" not in cli(*SMALL, "--depth", "2")[2]
 
 
 def test_a_finished_run_can_be_stored_under_another_name(cli: Callable[..., Answer]) -> None:
