@@ -179,7 +179,6 @@ def _remarks(request: Request, recipe: Recipe) -> Iterator[str]:
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> None:
-    # The run writes its checkpoint on the way out.
     raise SystemExit(128 + signal.SIGTERM)
 
 
@@ -211,6 +210,10 @@ def _run(job: "jobs.Job", index: int, sets: int, output: Output, **how: Any) -> 
 
         try:
             return runs.execute(job, store, report=report, **how)
+        except SystemExit:
+            # The checkpoint was written on the way here.
+            output.note("Terminated. The same command goes on from the last step.")
+            raise
         except KeyboardInterrupt:
             if not runs.has_checkpoint(store, job.recipe):
                 raise InterruptedRunError("Interrupted before the first step; there is nothing to keep.") from None

@@ -2,7 +2,7 @@
 
 The C library gives large blocks back to the system as soon as they are free, so every activation of every step is
 mapped, zeroed and unmapped again by the kernel. On two CPU cores the gradient of 256 MNIST images through the default
-ConvNet took 1.1 s that way and 0.5 s with the blocks kept (torch 2.15, medians of three).
+ConvNet took 1.0 s that way and 0.5 s with the blocks kept (torch 2.15, medians of three).
 """
 
 import ctypes
