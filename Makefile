@@ -1,11 +1,11 @@
-# `make demo` condenses a data set and evaluates the result; `make test` runs everything that must hold.
+# `make demo` condenses a data set and evaluates the result; `make test` runs everything that must hold, `make bench` the benchmarks.
 
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 DEMO_HOME := $(CURDIR)/demo
 
-.PHONY: demo test lint format clean
+.PHONY: demo test bench lint format clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml constraints.txt
@@ -30,6 +30,9 @@ demo: $(STAMP)
 
 test: lint
 	$(VENV)/bin/python -m pytest
+
+bench: $(STAMP)
+	$(VENV)/bin/python -m pytest tests/performance --benchmark-sort=fullname --benchmark-columns=median,min,max,rounds
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .

@@ -10,11 +10,13 @@ from typing import Any
 
 import registry
 from dsactl import jobs, runs
+from dsactl.bundled import find
 from dsactl.data.load import load_dataset
 from dsactl.engine.device import resolve_device
 from dsactl.evaluation import Evaluation, Protocol
 from dsactl.evaluation import evaluate as evaluate_set
 from dsactl.recipe import Request
+from dsactl.sitting import Progress
 from dsactl.synthetic import SyntheticSet, from_store
 
 
@@ -25,7 +27,7 @@ def condense(
     device: str = "auto",
     fresh: bool = False,
     store: registry.Store | None = None,
-    report: Callable[[runs.Progress], None] = lambda progress: None,
+    report: Callable[[Progress], None] = lambda progress: None,
     **options: Any,
 ) -> SyntheticSet:
     """Condense a data set and store the result; go on where an earlier call was interrupted.
@@ -63,7 +65,7 @@ def evaluate(
     """Train networks from scratch on a stored set, test them on the real test images, and keep the record.
 
     Args:
-        reference: `name`, `name:version`, `@sha256:…` or a loaded set; the newest set if not given.
+        reference: `name`, `name:version`, `@sha256:…` or a loaded set; the store's newest set if not given.
         protocol: see `dsactl.Protocol`; the paper's if not given.
         data: the image folder, for a set of a folder that this machine has not condensed itself.
         image_size, test_fraction, split_seed: for that folder, as they were when the set was made.
@@ -80,8 +82,8 @@ def evaluate(
     if isinstance(reference, SyntheticSet):
         synthetic = reference
     else:
-        found = store.newest() if reference is None else store.find(registry.parse_reference(reference))
-        synthetic = from_store(store, found)
+        found = (store, store.newest()) if reference is None else find(reference, store)
+        synthetic = from_store(*found)
     if data is None:
         dataset = jobs.load_source(store, synthetic.recipe)
     else:

@@ -5,7 +5,6 @@ gradient of the matching distance with respect to images costs seven, since each
 differentiated again with respect to its input and its incoming gradient, but not to the weights.
 """
 
-import sys
 import time
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
@@ -15,6 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dsactl.data.dataset import Dataset
 from dsactl.dsa.condense import condense
+from dsactl.dsa.inner_step import classes_at_once
+from dsactl.engine.memory import peak_memory, reset_peak_memory
+from dsactl.engine.mode import best_mode
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipe import Recipe
@@ -31,11 +33,13 @@ class Work:
         inner_steps: of the whole run.
         network_steps: SGD steps of networks in the whole run.
         operations: floating-point operations of the whole run.
+        matching_operations: those of them that the matching distance takes.
     """
 
     inner_steps: int
     network_steps: int
     operations: float
+    matching_operations: float
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def forward_operations(spec: NetworkSpec, dataset: Dataset) -> float:
 def count_work(recipe: Recipe, dataset: Dataset) -> Work:
     """Count the work of a recipe; zero for a method without Algorithm 1."""
     if recipe.network is None:
-        return Work(0, 0, 0.0)
+        return Work(0, 0, 0.0, 0.0)
     forward = forward_operations(recipe.network, dataset)
     real = sum(min(count, recipe.batch_real) for count in dataset.train.counts)
     synthetic = dataset.classes * min(recipe.ipc, recipe.batch_synthetic)
@@ -70,11 +74,9 @@ def count_work(recipe: Recipe, dataset: Dataset) -> Work:
     trainings = recipe.iterations * (recipe.inner_steps - 1)
     images = dataset.classes * recipe.ipc
     network_steps = trainings * recipe.network_epochs * -(-images // recipe.batch_train)
-    passes = (
-        inner_steps * (GRADIENT * real + MATCHING_GRADIENT * synthetic)
-        + trainings * recipe.network_epochs * GRADIENT * images
-    )
-    return Work(inner_steps, network_steps, forward * passes)
+    matching = inner_steps * MATCHING_GRADIENT * synthetic
+    passes = inner_steps * GRADIENT * real + matching + trainings * recipe.network_epochs * GRADIENT * images
+    return Work(inner_steps, network_steps, forward * passes, forward * matching)
 
 
 def try_a_step(recipe: Recipe, dataset: Dataset) -> Estimate:
@@ -85,15 +87,13 @@ def try_a_step(recipe: Recipe, dataset: Dataset) -> Estimate:
         dataset: on the device to compute on.
     """
     device = dataset.train.images_NCHW.device
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    reset_peak_memory(device)
     inner = _seconds_per_step(replace(recipe, inner_steps=1), dataset)
     epoch = 0.0
     if recipe.inner_steps > 1:
         epoch = max(0.0, _seconds_per_step(replace(recipe, inner_steps=_TRIAL + 2, network_epochs=1), dataset) - inner)
     per_iteration = recipe.inner_steps * inner + (recipe.inner_steps - 1) * recipe.network_epochs * epoch
-    memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _peak_memory()
-    return Estimate(recipe.iterations * per_iteration, memory)
+    return Estimate(recipe.iterations * per_iteration, peak_memory(device))
 
 
 _TRIAL = 3
@@ -102,19 +102,10 @@ _TRIAL = 3
 def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:
     """The fastest of a few steps; the first warms up caches and allocators and does not count."""
     device = dataset.train.images_NCHW.device
+    mode = best_mode(device, long=False, chunk=classes_at_once(dataset.classes, recipe, device))
     marks = []
-    for _ in islice(condense(dataset, replace(recipe, iterations=_TRIAL + 1)), _TRIAL + 1):
+    for _ in islice(condense(dataset, replace(recipe, iterations=_TRIAL + 1), mode=mode), _TRIAL + 1):
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         marks.append(time.perf_counter())
     return min(later - earlier for earlier, later in pairwise(marks))
-
-
-def _peak_memory() -> int:
-    """The process's largest resident size so far, bytes; 0 where the system does not tell."""
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -63,3 +63,16 @@ class RunError(DsactlError):
 
 class InterruptedRunError(RunError):
     """A run that was stopped from outside, after its checkpoint was written."""
+
+
+class ProcessError(RunError):
+    """Another process of the run died, or could not be reached.
+
+    Args:
+        message, hint: as of every error.
+        mine: whether it is for this process to say so; of several that notice, one speaks.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, mine: bool = True) -> None:
+        super().__init__(message, hint)
+        self.mine = mine

@@ -8,25 +8,30 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 import registry
 from dsactl import __version__
+from dsactl.captured_training import CapturedTraining
 from dsactl.data.dataset import Dataset
-from dsactl.dsa.augmentation import augment, draw
 from dsactl.dsa.dc_augmentation import augment_for_dc
+from dsactl.dsa.packed import Augmenter
 from dsactl.dsa.strategy import parse_strategy
 from dsactl.engine.device import compute_reproducibly, describe, resolve_precision
 from dsactl.engine.memory import keep_freed_memory
 from dsactl.engine.random import derive_seed, generator
 from dsactl.errors import DataError, UsageError
-from dsactl.networks.build import initial_state, structure
+from dsactl.networks.build import Buffers, Parameters, count_outputs, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
+from dsactl.networks.fused import fuse
 from dsactl.paper import Figure, paper_accuracy
 from dsactl.synthetic import SyntheticSet
 from dsactl.training import Augment, Plan, count_correct, stack, train, unstack
+
+Training = Callable[..., tuple[Parameters, Buffers]]
 
 TEST_BATCH = 500
 EPOCHS_AUGMENTED, EPOCHS_PLAIN = 1000, 300
@@ -185,13 +190,18 @@ def evaluate(
     seed = derive_seed(protocol.seed, f"evaluation of {synthetic.digest}")
     correct: list[int] = []
     group = side_by_side(network, synthetic, plan, device)
+    if group == 1 and device.type == "cpu":
+        fuse(network)
+    training: Training = partial(train, network, plan, augment_batch)
+    if device.type == "cuda" and (augment_batch is None or isinstance(augment_batch, Augmenter)):
+        training = CapturedTraining(network, plan, augment_batch)
     for first in range(0, protocol.networks, group):
         indices = range(first, min(first + group, protocol.networks))
 
         def report_epoch(epoch: int, indices: range = indices) -> None:
             report(indices.start + len(indices) * epoch / epochs)
 
-        correct += _train_and_test(network, synthetic, dataset, plan, augment_batch, seed, indices, report_epoch)
+        correct += _train_and_test(network, training, synthetic, dataset, precision, seed, indices, report_epoch)
     return Evaluation(
         reference=synthetic.reference,
         digest=synthetic.digest,
@@ -232,12 +242,7 @@ def _augmentation(synthetic: SyntheticSet, protocol: Protocol) -> tuple[str, Aug
     strategy = synthetic.strategy if protocol.strategy is None else parse_strategy(protocol.strategy)
     if not strategy:
         return "none", None
-    size = synthetic.size
-
-    def augment_batch(images_NCHW: Tensor, source: Generator) -> Tensor:
-        return augment(images_NCHW, draw(strategy, len(images_NCHW), size, source))
-
-    return "dsa " + " ".join(strategy), augment_batch
+    return "dsa " + " ".join(strategy), Augmenter(strategy, synthetic.size)
 
 
 def side_by_side(network: nn.Module, synthetic: SyntheticSet, plan: Plan, device: torch.device) -> int:
@@ -260,25 +265,16 @@ def side_by_side(network: nn.Module, synthetic: SyntheticSet, plan: Plan, device
 
 def _training_bytes(network: nn.Module, synthetic: SyntheticSet, batch: int) -> float:
     """About what training one network takes: every layer's output and its gradient, and four copies of the weights."""
-    outputs = 0
-
-    def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        nonlocal outputs
-        outputs += output.numel()
-
-    handles = [module.register_forward_hook(count) for module in network.modules() if not list(module.children())]
-    network.train()(torch.empty(batch, *synthetic.images.shape[1:], device="meta"))
-    for handle in handles:
-        handle.remove()
+    outputs = count_outputs(network, (batch, *synthetic.images.shape[1:]))
     return 4.0 * (2 * outputs + 4 * sum(parameter.numel() for parameter in network.parameters()))
 
 
 def _train_and_test(
     network: nn.Module,
+    training: Training,
     synthetic: SyntheticSet,
     dataset: Dataset,
-    plan: Plan,
-    augment_batch: Augment | None,
+    precision: str,
     seed: int,
     indices: range,
     report: Callable[[int], None],
@@ -286,20 +282,17 @@ def _train_and_test(
     """Right answers on the test split, for each network of `indices`."""
     device = synthetic.images.device
     states = [initial_state(network, generator(seed, "evaluation-network", index), device) for index in indices]
-    parameters_M, buffers_M = train(
-        network,
+    parameters_M, buffers_M = training(
         stack([parameters for parameters, _ in states]),
         stack([buffers for _, buffers in states]),
         synthetic.images,
         synthetic.labels,
-        plan,
         [generator(seed, "evaluation-training", index) for index in indices],
-        augment_batch,
         report,
     )
     return [
         count_correct(
-            network, unstack(parameters_M, m), unstack(buffers_M, m), _test_batches(synthetic, dataset), plan.precision
+            network, unstack(parameters_M, m), unstack(buffers_M, m), _test_batches(synthetic, dataset), precision
         )
         for m in range(len(indices))
     ]

@@ -13,10 +13,9 @@ A run has a folder in the store's home, keyed by its recipe's digest:
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
 
 import torch
 from filelock import FileLock, Timeout
@@ -24,42 +23,16 @@ from filelock import FileLock, Timeout
 import registry
 from dsactl import __version__
 from dsactl.coresets import random as random_coreset
-from dsactl.cost import count_work
-from dsactl.dsa.condense import State, condense
-from dsactl.engine.checkpoint import load_checkpoint, save_checkpoint
-from dsactl.engine.compilation import can_compile
-from dsactl.engine.device import describe
-from dsactl.engine.memory import keep_freed_memory
+from dsactl.engine.processes import ALONE, Processes
 from dsactl.errors import RunError
 from dsactl.jobs import Job, run_folder
 from dsactl.picture import grid_png
 from dsactl.recipe import SYNTHESIS, Recipe
+from dsactl.sitting import CHECKPOINT, CHECKPOINT_SECONDS, Progress, environment, sit
 from registry.files import write_atomically
 from registry.tensors import describe as describe_tensors
 
-CHECKPOINT_SECONDS = 30.0  # a checkpoint takes milliseconds; half a minute of work is little to lose
-EVENT_SECONDS = 1.0
-COMPILE_OPERATIONS = 1e14  # about ten minutes of two CPU cores; compiling takes one and saves a third
-
-
-@dataclass
-class Progress:
-    """What a run reports while it works.
-
-    Attributes:
-        done, total: inner steps.
-        iteration: outer iteration.
-        distance: mean over classes of the last matching distance that was looked at; None before the first.
-        seconds: of work, earlier sittings included.
-        doing: what it does now, in a few words.
-    """
-
-    done: int
-    total: int
-    iteration: int
-    distance: float | None
-    seconds: float
-    doing: str = ""
+_WORK, _NOTHING = b"work", b"nothing"  # what process 0 tells the others
 
 
 @dataclass
@@ -77,20 +50,11 @@ class Outcome:
     repeated: bool = False
 
 
-@dataclass
-class _Position:
-    """The last whole state, the seconds that led to it, and the environments it was computed in."""
-
-    state: State | None = None
-    seconds: float = 0.0
-    environments: list[str] = field(default_factory=list)
-    saved: float = field(default_factory=time.monotonic)
-
-
 def execute(
     job: Job,
     store: registry.Store,
     *,
+    processes: Processes = ALONE,
     fresh: bool = False,
     checkpoint_every: float = CHECKPOINT_SECONDS,
     report: Callable[[Progress], None] = lambda progress: None,
@@ -100,6 +64,7 @@ def execute(
     Args:
         job: see `prepare`.
         store: where it goes.
+        processes: that share the classes; this function is for process 0, and `follow` for the others.
         fresh: forget an earlier run of the same recipe.
         checkpoint_every: seconds between checkpoints, at least; one is also written when the run is interrupted.
         report: called after every inner step, and when the work changes.
@@ -123,11 +88,17 @@ def execute(
         ) from error
     try:
         if fresh:
-            for name in ("finished.json", "checkpoint.safetensors", "events.jsonl"):
+            for name in ("finished.json", CHECKPOINT, "events.jsonl"):
                 (folder / name).unlink(missing_ok=True)
+        else:
+            _refuse_other_precision(job, store)
         write_atomically(folder / "recipe.json", json.dumps(job.recipe.to_dict(), indent=1).encode())
         write_atomically(folder / "source.json", json.dumps(job.source, indent=1).encode())
-        return _finished(folder, job, store) or _make(folder, job, store, checkpoint_every, report)
+        outcome = _finished(folder, job, store)
+        if outcome is not None:
+            processes.broadcast(_NOTHING)
+            return outcome
+        return _make(folder, job, store, processes, checkpoint_every, report)
     finally:
         lock.release()
 
@@ -147,187 +118,61 @@ def _finished(folder: Path, job: Job, store: registry.Store) -> Outcome | None:
     return Outcome(stored, seconds, repeated=True)
 
 
+def follow(job: Job, processes: Processes) -> None:
+    """What processes other than the first do while it executes the same job: compute the distances of their classes.
+
+    Raises:
+        ProcessError: another process died, or stopped.
+    """
+    if processes.broadcast(b"") == _WORK:
+        sit(None, job, processes=processes)
+
+
+def _refuse_other_precision(job: Job, store: registry.Store) -> None:
+    """Refuse to begin again in another precision what stands half done in one: --precision auto is the machine's.
+
+    Raises:
+        RunError: says how to go on.
+    """
+    if has_checkpoint(store, job.recipe):
+        return
+    for precision in ("float32", "bfloat16"):
+        if has_checkpoint(store, replace(job.recipe, precision=precision)):
+            raise RunError(
+                f"A run of this recipe in {precision} stands half done, and this one is in {job.recipe.precision}.",
+                f"To go on, use --precision {precision}; to start over, use --fresh.",
+            )
+
+
 def _make(
-    folder: Path, job: Job, store: registry.Store, checkpoint_every: float, report: Callable[[Progress], None]
+    folder: Path,
+    job: Job,
+    store: registry.Store,
+    processes: Processes,
+    checkpoint_every: float,
+    report: Callable[[Progress], None],
 ) -> Outcome:
     recipe = job.recipe
     if recipe.method in SYNTHESIS:
-        position = _run_algorithm(folder, job, checkpoint_every, report)
+        processes.broadcast(_WORK)
+        position = sit(folder, job, processes=processes, checkpoint_every=checkpoint_every, report=report)
         assert position.state is not None
         images_KICHW, seconds, environments = position.state.images_KICHW, position.seconds, position.environments
     else:
+        processes.broadcast(_NOTHING)
         began = time.monotonic()
         images_KICHW = random_coreset.choose(job.dataset, recipe.ipc, recipe.seed)
-        seconds, environments = time.monotonic() - began, [_environment(job)]
+        seconds, environments = time.monotonic() - began, [environment(job)]
     stored = _store(job, store, images_KICHW, seconds, environments)
     done = {"digest": stored.digest, "reference": stored.reference, "seconds": seconds}
     write_atomically(folder / "finished.json", json.dumps(done).encode())
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     return Outcome(stored, seconds)
-
-
-def _run_algorithm(folder: Path, job: Job, checkpoint_every: float, report: Callable[[Progress], None]) -> _Position:
-    """Algorithm 1 from the checkpoint, if there is one, to the end."""
-    recipe, checkpoint = job.recipe, folder / "checkpoint.safetensors"
-    if job.device.type == "cpu":
-        keep_freed_memory()
-    position, compile_it = _restore(checkpoint, job)
-    total = recipe.iterations * recipe.inner_steps
-    last_event = 0.0
-    progress = Progress(0, total, 0, None, position.seconds)
-    if position.state is not None:
-        progress.iteration = position.state.iteration
-        progress.done = position.state.iteration * recipe.inner_steps + position.state.step
-
-    def phase(doing: str) -> None:
-        progress.doing = doing
-        report(progress)
-
-    if compile_it:
-        phase("compiling, up to a minute")
-        compile_it = _compiles(job, position)
-    began, earlier = time.monotonic(), position.seconds
-    with (folder / "events.jsonl").open("a") as events:
-        try:
-            for state in condense(job.dataset, recipe, position.state, compile_it=compile_it, phase=phase):
-                now = time.monotonic()
-                position.state, position.seconds = state, earlier + now - began
-                progress.done = state.iteration * recipe.inner_steps + state.step
-                progress.iteration, progress.seconds = state.iteration, position.seconds
-                if now - last_event >= EVENT_SECONDS or progress.done == total:
-                    progress.distance = _mean_distance(state, recipe)
-                    last_event = now
-                    _log(events, progress)
-                report(progress)
-                if now - position.saved >= checkpoint_every:
-                    _save(checkpoint, job, position, compile_it)
-        except RunError:
-            raise
-        except BaseException:
-            # Ctrl-C above all; but whatever ends the run, the work so far is kept.
-            _save(checkpoint, job, position, compile_it)
-            raise
-    _save(checkpoint, job, position, compile_it)
-    assert position.state is not None
-    return position
-
-
-def _log(events: TextIO, progress: Progress) -> None:
-    """Add a line to the events."""
-    event = {
-        "iteration": progress.iteration,
-        "step": progress.done,
-        "distance": progress.distance,
-        "seconds": round(progress.seconds, 3),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    events.write(json.dumps(event) + "\n")
-    events.flush()
 
 
 def has_checkpoint(store: registry.Store, recipe: Recipe) -> bool:
     """Whether a recipe's run can go on from somewhere."""
-    return (run_folder(store, recipe) / "checkpoint.safetensors").exists()
-
-
-def _mean_distance(state: State, recipe: Recipe) -> float:
-    distance = state.distance_K.mean().item()
-    if not torch.isfinite(state.images_KICHW).all():
-        raise RunError(
-            f"The images diverged in iteration {state.iteration}: they are no longer finite.",
-            f"Try a smaller --image-lr than {recipe.image_lr:g}, or --precision float32.",
-        )
-    return distance
-
-
-def _mode(job: Job, compile_it: bool) -> dict[str, Any]:
-    """What decides the bits besides the recipe."""
-    return {"device": job.device.type, "compiled": compile_it}
-
-
-def _environment(job: Job) -> str:
-    """What may change the bits as well, and is recorded instead of refused."""
-    return f"torch {torch.__version__}, {describe(job.device)}"
-
-
-def _save(path: Path, job: Job, position: _Position, compile_it: bool) -> None:
-    state = position.state
-    if state is None:
-        return
-    tensors = {"images": state.images_KICHW, "velocity": state.velocity_KICHW, "distance": state.distance_K}
-    tensors |= {f"parameter.{name}": tensor for name, tensor in state.parameters.items()}
-    tensors |= {f"buffer.{name}": tensor for name, tensor in state.buffers.items()}
-    about = {
-        "iteration": state.iteration,
-        "step": state.step,
-        "seconds": position.seconds,
-        "mode": _mode(job, compile_it),
-        "environments": position.environments,
-    }
-    save_checkpoint(path, tensors, about)
-    position.saved = time.monotonic()
-
-
-def _restore(path: Path, job: Job) -> tuple[_Position, bool]:
-    """Where to go on, and whether with compiled functions; the beginning where there is no checkpoint."""
-    found = load_checkpoint(path, job.device)
-    if found is None:
-        return _Position(environments=[_environment(job)]), _worth_compiling(job)
-    tensors, about = found
-    shape = (job.dataset.classes, job.recipe.ipc, job.dataset.channels, *job.dataset.size)
-    try:
-        compile_it = bool(about["mode"]["compiled"])
-        if about["mode"] != _mode(job, compile_it) or (compile_it and not can_compile(job.device.type)):
-            raise RunError(
-                f"The run was begun on {about['mode']['device']}"
-                f"{' with a compiler' if compile_it else ''} and cannot go on on {job.device.type} to the same bits.",
-                f"Use --device {about['mode']['device']}, or start over with --fresh.",
-            )
-        if tensors["images"].shape != shape:
-            raise RunError(f"The checkpoint {path} is of other images.", "Start over with --fresh.")
-        state = State(
-            int(about["iteration"]),
-            int(about["step"]),
-            tensors["images"],
-            tensors["velocity"],
-            {name[10:]: tensor for name, tensor in tensors.items() if name.startswith("parameter.")},
-            {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("buffer.")},
-            tensors["distance"],
-        )
-        environments = list(dict.fromkeys([*map(str, about["environments"]), _environment(job)]))
-        return _Position(state, float(about["seconds"]), environments), compile_it
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"The checkpoint {path} is damaged ({error!r}).", "Start over with --fresh.") from error
-
-
-def _compiles(job: Job, position: _Position) -> bool:
-    """Whether the run's own functions compile, tried on its next step; a run that began compiled must.
-
-    Raises:
-        RunError: it must and does not.
-    """
-    try:
-        next(condense(job.dataset, job.recipe, position.state, compile_it=True))
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # whatever the compiler stumbles over
-        if position.state is None:
-            return False
-        raise RunError(
-            f"The run was begun with a compiler, and compiling fails here ({type(error).__name__}).",
-            "Start over with --fresh.",
-        ) from error
-    return True
-
-
-def _worth_compiling(job: Job) -> bool:
-    """Whether compiling pays: the run is long, and its batches are of one size, so that code is made once."""
-    recipe = job.recipe
-    return (
-        min(job.dataset.train.counts) >= recipe.batch_real
-        and count_work(recipe, job.dataset).operations >= COMPILE_OPERATIONS
-        and can_compile(job.device.type)
-    )
+    return (run_folder(store, recipe) / CHECKPOINT).exists()
 
 
 def _store(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import registry
+from dsactl.bundled import find
 from dsactl.dsa.augmentation import augment, draw
 from dsactl.dsa.strategy import Strategy
 from dsactl.engine.random import generator
@@ -99,7 +100,7 @@ class SyntheticSet:
 
 
 def load(reference: str, store: registry.Store | None = None) -> SyntheticSet:
-    """A set of the store, checked against its digests, on the CPU.
+    """A set of the store, or one that comes with the program, checked against its digests, on the CPU.
 
     Args:
         reference: `name`, `name:version` or `@sha256:…`.
@@ -108,8 +109,7 @@ def load(reference: str, store: registry.Store | None = None) -> SyntheticSet:
     Raises:
         registry.RegistryError: it is not there, or damaged.
     """
-    store = store or registry.Store()
-    return from_store(store, store.find(registry.parse_reference(reference)))
+    return from_store(*find(reference, store or registry.Store()))
 
 
 def from_store(store: registry.Store, stored: registry.StoredSet) -> SyntheticSet:

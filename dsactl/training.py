@@ -54,25 +54,25 @@ def unstack(stacked: Parameters, index: int) -> Parameters:
 
 def train(
     network: nn.Module,
+    plan: Plan,
+    augment: Augment | None,
     parameters_M: Parameters,
     buffers_M: Buffers,
     images_NCHW: Tensor,
     labels_N: Tensor,
-    plan: Plan,
     generators: Sequence[Generator],
-    augment: Augment | None = None,
     report: Callable[[int], None] = lambda epoch: None,
 ) -> tuple[Parameters, Buffers]:
     """Train M networks, each on its own shuffles and augmentations of one set.
 
     Args:
         network: gives the structure; it is put into training mode.
+        plan: see `Plan`.
+        augment: applied to every batch; None for nothing.
         parameters_M, buffers_M: stacked; not changed.
         images_NCHW: normalised.
         labels_N: int64.
-        plan: see `Plan`.
         generators: M CPU generators, one per network.
-        augment: applied to every batch.
         report: called with the number of finished epochs.
 
     Returns:
@@ -81,29 +81,40 @@ def train(
     network.train()
     parameters_M = {name: tensor.detach().clone().requires_grad_() for name, tensor in parameters_M.items()}
     buffers_M = {name: tensor.clone() for name, tensor in buffers_M.items()}
-    optimiser = _sgd(parameters_M, plan, plan.lr)
-    count, device = len(images_NCHW), images_NCHW.device
+    leaves = list(parameters_M.values())
+    velocity = [torch.zeros_like(tensor) for tensor in leaves]
+    count, device, lr = len(images_NCHW), images_NCHW.device, plan.lr
     for epoch in range(plan.epochs):
         if epoch == plan.decay_at:
-            optimiser = _sgd(parameters_M, plan, plan.lr / 10)
+            lr = plan.lr / 10
+            torch._foreach_zero_(velocity)
         orders_MN = torch.stack([torch.randperm(count, generator=generator) for generator in generators])
         for chosen_MB in torch.split(orders_MN.to(device), plan.batch, dim=1):
             batches = [images_NCHW[chosen_B] for chosen_B in chosen_MB]
             if augment is not None:
                 batches = [augment(batch, generator) for batch, generator in zip(batches, generators, strict=True)]
-            loss = _summed_loss(network, parameters_M, buffers_M, batches, labels_N[chosen_MB], plan.precision)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            loss = summed_loss(network, parameters_M, buffers_M, batches, labels_N[chosen_MB], plan.precision)
+            descend(leaves, velocity, torch.autograd.grad(loss, leaves), plan, lr)
         report(epoch + 1)
     return {name: tensor.detach() for name, tensor in parameters_M.items()}, buffers_M
 
 
-def _sgd(parameters: Parameters, plan: Plan, lr: float) -> torch.optim.SGD:
-    return torch.optim.SGD(parameters.values(), lr=lr, momentum=plan.momentum, weight_decay=plan.weight_decay)
+@torch.no_grad()
+def descend(
+    parameters: list[Tensor], velocity: list[Tensor], gradient: tuple[Tensor, ...], plan: Plan, lr: float | Tensor
+) -> None:
+    """One step of SGD, in place: v ← μ v + (g + λ θ);  θ ← θ − lr v."""
+    step: tuple[Tensor, ...] | list[Tensor] = gradient
+    if plan.weight_decay:
+        step = torch._foreach_add(step, parameters, alpha=plan.weight_decay)
+    if plan.momentum:
+        torch._foreach_mul_(velocity, plan.momentum)
+        torch._foreach_add_(velocity, step)
+        step = velocity
+    torch._foreach_sub_(parameters, torch._foreach_mul(step, lr))
 
 
-def _summed_loss(
+def summed_loss(
     network: nn.Module,
     parameters_M: Parameters,
     buffers_M: Buffers,

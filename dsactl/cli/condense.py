@@ -20,6 +20,8 @@ from dsactl.recipe import METHODS, Recipe, Request
 
 if TYPE_CHECKING:
     from dsactl import jobs, runs
+    from dsactl.engine.processes import Processes
+    from dsactl.sitting import Progress
 
 EXAMPLES = """Examples:
 
@@ -27,7 +29,8 @@ EXAMPLES = """Examples:
   dsactl condense cifar10 --ipc 10 --dry-run
   dsactl condense mnist --ipc 1 --sets 5 --seed 1
   dsactl condense ~/photos --image-size 64 --ipc 10 --name photos
-  dsactl condense cifar10 --config recipe.toml --iterations 100"""
+  dsactl condense cifar10 --config recipe.toml --iterations 100
+  torchrun --nproc-per-node 4 -m dsactl condense cifar10 --ipc 50"""
 
 _METHOD = "Method"
 _DATA = "Image folders"
@@ -54,7 +57,9 @@ def command(
         Path | None, typer.Option(metavar="FILE.toml", help="Options by name; flags come before it.")
     ] = None,
     device: options.Device = "auto",
-    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.  \\[auto: float32]")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, float32 or bfloat16.  \\[auto: bfloat16 where the device multiplies it]")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
     checkpoint_every: Annotated[
         float, typer.Option(metavar="SECONDS", help="Time between checkpoints.", min=0, max=60)
@@ -130,19 +135,24 @@ def command(
     request = _request({**_read_config(config), **flags})
 
     from dsactl import jobs
+    from dsactl.engine.device import resolve_device
+    from dsactl.engine.processes import join
 
-    job = jobs.prepare(request, device)
-    for remark in _remarks(request, job.recipe):
-        output.note(f"[dim]{remark}[/]")
-    if dry_run:
-        _dry_run(job, sets, output)
-        return
-    output.note(f"[dim]{escape(_one_line(job.recipe))}[/]")
     signal.signal(signal.SIGTERM, _terminated)
-    _answer(
-        [_run(job, index, sets, output, fresh=fresh, checkpoint_every=checkpoint_every) for index in range(sets)],
-        output,
-    )
+    with join(resolve_device(device), lambda error: output.error(error.message, error.hint)) as processes:
+        job = jobs.prepare(request, device)
+        if processes.rank > 0:
+            for index in range(0 if dry_run else sets):
+                _follow(job.with_seed(index), processes)
+            return
+        for remark in _remarks(request, job.recipe):
+            output.note(f"[dim]{remark}[/]")
+        if dry_run:
+            _dry_run(job, sets, output)
+            return
+        output.note(f"[dim]{escape(_one_line(job.recipe))}[/]")
+        how = {"fresh": fresh, "checkpoint_every": checkpoint_every}
+        _answer([_run(job, index, sets, output, processes, **how) for index in range(sets)], output)
 
 
 def _read_config(path: Path | None) -> dict[str, Any]:
@@ -193,7 +203,20 @@ def _one_line(recipe: Recipe) -> str:
     return "  ".join(f"{key} {value}" for key, value in values.items())
 
 
-def _run(job: "jobs.Job", index: int, sets: int, output: Output, **how: Any) -> "runs.Outcome":
+def _follow(job: "jobs.Job", processes: "Processes") -> None:
+    """Work for process 0, and say who died if nobody else is there to say it."""
+    from dsactl import runs
+
+    try:
+        runs.follow(job, processes)
+    except SystemExit:
+        death = processes.death()
+        if death is not None:
+            raise death from None
+        raise
+
+
+def _run(job: "jobs.Job", index: int, sets: int, output: Output, processes: "Processes", **how: Any) -> "runs.Outcome":
     import registry
     from dsactl import runs
 
@@ -202,16 +225,19 @@ def _run(job: "jobs.Job", index: int, sets: int, output: Output, **how: Any) -> 
     last = None
     with output.progress(title, job.recipe.iterations * job.recipe.inner_steps or 1, "steps") as bar:
 
-        def report(progress: "runs.Progress") -> None:
+        def report(progress: "Progress") -> None:
             nonlocal last
             last = progress
             distance = "" if progress.distance is None else f"distance {progress.distance:.1f}, "
             bar.update(progress.done, distance + progress.doing)
 
         try:
-            return runs.execute(job, store, report=report, **how)
+            return runs.execute(job, store, processes=processes, report=report, **how)
         except SystemExit:
-            # The checkpoint was written on the way here.
+            # The checkpoint was written on the way here. torchrun terminates whom another's death leaves behind.
+            death = processes.death()
+            if death is not None:
+                raise death from None
             output.note("Terminated. The same command goes on from the last step.")
             raise
         except KeyboardInterrupt:

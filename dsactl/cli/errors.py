@@ -8,7 +8,7 @@ import typer
 
 import registry
 from dsactl.cli.output import Output
-from dsactl.errors import DsactlError, InterruptedRunError, UsageError
+from dsactl.errors import DsactlError, InterruptedRunError, ProcessError, UsageError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 _SMALLER = "Use a smaller network, fewer images per class, or smaller batches."
@@ -35,6 +35,8 @@ def report(error: BaseException, output: Output) -> int:
         case InterruptedRunError():
             output.error(error.message, error.hint)
             return INTERRUPTED
+        case ProcessError(mine=False):
+            return FAILED
         case UsageError():
             output.error(error.message, error.hint)
             return USAGE

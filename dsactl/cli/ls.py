@@ -1,7 +1,8 @@
 """dsactl ls"""
 
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.markup import escape
 
 from dsactl.cli import options
@@ -10,15 +11,21 @@ from dsactl.cli.output import Output, accuracy, bytes_in_words, table
 EXAMPLES = """Examples:
 
   dsactl ls
+  dsactl ls --bundled
   dsactl ls --json
   dsactl ls --quiet"""
 
 
-def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None:
+def command(
+    bundled: Annotated[bool, typer.Option("--bundled", help="The sets that come with dsactl instead.")] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
     """List the stored sets, oldest first."""
     import registry
+    from dsactl import bundled as own
 
-    store = registry.Store()
+    store = own.bundled() if bundled else registry.Store()
     sets, faults = store.scan()
     values = [
         {
@@ -30,7 +37,7 @@ def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None
             "images": stored.manifest.tensors["images"].shape,
             "size": stored.size,
             "stored": stored.stored,
-            "evaluations": store.evaluations(stored.digest),
+            "evaluations": own.evaluations(stored, registry.Store()),
         }
         for stored in sets
     ]
@@ -46,6 +53,7 @@ def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None
     output.answer(values, [stored.reference for stored in sets], [shown] if sets else [])
     if not sets and not as_json:
         output.note(f"The store {store.home} is empty. Make a set: dsactl condense digits --ipc 1")
+        output.note("Sets that come with dsactl: dsactl ls --bundled")
 
 
 def _last(evaluations: Any) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dsactl import __version__
-from dsactl.cli import archs, condense, datasets, env, errors, evaluate, ls, show
+from dsactl.cli import archs, bench, condense, datasets, env, errors, evaluate, ls, show
 from dsactl.cli.output import Output
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ for _name, _module in {
     "show": show,
     "datasets": datasets,
     "archs": archs,
+    "bench": bench,
     "env": env,
 }.items():
     app.command(_name, epilog=_module.EXAMPLES)(_module.command)

@@ -1,10 +1,12 @@
 """Options and completions that several commands share. No torch here."""
 
+import contextlib
 from typing import Annotated
 
 import typer
 
 import registry
+from dsactl.bundled import bundled
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLINGS
 
@@ -24,11 +26,11 @@ def complete_arch(incomplete: str) -> list[str]:
 
 
 def complete_reference(incomplete: str) -> list[str]:
-    """Names of stored sets; nothing where the store cannot be read."""
-    try:
-        return _complete([str(name) for name in registry.Store().names()], incomplete)
-    except registry.RegistryError:
-        return []
+    """Names of stored sets and of those that come with the program; the latter alone where the store is unreadable."""
+    names = bundled().names()
+    with contextlib.suppress(registry.RegistryError):
+        names = registry.Store().names() + names
+    return _complete(list(dict.fromkeys(map(str, names))), incomplete)
 
 
 Json = Annotated[bool, typer.Option("--json", help="Answer in compact JSON.", rich_help_panel="Output")]

@@ -14,10 +14,11 @@ EXAMPLES = """Examples:
 def command(reference: options.Reference, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
     """Show how a set was made, where its files are, and what was measured on it."""
     import registry
+    from dsactl import bundled
 
     store = registry.Store()
-    stored = store.find(registry.parse_reference(reference))
-    manifest, evaluations = stored.manifest, store.evaluations(stored.digest)
+    _, stored = bundled.find(reference, store)
+    manifest, evaluations = stored.manifest, bundled.evaluations(stored, store)
     value = {
         "reference": stored.reference,
         "digest": stored.digest,

@@ -122,8 +122,15 @@ class Dataset:
         Returns:
             count×C×H×W on the set's device. Their order is not specified.
         """
-        chosen = draw_without_replacement(self.train.counts[label], count, generator) + self.train.starts[label]
-        return self.normalise(self.train.images_NCHW[chosen.to(self.train.images_NCHW.device)])
+        return self.at(self.choose(label, count, generator).to(self.train.images_NCHW.device))
+
+    def choose(self, label: int, count: int, generator: Generator) -> Tensor:
+        """Which training images `draw` draws: their places in the split, on the CPU."""
+        return draw_without_replacement(self.train.counts[label], count, generator) + self.train.starts[label]
+
+    def at(self, places_N: Tensor) -> Tensor:
+        """Training images by their places, normalised, N×C×H×W; the places are on the set's device."""
+        return self.normalise(self.train.images_NCHW[places_N])
 
 
 def draw_without_replacement(population: int, count: int, generator: Generator) -> Tensor:

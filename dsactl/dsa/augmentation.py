@@ -13,7 +13,7 @@ Shapes: N images, C channels, H, W. P is 1 (shared) or N.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Generator, Tensor
@@ -49,8 +49,11 @@ def _broadcast(values_P: Tensor, images_NCHW: Tensor) -> Tensor:
     return values_P.to(images_NCHW.device).view(-1, 1, 1, 1)
 
 
+@dataclass(frozen=True)
 class Transformation(ABC):
     """One ω: a kind and its parameters, for one batch (P = N) or for any batch (P = 1)."""
+
+    parameter_type: ClassVar[torch.dtype] = torch.float32
 
     @classmethod
     @abstractmethod
@@ -98,6 +101,8 @@ class Color(Transformation):
 class Crop(Transformation):
     """Translate by whole pixels, zeros come in: y[i, j] = x[i + rows, j + columns]."""
 
+    parameter_type = torch.int64
+
     rows_P: Tensor
     columns_P: Tensor
 
@@ -116,7 +121,7 @@ def _shift(images_NCHW: Tensor, shifts_P: Tensor, dim: int) -> Tensor:
     side = images_NCHW.shape[dim]
     shape = [-1, 1, 1, 1]
     shape[dim] = side
-    source = (torch.arange(side) + shifts_P.view(-1, 1)).to(images_NCHW.device)
+    source = (torch.arange(side, device=shifts_P.device) + shifts_P.view(-1, 1)).to(images_NCHW.device)
     inside = ((source >= 0) & (source < side)).view(shape)
     index = source.clamp(0, side - 1).view(shape).expand_as(images_NCHW)
     return images_NCHW.gather(dim, index) * inside
@@ -128,6 +133,8 @@ class Cutout(Transformation):
 
     It covers rows centre − h//2 … centre − h//2 + h − 1 with h the rectangle's height; columns alike.
     """
+
+    parameter_type = torch.int64
 
     centre_row_P: Tensor
     centre_column_P: Tensor
@@ -148,13 +155,15 @@ class Cutout(Transformation):
 def _covered(side: int, centre_P: Tensor) -> Tensor:
     """Which of `side` positions the cutout covers, P×side."""
     length = _side(side, CUTOUT)
-    offset = torch.arange(side) - centre_P.view(-1, 1) + length // 2
+    offset = torch.arange(side, device=centre_P.device) - centre_P.view(-1, 1) + length // 2
     return (offset >= 0) & (offset < length)
 
 
 @dataclass(frozen=True)
 class Flip(Transformation):
     """Mirror left-right where `mirror_P` is true."""
+
+    parameter_type = torch.bool
 
     mirror_P: Tensor
 

@@ -17,21 +17,22 @@ Shapes: K classes, I images per class, C, H, W, R real images per class; a chunk
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
-from torch import Generator, Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
-from dsactl.data.dataset import Dataset, draw_without_replacement
-from dsactl.dsa.augmentation import augment, draw
-from dsactl.dsa.matching import Loss, MatchingGradient, loss_function, matching_gradient, real_gradient
-from dsactl.engine.compilation import compiled
+from dsactl.captured_training import CapturedTraining
+from dsactl.data.dataset import Dataset
+from dsactl.dsa.inner_step import InnerStep
+from dsactl.dsa.packed import Augmenter
+from dsactl.engine.mode import PLAIN, Mode
+from dsactl.engine.processes import ALONE, Processes
 from dsactl.engine.random import generator
 from dsactl.networks.build import Buffers, Parameters, initial_state, structure
+from dsactl.networks.fused import fuse
 from dsactl.recipe import Recipe
 from dsactl.training import Plan, stack, train, unstack
-
-BATCH_NORM_IMAGES = 16  # real images per class for the running statistics
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def condense(
     recipe: Recipe,
     start: State | None = None,
     *,
-    compile_it: bool = False,
+    mode: Mode = PLAIN,
+    processes: Processes = ALONE,
     phase: Callable[[str], None] = lambda doing: None,
 ) -> Iterator[State]:
     """Run Algorithm 1, giving the state after every inner step.
@@ -86,18 +88,20 @@ def condense(
         real: on the device to compute on.
         recipe: of method "dsa" or "dc".
         start: where to go on; None for the beginning.
-        compile_it: compile the two gradients (see `engine.compilation`).
+        mode: how to compute; see `engine.mode.best_mode`.
+        processes: that share the classes; each of them runs this function.
         phase: told what comes next, in a few words.
     """
     assert recipe.network is not None, "Algorithm 1 needs a network"
     state = initial(real, recipe) if start is None else start
     network = structure(recipe.network, real.channels, real.size, real.classes)
-    step = _InnerStep(real, recipe, network, compile_it)
+    if mode.native:
+        fuse(network)
+    step = InnerStep(real, recipe, network, mode, processes)
     labels_N = torch.arange(real.classes, device=state.images_KICHW.device).repeat_interleave(recipe.ipc)
     plan = Plan(recipe.network_epochs, recipe.network_lr, batch=recipe.batch_train, precision=recipe.precision)
-
-    def augment_batch(images_NCHW: Tensor, source: Generator) -> Tensor:
-        return augment(images_NCHW, draw(recipe.strategy, len(images_NCHW), real.size, source))
+    augment = Augmenter(recipe.strategy, real.size)
+    training = CapturedTraining(network, plan, augment) if mode.captured else partial(train, network, plan, augment)
 
     images_KICHW, velocity_KICHW = state.images_KICHW, state.velocity_KICHW
     parameters, buffers = state.parameters, state.buffers
@@ -115,84 +119,13 @@ def condense(
                 yield State(k + 1, 0, images_KICHW, velocity_KICHW, distance_K=distance_K)
                 break
             phase("training the network")
-            stacked = train(
-                network,
+            stacked = training(
                 stack([parameters]),
                 stack([buffers]),
                 images_KICHW.flatten(0, 1),
                 labels_N,
-                plan,
                 [generator(recipe.seed, "network-training", k, t)],
-                augment_batch,
             )
             parameters, buffers = (unstack(part, 0) for part in stacked)
             yield State(k, t + 1, images_KICHW, velocity_KICHW, parameters, buffers, distance_K)
         first = 0
-
-
-class _InnerStep:
-    """Lines 5 to 8 of Algorithm 1: distances and their gradient for all classes, chunk by chunk."""
-
-    def __init__(self, real: Dataset, recipe: Recipe, network: nn.Module, compile_it: bool) -> None:
-        self._real, self._recipe, self._network = real, recipe, network
-        self._chunk = _classes_at_once(real, recipe, network)
-        loss = loss_function(network, recipe.precision)
-        matching = matching_gradient(loss, metric=recipe.distance, stacked=self._chunk > 1)  # type: ignore[arg-type]
-        self._loss: Loss = compiled(loss) if compile_it else loss
-        self._matching: MatchingGradient = compiled(matching) if compile_it else matching
-        self._batch_norm = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-
-    def running_statistics(self, parameters: Parameters, buffers: Buffers, k: int, t: int) -> Buffers:
-        """One forward pass of real images in training mode, which moves the running statistics."""
-        if not self._batch_norm:
-            return buffers
-        sources = [generator(self._recipe.seed, "batch-norm", k, t, label) for label in range(self._real.classes)]
-        images = [self._real.draw(label, BATCH_NORM_IMAGES, source) for label, source in enumerate(sources)]
-        buffers = {name: tensor.clone() for name, tensor in buffers.items()}
-        self._network.train()
-        with torch.no_grad():
-            functional_call(self._network, (parameters, buffers), (torch.cat(images),))
-        return buffers
-
-    def __call__(
-        self, parameters: Parameters, buffers: Buffers, images_KICHW: Tensor, k: int, t: int
-    ) -> tuple[Tensor, Tensor]:
-        """distance_K, and the gradient of their sum with respect to the images, K×I×C×H×W."""
-        # Evaluation mode freezes the batch norm; no other layer heeds it.
-        self._network.train(not self._batch_norm)
-        chunks = torch.split(torch.arange(self._real.classes), self._chunk)
-        results = [self._some_classes(parameters, buffers, images_KICHW, chunk.tolist(), k, t) for chunk in chunks]
-        return torch.cat([distance for distance, _ in results]), torch.cat([gradient for _, gradient in results])
-
-    def _some_classes(
-        self, parameters: Parameters, buffers: Buffers, images_KICHW: Tensor, labels: list[int], k: int, t: int
-    ) -> tuple[Tensor, Tensor]:
-        recipe = self._recipe
-        images_KICHW = images_KICHW[labels[0] : labels[-1] + 1].detach().requires_grad_()
-        real, augmented = [], []
-        for index, label in enumerate(labels):
-            position = (k, t, label)
-            omega = draw(recipe.strategy, 1, self._real.size, generator(recipe.seed, "transformation", *position))
-            batch = self._real.draw(label, recipe.batch_real, generator(recipe.seed, "real-batch", *position))
-            real.append(real_gradient(self._loss, parameters, buffers, augment(batch, omega), label))
-            own_ICHW = images_KICHW[index]
-            if recipe.ipc > recipe.batch_synthetic:
-                source = generator(recipe.seed, "synthetic-batch", *position)
-                own_ICHW = own_ICHW[draw_without_replacement(recipe.ipc, recipe.batch_synthetic, source)]
-            augmented.append(augment(own_ICHW, omega))
-        # ω differs from class to class, so A_ω stays outside of the stacked function: the chain rule's last factor,
-        # ∂A/∂S, is applied here (the equation after eq. 3).
-        augmented_KICHW = torch.stack(augmented)
-        labels_K = torch.tensor(labels, device=images_KICHW.device)
-        distance_K, gradient_KICHW = self._matching(
-            parameters, buffers, augmented_KICHW.detach(), labels_K, stack(real)
-        )
-        (gradient_KICHW,) = torch.autograd.grad(augmented_KICHW, images_KICHW, gradient_KICHW)
-        return distance_K, gradient_KICHW
-
-
-def _classes_at_once(real: Dataset, recipe: Recipe, network: nn.Module) -> int:
-    """How many classes the matching stacks: many on a GPU, few images' worth on a CPU, gradients of 1 GB at most."""
-    images = 64 if real.train.images_NCHW.device.type == "cpu" else 4096
-    weights = sum(parameter.numel() for parameter in network.parameters())
-    return min(real.classes, max(1, images // recipe.ipc), max(1, 2**28 // weights))

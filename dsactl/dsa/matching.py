@@ -75,19 +75,33 @@ def loss_function(network: nn.Module, precision: str = "float32") -> Loss:
     return loss
 
 
-def real_gradient(loss: Loss, parameters: Parameters, buffers: Buffers, images_NCHW: Tensor, label: int) -> Parameters:
+def real_gradient(
+    loss: Loss,
+    parameters: Parameters,
+    buffers: Buffers,
+    images_NCHW: Tensor,
+    label: int | Tensor,
+    at_once: int | None = None,
+) -> Parameters:
     """∇_θ L of one class's real batch (Algorithm 1, line 7), by plain first-order autograd.
 
     Args:
         loss: see `loss_function`.
         parameters, buffers: θ, and the running statistics.
         images_NCHW: the batch, augmented.
-        label: its class.
+        label: its class; a tensor without dimensions, where it may not be looked at.
+        at_once: images of one pass, whose activations fit into a cache; None for all. The result is the same up to the
+            order of float sums, and the network must treat images one by one: no batch norm in training mode.
     """
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
-    labels_N = torch.full((images_NCHW.shape[0],), label, device=images_NCHW.device)
-    value = loss(leaves, buffers, images_NCHW, labels_N)
-    return dict(zip(leaves, torch.autograd.grad(value, list(leaves.values())), strict=True))
+    count = images_NCHW.shape[0]
+    labels_N = torch.as_tensor(label, device=images_NCHW.device).expand(count)
+    total: tuple[Tensor, ...] | list[Tensor] = ()
+    for part in torch.split(images_NCHW, at_once or count):
+        value = loss(leaves, buffers, part, labels_N[: len(part)]) * (len(part) / count)
+        gradient = torch.autograd.grad(value, list(leaves.values()))
+        total = torch._foreach_add(total, gradient) if total else gradient
+    return dict(zip(leaves, total, strict=True))
 
 
 def matching_gradient(loss: Loss, *, metric: Distance = "ours", stacked: bool = True) -> MatchingGradient:

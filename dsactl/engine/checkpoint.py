@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from dsactl.errors import RunError
@@ -29,19 +29,21 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], about: Mapping[st
     write_atomically(path, save(on_cpu, {"about": json.dumps(dict(about))}))
 
 
-def load_checkpoint(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The checkpoint at `path`, or None where there is none.
+def read_checkpoint(data: bytes, path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_checkpoint` wrote.
+
+    Args:
+        data: the file's content.
+        path: where it came from, for the error.
+        device: where the tensors go.
 
     Raises:
         RunError: the file is damaged.
     """
-    if not path.exists():
-        return None
     try:
-        with safe_open(path, "pt") as file:
-            about = json.loads(file.metadata()["about"])
-            # Copied: what the file gives may lie in a mapping of it, at any alignment.
-            tensors = {name: file.get_tensor(name).clone().to(device) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        length = int.from_bytes(data[:8], "little")
+        about = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["about"])
+        # Copied: what the file gives lies in its bytes, at any alignment.
+        return {name: tensor.clone().to(device) for name, tensor in load(data).items()}, about
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"The checkpoint {path} is damaged ({error}).", "Start over with --fresh.") from error
-    return tensors, about

@@ -38,7 +38,11 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """The precision of the networks' forward and backward passes; "auto" is float32.
+    """The precision of the networks' forward and backward passes.
+
+    "auto" is bfloat16 where the device multiplies matrices of it in hardware, which is several times faster and costs
+    no accuracy (docs/performance.md): CPUs with AMX and GPUs from Ampere on. Elsewhere it is float32; AVX-512's
+    bfloat16 without AMX was slower than float32 here.
 
     Raises:
         DeviceError: an unknown name, or bfloat16 on a device without it.
@@ -47,7 +51,21 @@ def resolve_precision(name: str, device: torch.device) -> Literal["float32", "bf
         raise DeviceError(f"Unknown precision {name!r}.", f"Use one of {', '.join(PRECISIONS)}.")
     if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise DeviceError("This GPU has no bfloat16.", "Use --precision float32.")
+    if name == "auto":
+        return "bfloat16" if _multiplies_bfloat16(device) else "float32"
     return "bfloat16" if name == "bfloat16" else "float32"
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and bool(capabilities().get("amx_bf16"))
+
+
+def capabilities() -> dict[str, object]:
+    """What the processor can do, in torch's words; the least of it in versions of torch that do not tell."""
+    tell = getattr(torch.cpu, "get_capabilities", None)
+    return {"amx_bf16": torch.cpu._is_amx_tile_supported()} if tell is None else dict(tell())
 
 
 def compute_reproducibly() -> None:

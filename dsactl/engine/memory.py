@@ -1,13 +1,17 @@
-"""Keep freed memory in the process.
+"""Keep freed memory in the process, and tell how much it took.
 
 The C library gives large blocks back to the system as soon as they are free, so every activation of every step is
 mapped, zeroed and unmapped again by the kernel. On two CPU cores the gradient of 256 MNIST images through the default
 ConvNet took 1.0 s that way and 0.5 s with the blocks kept (torch 2.15, medians of three).
 """
 
+import contextlib
 import ctypes
 import functools
 import sys
+from pathlib import Path
+
+import torch
 
 # Names and values of glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -30,3 +34,27 @@ def keep_freed_memory() -> bool:
         return False
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 2**20))
     return all(mallopt(name, value) == 1 for name, value in settings)
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory` count from now on, where the system can: CUDA, and Linux with /proc."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most that torch held on the GPU, or this process in RAM, in bytes; 0 where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -77,6 +77,26 @@ def structure(spec: NetworkSpec, channels: int, size: Size, classes: int) -> nn.
         return build(spec, channels, size, classes)
 
 
+def count_outputs(network: nn.Module, shape: tuple[int, ...]) -> int:
+    """How many numbers all layers of a network put out together for images of a shape N×C×H×W, its own included.
+
+    Args:
+        network: without weights, see `structure`; it is put into training mode.
+        shape: of the images.
+    """
+    outputs = 0
+
+    def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        nonlocal outputs
+        outputs += output.numel()
+
+    handles = [module.register_forward_hook(count) for module in network.modules() if not list(module.children())]
+    network.train()(torch.empty(shape, device="meta"))
+    for handle in handles:
+        handle.remove()
+    return outputs
+
+
 def initial_state(
     network: nn.Module, generator: torch.Generator, device: torch.device | str = "cpu"
 ) -> tuple[Parameters, Buffers]:

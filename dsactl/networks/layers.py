@@ -6,7 +6,7 @@ impossible one is refused with the reason instead of a stack trace from inside a
 
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from dsactl.errors import NetworkError
 
@@ -15,6 +15,22 @@ Activation = Literal["relu", "sigmoid", "leakyrelu", "swish"]
 Pooling = Literal["avg", "max", "none"]
 
 Size = tuple[int, int]
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm in float32 whatever the precision: torch lacks a second derivative of it in bfloat16 on a CPU."""
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """N×C×H×W, float32."""
+        return super().forward(x_NCHW.float())
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm in float32 whatever the precision, for the same reason."""
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """N×C×H×W, float32."""
+        return super().forward(x_NCHW.float())
 
 
 def shrink(size: Size, kernel: int, padding: int = 0, stride: int = 1, *, where: str) -> Size:
@@ -51,9 +67,9 @@ def normalisation(kind: Norm, channels: int, size: Size, *, where: str) -> list[
         case "none":
             return []
         case "batch":
-            return [nn.BatchNorm2d(channels)]
+            return [BatchNorm2d(channels)]
         case "layer":
-            return [nn.LayerNorm([channels, *size])]
+            return [LayerNorm([channels, *size])]
         case "group":
             return [nn.GroupNorm(4, channels)]
         case "instance":

@@ -6,6 +6,7 @@ from reference import small_dataset
 
 import dsactl
 from dsactl.data.load import load_dataset
+from dsactl.engine.device import resolve_precision
 from dsactl.errors import DataError, UsageError
 from dsactl.evaluation import Protocol, evaluate
 from dsactl.networks.catalogue import NetworkSpec
@@ -35,7 +36,7 @@ def test_networks_learn_and_the_result_is_reproducible() -> None:
         "momentum": 0.9,
         "weight_decay": 5e-4,
         "batch": 256,
-        "precision": "float32",
+        "precision": resolve_precision("auto", CPU),
         "seed": 0,
     }
     assert first.mean == pytest.approx(sum(first.accuracies) / 3)

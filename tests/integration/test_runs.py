@@ -14,9 +14,9 @@ import torch
 from reference import write_folder
 
 import registry
-from dsactl import jobs, runs
-from dsactl.dsa import condense as algorithm
-from dsactl.engine.checkpoint import load_checkpoint, save_checkpoint
+from dsactl import jobs, runs, sitting
+from dsactl.dsa import inner_step
+from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.compilation import can_compile
 from dsactl.errors import DataError, DeviceError, NetworkError, RunError
 from dsactl.recipe import Recipe, Request
@@ -124,12 +124,16 @@ def test_an_error_keeps_the_work_and_ctrl_c_comes_through() -> None:
         runs.execute(job(), store, report=stop)
     assert list(dict.fromkeys(seen)) == [0, 1, 2]
     path = jobs.run_folder(store, job().recipe) / "checkpoint.safetensors"
-    _, about = load_checkpoint(path, torch.device("cpu"))
+    _, about = read(path)
     assert (about["iteration"], about["step"]) == (2, 0)
     seen.clear()
     went_on = runs.execute(job(), store, report=lambda progress: seen.append(progress.done))
     assert list(dict.fromkeys(seen)) == [2, 3]
     assert went_on.stored.digest == runs.execute(job(), store, fresh=True).stored.digest
+
+
+def read(path: Path):  # type: ignore[no-untyped-def]
+    return read_checkpoint(path.read_bytes(), path, torch.device("cpu"))
 
 
 def interrupted(store: registry.Store, **options: object) -> Path:
@@ -145,9 +149,9 @@ def interrupted(store: registry.Store, **options: object) -> Path:
 def test_foreign_and_damaged_checkpoints_are_refused_with_the_way_out() -> None:
     store = registry.Store()
     path = interrupted(store)
-    tensors, about = load_checkpoint(path, torch.device("cpu"))
-    save_checkpoint(path, tensors, {**about, "mode": {"device": "cuda", "compiled": False}})
-    with pytest.raises(RunError, match=r"begun on cuda .* --fresh"):
+    tensors, about = read(path)
+    save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "device": "cuda"}})
+    with pytest.raises(RunError, match=r"begun on cuda.* --fresh"):
         runs.execute(job(), store)
     save_checkpoint(path, {**tensors, "images": tensors["images"][:5]}, about)
     with pytest.raises(RunError, match="is of other images"):
@@ -159,6 +163,24 @@ def test_foreign_and_damaged_checkpoints_are_refused_with_the_way_out() -> None:
     with pytest.raises(RunError, match=r"is damaged .*--fresh"):
         runs.execute(job(), store)
     assert runs.execute(job(), store, fresh=True).stored.version == 1
+
+
+def test_a_run_goes_on_with_as_many_processes_as_it_began() -> None:
+    store = registry.Store()
+    path = interrupted(store)
+    tensors, about = read(path)
+    save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "processes": 4}})
+    with pytest.raises(RunError, match=r"begun on cpu.*, 4 processes .* use 4 processes \(torchrun .* --fresh"):
+        runs.execute(job(), store)
+
+
+def test_another_precision_does_not_begin_again_silently() -> None:
+    store = registry.Store()
+    interrupted(store, precision="bfloat16")
+    with pytest.raises(RunError, match=r"in bfloat16 stands half done.* use --precision bfloat16; .* --fresh"):
+        runs.execute(job(precision="float32"), store)
+    assert runs.execute(job(precision="float32"), store, fresh=True).stored.version == 1
+    assert runs.execute(job(precision="bfloat16"), store).stored.version == 2
 
 
 def test_one_process_at_a_time_works_on_a_run() -> None:
@@ -173,7 +195,7 @@ def test_one_process_at_a_time_works_on_a_run() -> None:
 
 
 def test_divergence_is_an_error_that_says_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "EVENT_SECONDS", 0.0)
+    monkeypatch.setattr(sitting, "EVENT_SECONDS", 0.0)
     store = registry.Store()
     with pytest.raises(RunError, match=r"diverged in iteration \d+: .* smaller --image-lr than 1e\+38"):
         runs.execute(job(image_lr=1e38, strategy="color", distance="mse"), store)
@@ -181,7 +203,7 @@ def test_divergence_is_an_error_that_says_what_to_change(monkeypatch: pytest.Mon
 
 
 def test_bad_input_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(algorithm, "condense", None)
+    monkeypatch.setattr(sitting, "condense", None)
     with pytest.raises(DataError, match="fewer than --ipc 140"):
         job(ipc=140)
     with pytest.raises(NetworkError, match="lenet cannot take 1×8×8 images"):
@@ -235,10 +257,10 @@ def test_runs_of_every_kind_go_on(options: dict[str, object]) -> None:
 def test_compiled_runs_go_on_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     if not can_compile("cpu"):
         pytest.skip("no C++ compiler")
-    monkeypatch.setattr(runs, "COMPILE_OPERATIONS", 0)
+    monkeypatch.setattr(sitting, "COMPILE_OPERATIONS", 0)
     options = {"batch_real": 64, "iterations": 4}
     path = interrupted(store := registry.Store(), **options)
-    assert load_checkpoint(path, torch.device("cpu"))[1]["mode"] == {"device": "cpu", "compiled": True}
+    assert read(path)[1]["mode"]["compiled"] is True
     went_on = runs.execute(job(**options), store).stored.digest
     assert runs.execute(job(**options), store, fresh=True).stored.digest == went_on
 
@@ -250,13 +272,12 @@ def test_without_a_working_compiler_runs_go_uncompiled(monkeypatch: pytest.Monke
 
         return fail
 
-    monkeypatch.setattr(runs, "_worth_compiling", lambda _: True)
-    monkeypatch.setattr(algorithm, "compiled", broken)
+    monkeypatch.setattr(sitting, "_worth_compiling", lambda _: True)
+    monkeypatch.setattr(inner_step, "compiled", broken)
     store = registry.Store()
     path = interrupted(store)
-    tensors, about = load_checkpoint(path, torch.device("cpu"))
+    tensors, about = read(path)
     assert about["mode"]["compiled"] is False
-    monkeypatch.setattr(runs, "can_compile", lambda _: True)
-    save_checkpoint(path, tensors, {**about, "mode": {"device": "cpu", "compiled": True}})
-    with pytest.raises(RunError, match=r"begun with a compiler, and compiling fails here"):
+    save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "compiled": True}})
+    with pytest.raises(RunError, match=r"begun on cpu.* compiled, which fails here \(RuntimeError\)"):
         runs.execute(job(), store)

@@ -5,9 +5,11 @@ import pytest
 import torch
 from reference import slow_condense, small_dataset
 
-from dsactl.dsa import condense as algorithm
 from dsactl.dsa.condense import State, condense, initial
+from dsactl.dsa.inner_step import classes_at_once
 from dsactl.engine.device import compute_reproducibly
+from dsactl.engine.mode import PLAIN
+from dsactl.engine.native import library
 from dsactl.recipe import Recipe, Request
 
 DATASET = small_dataset()
@@ -93,13 +95,31 @@ def test_momentum_is_kept_across_networks() -> None:
         assert (after.velocity_KICHW - gradient).norm() > 0.01 * gradient.norm()
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 3])
-def test_classes_in_chunks_are_the_same_step(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = list(condense(DATASET, recipe()))[-1].images_KICHW
-    monkeypatch.setattr(algorithm, "_classes_at_once", lambda *_: at_once)
-    parts = list(condense(DATASET, recipe()))[-1].images_KICHW
-    moved = (whole - initial(DATASET, recipe()).images_KICHW).norm()
-    assert (parts - whole).norm() / moved < 2e-3
+@pytest.mark.parametrize("chunk", [2, 3])
+def test_classes_in_chunks_are_the_same_step(chunk: int) -> None:
+    one_by_one = list(condense(DATASET, recipe()))[-1].images_KICHW
+    stacked = list(condense(DATASET, recipe(), mode=replace(PLAIN, chunk=chunk)))[-1].images_KICHW
+    moved = (one_by_one - initial(DATASET, recipe()).images_KICHW).norm()
+    assert (stacked - one_by_one).norm() / moved < 2e-3
+
+
+@pytest.mark.parametrize("ipc", [1, 2, 5, 50])
+def test_chunks_are_of_one_size_and_small_on_a_cpu(ipc: int) -> None:
+    chunk = classes_at_once(100, recipe(ipc=ipc), torch.device("cpu"))
+    assert 100 % chunk == 0
+    assert chunk * ipc <= max(16, ipc)
+
+
+@pytest.mark.parametrize("name", ["dsa", "dc", "batch norm"])
+def test_our_own_layers_go_the_same_way(name: str) -> None:
+    """Where the machine has a compiler. Batch norm and layer norm have no fused layers, and go unchanged."""
+    if library() is None:
+        pytest.skip("no C++ compiler")
+    case = replace(CASES[name], network=replace(CASES[name].network, width=16))
+    slow = list(condense(DATASET, case))[-1]
+    fast = list(condense(DATASET, case, mode=replace(PLAIN, native=True)))[-1]
+    moved = (slow.images_KICHW - initial(DATASET, case).images_KICHW).norm()
+    assert (fast.images_KICHW - slow.images_KICHW).norm() / moved < 2e-3
 
 
 def test_synthetic_batches_are_bounded() -> None:
@@ -130,7 +150,7 @@ def test_compiled_functions_agree_with_eager_ones() -> None:
         pytest.skip("no C++ compiler")
     case = recipe()
     eager = list(condense(DATASET, case))[-1]
-    fast = list(condense(DATASET, case, compile_it=True))[-1]
+    fast = list(condense(DATASET, case, mode=replace(PLAIN, compiled=True, chunk=3)))[-1]
     moved = (eager.images_KICHW - initial(DATASET, case).images_KICHW).norm()
     assert (fast.images_KICHW - eager.images_KICHW).norm() / moved < 2e-3
 

@@ -10,15 +10,18 @@ ROOT = Path(__file__).resolve().parents[2]
 # Lower layers first; a module may import its own layer and those above it in this list.
 LAYERS = [
     {"registry"},
-    {"dsactl", "dsactl.errors", "dsactl.paper", "dsactl.picture"},
+    {"dsactl", "dsactl.errors", "dsactl.paper", "dsactl.picture", "dsactl.bundled"},
     {"dsactl.networks", "dsactl.engine", "dsactl.dsa.strategy", "dsactl.dsa.schedule"},
     {"dsactl.data", "dsactl.recipe"},
     {"dsactl.training"},
+    {"dsactl.captured_training"},
     {"dsactl.dsa", "dsactl.coresets"},
     {"dsactl.synthetic", "dsactl.cost"},
     {"dsactl.jobs"},
+    {"dsactl.sitting"},
     {"dsactl.runs"},
     {"dsactl.evaluation"},
+    {"dsactl.bench"},
     {"dsactl.api"},
     {"dsactl.cli", "dsactl.__main__"},
 ]

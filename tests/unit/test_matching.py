@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dsactl.dsa.matching import distance, loss_function, matching_gradient, real_gradient
-from dsactl.networks.build import Parameters, build, initial_state
-from dsactl.networks.catalogue import NetworkSpec
+from dsactl.networks.build import Parameters, build, initial_state, structure
+from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLINGS, NetworkSpec
 
 
 def random_gradients(seed: int) -> Parameters:
@@ -138,3 +138,28 @@ def test_bfloat16_gradients_point_the_same_way() -> None:
         assert distance_K.dtype == gradient.dtype == torch.float32
         found.append(gradient.flatten())
     assert F.cosine_similarity(found[0], found[1], dim=0) > 0.98
+
+
+VARIANTS = [NetworkSpec(arch) for arch in ARCHITECTURES] + [NetworkSpec(width=16, norm=norm) for norm in NORMS]
+VARIANTS += [NetworkSpec(width=16, activation=kind) for kind in ACTIVATIONS]
+VARIANTS += [NetworkSpec(width=16, pooling=kind) for kind in POOLINGS]
+
+
+@pytest.mark.parametrize("stacked", [True, False], ids=["stacked", "one by one"])
+@pytest.mark.parametrize("spec", VARIANTS, ids=lambda spec: spec.label(3, (32, 32)))
+def test_every_network_can_be_matched_in_bfloat16(spec: NetworkSpec, stacked: bool) -> None:
+    """torch has no second derivative of some layers in bfloat16, and finds out while it works."""
+    network = structure(spec, 3, (32, 32), 10).train(not spec.has_batch_norm)
+    source = torch.Generator().manual_seed(0)
+    parameters, buffers = initial_state(network, source)
+    images, others = torch.randn(2, 2, 3, 32, 32, generator=source), torch.randn(4, 3, 32, 32, generator=source)
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        loss = loss_function(network, precision)
+        real = real_gradient(loss, parameters, buffers, others, 1)
+        stack_2 = {name: torch.stack([tensor, tensor]) for name, tensor in real.items()}
+        match = matching_gradient(loss, stacked=stacked)
+        distance_2, gradient = match(parameters, buffers, images, torch.arange(2), stack_2)
+        assert distance_2.dtype == gradient.dtype == torch.float32
+        found[precision] = distance_2
+    torch.testing.assert_close(found["bfloat16"], found["float32"], rtol=0.1, atol=0.0)

@@ -5,6 +5,7 @@ from torch import nn
 from torch.func import functional_call
 
 from dsactl.errors import NetworkError, UnknownNameError, UsageError
+from dsactl.networks import layers
 from dsactl.networks.build import build, initial_state
 from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLINGS, NetworkSpec
 
@@ -84,8 +85,8 @@ def test_every_variant_of_the_convnet_computes(norm: str, activation: str, pooli
     expected = {
         "instance": nn.GroupNorm,
         "group": nn.GroupNorm,
-        "layer": nn.LayerNorm,
-        "batch": nn.BatchNorm2d,
+        "layer": layers.LayerNorm,
+        "batch": layers.BatchNorm2d,
     }
     assert {kind for kind in kinds if kind in expected.values()} == ({expected[norm]} if norm in expected else set())
     groups = {module.num_groups for module in network.modules() if isinstance(module, nn.GroupNorm)}

@@ -1,0 +1,129 @@
+"""What is captured as a CUDA graph on a GPU: here run again instead of replayed, there (marked gpu) for real.
+
+A graph repeats what happened to its tensors while it was captured. `Again` calls the function anew, writes its results
+into the same tensors, and refuses to look at a tensor's value, as a capture does.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from reference import small_dataset
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dsactl import captured_training
+from dsactl.captured_training import CapturedTraining
+from dsactl.dsa import inner_step
+from dsactl.dsa.condense import condense, initial
+from dsactl.dsa.packed import Augmenter
+from dsactl.engine.device import compute_reproducibly
+from dsactl.engine.mode import PLAIN, Mode
+from dsactl.engine.random import generator
+from dsactl.networks.build import build, initial_state
+from dsactl.networks.catalogue import NetworkSpec
+from dsactl.recipe import Recipe, Request
+from dsactl.training import Plan, stack, train
+
+DATASET = small_dataset(per_class=16)
+CAPTURED = replace(PLAIN, captured=True, chunk=2)
+
+
+class Refuse(TorchDispatchMode):
+    """Fails at what cannot be captured."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero):
+            raise RuntimeError(f"{func} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
+class Again:
+    made = 0
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        Again.made += 1
+        self._function = function
+        for _ in range(3):
+            function()
+        with Refuse():
+            self.result = function()
+
+    def replay(self) -> Any:
+        result = self._function()
+        if result is not None:
+            for kept, new in zip(self.result, result, strict=True):
+                kept.copy_(new)
+        return self.result
+
+
+@pytest.fixture
+def _again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (inner_step, captured_training):
+        monkeypatch.setattr(module, "Graph", Again)
+    monkeypatch.setattr(Again, "made", 0)
+
+
+def recipe(**options: object) -> Recipe:
+    values = {"dataset": "small", "ipc": 2, "iterations": 3, "inner_steps": 3, "network_epochs": 2, "width": 8}
+    values |= {"batch_real": 12, "batch_train": 4, **options}
+    return Request.parse(values).resolve(
+        "small", DATASET.train.checksum(), (1, 8, 8), mirrored=True, precision="float32"
+    )
+
+
+CASES = {
+    "dsa": recipe(),
+    "dc": recipe(method="dc"),
+    "batch norm": recipe(norm="batch"),
+    "few of the synthetic images": recipe(ipc=4, batch_synthetic=3),
+}
+
+
+@pytest.mark.usefixtures("_again")
+@pytest.mark.parametrize("name", CASES)
+def test_captured_steps_are_the_same_steps(name: str) -> None:
+    case = CASES[name]
+    plain = [state.images_KICHW for state in condense(DATASET, case, mode=replace(PLAIN, chunk=2))]
+    captured = [state.images_KICHW for state in condense(DATASET, case, mode=CAPTURED)]
+    moved = (plain[-1] - initial(DATASET, case).images_KICHW).norm()
+    for ours, theirs in zip(captured, plain, strict=True):
+        assert (ours - theirs).norm() / moved < 1e-3
+    # Two sizes of a chunk (2 and 1 of 3 classes), and of a batch (4 and what is left).
+    assert Again.made == 2 + len({4, DATASET.classes * case.ipc % 4} - {0})
+
+
+@pytest.mark.usefixtures("_again")
+@pytest.mark.parametrize("networks", [1, 3])
+def test_captured_training_is_the_same_training(networks: int) -> None:
+    network = build(NetworkSpec(width=8), 1, (8, 8), 3)
+    images = DATASET.normalise(DATASET.train.images_NCHW)[::4]
+    labels = DATASET.train.labels_N[::4]
+    plan = Plan(epochs=4, lr=0.05, momentum=0.9, weight_decay=0.01, batch=5, decay_at=2)
+    augment = Augmenter(("crop", "flip", "color"), (8, 8))
+    states = [initial_state(network, generator(0, "network", index)) for index in range(networks)]
+    begin = stack([parameters for parameters, _ in states]), stack([buffers for _, buffers in states])
+
+    def sources(seed: int) -> list[torch.Generator]:
+        return [generator(seed, "training", index) for index in range(networks)]
+
+    captured = CapturedTraining(network, plan, augment)
+    for seed in (0, 1):  # the second call uses the first one's graphs
+        expected, _ = train(network, plan, augment, *begin, images, labels, sources(seed))
+        result, _ = captured(*begin, images, labels, sources(seed))
+        for name, tensor in expected.items():
+            torch.testing.assert_close(result[name], tensor, rtol=1e-3, atol=1e-5)
+    assert Again.made == len({5, len(images) % 5} - {0})
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", CASES)
+def test_real_graphs_give_the_uncaptured_result(name: str) -> None:
+    compute_reproducibly()
+    there, case = DATASET.to(torch.device("cuda")), CASES[name]
+    plain, captured = (
+        list(condense(there, case, mode=Mode("cuda", captured=how, chunk=2)))[-1].images_KICHW for how in (False, True)
+    )
+    moved = (plain - initial(there, case).images_KICHW).norm()
+    assert (captured - plain).norm() / moved < 2e-3

@@ -1,0 +1,164 @@
+"""Fused layers against torch's own, in both precisions and at every shape that takes another path in the C++."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dsactl.engine.native import library
+from dsactl.networks.build import build, initial_state, structure
+from dsactl.networks.catalogue import NetworkSpec
+from dsactl.networks.fused import FusedLayers, fuse
+
+needs_compiler = pytest.mark.skipif(library() is None, reason="no C++ compiler")
+
+
+def layers(channels: int, width: int, pool: int, padding: int = 1) -> nn.Sequential:
+    """A block with a norm that is far from the identity."""
+    made = nn.Sequential(nn.Conv2d(channels, width, 3, padding=padding), nn.GroupNorm(width, width), nn.ReLU())
+    if pool == 2:
+        made.append(nn.AvgPool2d(2))
+    nn.init.normal_(made[1].weight)
+    nn.init.normal_(made[1].bias)
+    return made
+
+
+def gradients(network: nn.Module, x_NCHW: Tensor, weights: Tensor) -> tuple[Tensor, list[Tensor]]:
+    x_NCHW = x_NCHW.clone().requires_grad_()
+    y = network(x_NCHW)
+    return y.detach(), list(torch.autograd.grad((y.float() * weights).sum(), [x_NCHW, *network.parameters()]))
+
+
+SHAPES = [  # channels, width, pool, padding, size: images, height, width
+    (3, 128, 2, 1, (4, 16, 16)),
+    (1, 64, 2, 3, (3, 28, 28)),  # one channel: both memory formats have the same strides
+    (5, 16, 2, 1, (2, 7, 9)),  # rows and columns that no window takes
+    (4, 80, 1, 1, (2, 5, 6)),  # no pooling; 64 channels together and 16 alone
+    (2, 48, 2, 0, (1, 6, 4)),
+]
+
+
+@needs_compiler
+@pytest.mark.parametrize(("channels", "width", "pool", "padding", "size"), SHAPES)
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_a_block_is_the_same_as_its_layers(
+    channels: int, width: int, pool: int, padding: int, size: tuple[int, int, int], offset: float
+) -> None:
+    torch.manual_seed(0)
+    plain = layers(channels, width, pool, padding).double()
+    fused = FusedLayers(*layers(channels, width, pool, padding))
+    fused.load_state_dict({name: tensor.float() for name, tensor in plain.state_dict().items()})
+    count, height, across = size
+    x = torch.randn(count, channels, height, across) + offset
+    weights = torch.randn_like(plain(x.double())).float()
+    expected, theirs = gradients(plain, x.double(), weights.double())
+    y, ours = gradients(fused, x, weights)
+    assert y.shape == expected.shape
+    torch.testing.assert_close(y.double(), expected, rtol=1e-3, atol=1e-4 * (1 + offset))
+    names = ["x", *(name for name, _ in plain.named_parameters())]
+    for name, mine, its in zip(names, ours, theirs, strict=True):
+        if name == "0.bias":  # the norm takes a bias away: nothing but rounding is left of its gradient
+            assert torch.equal(mine, torch.zeros_like(mine))
+            assert its.abs().max() < 1e-9
+        else:
+            assert (mine - its).norm() / its.norm() < 1e-4 * (1 + offset), name
+
+
+@needs_compiler
+@pytest.mark.parametrize(("channels", "width", "pool", "padding", "size"), SHAPES[:3])
+def test_bfloat16_loses_no_more_than_torch_s_own_layers(
+    channels: int, width: int, pool: int, padding: int, size: tuple[int, int, int]
+) -> None:
+    torch.manual_seed(0)
+    plain = layers(channels, width, pool, padding)
+    fused = FusedLayers(*plain)
+    x = torch.randn(size[0], channels, *size[1:])
+    weights = torch.randn_like(plain(x))
+    expected, exact = gradients(plain, x, weights)
+    with torch.autocast("cpu", torch.bfloat16):
+        y, ours = gradients(fused, x, weights)
+        _, theirs = gradients(plain, x, weights)
+    assert y.dtype == torch.bfloat16
+    assert (y.float() - expected).norm() / expected.norm() < 1e-2
+    for index in (0, 1, 3, 4):
+        assert ours[index].dtype == torch.float32
+        error, usual = ((got[index] - exact[index]).norm() / exact[index].norm() for got in (ours, theirs))
+        assert error < max(1.2 * usual, 1e-2)
+
+
+@needs_compiler
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_does_not_vanish(value: float) -> None:
+    """A diverged run is found by its images, so nothing may turn into a number again on the way."""
+    network = FusedLayers(*layers(3, 16, 2))
+    x = torch.randn(2, 3, 8, 8)
+    x[1, 0, 3, 3] = value
+    for precision in (torch.float32, torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            y = network(x)
+        assert torch.isfinite(y[0]).all()
+        assert y[1].isnan().any()
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("spec", "blocks"),
+    [
+        (NetworkSpec(width=16), 3),
+        (NetworkSpec(width=24), 0),  # not a multiple of 16
+        (NetworkSpec(width=16, pooling="max"), 3),
+        (NetworkSpec(width=16, norm="batch"), 0),
+        (NetworkSpec(width=16, activation="swish"), 0),
+        (NetworkSpec("vgg11"), 8),
+        (NetworkSpec("mlp"), 0),
+    ],
+    ids=str,
+)
+def test_networks_are_the_same_fused(spec: NetworkSpec, blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dsactl.networks import fused as module
+
+    calls = []
+    apply = module._Block.apply
+    monkeypatch.setattr(module._Block, "apply", lambda *arguments: calls.append(1) or apply(*arguments))
+    plain, fused = build(spec, 3, (32, 32), 10).eval(), fuse(structure(spec, 3, (32, 32), 10)).eval()
+    assert [name for name, _ in plain.named_parameters()] == [name for name, _ in fused.named_parameters()]
+    parameters, buffers = initial_state(plain, torch.Generator().manual_seed(1))
+    x = torch.randn(2, 3, 32, 32)
+    expected = torch.func.functional_call(plain, (parameters, buffers), (x,))
+    assert not calls
+    torch.testing.assert_close(
+        torch.func.functional_call(fused, (parameters, buffers), (x,)), expected, rtol=1e-3, atol=1e-4
+    )
+    assert len(calls) == blocks
+
+
+def test_without_a_compiler_everything_stays_plain(tmp_path: Path) -> None:
+    script = """
+from dsactl.engine.native import library
+from dsactl.networks.build import structure
+from dsactl.networks.catalogue import NetworkSpec
+from dsactl.networks.fused import FusedLayers, fuse
+assert library() is None
+assert not any(isinstance(module, FusedLayers) for module in fuse(structure(NetworkSpec(), 3, (32, 32), 10)).modules())
+"""
+    broken = tmp_path / "c++"
+    broken.write_text("#!/bin/sh\\nexit 1\\n")
+    broken.chmod(0o755)
+    for change in ({"PATH": str(tmp_path / "empty"), "CXX": ""}, {"CXX": str(broken)}, {"DSACTL_NATIVE": "0"}):
+        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), **change}
+        subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+@needs_compiler
+def test_the_library_is_made_once(tmp_path: Path) -> None:
+    script = "from dsactl.engine.native import library; assert library() is not None"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    (made,) = (tmp_path / "dsactl" / "native").iterdir()
+    when = made.stat().st_mtime_ns
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "dsactl" / "native").iterdir()] == [when]
