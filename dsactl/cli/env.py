@@ -18,10 +18,11 @@ _LIBRARIES = ("torch", "torchvision", "numpy", "safetensors", "huggingface_hub",
 
 
 def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None:
-    """Show versions, the device that would be used, and the folders: what belongs in a bug report."""
+    """Show versions, the device and engine that would be used, and the folders: what belongs in a bug report."""
     import registry
     from dsactl.data.catalogue import data_root
-    from dsactl.engine.device import describe, resolve_device
+    from dsactl.engine.device import describe, resolve_device, resolve_precision
+    from dsactl.engine.mode import best_mode
 
     device = resolve_device("auto")
     value = {
@@ -30,6 +31,8 @@ def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None
         "system": platform.platform(),
         **{library: version(library) for library in _LIBRARIES},
         "device": describe(device),
+        "precision": resolve_precision("auto", device),
+        "engine": str(best_mode(device, long=True)),
         "store": str(registry.default_home()),
         "data": str(data_root()),
     }

@@ -1,0 +1,45 @@
+"""The peak of memory against the number of classes, in processes of their own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import json, sys
+from itertools import islice
+import torch
+from dsactl.bench import random_dataset
+from dsactl.data.catalogue import CatalogueEntry
+from dsactl.dsa.condense import condense
+from dsactl.dsa.inner_step import classes_at_once
+from dsactl.engine.memory import keep_freed_memory, peak_memory
+from dsactl.engine.mode import best_mode
+from dsactl.recipe import Request
+
+classes, cpu = int(sys.argv[1]), torch.device("cpu")
+keep_freed_memory()
+entry = CatalogueEntry("random", 0, 10, 3, (32, 32), classes, mirrored=True)
+dataset = random_dataset("random", entry, 64, cpu)
+request = Request.parse({"dataset": "random", "ipc": 8, "inner_steps": 1, "batch_real": 64})
+recipe = request.resolve("random", "", (3, 32, 32), mirrored=True, precision="float32")
+mode = best_mode(cpu, long=False, chunk=classes_at_once(classes, recipe, cpu))
+list(islice(condense(dataset, recipe, mode=mode), 2))
+kept = sum(tensor.nbytes for tensor in (dataset.train.images_NCHW, dataset.test.images_NCHW))
+print(json.dumps([peak_memory(cpu), kept]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak from /proc")
+def test_the_peak_does_not_grow_with_the_number_of_classes() -> None:
+    peaks = {}
+    for classes in (4, 40):
+        run = subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(classes)], check=True, capture_output=True, text=True, timeout=300
+        )
+        peak, kept = json.loads(run.stdout)
+        peaks[classes] = peak - kept
+    # What does grow: the images, their momentum, gradients and copies of them: 40 classes have 4 MB of each.
+    assert peaks[40] - peaks[4] < 64 * 2**20
