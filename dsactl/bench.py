@@ -17,11 +17,11 @@ from dsactl.cost import GRADIENT, MATCHING_GRADIENT, forward_operations
 from dsactl.data.catalogue import CatalogueEntry
 from dsactl.data.dataset import Dataset, ImageSet
 from dsactl.dsa.condense import condense, initial
-from dsactl.dsa.inner_step import classes_at_once
+from dsactl.dsa.inner_step import choose_mode
 from dsactl.dsa.packed import Augmenter
-from dsactl.engine.device import autocast, compute_reproducibly, describe
+from dsactl.engine.device import describe, prepare_device
 from dsactl.engine.memory import keep_freed_memory, peak_memory, reset_peak_memory
-from dsactl.engine.mode import Mode, best_mode
+from dsactl.engine.mode import Mode
 from dsactl.engine.random import generator
 from dsactl.evaluation import EPOCHS_AUGMENTED, Protocol, evaluate
 from dsactl.networks.build import initial_state, structure
@@ -33,7 +33,7 @@ from dsactl.training import Plan, stack, train
 STEPS = 5  # timed, after two that warm up caches, allocators and compilers
 SECONDS = 20.0  # for the steps of one kind
 NETWORK_STEPS = 10  # in one repetition
-EPOCHS = 10  # of the shorter evaluation that is timed
+EPOCHS, CUDA_EPOCHS = 10, 200  # of the shorter evaluation that is timed
 MATRIX = 4096
 
 
@@ -122,15 +122,13 @@ def bench(
         phase: told what comes next, in a few words.
     """
     assert recipe.network is not None
+    prepare_device(device)
     if device.type == "cpu":
         keep_freed_memory()
-    else:
-        compute_reproducibly()
     reset_peak_memory(device)
     phase("a large matrix product")
     limit = matrix_product(device, recipe.precision)
-    chunk = classes_at_once(dataset.classes, recipe, device)
-    mode = best_mode(device, long=True, chunk=chunk)
+    mode = choose_mode(dataset, recipe, device, long=True)
     forward = forward_operations(recipe.network, dataset)
     phase("compiling, then inner steps" if mode.compiled else "inner steps")
     inner = _timed(_inner_step(dataset, recipe, mode), device)
@@ -164,9 +162,8 @@ def bench(
 
 def matrix_product(device: torch.device, precision: str) -> float:
     """Operations per second of a product of two large square matrices, the fastest of a few."""
-    a, b = torch.randn(2, MATRIX, MATRIX, device=device).unbind()
-    with autocast(device, precision):
-        return 2 * MATRIX**3 / min(_timed(lambda: a @ b, device))
+    a, b = torch.randn(2, MATRIX, MATRIX, device=device).to(getattr(torch, precision)).unbind()
+    return 2 * MATRIX**3 / min(_timed(lambda: a @ b, device))
 
 
 def _timed(step: Callable[[], object], device: torch.device) -> list[float]:
@@ -226,6 +223,7 @@ def _evaluation_seconds(dataset: Dataset, recipe: Recipe, device: torch.device) 
         protocol = Protocol(networks=networks, epochs=epochs, precision=recipe.precision)
         return evaluate(synthetic, dataset, protocol, device).seconds
 
+    epochs = CUDA_EPOCHS if device.type == "cuda" else EPOCHS
     seconds(2)
-    short, longer = seconds(EPOCHS), seconds(3 * EPOCHS)
-    return (short + max(0.0, longer - short) * (EPOCHS_AUGMENTED - EPOCHS) / (2 * EPOCHS)) / networks
+    short, longer = seconds(epochs), seconds(3 * epochs)
+    return (short + (longer - short) * (EPOCHS_AUGMENTED - epochs) / (2 * epochs)) / networks

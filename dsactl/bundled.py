@@ -1,6 +1,7 @@
 """The sets that come with the program: made at the paper's scale, evaluated, and read like any other.
 
-They lie in a store of their own inside the package, which nothing writes to. A name means the user's own set first.
+They lie in a store of their own inside the package, which nothing writes to. A name that the user's store has means the
+user's sets, every version of it.
 """
 
 from pathlib import Path
@@ -29,6 +30,8 @@ def find(reference: str, store: registry.Store) -> tuple[registry.Store, registr
     try:
         return store, store.find(wanted)
     except registry.NotFoundError as missing:
+        if wanted.name is not None and store.versions(wanted.name):
+            raise  # the name is the user's, and so are its versions
         try:
             return bundled(), bundled().find(wanted)
         except registry.NotFoundError:

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor, nn
 
-from dsactl.engine.graphs import Graph
+from dsactl.engine.graphs import Graph, send
 from dsactl.networks.build import Buffers, Parameters
 from dsactl.training import Plan, descend, summed_loss
 
@@ -59,7 +59,7 @@ class CapturedTraining:
             orders_MN = torch.stack([torch.randperm(count, generator=generator) for generator in generators])
             batches = torch.split(orders_MN, plan.batch, dim=1)
             packed = [self._draw(batch_MB.shape[1], generators) for batch_MB in batches]
-            orders_MN, packed_MNW = orders_MN.to(device), torch.cat(packed, dim=1).to(device)
+            orders_MN, packed_MNW = send(orders_MN, device), send(torch.cat(packed, dim=1), device)
             for chosen_MB, packed_MBW in zip(
                 torch.split(orders_MN, plan.batch, dim=1), torch.split(packed_MNW, plan.batch, dim=1), strict=True
             ):

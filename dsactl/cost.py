@@ -14,9 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dsactl.data.dataset import Dataset
 from dsactl.dsa.condense import condense
-from dsactl.dsa.inner_step import classes_at_once
+from dsactl.dsa.inner_step import choose_mode
 from dsactl.engine.memory import peak_memory, reset_peak_memory
-from dsactl.engine.mode import best_mode
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipe import Recipe
@@ -102,7 +101,7 @@ _TRIAL = 3
 def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:
     """The fastest of a few steps; the first warms up caches and allocators and does not count."""
     device = dataset.train.images_NCHW.device
-    mode = best_mode(device, long=False, chunk=classes_at_once(dataset.classes, recipe, device))
+    mode = choose_mode(dataset, recipe, device, long=False)
     marks = []
     for _ in islice(condense(dataset, replace(recipe, iterations=_TRIAL + 1), mode=mode), _TRIAL + 1):
         if device.type == "cuda":

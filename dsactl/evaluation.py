@@ -20,7 +20,7 @@ from dsactl.data.dataset import Dataset
 from dsactl.dsa.dc_augmentation import augment_for_dc
 from dsactl.dsa.packed import Augmenter
 from dsactl.dsa.strategy import parse_strategy
-from dsactl.engine.device import compute_reproducibly, describe, resolve_precision
+from dsactl.engine.device import describe, prepare_device, resolve_precision
 from dsactl.engine.memory import keep_freed_memory
 from dsactl.engine.random import derive_seed, generator
 from dsactl.errors import DataError, UsageError
@@ -166,10 +166,9 @@ def evaluate(
             "Point at the same data, with the same --image-size and --test-fraction.",
         )
     precision = resolve_precision(protocol.precision, device)
+    prepare_device(device)
     if device.type == "cpu":
         keep_freed_memory()
-    else:
-        compute_reproducibly()
     spec = evaluated_network(synthetic, protocol).resolve(dataset.channels, dataset.size)
     label = spec.label(dataset.channels, dataset.size)
     network = structure(spec, dataset.channels, dataset.size, dataset.classes)

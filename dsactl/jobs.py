@@ -11,7 +11,7 @@ import registry
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import check_counts, is_folder, load_dataset
-from dsactl.engine.device import compute_reproducibly, resolve_device, resolve_precision
+from dsactl.engine.device import prepare_device, resolve_device, resolve_precision
 from dsactl.engine.random import derive_seed
 from dsactl.errors import DataError, UsageError
 from dsactl.networks.build import structure
@@ -71,8 +71,7 @@ def prepare(request: Request, device: str = "auto") -> Job:
         mirrored=dataset.mirrored,
         precision=precision,
     )
-    if target.type == "cuda":
-        compute_reproducibly()
+    prepare_device(target)
     return Job(dataset.to(target), recipe, target, name or _own_name(recipe), source)
 
 

@@ -90,14 +90,14 @@ def execute(
         if fresh:
             for name in ("finished.json", CHECKPOINT, "events.jsonl"):
                 (folder / name).unlink(missing_ok=True)
-        else:
-            _refuse_other_precision(job, store)
         write_atomically(folder / "recipe.json", json.dumps(job.recipe.to_dict(), indent=1).encode())
         write_atomically(folder / "source.json", json.dumps(job.source, indent=1).encode())
         outcome = _finished(folder, job, store)
         if outcome is not None:
             processes.broadcast(_NOTHING)
             return outcome
+        if not fresh:
+            _refuse_other_precision(job, store)
         return _make(folder, job, store, processes, checkpoint_every, report)
     finally:
         lock.release()

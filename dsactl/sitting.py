@@ -17,12 +17,12 @@ import torch
 
 from dsactl.cost import count_work
 from dsactl.dsa.condense import State, condense
-from dsactl.dsa.inner_step import classes_at_once
+from dsactl.dsa.inner_step import choose_mode
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.device import describe
 from dsactl.engine.memory import keep_freed_memory
-from dsactl.engine.mode import Mode, best_mode, difference
-from dsactl.engine.processes import ALONE, Processes
+from dsactl.engine.mode import Mode, difference
+from dsactl.engine.processes import ALONE, Processes, Rehearsal
 from dsactl.errors import ProcessError, RunError
 from dsactl.jobs import Job
 from dsactl.recipe import Recipe
@@ -102,7 +102,8 @@ def sit(
 
     if mode.compiled or mode.captured:
         phase("compiling, up to a minute" if mode.compiled else "capturing")
-        mode = _working(job, position, mode, processes)
+        mode = _working(job, position, mode, processes, phase)
+    position.environments = list(dict.fromkeys([*position.environments, f"{environment(job)}; {mode}"]))
     began, earlier = time.monotonic(), position.seconds
     with contextlib.nullcontext() if folder is None else (folder / "events.jsonl").open("a") as events:
         try:
@@ -182,11 +183,9 @@ def _restore(path: Path | None, job: Job, processes: Processes) -> tuple[Positio
     """Where to go on, and in which mode; the beginning where there is no checkpoint. Process 0 reads for all."""
     data = processes.broadcast(path.read_bytes() if path is not None and path.exists() else b"")
     if not data:
-        chunk = classes_at_once(len(processes.share(job.dataset.classes)), job.recipe, job.device)
-        uniform = min(job.dataset.train.counts) >= job.recipe.batch_real
-        own = best_mode(job.device, long=_worth_compiling(job), uniform=uniform, processes=processes.count, chunk=chunk)
+        own = choose_mode(job.dataset, job.recipe, job.device, long=_worth_compiling(job), processes=processes)
         mode = Mode.from_dict(json.loads(processes.broadcast(json.dumps(own.to_dict()).encode())))
-        return Position(environments=[environment(job)]), mode
+        return Position(), mode
     where = path or Path(CHECKPOINT)
     tensors, about = read_checkpoint(data, where, job.device)
     shape = (job.dataset.classes, job.recipe.ipc, job.dataset.channels, *job.dataset.size)
@@ -209,35 +208,45 @@ def _restore(path: Path | None, job: Job, processes: Processes) -> tuple[Positio
             {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("buffer.")},
             tensors["distance"],
         )
-        environments = list(dict.fromkeys([*map(str, about["environments"]), environment(job)]))
-        return Position(state, float(about["seconds"]), environments), mode
+        return Position(state, float(about["seconds"]), list(map(str, about["environments"]))), mode
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"The checkpoint {where} is damaged ({error!r}).", "Start over with --fresh.") from error
 
 
-def _working(job: Job, position: Position, mode: Mode, processes: Processes) -> Mode:
+def _working(job: Job, position: Position, mode: Mode, processes: Processes, phase: Callable[[str], None]) -> Mode:
     """The mode, without capturing or compiling where that fails for the run's own functions; tried on its next step.
+
+    Every process tries by itself, and what fails in one of them is left by all.
 
     Raises:
         RunError: it fails, and the run was begun with it.
     """
     uncaptured = replace(mode, captured=False)
     for candidate in dict.fromkeys([mode, uncaptured, replace(uncaptured, compiled=False)]):
-        try:
-            next(condense(job.dataset, job.recipe, position.state, mode=candidate, processes=processes))
-        except (torch.OutOfMemoryError, ProcessError):
-            raise
-        except Exception as error:  # whatever the compiler, or the capture, stumbles over
-            if position.state is not None:
-                raise RunError(
-                    f"The run was begun on {mode}, which fails here ({type(error).__name__}).",
-                    "Start over with --fresh.",
-                ) from error
-            if not (candidate.captured or candidate.compiled):
-                raise
-        else:
+        failure = _failure(job, position, candidate, processes)
+        worked = torch.tensor([[float(failure is None)]], device=job.device)
+        if processes.gather(worked, processes.count).all():
             return candidate
-    raise AssertionError("the last candidate raises or returns")
+        why = f"{type(failure).__name__}: {failure}".splitlines()[0] if failure else "in another process"
+        if position.state is not None:
+            raise RunError(
+                f"The run was begun on {mode}, which fails here ({why}).", "Start over with --fresh."
+            ) from failure
+        if failure is not None and not (candidate.captured or candidate.compiled):
+            raise failure
+        phase(f"going on without, since it failed ({why})")
+    raise RunError("Another process cannot take a step.", "Its own message says why.")
+
+
+def _failure(job: Job, position: Position, mode: Mode, processes: Processes) -> Exception | None:
+    """What goes wrong in the next step of this process's own part; None for nothing."""
+    try:
+        next(condense(job.dataset, job.recipe, position.state, mode=mode, processes=Rehearsal(processes)))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever the compiler, or the capture, stumbles over
+        return error
+    return None
 
 
 def _worth_compiling(job: Job) -> bool:

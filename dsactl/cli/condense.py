@@ -14,7 +14,7 @@ from dsactl.cli import options
 from dsactl.cli.output import Output, bytes_in_words, duration, table
 from dsactl.dsa.schedule import PAPER
 from dsactl.dsa.strategy import KINDS
-from dsactl.errors import InterruptedRunError, UsageError
+from dsactl.errors import DsactlError, InterruptedRunError, ProcessError, UsageError
 from dsactl.networks.catalogue import PAPER_DEPTH
 from dsactl.recipe import METHODS, Recipe, Request
 
@@ -140,11 +140,10 @@ def command(
 
     signal.signal(signal.SIGTERM, _terminated)
     with join(resolve_device(device), lambda error: output.error(error.message, error.hint)) as processes:
-        job = jobs.prepare(request, device)
         if processes.rank > 0:
-            for index in range(0 if dry_run else sets):
-                _follow(job.with_seed(index), processes)
+            _follow(request, device, 0 if dry_run else sets, processes)
             return
+        job = jobs.prepare(request, device)
         for remark in _remarks(request, job.recipe):
             output.note(f"[dim]{remark}[/]")
         if dry_run:
@@ -203,12 +202,19 @@ def _one_line(recipe: Recipe) -> str:
     return "  ".join(f"{key} {value}" for key, value in values.items())
 
 
-def _follow(job: "jobs.Job", processes: "Processes") -> None:
-    """Work for process 0, and say who died if nobody else is there to say it."""
-    from dsactl import runs
+def _follow(request: Request, device: str, sets: int, processes: "Processes") -> None:
+    """Work for process 0, and say who died if nobody else is there to say it. Other errors are process 0's to tell."""
+    import registry
+    from dsactl import jobs, runs
 
     try:
-        runs.follow(job, processes)
+        job = jobs.prepare(request, device)
+        for index in range(sets):
+            runs.follow(job.with_seed(index), processes)
+    except ProcessError:
+        raise
+    except (DsactlError, registry.RegistryError):
+        raise typer.Exit(1) from None
     except SystemExit:
         death = processes.death()
         if death is not None:

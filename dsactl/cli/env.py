@@ -32,7 +32,7 @@ def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None
         **{library: version(library) for library in _LIBRARIES},
         "device": describe(device),
         "precision": resolve_precision("auto", device),
-        "engine": str(best_mode(device, long=True)),
+        "engine": str(best_mode(device, long=True, capture=True)),
         "store": str(registry.default_home()),
         "data": str(data_root()),
     }

@@ -6,6 +6,7 @@ whatever was drawn. On a GPU it is captured once and replayed.
 Shapes: K classes, k of them at once, I images per class, C, H, W, R real images per class, W numbers for an ω.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,8 +21,8 @@ from dsactl.dsa.augmentation import Transformation, augment, draw
 from dsactl.dsa.matching import Loss, MatchingGradient, loss_function, matching_gradient, real_gradient
 from dsactl.dsa.packed import apply, pack
 from dsactl.engine.compilation import compiled
-from dsactl.engine.graphs import Graph
-from dsactl.engine.mode import Mode
+from dsactl.engine.graphs import Graph, send
+from dsactl.engine.mode import Mode, best_mode
 from dsactl.engine.processes import ALONE, Processes
 from dsactl.engine.random import generator
 from dsactl.networks.build import Buffers, Parameters, count_outputs, structure
@@ -145,8 +146,8 @@ class InnerStep:
         self, parameters: Parameters, buffers: Buffers, images_kICHW: Tensor, draws: _Draws
     ) -> tuple[Tensor, Tensor]:
         device = images_kICHW.device
-        places = [each.to(device) for each in draws.places]
-        chosen = draws.chosen and [each.to(device) for each in draws.chosen]
+        places = [send(each, device) for each in draws.places]
+        chosen = draws.chosen and [send(each, device) for each in draws.chosen]
         augmentations = [partial(augment, transformation=omega) for omega in draws.omegas]
         return self._match(parameters, buffers, images_kICHW, draws.labels_k.to(device), places, augmentations, chosen)
 
@@ -222,36 +223,69 @@ class _CapturedMatch:
         inputs: dict[str, Tensor],
         device: torch.device,
     ) -> None:
+        self._device = device
         self._inputs = {name: tensor.detach().to(device, copy=True) for name, tensor in inputs.items()}
         self._graph = Graph(lambda: function(self._inputs))
 
     def __call__(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         for name, tensor in inputs.items():
-            self._inputs[name].copy_(tensor)
+            self._inputs[name].copy_(send(tensor, self._device))
         distance_k, gradient_kICHW = self._graph.replay()
         return distance_k.clone(), gradient_kICHW.clone()
+
+
+def choose_mode(
+    real: Dataset, recipe: Recipe, device: torch.device, *, long: bool, processes: Processes = ALONE
+) -> Mode:
+    """The fastest mode for a recipe on this machine.
+
+    Args:
+        real: the data set.
+        recipe: of method "dsa" or "dc".
+        device: to compute on.
+        long: whether the work is long enough for the half minute that compiling takes.
+        processes: that share the classes.
+    """
+    uniform = min(real.train.counts) >= recipe.batch_real
+    room = math.inf if device.type != "cuda" else torch.cuda.mem_get_info(device)[0] / 2
+    return best_mode(
+        device,
+        long=long,
+        capture=uniform and class_bytes(recipe, real.classes) < room,
+        processes=processes.count,
+        chunk=classes_at_once(len(processes.share(real.classes)), recipe, device),
+    )
 
 
 def classes_at_once(classes: int, recipe: Recipe, device: torch.device) -> int:
     """How many classes the matching should stack: a divisor of `classes`, so that all chunks are of one size.
 
-    A GPU takes what fits into half of its free memory. A CPU takes few images, since a stack costs more there than the
-    calls it saves: for 10 classes of CIFAR-10 on two cores, compiled in bfloat16, 25 ms stacked and 47 ms one by one at
-    one image per class, 247 and 120 ms at ten; uncompiled in float32, 80 and 117, 641 and 620 ms.
+    A GPU takes what fits into half of its free memory, rounded down to a power of two so that small differences in what
+    is free make none in the result's bits. A CPU takes few images, since a stack costs more there than the calls it
+    saves: for 10 classes of CIFAR-10 on two cores, compiled in bfloat16, 26 ms stacked and 47 ms one by one at one
+    image per class, 238 and 118 ms at ten.
 
     Args:
         classes: that this process has.
         recipe: of method "dsa" or "dc".
         device: to compute on.
     """
-    assert recipe.network is not None
-    images = min(recipe.ipc, recipe.batch_synthetic)
-    most = CPU_IMAGES_AT_ONCE // images
+    most = CPU_IMAGES_AT_ONCE // min(recipe.ipc, recipe.batch_synthetic)
     if device.type == "cuda":
-        network = structure(recipe.network, recipe.image_shape[0], recipe.image_shape[1:], classes)
-        weights = sum(parameter.numel() for parameter in network.parameters())
-        outputs = count_outputs(network, (images, *recipe.image_shape))
         free, _ = torch.cuda.mem_get_info(device)
-        # Every output is kept for the first pass, its backward pass, and the second pass over both.
-        most = int(free / 2 / (4 * (8 * outputs + 4 * weights)))
+        fit = int(free / 2 / class_bytes(recipe, classes))
+        most = 1 << (fit.bit_length() - 1) if fit else 1
     return next((chunk for chunk in range(min(classes, most), 0, -1) if classes % chunk == 0), 1)
+
+
+def class_bytes(recipe: Recipe, classes: int) -> float:
+    """About what the matching of one class takes on a GPU."""
+    assert recipe.network is not None
+    channels, height, width = recipe.image_shape
+    network = structure(recipe.network, channels, (height, width), classes)
+    outputs = count_outputs(network, (min(recipe.ipc, recipe.batch_synthetic), *recipe.image_shape))
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    # Affine kinds are products with a matrix of all pixels there, and captured steps compute every kind.
+    affine = sum(kind in ("scale", "rotate") for kind in recipe.strategy) * (height * width) ** 2
+    # Every output is kept for the first pass, its backward pass, and the second pass over both.
+    return 4.0 * (8 * outputs + 4 * weights + 2 * affine)

@@ -68,6 +68,17 @@ def capabilities() -> dict[str, object]:
     return {"amx_bf16": torch.cpu._is_amx_tile_supported()} if tell is None else dict(tell())
 
 
+def prepare_device(device: torch.device) -> None:
+    """Make a device ready to compute on: on CUDA, the current one, and reproducible.
+
+    Graphs and streams belong to the current device, whatever device their tensors are on.
+    """
+    if device.type == "cuda":
+        if device.index is not None:
+            torch.cuda.set_device(device)
+        compute_reproducibly()
+
+
 def compute_reproducibly() -> None:
     """Make CUDA give the same bits each time: fixed algorithms, and float32 that is float32 and not TF32."""
     torch.backends.cudnn.deterministic = True

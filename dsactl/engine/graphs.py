@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import torch
+from torch import Tensor
 
 Result = TypeVar("Result")
 
@@ -35,10 +36,17 @@ class Graph(Generic[Result]):
                 function()
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, stream=stream):
             self.result = function()
 
     def replay(self) -> Result:
         """Do the work again; what an earlier replay returned is overwritten."""
         self._graph.replay()
         return self.result
+
+
+def send(value: Tensor, device: torch.device) -> Tensor:
+    """A copy of a tensor on another device, without waiting for what the device still has to do."""
+    if device.type == "cuda" and value.device.type == "cpu":
+        return value.pin_memory().to(device, non_blocking=True)
+    return value.to(device)

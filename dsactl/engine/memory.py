@@ -49,7 +49,7 @@ def peak_memory(device: torch.device) -> int:
     """The most that torch held on the GPU, or this process in RAM, in bytes; 0 where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
     if sys.platform == "win32":

@@ -47,23 +47,25 @@ class Mode:
         return cls(**values)
 
     def __str__(self) -> str:
-        """In words: "cpu, native layers, compiled"."""
+        """In words: "cpu, native layers, compiled, 2 classes at once"."""
         words = [self.device]
         words += ["native layers"] * self.native + ["compiled"] * self.compiled + ["captured graphs"] * self.captured
-        return ", ".join([*words, f"{self.processes} processes"][: len(words) + (self.processes > 1)])
+        words += [f"{self.chunk} classes at once"] * (self.chunk > 1)
+        words += [f"{self.processes} processes"] * (self.processes > 1)
+        return ", ".join(words)
 
 
 PLAIN = Mode("cpu")
 """One CPU process with torch's own layers: the slow way that the others are tested against."""
 
 
-def best_mode(device: torch.device, *, long: bool, uniform: bool = True, processes: int = 1, chunk: int = 1) -> Mode:
+def best_mode(device: torch.device, *, long: bool, capture: bool, processes: int = 1, chunk: int = 1) -> Mode:
     """The fastest mode that this machine has.
 
     Args:
         device: to compute on.
         long: whether the work is long enough for the half minute that compiling takes.
-        uniform: whether all steps have tensors of one shape, as captured graphs must.
+        capture: whether the steps could be captured on a GPU: tensors of one shape, and memory for it.
         processes: that share the classes.
         chunk: classes whose matching is computed at once.
     """
@@ -71,7 +73,7 @@ def best_mode(device: torch.device, *, long: bool, uniform: bool = True, process
         device.type,
         native=device.type == "cpu" and native.library() is not None,
         compiled=long and can_compile(device.type),
-        captured=device.type == "cuda" and uniform,
+        captured=device.type == "cuda" and capture,
         processes=processes,
         chunk=chunk,
     )
@@ -89,5 +91,5 @@ def difference(begun: Mode, device: torch.device, processes: int) -> str | None:
     if begun.processes != processes:
         return f"use {begun.processes} process{'es' if begun.processes > 1 else ''} (torchrun --nproc-per-node)"
     if (begun.compiled and not can_compile(device.type)) or (begun.native and native.library() is None):
-        return "install a C++ compiler"
+        return "install a C++ compiler, and leave DSACTL_NATIVE unset"
     return None

@@ -4,6 +4,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -30,8 +31,9 @@ def library() -> ctypes.CDLL | None:
     """
     if os.environ.get("DSACTL_NATIVE") == "0":
         return None
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
-    if compiler is None:
+    found = next(filter(shutil.which, ("c++", "g++", "clang++")), "")
+    compiler = shlex.split(os.environ.get("CXX") or found)
+    if not compiler:
         return None
     try:
         return ctypes.CDLL(str(_compiled(compiler)))
@@ -39,9 +41,9 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def _compiled(compiler: str) -> Path:
+def _compiled(compiler: list[str]) -> Path:
     """The library's file, keyed by everything that it depends on."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=_TIMEOUT).stdout
+    version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=_TIMEOUT).stdout
     machine = repr((_FLAGS, torch.__version__, sorted(capabilities().items()))).encode()
     digest = hashlib.sha256(b"\0".join([_SOURCE.read_bytes(), version, machine])).hexdigest()
     folder = Path(platformdirs.user_cache_dir("dsactl", appauthor=False)) / "native"
@@ -50,7 +52,7 @@ def _compiled(compiler: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             made = Path(scratch) / target.name
-            command = [compiler, *_FLAGS, str(_SOURCE), "-o", str(made)]
+            command = [*compiler, *_FLAGS, str(_SOURCE), "-o", str(made)]
             subprocess.run(command, capture_output=True, check=True, timeout=_TIMEOUT)
             made.replace(target)
     return target

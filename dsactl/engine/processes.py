@@ -80,12 +80,31 @@ class Processes:
 ALONE = Processes()
 
 
+class Rehearsal(Processes):
+    """This process's part of several, without the others: to try out a step and see whether it works at all.
+
+    Args:
+        processes: whose part.
+    """
+
+    def __init__(self, processes: Processes) -> None:
+        self.rank, self.count = processes.rank, processes.count
+
+    def gather(self, own_kX: Tensor, classes: int) -> Tensor:
+        """Its own rows, and zeros for those of the others."""
+        share = self.share(classes)
+        everything = own_kX.new_zeros(classes, own_kX.shape[1])
+        everything[share.start : share.stop] = own_kX
+        return everything
+
+
 class _Together(Processes):
     def __init__(self, rank: int, count: int, device: torch.device, on_death: Callable[[ProcessError], None]) -> None:
         self.rank, self.count = rank, count
         self._device, self._on_death = device, on_death
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, rank=rank, world_size=count, timeout=timedelta(hours=1))
+        cuda = torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" else None
+        backend = "nccl" if cuda else "gloo"
+        dist.init_process_group(backend, rank=rank, world_size=count, timeout=timedelta(hours=1), device_id=cuda)
         self._store = _connect()
         self._seen = dict.fromkeys(range(count), ("", time.monotonic()))
         self._lock = threading.Lock()
@@ -117,7 +136,10 @@ class _Together(Processes):
         try:
             collective()
         except RuntimeError as error:
-            raise self.death() or self._error([]) from error
+            death = self.death()
+            if death is None and not self._anyone_left():
+                raise  # nobody else's fault
+            raise death or self._error([]) from error
 
     def _error(self, dead: list[int]) -> ProcessError:
         if not dead:
@@ -143,8 +165,14 @@ class _Together(Processes):
         now = time.monotonic()
         with self._lock:
             return [
-                rank for rank, (beat, heard) in self._seen.items() if beat != _GONE and now - heard > SILENCE_SECONDS
+                rank
+                for rank, (beat, heard) in self._seen.items()
+                if rank != self.rank and beat != _GONE and now - heard > SILENCE_SECONDS
             ]
+
+    def _anyone_left(self) -> bool:
+        with self._lock:
+            return any(beat == _GONE for rank, (beat, _) in self._seen.items() if rank != self.rank)
 
     def _watch(self) -> None:
         """Beat, listen, and end a process that waits for a dead one in a call that cannot be interrupted."""
@@ -160,8 +188,12 @@ class _Together(Processes):
             if self._silent():
                 found = found or time.monotonic()
                 if time.monotonic() - found > _GRACE_SECONDS:
-                    self._on_death(self._error(self._silent()))
+                    error = self._error(self._silent())
+                    if error.mine:
+                        self._on_death(error)
                     os._exit(1)
+            else:
+                found = None
             self._left.wait(BEAT_SECONDS)
 
     def _listen(self) -> None:
@@ -170,7 +202,7 @@ class _Together(Processes):
         with self._lock:
             for rank, value in enumerate(beats):
                 beat = value.decode()
-                if rank == self.rank or beat != self._seen[rank][0]:
+                if beat != self._seen[rank][0]:
                     self._seen[rank] = (beat, now)
 
     def leave(self) -> None:
@@ -180,7 +212,8 @@ class _Together(Processes):
         self._watcher.join()  # a thread in the store while the interpreter goes down would abort the process
         try:
             self._store.set(f"beat/{self.rank}", _GONE)
-            dist.destroy_process_group()
+            if not self._silent():  # what waits for the dead would never end
+                dist.destroy_process_group()
         except RuntimeError:  # the store is gone already
             pass
 

@@ -13,9 +13,8 @@ import torch
 from dsactl.bench import random_dataset
 from dsactl.data.catalogue import CatalogueEntry
 from dsactl.dsa.condense import condense
-from dsactl.dsa.inner_step import classes_at_once
+from dsactl.dsa.inner_step import choose_mode
 from dsactl.engine.memory import keep_freed_memory, peak_memory
-from dsactl.engine.mode import best_mode
 from dsactl.recipe import Request
 
 classes, cpu = int(sys.argv[1]), torch.device("cpu")
@@ -24,7 +23,7 @@ entry = CatalogueEntry("random", 0, 10, 3, (32, 32), classes, mirrored=True)
 dataset = random_dataset("random", entry, 64, cpu)
 request = Request.parse({"dataset": "random", "ipc": 8, "inner_steps": 1, "batch_real": 64})
 recipe = request.resolve("random", "", (3, 32, 32), mirrored=True, precision="float32")
-mode = best_mode(cpu, long=False, chunk=classes_at_once(classes, recipe, cpu))
+mode = choose_mode(dataset, recipe, cpu, long=False)
 list(islice(condense(dataset, recipe, mode=mode), 2))
 kept = sum(tensor.nbytes for tensor in (dataset.train.images_NCHW, dataset.test.images_NCHW))
 print(json.dumps([peak_memory(cpu), kept]))

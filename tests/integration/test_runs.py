@@ -183,6 +183,13 @@ def test_another_precision_does_not_begin_again_silently() -> None:
     assert runs.execute(job(precision="bfloat16"), store).stored.version == 2
 
 
+def test_a_finished_run_answers_beside_one_in_another_precision() -> None:
+    store = registry.Store()
+    done = runs.execute(job(precision="float32"), store)
+    interrupted(store, precision="bfloat16")
+    assert runs.execute(job(precision="float32"), store).stored == done.stored
+
+
 def test_one_process_at_a_time_works_on_a_run() -> None:
     store = registry.Store()
 
@@ -279,5 +286,5 @@ def test_without_a_working_compiler_runs_go_uncompiled(monkeypatch: pytest.Monke
     tensors, about = read(path)
     assert about["mode"]["compiled"] is False
     save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "compiled": True}})
-    with pytest.raises(RunError, match=r"begun on cpu.* compiled, which fails here \(RuntimeError\)"):
+    with pytest.raises(RunError, match=r"begun on cpu.* compiled.*, which fails here \(RuntimeError: no compiler\)"):
         runs.execute(job(), store)

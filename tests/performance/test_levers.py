@@ -13,10 +13,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from dsactl.bench import random_dataset
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.dsa.condense import condense
+from dsactl.dsa.inner_step import choose_mode
 from dsactl.dsa.matching import loss_function, matching_gradient, real_gradient
 from dsactl.dsa.packed import Augmenter
 from dsactl.engine.compilation import can_compile, compiled
-from dsactl.engine.mode import PLAIN, Mode, best_mode
+from dsactl.engine.mode import PLAIN, Mode
 from dsactl.engine.native import library
 from dsactl.engine.random import generator
 from dsactl.networks.build import initial_state, structure
@@ -144,5 +145,5 @@ def test_the_engine_s_own_choice(benchmark: BenchmarkFixture) -> None:
     device = resolve_device()
     chosen = recipe(10, resolve_precision("auto", device))
     dataset = random_dataset("cifar10", CATALOGUE["cifar10"], REAL, device)
-    states = condense(dataset, chosen, mode=best_mode(device, long=True))
+    states = condense(dataset, chosen, mode=choose_mode(dataset, chosen, device, long=True))
     repeat(benchmark, lambda: next(states))

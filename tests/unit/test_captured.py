@@ -117,6 +117,36 @@ def test_captured_training_is_the_same_training(networks: int) -> None:
     assert Again.made == len({5, len(images) % 5} - {0})
 
 
+@pytest.mark.usefixtures("_again")
+def test_a_captured_run_goes_on_with_the_same_bits() -> None:
+    states = list(condense(DATASET, CASES["dsa"], mode=CAPTURED))
+    for state in states[:-1:3]:
+        last = list(condense(DATASET, CASES["dsa"], state, mode=CAPTURED))[-1]
+        assert torch.equal(last.images_KICHW, states[-1].images_KICHW)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("networks", [1, 3])
+def test_real_graphs_train_like_the_uncaptured_loop(networks: int, precision: str) -> None:
+    compute_reproducibly()
+    there = torch.device("cuda")
+    network = build(NetworkSpec(width=8), 1, (8, 8), 3)
+    images = DATASET.normalise(DATASET.train.images_NCHW)[::4].to(there)
+    labels = DATASET.train.labels_N[::4].to(there)
+    plan = Plan(epochs=4, lr=0.05, momentum=0.9, weight_decay=0.01, batch=5, decay_at=2, precision=precision)
+    augment = Augmenter(("crop", "flip", "color"), (8, 8))
+    states = [initial_state(network, generator(0, "network", index), there) for index in range(networks)]
+    begin = stack([parameters for parameters, _ in states]), stack([buffers for _, buffers in states])
+    captured = CapturedTraining(network, plan, augment)
+    for seed in (0, 1):
+        sources = [[generator(seed, "training", index) for index in range(networks)] for _ in range(2)]
+        expected, _ = train(network, plan, augment, *begin, images, labels, sources[0])
+        result, _ = captured(*begin, images, labels, sources[1])
+        for name, tensor in expected.items():
+            torch.testing.assert_close(result[name], tensor, rtol=1e-2, atol=1e-3)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", CASES)
 def test_real_graphs_give_the_uncaptured_result(name: str) -> None:

@@ -140,6 +140,18 @@ def test_bfloat16_gradients_point_the_same_way() -> None:
     assert F.cosine_similarity(found[0], found[1], dim=0) > 0.98
 
 
+@pytest.mark.parametrize("at_once", [1, 5, 12, 100])
+def test_a_real_batch_in_parts_has_the_whole_batch_s_gradient(at_once: int) -> None:
+    network = structure(NetworkSpec(width=8), 3, (16, 16), 10)
+    source = torch.Generator().manual_seed(0)
+    parameters, buffers = initial_state(network, source)
+    images, loss = torch.randn(12, 3, 16, 16, generator=source), loss_function(network)
+    whole = real_gradient(loss, parameters, buffers, images, 7)
+    parts = real_gradient(loss, parameters, buffers, images, torch.tensor(7), at_once)
+    for name, expected in whole.items():
+        torch.testing.assert_close(parts[name], expected, rtol=1e-4, atol=1e-6)
+
+
 VARIANTS = [NetworkSpec(arch) for arch in ARCHITECTURES] + [NetworkSpec(width=16, norm=norm) for norm in NORMS]
 VARIANTS += [NetworkSpec(width=16, activation=kind) for kind in ACTIVATIONS]
 VARIANTS += [NetworkSpec(width=16, pooling=kind) for kind in POOLINGS]

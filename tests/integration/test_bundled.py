@@ -1,0 +1,98 @@
+"""The sets that come with the program are whole, and used by name."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+
+import dsactl
+import registry
+from dsactl.bundled import bundled, evaluations, find
+from dsactl.recipe import Recipe
+
+Program = Callable[..., CompletedProcess[str]]
+NAMES = {"mnist-dsa-convnet-ipc1", "cifar10-dsa-convnet-ipc1"}
+
+
+def test_every_one_is_whole_at_the_paper_s_scale_and_evaluated() -> None:
+    sets, faults = bundled().scan()
+    assert not faults
+    assert {str(stored.name) for stored in sets} >= NAMES
+    for stored in sets:
+        images, labels = (bundled().tensors(stored)[name] for name in ("images", "labels"))
+        assert len(images) == len(labels)
+        assert Recipe.from_dict(stored.manifest.recipe).is_papers
+        assert stored.picture is not None
+        assert stored.picture.read_bytes().startswith(b"\x89PNG")
+        records = evaluations(stored, registry.Store())
+        assert any(record["n"] == 20 and record["epochs"] == 1000 for record in records), stored.reference
+    whole = sum(path.stat().st_size for path in bundled().home.rglob("*") if path.is_file())
+    assert whole < 25e6
+
+
+def test_they_travel_with_the_package(tmp_path: Path) -> None:
+    root = Path(dsactl.__file__).parents[1]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+        str(root),
+    ]
+    made = subprocess.run(command, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for path in [*bundled().home.rglob("*"), *Path(dsactl.__file__).parent.rglob("*.cpp")]:
+        if path.is_file():
+            assert str(path.relative_to(root)) in names
+
+
+def test_load_and_show_take_their_names(program: Program) -> None:
+    condensed = dsactl.load("mnist-dsa-convnet-ipc1:1")
+    assert condensed.images.shape == (10, 1, 28, 28)
+    assert torch.equal(condensed.labels, torch.arange(10))
+    assert dsactl.load(f"@sha256:{condensed.digest}").digest == condensed.digest
+    listed = json.loads(program("ls", "--bundled", "--json").stdout)
+    assert {each["reference"].partition(":")[0] for each in listed} >= NAMES
+    assert all(each["evaluations"] for each in listed)
+    shown = program("show", "cifar10-dsa-convnet-ipc1")
+    assert shown.returncode == 0
+    assert "28.8 ± 0.7" in shown.stdout, "the paper's figure beside ours"
+    assert not registry.default_home().exists(), "reading writes nothing"
+    missing = program("show", "mnist-dsa-convnet-ipc2")
+    assert missing.returncode == 1
+    assert "There is no set 'mnist-dsa-convnet-ipc2'" in missing.stderr
+
+
+def test_a_set_of_one_s_own_comes_first() -> None:
+    store = registry.Store()
+    _, theirs = find("mnist-dsa-convnet-ipc1:1", store)
+    tensors = bundled().tensors(theirs)
+    manifest = theirs.manifest.model_copy(update={"seed": 7})
+    mine = store.put(registry.parse_name("mnist-dsa-convnet-ipc1"), tensors, manifest)
+    where, found = find("mnist-dsa-convnet-ipc1", store)
+    assert (where, found.digest) == (store, mine.digest)
+    assert found.digest != theirs.digest
+    with pytest.raises(registry.NotFoundError):
+        find("mnist-dsa-convnet-ipc1:9", store)
+    where, found = find(f"@sha256:{theirs.digest}", store)
+    assert (where.home, found.digest) == (bundled().home, theirs.digest)
+
+
+def test_what_is_measured_on_them_is_kept_in_the_user_s_store() -> None:
+    store = registry.Store()
+    _, theirs = find("mnist-dsa-convnet-ipc1:1", store)
+    before = evaluations(theirs, store)
+    store.add_evaluation(theirs.digest, {"mean": 1.0, "created": "2026-01-01"})
+    assert evaluations(theirs, store) == [*before, {"mean": 1.0, "created": "2026-01-01"}]
