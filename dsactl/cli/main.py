@@ -1,5 +1,6 @@
 """The program `dsactl`."""
 
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 from dsactl import __version__
 from dsactl.cli import archs, bench, condense, datasets, env, errors, evaluate, ls, show
 from dsactl.cli.output import Output
+from dsactl.errors import UsageError
 
 app = typer.Typer(
     name="dsactl",
@@ -36,6 +38,8 @@ def _program(
     ] = False,
 ) -> None:
     """Options of the program itself; the help where there is no command."""
+    if "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1 and context.invoked_subcommand != "condense":
+        raise UsageError("torchrun is for condense: no other command shares its work.", "Run it without torchrun.")
     if context.invoked_subcommand is None:
         output = Output()
         output.answer(None, [], [context.get_help()])

@@ -290,3 +290,12 @@ def test_a_store_that_cannot_be_written(
     code, out, err = cli(*SMALL)
     assert (code, out) == (1, "")
     assert "DSACTL_HOME" in err
+
+
+def test_torchrun_is_for_condense_alone(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for command in (("evaluate",), ("ls",), ("bench",)):
+        code, out, err = cli(*command)
+        assert (code, out) == (2, "")
+        assert "Run it without torchrun." in err
