@@ -241,7 +241,7 @@ def _working(job: Job, position: Position, mode: Mode, processes: Processes, pha
 def _failure(job: Job, position: Position, mode: Mode, processes: Processes) -> Exception | None:
     """What goes wrong in the next step of this process's own part; None for nothing."""
     try:
-        next(condense(job.dataset, job.recipe, position.state, mode=mode, processes=Rehearsal(processes)))
+        next(condense(job.dataset, job.recipe, position.state, mode=mode, processes=Rehearsal(processes)), None)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever the compiler, or the capture, stumbles over

@@ -272,6 +272,22 @@ def test_compiled_runs_go_on_with_the_same_bits(monkeypatch: pytest.MonkeyPatch)
     assert runs.execute(job(**options), store, fresh=True).stored.digest == went_on
 
 
+def test_a_run_that_stopped_after_its_last_step_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the disk was full: nothing is left to compute, or to try out."""
+    monkeypatch.setattr(sitting, "_worth_compiling", lambda _: True)
+    monkeypatch.setattr(inner_step, "compiled", lambda function: function)
+    store = registry.Store()
+
+    def stop(progress: sitting.Progress) -> None:
+        if progress.done == progress.total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.execute(job(), store, report=stop)
+    went_on = runs.execute(job(), store).stored.digest
+    assert runs.execute(job(), store, fresh=True).stored.digest == went_on
+
+
 def test_without_a_working_compiler_runs_go_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_function: object) -> object:
         def fail(*_: object) -> None:
