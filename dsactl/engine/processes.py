@@ -21,7 +21,7 @@ from dsactl.errors import ProcessError
 
 BEAT_SECONDS = 0.5
 SILENCE_SECONDS = 5.0  # after which a process counts as dead
-_GRACE_SECONDS = 10.0  # for the main thread to end by itself once another process is dead
+_GRACE_SECONDS = 20.0  # for the main thread to end by itself once another process is dead
 _GONE = "gone"
 
 
