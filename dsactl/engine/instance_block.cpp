@@ -78,6 +78,8 @@ inline Floats positive(Floats value, Floats of) {  // value where of > 0, else 0
 
 struct Shape {
     int64_t images, height, width, channels, pool;
+    int64_t image() const { return height * width * channels; }  // numbers of one image, before and after pooling
+    int64_t pooled() const { return (height / pool) * (width / pool) * channels; }
 };
 
 // Vectors first .. first + count - 1 of one image. Everything that is kept in `Floats name[BLOCK]` stays in registers,
@@ -193,49 +195,35 @@ void backward_block(const T* x, const T* gradient, const float* gamma, const flo
         }
 }
 
-// Calls work(first channel, vectors) for the channels of one image, BLOCK vectors at a time.
-template <typename Wide, typename Narrow>
-inline void over_channels(int64_t channels, Wide wide, Narrow narrow) {
-    int64_t channel = 0;
-    for (; channel + BLOCK * LANES <= channels; channel += BLOCK * LANES) wide(channel);
-    for (; channel < channels; channel += LANES) narrow(channel);
+// Calls block(number of vectors, image, first channel) for all channels of all images, BLOCK vectors at a time.
+template <typename Block>
+void over_blocks(Shape shape, int threads, Block block) {
+#pragma omp parallel for num_threads(threads)
+    for (int64_t n = 0; n < shape.images; n++) {
+        const int64_t wide = shape.channels - shape.channels % (BLOCK * LANES);
+        for (int64_t c = 0; c < wide; c += BLOCK * LANES) block(std::integral_constant<int, BLOCK>{}, n, c);
+        for (int64_t c = wide; c < shape.channels; c += LANES) block(std::integral_constant<int, 1>{}, n, c);
+    }
 }
 
 template <typename T>
 void forward(const T* x, const float* gamma, const float* beta, T* y, float* mean, float* rstd, Shape shape, float eps,
              int threads) {
-    const int64_t image = shape.height * shape.width * shape.channels;
-    const int64_t pooled = (shape.height / shape.pool) * (shape.width / shape.pool) * shape.channels;
-#pragma omp parallel for num_threads(threads)
-    for (int64_t n = 0; n < shape.images; n++) {
-        auto block = [&](auto count, int64_t c) {
-            const int64_t at = n * shape.channels + c;
-            forward_block<T, decltype(count)::value>(x + n * image + c, gamma + c, beta + c, y + n * pooled + c,
-                                                     mean + at, rstd + at, shape, eps);
-        };
-        over_channels(
-            shape.channels, [&](int64_t c) { block(std::integral_constant<int, BLOCK>{}, c); },
-            [&](int64_t c) { block(std::integral_constant<int, 1>{}, c); });
-    }
+    over_blocks(shape, threads, [&](auto count, int64_t n, int64_t c) {
+        const int64_t at = n * shape.channels + c;
+        forward_block<T, decltype(count)::value>(x + n * shape.image() + c, gamma + c, beta + c,
+                                                 y + n * shape.pooled() + c, mean + at, rstd + at, shape, eps);
+    });
 }
 
 template <typename T>
 void backward(const T* x, const T* gradient, const float* gamma, const float* beta, const float* mean,
               const float* rstd, T* dx, float* dgamma, float* dbeta, Shape shape, int threads) {
-    const int64_t image = shape.height * shape.width * shape.channels;
-    const int64_t pooled = (shape.height / shape.pool) * (shape.width / shape.pool) * shape.channels;
-#pragma omp parallel for num_threads(threads)
-    for (int64_t n = 0; n < shape.images; n++) {
-        auto block = [&](auto count, int64_t c) {
-            const int64_t at = n * shape.channels + c;
-            backward_block<T, decltype(count)::value>(x + n * image + c, gradient + n * pooled + c, gamma + c, beta + c,
-                                                      mean + at, rstd + at, dx + n * image + c, dgamma + at,
-                                                      dbeta + at, shape);
-        };
-        over_channels(
-            shape.channels, [&](int64_t c) { block(std::integral_constant<int, BLOCK>{}, c); },
-            [&](int64_t c) { block(std::integral_constant<int, 1>{}, c); });
-    }
+    over_blocks(shape, threads, [&](auto count, int64_t n, int64_t c) {
+        const int64_t at = n * shape.channels + c, image = n * shape.image() + c;
+        backward_block<T, decltype(count)::value>(x + image, gradient + n * shape.pooled() + c, gamma + c, beta + c,
+                                                  mean + at, rstd + at, dx + image, dgamma + at, dbeta + at, shape);
+    });
 }
 
 }  // namespace

@@ -162,3 +162,29 @@ def test_the_library_is_made_once(tmp_path: Path) -> None:
     when = made.stat().st_mtime_ns
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
     assert [path.stat().st_mtime_ns for path in (tmp_path / "dsactl" / "native").iterdir()] == [when]
+
+
+@needs_compiler
+def test_rounding_to_bfloat16_is_the_processor_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the processor rounds by itself, the portable way gives the same bits, not-a-numbers included."""
+    from dsactl.engine import native
+    from dsactl.networks import fused as module
+
+    torch.manual_seed(0)
+    network, x = FusedLayers(*layers(3, 80, 2)), torch.randn(3, 3, 9, 8)
+    x[1, 0, 2, 2] = float("nan")
+    x[2] *= 1e30
+    results = []
+    for folder, flags in (("own", ()), ("portable", ("-U__AVX512BF16__",))):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / folder))
+        monkeypatch.setattr(native, "_FLAGS", (*native._FLAGS, *flags))
+        native.library.cache_clear()
+        made = native.library()
+        assert made is not None
+        monkeypatch.setattr(module, "library", lambda made=made: made)
+        with torch.autocast("cpu", torch.bfloat16):
+            results.append(gradients(network, x, torch.ones(3, 80, 4, 4)))
+    native.library.cache_clear()
+    (y, ours), (other, theirs) = results
+    for mine, its in zip([y, *ours], [other, *theirs], strict=True):
+        torch.testing.assert_close(mine, its, rtol=0, atol=0, equal_nan=True)
