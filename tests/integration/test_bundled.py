@@ -17,7 +17,7 @@ from dsactl.bundled import bundled, evaluations, find
 from dsactl.recipe import Recipe
 
 Program = Callable[..., CompletedProcess[str]]
-NAMES = {"mnist-dsa-convnet-ipc1", "cifar10-dsa-convnet-ipc1"}
+NAMES = {"mnist-dsa-convnet-ipc1", "fashionmnist-dsa-convnet-ipc1", "cifar10-dsa-convnet-ipc1"}
 
 
 def test_every_one_is_whole_at_the_paper_s_scale_and_evaluated() -> None:
