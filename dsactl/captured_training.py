@@ -3,6 +3,7 @@
 Shapes: as in `training`; W numbers describe the augmentation of an image.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -11,11 +12,14 @@ from torch import Generator, Tensor, nn
 
 from dsactl.engine.graphs import Graph, send
 from dsactl.networks.build import Buffers, Parameters
-from dsactl.training import Plan, descend, summed_loss
+from dsactl.training import Plan, descend, summed_loss, train
 
 
 class PackedAugment(Protocol):
     """An augmentation that is drawn on the host and applied on the device (see `dsa.packed.Augmenter`)."""
+
+    def __call__(self, images_NCHW: Tensor, generator: Generator) -> Tensor:
+        """Both at once."""
 
     def draw(self, count: int, generator: Generator) -> Tensor:
         """Rows of numbers for `count` images, count×W on the CPU."""
@@ -148,3 +152,45 @@ class _Step:
             for tensor, value in zip(moved, before, strict=True):
                 tensor.copy_(value)
         return graph, chosen_MB, packed_MBW
+
+
+class TrainingWithFallback:
+    """`CapturedTraining`, and `training.train` once a capture has failed: the same draws, the same result.
+
+    Args:
+        network, plan, augment: see `CapturedTraining`.
+    """
+
+    def __init__(self, network: nn.Module, plan: Plan, augment: PackedAugment | None = None) -> None:
+        self._network, self._plan, self._augment = network, plan, augment
+        self._captured: CapturedTraining | None = CapturedTraining(network, plan, augment)
+
+    def __call__(
+        self,
+        parameters_M: Parameters,
+        buffers_M: Buffers,
+        images_NCHW: Tensor,
+        labels_N: Tensor,
+        generators: Sequence[Generator],
+        report: Callable[[int], None] = lambda epoch: None,
+    ) -> tuple[Parameters, Buffers]:
+        """See `training.train`, whose arguments and results these are.
+
+        Raises:
+            torch.OutOfMemoryError: as it came; training without graphs would take as much.
+        """
+        if self._captured is not None:
+            before = [generator.get_state() for generator in generators]
+            try:
+                return self._captured(parameters_M, buffers_M, images_NCHW, labels_N, generators, report)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                self._captured = None
+                for generator, state in zip(generators, before, strict=True):
+                    generator.set_state(state)
+                why = str(error).partition("\n")[0]
+                warnings.warn(f"Training goes on without CUDA graphs, since they failed ({why}).", stacklevel=2)
+        return train(
+            self._network, self._plan, self._augment, parameters_M, buffers_M, images_NCHW, labels_N, generators, report
+        )

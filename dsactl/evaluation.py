@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import registry
 from dsactl import __version__
-from dsactl.captured_training import CapturedTraining
+from dsactl.captured_training import TrainingWithFallback
 from dsactl.data.dataset import Dataset
 from dsactl.dsa.dc_augmentation import augment_for_dc
 from dsactl.dsa.packed import Augmenter
@@ -193,7 +193,7 @@ def evaluate(
         fuse(network)
     training: Training = partial(train, network, plan, augment_batch)
     if device.type == "cuda" and (augment_batch is None or isinstance(augment_batch, Augmenter)):
-        training = CapturedTraining(network, plan, augment_batch)
+        training = TrainingWithFallback(network, plan, augment_batch)
     for first in range(0, protocol.networks, group):
         indices = range(first, min(first + group, protocol.networks))
 

@@ -43,6 +43,10 @@ class SyntheticSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.images.shape))
+        return f"SyntheticSet({self.reference}, {shape}, @sha256:{self.digest[:12]})"
+
     @property
     def size(self) -> tuple[int, int]:
         """(H, W)."""

@@ -62,6 +62,7 @@ def test_load_and_show_take_their_names(program: Program) -> None:
     condensed = dsactl.load("mnist-dsa-convnet-ipc1:1")
     assert condensed.images.shape == (10, 1, 28, 28)
     assert torch.equal(condensed.labels, torch.arange(10))
+    assert repr(condensed) == f"SyntheticSet(mnist-dsa-convnet-ipc1:1, 10×1×28×28, @sha256:{condensed.digest[:12]})"
     assert dsactl.load(f"@sha256:{condensed.digest}").digest == condensed.digest
     listed = json.loads(program("ls", "--bundled", "--json").stdout)
     assert {each["reference"].partition(":")[0] for each in listed} >= NAMES

@@ -12,9 +12,10 @@ import pytest
 import torch
 from reference import small_dataset
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from dsactl import captured_training
-from dsactl.captured_training import CapturedTraining
+from dsactl.captured_training import CapturedTraining, TrainingWithFallback
 from dsactl.dsa import inner_step
 from dsactl.dsa.condense import condense, initial
 from dsactl.dsa.packed import Augmenter
@@ -39,6 +40,29 @@ class Refuse(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class OnMetaAlone(TorchDispatchMode):
+    """Fails at whatever touches a tensor outside of the device "meta", which stands for a GPU here."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves((args, kwargs, result)):
+            if isinstance(tensor, torch.Tensor) and tensor.device.type != "meta":
+                raise RuntimeError(f"{func} touches {tensor.device}")
+        return result
+
+
+class OnMeta:
+    """A graph of shapes: the function runs on tensors without values."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        function()  # what it makes once and keeps, it makes here
+        with OnMetaAlone():
+            self.result = function()
+
+    def replay(self) -> Any:
+        return self.result
+
+
 class Again:
     made = 0
 
@@ -58,10 +82,14 @@ class Again:
         return self.result
 
 
+def use(graph: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (inner_step, captured_training):
+        monkeypatch.setattr(module, "Graph", graph)
+
+
 @pytest.fixture
 def _again(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (inner_step, captured_training):
-        monkeypatch.setattr(module, "Graph", Again)
+    use(Again, monkeypatch)
     monkeypatch.setattr(Again, "made", 0)
 
 
@@ -123,6 +151,62 @@ def test_a_captured_run_goes_on_with_the_same_bits() -> None:
     for state in states[:-1:3]:
         last = list(condense(DATASET, CASES["dsa"], state, mode=CAPTURED))[-1]
         assert torch.equal(last.images_KICHW, states[-1].images_KICHW)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_captured_stays_on_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(OnMeta, monkeypatch)
+    case, there = CASES[name], torch.device("meta")
+    assert case.network is not None
+    network = build(case.network, 1, (8, 8), 3)
+    parameters, buffers = (
+        {name: tensor.to(there) for name, tensor in part.items()}
+        for part in initial_state(network, generator(0, "network"))
+    )
+    images = initial(DATASET, case).images_KICHW.to(there)
+    step = inner_step.InnerStep(DATASET.to(there), case, network, Mode("cuda", captured=True, chunk=2))
+    distance, gradient = step(parameters, buffers, images, 0, 0)
+    assert (distance.shape, gradient.shape) == ((3,), images.shape)
+    assert distance.is_meta
+    assert gradient.is_meta
+    training = CapturedTraining(network, Plan(epochs=1, lr=0.1, batch=4), Augmenter(case.strategy, (8, 8)))
+    trained, _ = training(
+        stack([parameters]),
+        stack([buffers]),
+        images.flatten(0, 1),
+        torch.arange(3, device=there).repeat_interleave(case.ipc),
+        [generator(0, "training")],
+    )
+    assert all(tensor.is_meta for tensor in trained.values())
+
+
+@pytest.mark.parametrize("broken_at", [1, 2])
+def test_training_goes_on_without_graphs(broken_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first capture fails, or the one of the odd last batch, after some steps have been taken."""
+
+    class Broken(Again):
+        def __init__(self, function: Callable[[], Any]) -> None:
+            super().__init__(function)
+            if Again.made == broken_at:
+                raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    use(Broken, monkeypatch)
+    monkeypatch.setattr(Again, "made", 0)
+    network = build(NetworkSpec(width=8), 1, (8, 8), 3)
+    images = DATASET.normalise(DATASET.train.images_NCHW)[::4]
+    labels = DATASET.train.labels_N[::4]
+    assert len(images) % 5 != 0
+    plan, augment = Plan(epochs=2, lr=0.05, batch=5), Augmenter(("crop", "flip"), (8, 8))
+    begin = [stack([part]) for part in initial_state(network, generator(0, "network"))]
+    expected, _ = train(network, plan, augment, *begin, images, labels, [generator(0, "training")])
+    training = TrainingWithFallback(network, plan, augment)
+    with pytest.warns(UserWarning, match=r"without CUDA graphs.*stream is capturing\)"):
+        result, _ = training(*begin, images, labels, [generator(0, "training")])
+    again, _ = training(*begin, images, labels, [generator(0, "training")])
+    assert Again.made == broken_at, "what failed once is not tried again"
+    for name, tensor in expected.items():
+        assert torch.equal(result[name], tensor)
+        assert torch.equal(again[name], tensor)
 
 
 @pytest.mark.gpu
