@@ -4,6 +4,7 @@ They lie in a store of their own inside the package, which nothing writes to. A 
 user's sets, every version of it.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import registry
@@ -11,12 +12,12 @@ import registry
 _FOLDER = Path(__file__).with_name("sets")
 
 
-def bundled() -> registry.Store:
+def bundled() -> registry.Reader:
     """The store of the sets that come with the program."""
-    return registry.Store(_FOLDER)
+    return registry.Reader(_FOLDER)
 
 
-def find(reference: str, store: registry.Store) -> tuple[registry.Store, registry.StoredSet]:
+def find(reference: str, store: registry.Store) -> tuple[registry.Reader, registry.StoredSet]:
     """The set that a reference means, and the store that has it: the user's, else the program's own.
 
     Args:
@@ -42,3 +43,13 @@ def evaluations(stored: registry.StoredSet, store: registry.Store) -> list[dict[
     """What was measured on a set: what came with the program, then the user's own, each oldest first."""
     own = store.evaluations(stored.digest)
     return [record for record in bundled().evaluations(stored.digest) if record not in own] + own
+
+
+def entries(store: registry.Store) -> tuple[list[registry.Entry], list[registry.RegistryError]]:
+    """The program's own sets in short, with what was measured on them here too, and what is wrong with them."""
+    found, faults = bundled().entries()
+    own = [registry.shown_of(store.evaluations(entry.digest)) for entry in found]
+    return [
+        replace(entry, evaluations=[*entry.evaluations, *(each for each in more if each not in entry.evaluations)])
+        for entry, more in zip(found, own, strict=True)
+    ], faults

@@ -6,6 +6,7 @@ A `Request` is what a user asks for, with None where the default is to be taken;
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -19,6 +20,9 @@ from dsactl.networks.catalogue import NetworkSpec
 METHODS = ("dsa", "dc", "random")
 SYNTHESIS = ("dsa", "dc")
 """The methods that run Algorithm 1; the others choose real images."""
+IMPORTED = "imported"
+"""The method of a set that another program made, where nobody says how."""
+METHOD_WORD = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -30,12 +34,13 @@ class Recipe:
 
     Attributes:
         dataset, checksum: the data set's name and the SHA-256 of its training images and labels.
-        method: "dsa" or "dc" (Algorithm 1 with and without augmentation), or "random" (real images).
-        ipc: images per class.
+        method: "dsa" or "dc" (Algorithm 1 with and without augmentation), or "random" (real images); for an imported
+            set any word.
+        ipc: images per class, at most.
         seed: the root of every draw.
         image_shape: (C, H, W) of the images.
         strategy: kinds of augmentation, in condensing (DSA) and when networks are trained on the set.
-        network: condensed on; None for a method without one, as all that follows.
+        network: condensed on; None for a method without one and for an imported set, which have nothing that follows.
         iterations, inner_steps, network_epochs: K, T and ς_θ of Algorithm 1.
         image_lr, image_momentum: η_S and its momentum.
         network_lr: η_θ.
@@ -70,10 +75,10 @@ class Recipe:
     precision: str = "float32"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; a method without Algorithm 1 has only the fields that it uses."""
+        """Plain JSON values; a recipe without a network has only the fields that it uses."""
         values = asdict(self)
         values["strategy"], values["image_shape"] = list(self.strategy), list(self.image_shape)
-        if self.method not in SYNTHESIS:
+        if self.network is None:
             used = ("dataset", "checksum", "method", "ipc", "seed", "image_shape", "strategy")
             return {name: values[name] for name in used}
         return values
@@ -89,7 +94,8 @@ class Recipe:
             recipe = _RECIPE.validate_python(values)
         except ValidationError as error:
             raise DataError(f"Not a recipe: {_first_fault(error)}") from None
-        if recipe.method not in METHODS or not set(recipe.strategy) <= set(KINDS):
+        known = recipe.method in SYNTHESIS if recipe.network else METHOD_WORD.fullmatch(recipe.method)
+        if not known or not set(recipe.strategy) <= set(KINDS):
             raise DataError(f"Not a recipe: method {recipe.method!r}, strategy {recipe.strategy}.", "Update dsactl.")
         return recipe
 

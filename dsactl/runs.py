@@ -14,23 +14,20 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 
 import registry
-from dsactl import __version__
 from dsactl.coresets import random as random_coreset
 from dsactl.engine.processes import ALONE, Processes
 from dsactl.errors import RunError
 from dsactl.jobs import Job, run_folder
-from dsactl.picture import grid_png
 from dsactl.recipe import SYNTHESIS, Recipe
 from dsactl.sitting import CHECKPOINT, CHECKPOINT_SECONDS, Progress, environment, sit
+from dsactl.storing import store_set
 from registry.files import write_atomically
-from registry.tensors import describe as describe_tensors
 
 _WORK, _NOTHING = b"work", b"nothing"  # what process 0 tells the others
 
@@ -178,31 +175,12 @@ def has_checkpoint(store: registry.Store, recipe: Recipe) -> bool:
 def _store(
     job: Job, store: registry.Store, images_KICHW: torch.Tensor, seconds: float, environments: list[str]
 ) -> registry.StoredSet:
-    dataset, recipe = job.dataset, job.recipe
-    images_NCHW = images_KICHW.flatten(0, 1).detach().float().cpu()
-    labels_N = torch.arange(dataset.classes).repeat_interleave(recipe.ipc)
-    tensors = {"images": images_NCHW.numpy(), "labels": labels_N.numpy()}
-    manifest = registry.Manifest(
-        dataset=registry.DatasetInfo(
-            name=dataset.name,
-            split="train",
-            checksum=recipe.checksum,
-            class_names=list(dataset.class_names),
-            mean=list(dataset.mean),
-            std=list(dataset.std),
-            counts=list(dataset.train.counts),
-        ),
-        method=recipe.method,
-        recipe=recipe.to_dict(),
-        network=recipe.network_label,
-        seed=recipe.seed,
-        tensors=describe_tensors(tensors),
-        provenance={
-            "program": f"dsactl {__version__}",
-            "environment": "; then ".join(environments),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(seconds, 3),
-        },
+    return store_set(
+        store,
+        job.name,
+        job.dataset,
+        job.recipe,
+        images_KICHW.flatten(0, 1),
+        torch.arange(job.dataset.classes).repeat_interleave(job.recipe.ipc),
+        {"environment": "; then ".join(environments), "seconds": round(seconds, 3)},
     )
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (dataset.mean, dataset.std))
-    return store.put(job.name, tensors, manifest, grid_png(images_NCHW * std + mean, dataset.classes))

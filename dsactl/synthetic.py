@@ -116,7 +116,7 @@ def load(reference: str, store: registry.Store | None = None) -> SyntheticSet:
     return from_store(*find(reference, store or registry.Store()))
 
 
-def from_store(store: registry.Store, stored: registry.StoredSet) -> SyntheticSet:
+def from_store(store: registry.Reader, stored: registry.StoredSet) -> SyntheticSet:
     """The set that a store's entry stands for, checked against its digests, on the CPU."""
     tensors = store.tensors(stored)
     info = stored.manifest.dataset

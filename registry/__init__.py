@@ -7,24 +7,34 @@ from pydantic import JsonValue
 
 from registry.errors import (
     BadNameError,
+    ConflictError,
     CorruptError,
+    HubError,
     NotFoundError,
     RegistryError,
     StoreError,
 )
+from registry.index import Entry, shown_of
 from registry.manifest import DatasetInfo, Manifest, TensorInfo
 from registry.names import Reference, SetName, parse_name, parse_reference
-from registry.store import Store, StoredSet, default_home
+from registry.reader import Reader, default_home
+from registry.records import StoredSet
+from registry.store import Removal, Store
 
 __all__ = [
     "BadNameError",
+    "ConflictError",
     "CorruptError",
     "DatasetInfo",
+    "Entry",
+    "HubError",
     "JsonValue",
     "Manifest",
     "NotFoundError",
+    "Reader",
     "Reference",
     "RegistryError",
+    "Removal",
     "SetName",
     "Store",
     "StoreError",
@@ -33,4 +43,5 @@ __all__ = [
     "default_home",
     "parse_name",
     "parse_reference",
+    "shown_of",
 ]

@@ -26,9 +26,17 @@ class NotFoundError(RegistryError):
     """A set, version or tag that is not in the store."""
 
 
+class ConflictError(RegistryError):
+    """A version that exists already, with other content."""
+
+
 class CorruptError(RegistryError):
     """A file that is damaged, was changed, or is not what it says it is."""
 
 
 class StoreError(RegistryError):
     """A store that cannot be used: not writable, full, or of a newer schema."""
+
+
+class HubError(RegistryError):
+    """The Hub refused, could not be reached, or holds what is no set."""

@@ -6,7 +6,18 @@ import os
 import secrets
 from pathlib import Path
 
-from registry.errors import StoreError
+from registry.errors import CorruptError, StoreError
+
+_TEMPORARY = ".tmp-"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that a write had begun."""
+    return name.startswith(_TEMPORARY)
+
+
+def _temporary(folder: Path) -> Path:
+    return folder / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -17,7 +28,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
+        temporary = _temporary(path.parent)
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -34,6 +45,46 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise StoreError(
             f"Cannot write {path}: {error.strerror or error}.", "Free space or set DSACTL_HOME to another folder."
         ) from error
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        CorruptError: it has more of them than it may.
+        OSError: as it comes, FileNotFoundError above all.
+    """
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise CorruptError(f"{path} has more than {limit:,} bytes, which no file of its kind has.")
+    return data
+
+
+def remove(path: Path) -> None:
+    """Take a file away, if it is there, and flush that to disk.
+
+    Raises:
+        StoreError: it cannot be taken away.
+    """
+    try:
+        path.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+    except FileNotFoundError:
+        return  # nor is its folder
+    except OSError as error:
+        raise StoreError(f"Cannot remove {path}: {error.strerror or error}.", "Is it yours to write to?") from error
+
+
+def write_cache(path: Path, data: bytes) -> None:
+    """Put what can be made again at `path`, whole or not at all; not flushed, and given up without a word."""
+    temporary = _temporary(path.parent)
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
 
 
 def _flush_folder(folder: Path) -> None:

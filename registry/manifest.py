@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -9,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from registry.errors import CorruptError, StoreError
 
 SCHEMA = 1
+
+_CONTROL = re.compile(r"\\u00(?:[01][0-9a-f]|7f)|[\x7f-\x9f]")
+"""Letters that steer a terminal, in JSON; not line breaks and tabs, which JSON writes in another way."""
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=1000)]
@@ -75,6 +79,21 @@ class Manifest(_Model):
     tensors: dict[str, TensorInfo]
     provenance: dict[str, JsonValue]
 
+    @model_validator(mode="after")
+    def _tensors(self) -> Self:
+        if set(self.tensors) != {"images", "labels"}:
+            raise ValueError("a set has the tensors images and labels")
+        images, labels = (self.tensors[name].shape for name in ("images", "labels"))
+        if len(images) != 4 or images[1] != len(self.dataset.mean) or labels != images[:1]:
+            raise ValueError("images must be N×C×H×W, with a label each and a mean for every channel")
+        return self
+
+    @model_validator(mode="after")
+    def _printable(self) -> Self:
+        if has_control_characters(self.model_dump(mode="json")):
+            raise ValueError("a text has control characters")
+        return self
+
     @property
     def digest(self) -> str:
         """SHA-256 over the canonical JSON of all but the provenance: the name of the content."""
@@ -84,6 +103,11 @@ class Manifest(_Model):
 def canonical(value: Any) -> bytes:
     """JSON with sorted keys and no spaces, UTF-8: equal values, equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def has_control_characters(value: Any) -> bool:
+    """Whether a JSON value has text that would do something to a terminal that it is printed on."""
+    return _CONTROL.search(canonical(value).decode()) is not None
 
 
 def _no_constant(name: str) -> None:

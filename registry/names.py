@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from registry.errors import BadNameError
 
+LATEST = "latest"
+
 _PART = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
@@ -49,7 +51,7 @@ def parse_name(text: str) -> SetName:
         BadNameError: a part is not `[a-z0-9][a-z0-9._-]*` of at most 80 characters, or holds `..`.
     """
     parts = text.split("/")
-    if len(parts) > 2 or not all(_is_part(part) for part in parts):
+    if len(parts) > 2 or not all(is_part(part) for part in parts):
         raise BadNameError(
             f"{text!r} is not a name.",
             "A name is [namespace/]name of a-z, 0-9, '.', '_' and '-', each part starting with a letter or digit "
@@ -64,8 +66,19 @@ def parse_tag(text: str) -> str:
     Raises:
         BadNameError: it is not a word of the same letters as a name, or is a number.
     """
-    if not _is_part(text) or text.isdigit():
+    if not is_part(text) or text.isdigit():
         raise BadNameError(f"{text!r} is not a tag.", "A tag is a word of a-z, 0-9, '.', '_' and '-', not a number.")
+    return text
+
+
+def parse_own_tag(text: str) -> str:
+    """Read a tag that a user may set: any but "latest", which moves by itself.
+
+    Raises:
+        BadNameError: it is not.
+    """
+    if parse_tag(text) == LATEST:
+        raise BadNameError("'latest' is the newest version by itself.", "Choose another tag.")
     return text
 
 
@@ -84,11 +97,12 @@ def parse_reference(text: str) -> Reference:
         return Reference(None, digest=digest)
     name, colon, rest = text.partition(":")
     if not colon:
-        return Reference(parse_name(name), tag="latest")
+        return Reference(parse_name(name), tag=LATEST)
     if rest.isascii() and rest.isdigit() and len(rest) <= 9:
         return Reference(parse_name(name), version=int(rest))
     return Reference(parse_name(name), tag=parse_tag(rest))
 
 
-def _is_part(text: str) -> bool:
+def is_part(text: str) -> bool:
+    """Whether a text can be a namespace, the rest of a name, or a tag."""
     return _PART.fullmatch(text) is not None and ".." not in text

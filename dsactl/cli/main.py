@@ -8,7 +8,24 @@ from typing import Annotated
 import typer
 
 from dsactl import __version__
-from dsactl.cli import archs, bench, condense, datasets, env, errors, evaluate, ls, show
+from dsactl.cli import (
+    archs,
+    bench,
+    condense,
+    datasets,
+    diff,
+    env,
+    errors,
+    evaluate,
+    export,
+    import_,
+    ls,
+    prune,
+    rm,
+    show,
+    tag,
+    verify,
+)
 from dsactl.cli.output import Output
 from dsactl.errors import UsageError
 
@@ -45,17 +62,25 @@ def _program(
         output.answer(None, [], [context.get_help()])
 
 
-for _name, _module in {
-    "condense": condense,
-    "evaluate": evaluate,
-    "ls": ls,
-    "show": show,
-    "datasets": datasets,
-    "archs": archs,
-    "bench": bench,
-    "env": env,
-}.items():
-    app.command(_name, epilog=_module.EXAMPLES)(_module.command)
+_PANELS = {
+    "Make and measure": {"condense": condense, "evaluate": evaluate, "bench": bench},
+    "Keep": {
+        "ls": ls,
+        "show": show,
+        "diff": diff,
+        "tag": tag,
+        "rm": rm,
+        "verify": verify,
+        "prune": prune,
+        "export": export,
+        "import": import_,
+    },
+    "What is there": {"datasets": datasets, "archs": archs, "env": env},
+}
+
+for _panel, _commands in _PANELS.items():
+    for _name, _module in _commands.items():
+        app.command(_name, epilog=_module.EXAMPLES, rich_help_panel=_panel)(_module.command)
 
 
 def main() -> None:

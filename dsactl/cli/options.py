@@ -26,20 +26,39 @@ def complete_arch(incomplete: str) -> list[str]:
 
 
 def complete_reference(incomplete: str) -> list[str]:
-    """Names of stored sets and of those that come with the program; the latter alone where the store is unreadable."""
-    names = bundled().names()
-    with contextlib.suppress(registry.RegistryError):
-        names = registry.Store().names() + names
-    return _complete(list(dict.fromkeys(map(str, names))), incomplete)
+    """References to stored sets and to those that come with the program; the latter alone if the store is unreadable.
+
+    Names first; after a colon, the name's versions and tags.
+    """
+    found: list[str] = []
+    for make in (registry.Store, bundled):
+        with contextlib.suppress(registry.RegistryError):
+            found += _references(make(), incomplete)
+    return list(dict.fromkeys(found))
+
+
+def _references(store: registry.Reader, incomplete: str) -> list[str]:
+    text, colon, _ = incomplete.partition(":")
+    if not colon:
+        return list(map(str, store.names(incomplete)))
+    name = registry.parse_name(text)
+    return _complete([f"{name}:{each}" for each in (*store.versions(name), *store.tags(name))], incomplete)
 
 
 Json = Annotated[bool, typer.Option("--json", help="Answer in compact JSON.", rich_help_panel="Output")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print identifiers only, one a line.", rich_help_panel="Output")
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and take nothing away.")]
 Device = Annotated[str, typer.Option(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N or mps.")]
 Reference = Annotated[
-    str, typer.Argument(metavar="REF", help="name, name:version or @sha256:…", autocompletion=complete_reference)
+    str,
+    typer.Argument(metavar="REF", help="name, name:version, name:tag or @sha256:…", autocompletion=complete_reference),
+]
+References = Annotated[
+    list[str],
+    typer.Argument(metavar="REF…", help="name, name:version, name:tag or @sha256:…", autocompletion=complete_reference),
 ]
 
 _NETWORK = "Network"

@@ -7,16 +7,58 @@ pipe, or with NO_COLOR's spirit in a log, a plain line now and then.
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
+import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.prompt import Confirm
 from rich.table import Table
+from rich.text import Text
+
+from dsactl.errors import UsageError
 
 PLAIN_LINE_SECONDS = 10.0
+MANY_ROWS = 200  # that are laid out without asking how wide the terminal is: a hundred times faster
+
+
+@dataclass
+class Rows:
+    """A table of plain text that may be long.
+
+    Attributes:
+        columns: their heads.
+        right: those that are aligned to the right.
+        rows: the cells.
+    """
+
+    columns: Sequence[str]
+    right: Sequence[str] = ()
+    rows: list[Sequence[str]] = field(default_factory=list)
+
+    def folded(self) -> Table:
+        """As a table that fits the terminal."""
+        made = table(*self.columns, right=self.right)
+        for row in self.rows:
+            made.add_row(*map(escape, row))
+        return made
+
+    def lines(self) -> Iterator[str]:
+        """As lines of whatever width."""
+        everything = [self.columns, *self.rows]
+        widths = [max(map(cell_len, column)) for column in zip(*everything, strict=True)]
+        left = [column not in self.right for column in self.columns]
+        for row in everything:
+            cells = []
+            for text, width, align_left in zip(row, widths, left, strict=True):
+                space = " " * (width - cell_len(text))
+                cells.append(text + space if align_left else space + text)
+            yield "  ".join(cells).rstrip()
 
 
 class Output:
@@ -32,13 +74,13 @@ class Output:
         self._out = Console(highlight=False, soft_wrap=True)
         self._err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-    def answer(self, value: Any, identifiers: Sequence[str], human: Sequence[str | Table]) -> None:
+    def answer(self, value: Any, identifiers: Iterable[str], human: Sequence[str | Table | Rows | Text]) -> None:
         """The command's result, in the mode that was asked for.
 
         Args:
             value: for JSON.
             identifiers: for `--quiet`.
-            human: lines with rich markup, and tables.
+            human: lines with rich markup, tables, and texts with colours of their own.
         """
         if self.as_json:
             sys.stdout.write(json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n")
@@ -46,7 +88,10 @@ class Output:
             sys.stdout.writelines(f"{identifier}\n" for identifier in identifiers)
         else:
             for item in human:
-                if isinstance(item, Table):
+                if isinstance(item, Rows) and len(item.rows) > MANY_ROWS:
+                    sys.stdout.writelines(f"{line}\n" for line in item.lines())
+                elif isinstance(item, Table | Rows):
+                    item = item.folded() if isinstance(item, Rows) else item
                     Console(highlight=False, width=None if self._out.is_terminal else 200).print(item)
                 else:
                     self._out.print(item)
@@ -61,6 +106,34 @@ class Output:
         self._err.print(f"[bold red]Error:[/] {escape(message)}")
         if hint:
             self._err.print(f"  {escape(hint)}")
+
+    @property
+    def shows_colours(self) -> bool:
+        """Whether the answer goes to a terminal with colours."""
+        return self._out.is_terminal and not self._out.no_color and self._out.color_system is not None
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal; 80 where there is none."""
+        return self._out.width
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask before something is taken away.
+
+        Args:
+            question: with rich markup.
+            yes: it was answered beforehand.
+
+        Raises:
+            UsageError: there is nobody to ask.
+            typer.Abort: the answer is no.
+        """
+        if yes:
+            return
+        if not (sys.stdin.isatty() and self._err.is_terminal):
+            raise UsageError("Nothing was done: there is no terminal to ask on.", "Pass --yes to answer beforehand.")
+        if not Confirm.ask(question, console=self._err, default=False):
+            raise typer.Abort
 
     @contextmanager
     def progress(self, title: str, total: int, unit: str) -> Iterator["Bar"]:

@@ -1,24 +1,50 @@
 """dsactl show"""
 
-from rich.markup import escape
+import contextlib
+from typing import TYPE_CHECKING, Annotated
 
-from dsactl.cli import options
+import typer
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from dsactl.cli import half_blocks, options
 from dsactl.cli.output import Output, accuracy, bytes_in_words, duration, mean_and_deviation, table
+
+if TYPE_CHECKING:
+    import registry
 
 EXAMPLES = """Examples:
 
   dsactl show digits-dsa-convnet-ipc1
-  dsactl show mnist-dsa-convnet-ipc1:2 --json"""
+  dsactl show mnist-dsa-convnet-ipc1:2 --json
+  dsactl show mnist-dsa-convnet-ipc1 --code > load_mnist.py"""
+
+_WIDEST_PICTURE, _CLASSES_IN_A_ROW = 120, 5
 
 
-def command(reference: options.Reference, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
-    """Show how a set was made, where its files are, and what was measured on it."""
+def command(
+    reference: options.Reference,
+    code: Annotated[bool, typer.Option("--code", help="Print Python that loads the set instead.")] = False,
+    picture: Annotated[
+        bool | None,
+        typer.Option("--picture/--no-picture", help="Draw the images.  \\[on a terminal with colours]"),
+    ] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Show how a set was made, where its files are, what was measured on it, and its images."""
     import registry
     from dsactl import bundled
 
     store = registry.Store()
-    _, stored = bundled.find(reference, store)
+    where, stored = bundled.find(reference, store)
     manifest, evaluations = stored.manifest, bundled.evaluations(stored, store)
+    output = Output(as_json=as_json, quiet=quiet)
+    if code:
+        text = _code(stored)
+        output.answer({"code": text}, [stored.reference], [escape(text)])
+        return
     value = {
         "reference": stored.reference,
         "digest": stored.digest,
@@ -67,7 +93,44 @@ def command(reference: options.Reference, as_json: options.Json = False, quiet: 
             escape(str(record.get("augmentation", "?"))),
             str(record.get("created", "?"))[:16].replace("T", " "),
         )
-    output = Output(as_json=as_json, quiet=quiet)
-    output.answer(value, [stored.reference], [about, "", results] if evaluations else [about])
+    shown: list[str | Table] = ["", results] if evaluations else []
+    wanted = output.shows_colours if picture is None else picture
+    drawn = _drawn(where, stored, min(output.width, _WIDEST_PICTURE)) if wanted else []
+    output.answer(value, [stored.reference], [about, *shown, *drawn])
     if not evaluations:
         output.note(f"Not evaluated yet. Next: dsactl evaluate {stored.reference}")
+
+
+def _drawn(store: "registry.Reader", stored: "registry.StoredSet", width: int) -> list[Text]:
+    """The images, as large as the terminal allows; nothing for those that cannot be drawn."""
+    import registry
+    from registry.pictures import grid_png, to_pixels
+
+    info = stored.manifest.dataset
+    with contextlib.suppress(registry.RegistryError):
+        tensors = store.tensors(stored)
+        pixels_NCHW = to_pixels(tensors["images"], info.mean, info.std)
+        return [half_blocks.draw(grid_png(pixels_NCHW, tensors["labels"], in_a_row=_CLASSES_IN_A_ROW), width)]
+    return []
+
+
+def _code(stored: "registry.StoredSet") -> str:
+    """Python to paste: with dsactl, and with nothing but safetensors."""
+    info, shape = stored.manifest.dataset, "×".join(map(str, stored.manifest.tensors["images"].shape))
+    strategy = stored.manifest.recipe.get("strategy")
+    kinds = ", ".join(map(str, strategy)) if isinstance(strategy, list) and strategy else "none"
+    return f'''# {stored.reference}, @sha256:{stored.digest}
+import dsactl
+
+condensed = dsactl.load("{stored.reference}")
+for images, labels in condensed.batches(epochs=1000):  # shuffled, and augmented as the set was made for
+    ...  # one step of training
+
+# The same tensors without dsactl: images {shape} float32, normalised, and labels int64.
+# Bring other images into the same space by (pixels / 255 - mean) / std; augmentation that it was made for: {kinds}.
+from safetensors.torch import load_file
+
+tensors = load_file({str(stored.file)!r})
+images, labels = tensors["images"], tensors["labels"]
+class_names = {info.class_names!r}
+mean, std = {info.mean!r}, {info.std!r}'''

@@ -10,9 +10,11 @@ ROOT = Path(__file__).resolve().parents[2]
 # Lower layers first; a module may import its own layer and those above it in this list.
 LAYERS = [
     {"registry"},
-    {"dsactl", "dsactl.errors", "dsactl.paper", "dsactl.picture", "dsactl.bundled"},
+    {"dsactl", "dsactl.errors", "dsactl.paper", "dsactl.bundled"},
     {"dsactl.networks", "dsactl.engine", "dsactl.dsa.strategy", "dsactl.dsa.schedule"},
     {"dsactl.data", "dsactl.recipe"},
+    {"dsactl.storing"},
+    {"dsactl.importing"},
     {"dsactl.training"},
     {"dsactl.captured_training"},
     {"dsactl.dsa", "dsactl.coresets"},

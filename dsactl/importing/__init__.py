@@ -1,0 +1,1 @@
+"""Sets that other programs and machines have made, checked and stored."""

@@ -1,0 +1,65 @@
+"""Put a set into a store: tensors, manifest and picture, from what was made and the data set that it stands for.
+
+Shapes: N images, sorted by class, C, H, W.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from torch import Tensor
+
+import registry
+from dsactl import __version__
+from dsactl.data.dataset import Dataset
+from dsactl.recipe import Recipe
+from registry.pictures import grid_png, to_pixels
+from registry.tensors import describe
+
+
+def store_set(
+    store: registry.Store,
+    name: registry.SetName,
+    dataset: Dataset,
+    recipe: Recipe,
+    images_NCHW: Tensor,
+    labels_N: Tensor,
+    provenance: Mapping[str, registry.JsonValue],
+) -> registry.StoredSet:
+    """Store a set as the next version of a name; the same content again gives the version that has it.
+
+    Args:
+        store: where it goes.
+        name: what to call it.
+        dataset: what it stands for.
+        recipe: how it was made.
+        images_NCHW: in normalised space.
+        labels_N: the class of each.
+        provenance: what does not change the content; program and time are added.
+
+    Raises:
+        registry.StoreError: the store cannot be written to.
+    """
+    tensors = {"images": images_NCHW.detach().float().cpu().numpy(), "labels": labels_N.cpu().numpy()}
+    manifest = registry.Manifest(
+        dataset=registry.DatasetInfo(
+            name=dataset.name,
+            split="train",
+            checksum=recipe.checksum,
+            class_names=list(dataset.class_names),
+            mean=list(dataset.mean),
+            std=list(dataset.std),
+            counts=list(dataset.train.counts),
+        ),
+        method=recipe.method,
+        recipe=recipe.to_dict(),
+        network=recipe.network_label,
+        seed=recipe.seed,
+        tensors=describe(tensors),
+        provenance={
+            "program": f"dsactl {__version__}",
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **provenance,
+        },
+    )
+    pixels_NCHW = to_pixels(tensors["images"], dataset.mean, dataset.std)
+    return store.put(name, tensors, manifest, grid_png(pixels_NCHW, tensors["labels"]))

@@ -1,0 +1,215 @@
+"""Write a set as a file or folder that other programs read.
+
+    safetensors    the stored file, byte for byte
+    npz            images, labels, class_names, mean, std; no object arrays, so that numpy loads it without pickle
+    png            one picture, a row per class
+    folder         CLASS/000.png …
+    parquet        pictures and labels, as `datasets` and pandas read them
+
+As "pixels", images are 8-bit pictures, N×H×W×C: what lies outside 0 … 1 is clipped, and counted. As "normalised", they
+are float32 N×C×H×W, (x − mean) / std, unclipped.
+"""
+
+import contextlib
+import io
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.class_folders import class_folders
+from registry.errors import RegistryError, StoreError
+from registry.files import write_atomically
+from registry.manifest import DatasetInfo
+from registry.reader import Reader
+from registry.records import StoredSet
+
+if TYPE_CHECKING:
+    from registry.tensors import Array
+
+FORMATS: dict[str, tuple[str, ...]] = {
+    "safetensors": ("normalised",),
+    "npz": ("normalised", "pixels"),
+    "png": ("pixels",),
+    "folder": ("pixels",),
+    "parquet": ("pixels",),
+}
+"""The formats, and the spaces that images can have in each; the first is the usual one."""
+
+Files = Mapping[str, bytes]
+"""Names within a folder, and contents."""
+
+_PICTURE = re.compile(r"\d{3,}\.png")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: the file or folder.
+        clipped: pixel values that lay outside 0 … 1, where they were written as pictures.
+        values: how many there were in all.
+    """
+
+    path: Path
+    clipped: int
+    values: int
+
+
+def default_name(stored: StoredSet, form: str) -> str:
+    """What the file or folder of an export is called: "digits-dsa-convnet-ipc1-v2.npz"."""
+    name = f"{stored.name.name}-v{stored.version}"
+    return name if form == "folder" else f"{name}.{form}"
+
+
+def export(
+    store: Reader, stored: StoredSet, path: Path, form: str, *, space: str | None = None, force: bool = False
+) -> Exported:
+    """Write a set to a path, whole or not at all.
+
+    Args:
+        store: that has the set.
+        stored: the set.
+        path: of the file, or of the folder for "folder".
+        form: one of `FORMATS`.
+        space: "normalised" or "pixels", as `FORMATS` has it; the format's usual one if not given.
+        force: replace what is there: a file, or a folder that holds nothing but an earlier export.
+
+    Raises:
+        ValueError: no such format, or not in this space.
+        RegistryError: there is something already, or the images cannot be drawn.
+        CorruptError: the set is damaged.
+        StoreError: the place cannot be written to.
+    """
+    space = space or FORMATS[form][0]
+    if space not in FORMATS[form]:
+        raise ValueError(f"{form} has no images in {space} space")
+    _refuse_to_replace(path, form, force=force)
+    arrays, info = store.tensors(stored), stored.manifest.dataset
+    images, labels = arrays["images"], arrays["labels"]
+    clipped = 0
+    content: bytes | Files
+    if form == "safetensors":
+        content = store.file_bytes(stored)
+    elif form == "npz" and space == "normalised":
+        content = _npz(images, labels, info)
+    else:
+        content, clipped = _as_pictures(form, images, labels, info)
+    try:
+        if isinstance(content, bytes):
+            write_atomically(path, content)
+        else:
+            _write_folder(path, content)
+    except StoreError as error:
+        raise StoreError(error.message, "Free space, or choose another place with --output.") from error
+    return Exported(path, clipped, images.size)
+
+
+def _as_pictures(form: str, images: "Array", labels: "Array", info: DatasetInfo) -> tuple[bytes | Files, int]:
+    """A format's content with 8-bit images, and how many values were clipped."""
+    from registry.pictures import grid_png, png, to_pixels, to_uint8
+
+    pixels_NCHW = to_pixels(images, info.mean, info.std)
+    levels_NHWC, clipped = to_uint8(pixels_NCHW)
+    if form == "png":
+        return grid_png(pixels_NCHW, labels), clipped
+    if form == "npz":
+        return _npz(levels_NHWC, labels, info), clipped
+    if form == "parquet":
+        from registry.parquet import write_parquet
+
+        png(levels_NHWC[0])  # says what cannot be drawn
+        return write_parquet(levels_NHWC, labels, info.class_names), clipped
+    folders = class_folders(info.class_names)
+    digits = max(3, len(str(len(labels) - 1)))
+    seen = [0] * len(folders)
+    files: dict[str, bytes] = {}
+    for label, levels_HWC in zip(labels.tolist(), levels_NHWC, strict=True):
+        files[f"{folders[label]}/{seen[label]:0{digits}d}.png"] = png(levels_HWC)
+        seen[label] += 1
+    return files, clipped
+
+
+def _npz(images: "Array", labels: "Array", info: DatasetInfo) -> bytes:
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        images=images,
+        labels=labels,
+        class_names=np.array(info.class_names, np.str_),
+        mean=np.array(info.mean, np.float32),
+        std=np.array(info.std, np.float32),
+    )
+    return buffer.getvalue()
+
+
+def _refuse_to_replace(path: Path, form: str, *, force: bool) -> None:
+    """Refuse a place that is taken, unless `force` is given and nothing but an export's like would go.
+
+    Raises:
+        RegistryError: says how to go on.
+    """
+    if not os.path.lexists(path):
+        return
+    if not force:
+        raise RegistryError(f"{path} is there already.", "Replace it with --force, or give another --output.")
+    if form != "folder" and path.is_dir():
+        raise RegistryError(f"{path} is a folder.", "Give the name of a file with --output.")
+    if form == "folder" and not _is_export(path):
+        raise RegistryError(
+            f"{path} holds more than an exported set, and is not replaced.", "Give another --output, or remove it."
+        )
+
+
+def _is_export(folder: Path) -> bool:
+    """Whether a folder is empty or holds nothing but folders of numbered pictures."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    for path in folder.iterdir():
+        if path.is_symlink() or not path.is_dir():
+            return False
+        if not all(_PICTURE.fullmatch(picture.name) and picture.is_file() for picture in path.iterdir()):
+            return False
+    return True
+
+
+def _write_folder(folder: Path, files: Files) -> None:
+    """Put a folder of files in place, and what was there away; never a part of either.
+
+    Raises:
+        StoreError: the disk is full, or the place cannot be written to.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _beside(folder) as made, _beside(folder) as old:
+            for name, content in files.items():
+                (made / name).parent.mkdir(parents=True, exist_ok=True)
+                (made / name).write_bytes(content)
+            if not os.path.lexists(folder):
+                made.rename(folder)
+                return
+            folder.rename(old)
+            try:
+                made.rename(folder)
+            except BaseException:
+                old.rename(folder)
+                raise
+    except OSError as error:
+        raise StoreError(f"Cannot write {folder}: {error.strerror or error}.") from error
+
+
+@contextlib.contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """A name beside a folder; what is there at the end is removed."""
+    path = folder.parent / f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,142 @@
+"""Read sets that come from outside, trusting nothing: a lone safetensors file, or a folder of pictures per class.
+
+Shapes: N images, C channels, H, W, K classes.
+"""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.class_folders import class_folders
+from registry.errors import CorruptError, RegistryError
+from registry.manifest import Manifest
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from registry.tensors import Array
+
+LARGEST = 4 * 2**30
+"""Bytes of a file that is read; a set of 50 images of 224×224 pixels for each of 100 classes has 3 · 10⁹."""
+
+
+def read_file(path: Path, limit: int = LARGEST) -> bytes:
+    """The bytes of an ordinary file, if they are not too many.
+
+    Raises:
+        RegistryError: it is no file, too large, or cannot be read.
+    """
+    check_file(path, limit)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RegistryError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def check_file(path: Path, limit: int = LARGEST) -> None:
+    """Refuse what should not be read at all, before it is opened.
+
+    Raises:
+        RegistryError: it is no ordinary file, or has more than `limit` bytes.
+    """
+    if not path.is_file():
+        raise RegistryError(f"{path} is not a file." if path.exists() else f"There is no {path}.")
+    size = path.stat().st_size
+    if size > limit:
+        raise RegistryError(
+            f"{path} has {size:,} bytes, more than the {limit:,} that are read.", "Is it a condensed set?"
+        )
+
+
+def read_safetensors(path: Path, limit: int = LARGEST) -> "tuple[dict[str, Array], Manifest]":
+    """`images` and `labels` of a set's own file, and its manifest, all checked against each other.
+
+    Raises:
+        RegistryError: it is no file, or too large.
+        CorruptError: it is damaged, or no set.
+    """
+    from registry.tensors import decode
+
+    return decode(read_file(path, limit), str(path))
+
+
+def read_folder(folder: Path, class_names: Sequence[str], shape: tuple[int, int, int]) -> "tuple[Array, Array]":
+    """A folder as `export` writes it: CLASS/*.png. Names that begin with "." are passed over.
+
+    Args:
+        folder: has a folder per class; classes may be missing.
+        class_names: K names, in the order of the labels.
+        shape: (C, H, W) that every picture must have.
+
+    Returns:
+        Images N×C×H×W float32 in 0 … 1 and labels N int64, sorted by class.
+
+    Raises:
+        RegistryError: a folder that is no class, a file that is no PNG, or a picture of another size or kind.
+        CorruptError: a picture that is damaged.
+    """
+    import numpy as np
+
+    files = _pictures(folder, class_names)
+    if not files:
+        raise RegistryError(f"{folder} has no pictures.", "Give a folder with one sub-folder of PNG files per class.")
+    if 4 * len(files) * shape[0] * shape[1] * shape[2] > LARGEST:
+        raise RegistryError(f"{folder} has {len(files):,} pictures, too many for a set.")
+    images = np.stack([_read_png(path, shape) for path, _ in files])
+    return images.astype(np.float32) / np.float32(255), np.array([label for _, label in files], np.int64)
+
+
+def _pictures(folder: Path, class_names: Sequence[str]) -> list[tuple[Path, int]]:
+    """The pictures of a folder and their classes, sorted by class and name."""
+    labels = {name: label for label, name in enumerate(class_folders(class_names))}
+    found = []
+    for path in _visible(folder):
+        if not path.is_dir():
+            continue
+        if path.name not in labels:
+            near = difflib.get_close_matches(path.name, labels, n=3)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"Its classes: {', '.join(list(labels)[:20])}."
+            raise RegistryError(f"{path} is named for no class of the data set.", hint)
+        for picture in _visible(path):
+            if picture.suffix.lower() != ".png" or not picture.is_file():
+                raise RegistryError(f"{picture} is not a PNG file.", "Convert it, or take it out of the folder.")
+            found.append((picture, labels[path.name]))
+    return sorted(found, key=lambda entry: (entry[1], entry[0].name))
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise RegistryError(f"Cannot read the folder {folder}: {error.strerror or error}.") from error
+
+
+def _read_png(path: Path, shape: tuple[int, int, int]) -> "Array":
+    """C×H×W uint8. The size is compared before anything is unpacked."""
+    from PIL import Image
+
+    channels, height, width = shape
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            if picture.size != (width, height):
+                raise RegistryError(
+                    f"{path} has {picture.width}×{picture.height} pixels, the images of the data set {width}×{height}."
+                )
+            return _levels(picture, channels, path)
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
+        raise CorruptError(f"{path} is not a readable PNG file ({error}).", "Replace or remove it.") from error
+
+
+def _levels(picture: "Image.Image", channels: int, path: Path) -> "Array":
+    """The 8-bit values of a picture, C×H×W, where nothing is lost by taking them."""
+    import numpy as np
+
+    if picture.mode not in ("1", "L", "P", "RGB") or "transparency" in picture.info:
+        raise RegistryError(f"{path} is transparent, or not of 8 bits; grey and RGB of 8 bits are read.", "Convert it.")
+    levels = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+    if channels == 1:
+        if (levels[:1] != levels).any():
+            raise RegistryError(f"{path} is in colour, the images of the data set are grey.", "Convert it.")
+        return levels[:1]
+    return levels

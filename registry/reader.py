@@ -1,0 +1,239 @@
+"""What a store holds, found and read. Nothing here writes."""
+
+import contextlib
+import difflib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+from pydantic import JsonValue
+
+from registry import index
+from registry.errors import CorruptError, NotFoundError, RegistryError, StoreError
+from registry.files import sha256
+from registry.layout import Layout, version_files
+from registry.manifest import SCHEMA, parse_json
+from registry.names import LATEST, Reference, SetName, parse_name
+from registry.records import MAKE_AGAIN, NameRecord, StoredSet, VersionRecord, read_json, read_version
+
+if TYPE_CHECKING:
+    from registry.tensors import Array
+
+
+def default_home() -> Path:
+    """$DSACTL_HOME, else the user's data folder."""
+    given = os.environ.get("DSACTL_HOME")
+    return Path(given).expanduser() if given else platformdirs.user_data_path("dsactl")
+
+
+class Reader:
+    """Sets and their evaluations under one folder, to read.
+
+    Args:
+        home: the folder; `default_home()` if not given.
+
+    Raises:
+        StoreError: it was written by a newer program.
+        CorruptError: its marker is damaged.
+    """
+
+    keeps_index = False
+
+    def __init__(self, home: Path | None = None) -> None:
+        self.home = default_home() if home is None else home
+        self.layout = Layout(self.home)
+        marker = self.layout.marker
+        if marker.is_file():
+            repair = f'It should read {{"schema_version":{SCHEMA}}}.'
+            try:
+                schema = json.loads(marker.read_bytes())["schema_version"]
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise CorruptError(f"{marker} is damaged.", repair) from None
+            if not isinstance(schema, int):
+                raise CorruptError(f"{marker} is damaged.", repair)
+            if schema > SCHEMA:
+                raise StoreError(f"The store {self.home} is of a newer program (schema {schema}).", "Update dsactl.")
+
+    def names(self, prefix: str = "") -> list[SetName]:
+        """Every name that has a version and begins so, sorted."""
+        return sorted(name for name, folder in self.layout.named_folders(prefix) if version_files(folder))
+
+    def versions(self, name: SetName) -> list[int]:
+        """The versions of a name, ascending."""
+        return sorted(version for version, _ in version_files(self.layout.folder(name)))
+
+    def entries(self) -> tuple[list[index.Entry], list[RegistryError]]:
+        """Every version in short, oldest first, and what is wrong with those that cannot be read; fast."""
+        return index.entries(self.layout, keep=self.keeps_index)
+
+    def sets(self) -> list[StoredSet]:
+        """Every version of every set that can be read, oldest first."""
+        return self.scan()[0]
+
+    def scan(self) -> tuple[list[StoredSet], list[RegistryError]]:
+        """Every version of every set, oldest first, and what is wrong with those that cannot be read."""
+        found: list[StoredSet] = []
+        faults: list[RegistryError] = []
+        for name in self.names():
+            for version in self.versions(name):
+                try:
+                    found.append(self.read(name, version))
+                except NotFoundError:
+                    continue  # removed meanwhile
+                except RegistryError as error:
+                    faults.append(error)
+        return sorted(found, key=lambda stored: (stored.stored, stored.name, stored.version)), faults
+
+    def record_path(self, name: SetName, version: int) -> Path:
+        """The JSON of a version."""
+        return self.layout.folder(name) / f"{version}.json"
+
+    def read(self, name: SetName, version: int) -> StoredSet:
+        """One version.
+
+        Raises:
+            NotFoundError: it is not there.
+            CorruptError: it is damaged.
+            StoreError: it cannot be read, or is of a newer program.
+        """
+        path = self.record_path(name, version)
+        try:
+            return self.stored_set(name, version, read_version(path))
+        except FileNotFoundError:
+            known = self.versions(name)
+            hint = f"Versions: {', '.join(map(str, known))}." if known else "See: dsactl ls"
+            raise NotFoundError(f"There is no {name}:{version}.", hint) from None
+
+    def stored_set(self, name: SetName, version: int, record: VersionRecord) -> StoredSet:
+        """A version, by its record."""
+        path = self.record_path(name, version)
+        return StoredSet(
+            name,
+            version,
+            record.digest,
+            record.stored,
+            record.manifest,
+            self.layout.blob(record.tensors.sha256),
+            record.tensors.size,
+            None if record.picture is None else path.with_suffix(".png"),
+            path,
+        )
+
+    def find(self, reference: Reference) -> StoredSet:
+        """The set that a reference means.
+
+        Raises:
+            NotFoundError: no such name, version, tag or digest.
+            CorruptError: it is damaged.
+        """
+        if reference.name is None:
+            return self._with_digest(str(reference.digest))
+        if reference.version is not None and self.versions(reference.name):
+            return self.read(reference.name, reference.version)
+        if reference.tag is not None and reference.tag != LATEST:
+            tags = self.tags(reference.name)
+            if reference.tag in tags:
+                return self.read(reference.name, tags[reference.tag])
+        return self._latest(reference)
+
+    def _latest(self, reference: Reference) -> StoredSet:
+        assert reference.name is not None
+        for version in reversed(self.versions(reference.name)):
+            if reference.tag != LATEST:
+                known = ", ".join(self.tags(reference.name)) or "none"
+                raise NotFoundError(
+                    f"{reference.name} has no tag {reference.tag!r}.", f"Tags: {known}; newest version: {version}."
+                )
+            with contextlib.suppress(NotFoundError):  # removed since it was listed: then the one before it
+                return self.read(reference.name, version)
+        raise NotFoundError(f"There is no set {str(reference.name)!r}.", self._nearest(reference.name))
+
+    def _with_digest(self, digest: str) -> StoredSet:
+        matches = [entry for entry in self.entries()[0] if entry.digest.startswith(digest)]
+        if not matches:
+            raise NotFoundError(f"No set has the digest {digest}.", "See: dsactl ls")
+        if len({entry.digest for entry in matches}) > 1:
+            raise NotFoundError(f"Several sets have a digest that begins with {digest}.", "Give more digits.")
+        return self.read(matches[0].name, matches[0].version)
+
+    def _nearest(self, name: SetName) -> str:
+        near = difflib.get_close_matches(str(name), [str(known) for known in self.names()], n=3)
+        return f"Did you mean {' or '.join(near)}?" if near else "See: dsactl ls"
+
+    def newest(self) -> StoredSet:
+        """The set that was stored last.
+
+        Raises:
+            NotFoundError: the store is empty.
+        """
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RegistryError):
+            name, _, version = json.loads(self.layout.newest.read_bytes())["reference"].rpartition(":")
+            return self.read(parse_name(name), int(version))
+        for entry in reversed(self.entries()[0]):
+            with contextlib.suppress(NotFoundError):
+                return self.read(entry.name, entry.version)
+        raise NotFoundError(f"The store {self.home} is empty.", "Make a set: dsactl condense digits --ipc 1")
+
+    def tensors(self, stored: StoredSet) -> "dict[str, Array]":
+        """`images` and `labels` of a set, checked against every digest.
+
+        Raises:
+            NotFoundError: the set was removed since it was found.
+            CorruptError: the file is missing, damaged, or another one.
+        """
+        from registry.tensors import decode
+
+        data = self.file_bytes(stored)
+        arrays, manifest = decode(data, str(stored.file))
+        if manifest.digest != stored.digest:
+            raise CorruptError(f"{stored.file} holds another set than {stored.reference}.")
+        return arrays
+
+    def file_bytes(self, stored: StoredSet) -> bytes:
+        """The bytes of a set's file, checked against its digest.
+
+        Raises:
+            NotFoundError: the set was removed since it was found.
+            CorruptError: the file is missing, or was changed.
+        """
+        try:
+            if stored.file.stat().st_size != stored.size:
+                raise CorruptError(f"The file of {stored.reference} was changed: {stored.file}.", MAKE_AGAIN)
+            data = stored.file.read_bytes()
+        except FileNotFoundError:
+            if not stored.record.exists():
+                raise NotFoundError(f"There is no {stored.reference} any more.", "See: dsactl ls") from None
+            raise CorruptError(f"The file of {stored.reference} is gone: {stored.file}.", MAKE_AGAIN) from None
+        except OSError as error:
+            raise StoreError(f"Cannot read {stored.file}: {error.strerror or error}.") from error
+        if sha256(data) != stored.file.stem:
+            raise CorruptError(f"The file of {stored.reference} was changed: {stored.file}.", MAKE_AGAIN)
+        return data
+
+    def tags(self, name: SetName) -> dict[str, int]:
+        """The tags of a name and the versions they point at, sorted.
+
+        Raises:
+            CorruptError: the file that holds them is damaged.
+        """
+        return dict(sorted(self.name_record(name).tags.items()))
+
+    def name_record(self, name: SetName) -> NameRecord:
+        """What is known about a name beside its versions; nothing, where nothing is.
+
+        Raises:
+            CorruptError: the file is damaged.
+        """
+        path = self.layout.folder(name) / "name.json"
+        try:
+            return parse_json(NameRecord, read_json(path), str(path))
+        except FileNotFoundError:
+            return NameRecord()
+        except CorruptError as error:
+            raise CorruptError(error.message, "Remove it: the name's tags are lost, its versions are not.") from None
+
+    def evaluations(self, digest: str) -> list[dict[str, JsonValue]]:
+        """The results that were measured on this content, oldest first; unreadable ones are left out."""
+        return index.read_results(self.layout.evaluations / digest)

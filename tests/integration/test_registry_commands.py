@@ -1,0 +1,245 @@
+"""The commands that keep sets: ls, tag, rm, verify, prune, diff, show, in processes of their own."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from samples import put
+
+import registry
+
+Program = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture
+def store() -> registry.Store:
+    """The user's store, with three versions of one name and one of another."""
+    store = registry.Store()
+    for seed in range(3):
+        put(store, seed, registry.parse_name("a"))
+    put(store, 9, registry.parse_name("lab/b"))
+    return store
+
+
+def references(program: Program, *arguments: str) -> list[str]:
+    ended = program("ls", "--quiet", *arguments)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.split()
+
+
+def test_ls_filters_and_sorts(store: registry.Store, program: Program) -> None:
+    for version, mean in ((1, 70.0), (2, 90.0)):
+        digest = store.read(registry.parse_name("a"), version).digest
+        store.add_evaluation(digest, {"mean": mean, "std": 1.0, "n": 5, "network": "convnet", "created": "2026"})
+    assert references(program) == ["a:1", "a:2", "a:3", "lab/b:1"]
+    assert references(program, "--reverse") == ["lab/b:1", "a:3", "a:2", "a:1"]
+    assert references(program, "--sort", "accuracy", "--reverse")[:2] == ["a:2", "a:1"]
+    assert references(program, "--sort", "name") == ["a:1", "a:2", "a:3", "lab/b:1"]
+    assert references(program, "lab/*") == ["lab/b:1"]
+    assert references(program, "--dataset", "digits", "--method", "dsa", "--arch", "convnet", "--ipc", "2") != []
+    for wrong in (("--dataset", "mnist"), ("--method", "dc"), ("--arch", "mlp"), ("--ipc", "1"), ("zzz",)):
+        assert references(program, *wrong) == []
+    none = program("ls", "zzz")
+    assert (none.returncode, none.stdout) == (0, "")
+    assert "None of the 4 sets" in none.stderr
+    assert json.loads(program("ls", "zzz", "--json").stdout) == []
+    (value,) = json.loads(program("ls", "a", "--json", "--sort", "accuracy", "--reverse").stdout)[:1]
+    assert value["reference"] == "a:2"
+    assert value["evaluations"][0]["mean"] == 90.0
+    assert value["images"] == [4, 1, 3, 3]
+    bad = program("ls", "--sort", "sise")
+    assert bad.returncode == 2
+    assert "Did you mean 'size'?" in bad.stderr
+
+
+@pytest.mark.usefixtures("store")
+def test_a_long_list_is_laid_out_like_a_short_one(program: Program) -> None:
+    from dsactl.cli import output
+
+    short = program("ls").stdout.splitlines()
+    rows = output.Rows(("set", "size", "ö"), right=("size",), rows=[("a", "1 kB", "界"), ("bb", "10 kB", "")])
+    assert list(rows.lines()) == ["set   size  ö", "a     1 kB  界", "bb   10 kB"]
+    assert short[0].split() == ["set", "images", "size", "accuracy", "%", "n", "tested", "on", "stored"]
+
+
+def test_tags_from_setting_to_removal(store: registry.Store, program: Program) -> None:
+    assert program("tag", "a:2", "best").stdout == "a:best is a:2\n"
+    assert json.loads(program("tag", "a", "--json").stdout) == {"best": 2}
+    assert program("tag", "a", "--quiet").stdout == "a:best\n"
+    assert json.loads(program("show", "a:best", "--json").stdout)["reference"] == "a:2"
+    assert program("tag", "a:best", "paper").stdout == "a:paper is a:2\n"
+    assert program("tag", "a", "best", "--remove").returncode == 0
+    assert store.tags(registry.parse_name("a")) == {"paper": 2}
+    for arguments, code, said in (
+        (("tag", "a", "latest"), 2, "'latest' is the newest version by itself"),
+        (("tag", "a", "7"), 2, "is not a tag"),
+        (("tag", "a", "--remove"), 2, "needs the tag"),
+        (("tag", "a", "nope", "--remove"), 1, "no tag 'nope'"),
+        (("tag", "zzz", "x"), 1, "There is no set 'zzz'"),
+    ):
+        ended = program(*arguments)
+        assert (ended.returncode, ended.stdout) == (code, "")
+        assert said in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_rm_asks_says_and_removes(store: registry.Store, program: Program) -> None:
+    store.tag(store.read(registry.parse_name("a"), 3), "best")
+    several = program("rm", "a")
+    assert several.returncode == 2
+    assert "a has 3 versions: a:1, a:2, a:3" in several.stderr
+    unasked = program("rm", "a:1")
+    assert unasked.returncode == 2
+    assert "--yes" in unasked.stderr
+    dry = program("rm", "a:3", "a:best", "lab/b", "--dry-run")
+    assert "Would remove a:3, lab/b:1" in dry.stdout
+    assert "the tags a:best" in dry.stdout
+    assert len(store.sets()) == 4
+    done = json.loads(program("rm", "a:3", "lab/b", "--yes", "--json").stdout)
+    assert done["removed"] == ["a:3", "lab/b:1"]
+    assert done["tags"] == ["a:best"]
+    assert references(program) == ["a:1", "a:2"]
+    assert program("rm", "a:3", "--yes").returncode == 1
+    assert program("rm", "a", "--all-versions", "--yes", "-q").stdout == "a:1\na:2\n"
+    assert references(program) == []
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n", 4), ("y", 3)])
+def test_rm_asks_on_a_terminal(store: registry.Store, answer: str, left: int) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "dsactl", "rm", "a:1"]
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
+    )
+    os.close(theirs)
+    said = b""
+    while b"[y/n]" not in said:
+        said += os.read(ours, 1000)
+    os.write(ours, f"{answer}\n".encode())
+    process.wait(30)
+    os.close(ours)
+    assert b"Remove a:1" in said
+    assert process.returncode == (130 if answer == "n" else 0)
+    assert len(store.sets()) == left
+
+
+def test_verify_and_prune(store: registry.Store, program: Program) -> None:
+    assert program("verify").stdout == "4 sets checked: everything is whole\n"
+    assert program("prune", "--yes").stdout == "Nothing is left over\n"
+    stray = store.home / "blobs" / ".tmp-1-2"
+    stray.write_bytes(b"xyz")
+    left = program("verify")
+    assert left.returncode == 0
+    assert f"Left over: {stray}" in left.stderr
+    assert "Take them away: dsactl prune" in left.stderr
+    assert "Would remove 1 file (3 B)" in program("prune", "--dry-run").stdout
+    assert program("prune").returncode == 2
+    assert json.loads(program("prune", "--yes", "--json").stdout)["removed"] == [str(stray)]
+    assert not stray.exists()
+    stored = store.read(registry.parse_name("a"), 2)
+    stored.file.write_bytes(b"?")
+    bad = program("verify", "--json")
+    assert bad.returncode == 1
+    value = json.loads(bad.stdout)
+    assert len(value["faults"]) == 1
+    assert str(stored.file) in value["faults"][0]
+    assert str(stored.file) in bad.stderr
+    assert program("verify", "a:1", "lab/b").returncode == 0
+    assert program("verify", "a:2").returncode == 1
+
+
+def test_diff_names_what_differs(store: registry.Store, program: Program) -> None:
+    digest = store.read(registry.parse_name("a"), 1).digest
+    store.add_evaluation(digest, {"mean": 70.0, "std": 1.0, "n": 5, "network": "convnet", "created": "2026"})
+    shown = program("diff", "a:1", "a:2")
+    assert shown.returncode == 0
+    assert "70.0 ± 1.0, n = 5" in shown.stdout
+    assert "a:1 and a:2 have different content" in shown.stdout
+    value = json.loads(program("diff", "a:1", "a:2", "--json").stdout)
+    assert not value["same_content"]
+    assert set(value["differing"]) == {"digest", "accuracy % on convnet"}
+    same = program("diff", "a:1", "a:1")
+    assert same.stdout == "a:1 and a:1 have the same content\n"
+    against = json.loads(program("diff", "a:1", "mnist-dsa-convnet-ipc1", "--json").stdout)["differing"]
+    assert against["data set: name"] == ["digits", "mnist"]
+    assert against["recipe: iterations"] == [None, 1000]
+
+
+def test_show_prints_code_that_runs(program: Program) -> None:
+    code = program("show", "mnist-dsa-convnet-ipc1:1", "--code").stdout
+    assert "import dsactl" in code
+    ran = subprocess.run(
+        [sys.executable, "-c", code.replace("epochs=1000", "epochs=1") + "\nprint(images.shape, labels.tolist())"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "torch.Size([10, 1, 28, 28]) [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]" in ran.stdout
+
+
+def test_show_draws_the_images_where_it_is_wanted(program: Program) -> None:
+    drawn = program("show", "mnist-dsa-convnet-ipc1", "--picture").stdout
+    lines = [line for line in drawn.splitlines() if "▀" in line]
+    assert 15 < len(lines) < 40, "two rows of five"
+    assert {len(line) for line in lines} == {80}
+    assert "▀" not in program("show", "mnist-dsa-convnet-ipc1").stdout
+
+
+def test_half_blocks_have_the_colours_of_the_picture() -> None:
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from dsactl.cli import half_blocks
+
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    text = half_blocks.draw(buffer.getvalue(), 10)
+    assert text.plain == "▀▀▀\n▀▀▀\n"
+    styles = [span.style for span in text.spans]
+    for place, style in enumerate(styles):
+        row, column = divmod(place, 3)
+        for colour, half in ((style.color, 0), (style.bgcolor, 1)):  # type: ignore[union-attr]
+            assert tuple(colour.triplet) == tuple(pixels[2 * row + half, column])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("dsactl show a", ["a"]),
+        ("dsactl show lab/", ["lab/b"]),
+        ("dsactl tag a:", ["a:1", "a:2", "a:3", "a:best"]),
+        ("dsactl show a:b", ["a:best"]),
+        ("dsactl rm a:1 l", ["lab/b"]),
+        ("dsactl show mnist-dsa", ["mnist-dsa-convnet-ipc1"]),
+        ("dsactl show mnist-dsa-convnet-ipc1:", ["mnist-dsa-convnet-ipc1:1", "mnist-dsa-convnet-ipc1:2"]),
+        ("dsactl show ../", []),
+    ],
+)
+def test_references_are_completed(store: registry.Store, program: Program, typed: str, offered: list[str]) -> None:
+    store.tag(store.read(registry.parse_name("a"), 3), "best")
+    words = typed.split()
+    completed = program(_DSACTL_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(words) - 1))
+    assert completed.stdout.split() == offered
+    assert "Traceback" not in completed.stderr
+
+
+def test_a_damaged_store_is_told_and_the_rest_is_used(store: registry.Store, program: Program) -> None:
+    stored = store.read(registry.parse_name("a"), 2)
+    stored.record.write_text("{")
+    listed = program("ls", "--quiet")
+    assert listed.stdout.split() == ["a:1", "a:3", "lab/b:1"]
+    assert str(stored.record) in listed.stderr
+    assert program("show", "a:2").returncode == 1
+    assert program("rm", "a:3", "--yes").returncode == 0
+    removed: Path = stored.record
+    assert removed.exists()

@@ -1,0 +1,43 @@
+"""Small sets of random numbers, for tests of the registry."""
+
+import numpy as np
+
+import registry
+from registry.tensors import Array, describe
+
+NAME = registry.parse_name("digits-dsa-convnet-ipc1")
+
+
+def tensors(seed: int = 0) -> dict[str, Array]:
+    """Two images of each of two classes."""
+    source = np.random.default_rng(seed)
+    return {"images": source.normal(size=(4, 1, 3, 3)).astype(np.float32), "labels": np.array([0, 0, 1, 1])}
+
+
+def manifest(arrays: dict[str, Array], **provenance: registry.JsonValue) -> registry.Manifest:
+    """Of such tensors."""
+    return registry.Manifest(
+        dataset=registry.DatasetInfo(
+            name="digits",
+            split="train",
+            checksum="0" * 64,
+            class_names=["a", "ö"],
+            mean=[0.5],
+            std=[0.25],
+            counts=[3, 4],
+        ),
+        method="dsa",
+        recipe={"ipc": 2, "strategy": ["crop"]},
+        network="convnet",
+        seed=0,
+        tensors=describe(arrays),
+        provenance={"created": "2026-01-01", **provenance},
+    )
+
+
+def put(
+    store: registry.Store, seed: int = 0, name: registry.SetName = NAME, version: int | None = None
+) -> registry.StoredSet:
+    """Store the set of a seed."""
+    arrays = tensors(seed)
+    return store.put(name, arrays, manifest(arrays), b"png", version=version)

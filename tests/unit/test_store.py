@@ -1,0 +1,320 @@
+"""Tags, removal, the index, verify and prune."""
+
+import json
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from samples import NAME, put
+
+import registry
+from registry.upkeep import leftovers, prune, verify
+
+OTHER = registry.parse_name("lab/other")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> registry.Store:
+    return registry.Store(tmp_path / "store")
+
+
+def find(store: registry.Store, text: str) -> registry.StoredSet:
+    return store.find(registry.parse_reference(text))
+
+
+def age(store: registry.Store) -> None:
+    """Make every file old enough for the index to believe its time."""
+    for path in [*store.home.rglob("*"), store.home]:
+        os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10))
+
+
+def test_a_tag_moves_and_a_version_does_not(store: registry.Store) -> None:
+    first, second = put(store, 0), put(store, 1)
+    store.tag(first, "best")
+    store.tag(first, "paper")
+    store.tag(second, "best")
+    assert store.tags(NAME) == {"best": 2, "paper": 1}
+    assert find(store, f"{NAME}:best") == second
+    assert find(store, f"{NAME}:latest") == second
+    store.untag(NAME, "best")
+    assert store.tags(NAME) == {"paper": 1}
+    with pytest.raises(registry.NotFoundError, match=r"no tag 'best'. Tags: paper; newest version: 2"):
+        find(store, f"{NAME}:best")
+    with pytest.raises(registry.NotFoundError, match="no tag 'best'"):
+        store.untag(NAME, "best")
+
+
+@pytest.mark.parametrize("tag", ["latest", "3", "A", "../x", "", "a b", "a/b"])
+def test_what_is_no_tag(store: registry.Store, tag: str) -> None:
+    stored = put(store)
+    with pytest.raises(registry.BadNameError):
+        store.tag(stored, tag)
+    assert store.tags(NAME) == {}
+
+
+def test_a_removed_version_is_gone_and_its_number_with_it(store: registry.Store) -> None:
+    first, second, third = (put(store, seed) for seed in range(3))
+    store.tag(third, "best")
+    store.tag(first, "paper")
+    store.add_evaluation(third.digest, {"mean": 1.0})
+    removal = store.removal([third])
+    assert removal.references == (third.reference,)
+    assert removal.tags == (f"{NAME}:best",)
+    assert removal.bytes == third.size + len(b"png")
+    store.remove([third])
+    assert store.versions(NAME) == [1, 2]
+    assert store.tags(NAME) == {"paper": 1}
+    assert not any(path.exists() for path in (third.file, third.picture, third.record))
+    assert store.evaluations(third.digest) == [{"mean": 1.0}]
+    with pytest.raises(registry.NotFoundError, match=r"no digits-dsa-convnet-ipc1:3. Versions: 1, 2."):
+        find(store, third.reference)
+    with pytest.raises(registry.NotFoundError, match="any more"):
+        store.tensors(third)
+    with pytest.raises(registry.NotFoundError):
+        store.remove([third])
+    with pytest.raises(registry.NotFoundError):
+        store.tag(third, "best")
+    assert put(store, 2).version == 4, "the same content again, under a number of its own"
+    store.remove([first, second, find(store, f"{NAME}:4")])
+    assert store.names() == []
+    assert put(store, 5).version == 5
+    assert not verify(store).faults
+
+
+def test_a_file_that_two_sets_share_stays_with_the_other(store: registry.Store) -> None:
+    one = put(store)
+    two = store.put(OTHER, store.tensors(one), one.manifest)
+    assert one.file == two.file
+    assert store.removal([one]).bytes == len(b"png")
+    assert store.removal([one, two]).bytes == one.size + len(b"png")
+    store.remove([one])
+    assert verify(store).faults == []
+    assert store.tensors(two)["labels"].tolist() == [0, 0, 1, 1]
+
+
+def test_files_of_damaged_sets_are_nobody_s_to_remove(store: registry.Store) -> None:
+    one = put(store)
+    two = store.put(OTHER, store.tensors(one), one.manifest)
+    two.record.write_text("{")
+    store.remove([one])
+    assert one.file.exists()
+    findings = verify(store)
+    assert not findings.sure
+    assert findings.leftovers == []
+    assert prune(store) == []
+    assert one.file.exists()
+
+
+def test_a_version_that_comes_from_elsewhere_keeps_its_number(store: registry.Store) -> None:
+    assert put(store, 0, version=7).version == 7
+    assert put(store, 0, version=7).version == 7
+    with pytest.raises(registry.ConflictError, match="other content"):
+        put(store, 1, version=7)
+    assert put(store, 1, version=3).version == 3
+    assert put(store, 0, version=2).version == 2, "the same content may have two numbers"
+    assert put(store, 4).version == 8
+    assert store.versions(NAME) == [2, 3, 7, 8]
+
+
+def test_the_newest_is_what_was_stored_last_whatever_the_clock_says(
+    store: registry.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import registry.store as module
+
+    class Clock(datetime):
+        today = datetime(2030, 1, 1, tzinfo=UTC)
+
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+            return cls.today
+
+    monkeypatch.setattr(module, "datetime", Clock)
+    put(store, 0)
+    Clock.today = datetime(2020, 1, 1, tzinfo=UTC)
+    second, third = put(store, 1), put(store, 2, OTHER)
+    assert store.newest() == third
+    assert [entry.reference for entry in store.entries()[0]] == [f"{NAME}:1", f"{NAME}:2", "lab/other:1"]
+    store.remove([third])
+    assert store.newest() == second
+    for damage in ("", "[]", '{"stored":"?","reference":1}', '{"reference":"../x:1"}'):
+        store.layout.newest.write_text(damage)
+        assert store.newest() == second
+        assert put(store, 1) == second
+
+
+def test_the_index_says_what_the_files_say(store: registry.Store) -> None:
+    put(store, 0)
+    stored = put(store, 1)
+    store.add_evaluation(stored.digest, {"mean": 50.0, "std": 1.0, "n": 2, "network": "convnet", "created": "2"})
+    for _ in range(3):
+        age(store)
+        found, faults = store.entries()
+        assert not faults
+        assert [entry.reference for entry in found] == [each.reference for each in store.sets()]
+        last = found[-1]
+        assert (last.digest, last.shape, last.classes, last.size) == (stored.digest, (4, 1, 3, 3), 2, stored.size)
+        assert [each["mean"] for each in last.evaluations] == [50.0]
+    kept = json.loads(store.layout.index.read_bytes())
+    assert set(kept["sets"]) == {f"{NAME}:1", f"{NAME}:2"}
+    # What is read from the cache shows that it is read, and a change of a file that it is not.
+    kept["sets"][f"{NAME}:1"][1][3] = "from the cache"
+    store.layout.index.write_text(json.dumps(kept))
+    assert [entry.method for entry in store.entries()[0]] == ["from the cache", "dsa"]
+    record = store.record_path(NAME, 1)
+    record.write_bytes(record.read_bytes())
+    assert [entry.method for entry in store.entries()[0]] == ["dsa", "dsa"]
+    store.remove([stored])
+    store.add_evaluation(find(store, f"{NAME}:1").digest, {"mean": 60.0})
+    (only,) = store.entries()[0]
+    assert [each["mean"] for each in only.evaluations] == [60.0]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "[]", "{", '{"format":1}', '{"format":1,"sets":[],"evaluations":3}', '{"format":99,"sets":{}}', "null"],
+)
+def test_a_damaged_index_is_of_no_consequence(store: registry.Store, damage: str) -> None:
+    stored = put(store)
+    age(store)
+    store.entries()
+    store.layout.index.write_text(damage)
+    assert [entry.reference for entry in store.entries()[0]] == [stored.reference]
+
+
+@pytest.mark.parametrize("value", [None, 3, [], ["x"], ["mark", 5], ["mark", ["too", "few"]]])
+def test_a_damaged_entry_of_the_index_too(store: registry.Store, value: object) -> None:
+    stored = put(store)
+    age(store)
+    store.entries()
+    kept = json.loads(store.layout.index.read_bytes())
+    key, (mark, _) = next(iter(kept["sets"].items()))
+    kept["sets"][key] = [mark, value[1]] if isinstance(value, list) and len(value) == 2 else value
+    store.layout.index.write_text(json.dumps(kept))
+    assert [entry.digest for entry in store.entries()[0]] == [stored.digest]
+
+
+def test_young_files_are_not_believed_to_stay(store: registry.Store) -> None:
+    put(store)
+    store.entries()
+    assert not store.layout.index.exists() or json.loads(store.layout.index.read_bytes())["sets"] == {}
+
+
+def test_the_program_s_own_sets_get_no_index(tmp_path: Path) -> None:
+    put(registry.Store(tmp_path))
+    (tmp_path / "index.json").unlink(missing_ok=True)
+    time.sleep(0.01)
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (0, 0))
+    assert len(registry.Reader(tmp_path).entries()[0]) == 1
+    assert not (tmp_path / "index.json").exists()
+
+
+def damage_png(stored: registry.StoredSet) -> Path:
+    assert stored.picture is not None
+    stored.picture.write_bytes(b"other")
+    return stored.picture
+
+
+def lose_png(stored: registry.StoredSet) -> Path:
+    assert stored.picture is not None
+    stored.picture.unlink()
+    return stored.picture
+
+
+def damage_blob(stored: registry.StoredSet) -> Path:
+    data = bytearray(stored.file.read_bytes())
+    data[-1] ^= 1
+    stored.file.write_bytes(data)
+    return stored.file
+
+
+def lose_blob(stored: registry.StoredSet) -> Path:
+    stored.file.unlink()
+    return stored.file
+
+
+def damage_record(stored: registry.StoredSet) -> Path:
+    stored.record.write_bytes(stored.record.read_bytes().replace(b'"dsa"', b'"dc"'))
+    return stored.record
+
+
+def damage_tags(stored: registry.StoredSet) -> Path:
+    path = stored.record.with_name("name.json")
+    path.write_text("{")
+    return path
+
+
+def dangle(stored: registry.StoredSet) -> Path:
+    path = stored.record.with_name("name.json")
+    path.write_text('{"schema_version":1,"last":0,"tags":{"best":9}}')
+    return path
+
+
+def link(stored: registry.StoredSet) -> Path:
+    path = stored.record.parent.with_name("link")
+    path.symlink_to("/", target_is_directory=True)
+    return path
+
+
+def long_record(stored: registry.StoredSet) -> Path:
+    stored.record.write_bytes(b" " * 3_000_000)
+    return stored.record
+
+
+def damage_result(stored: registry.StoredSet) -> Path:
+    path = stored.file.parents[1] / "evaluations" / stored.digest / ("0" * 32 + ".json")
+    path.parent.mkdir(parents=True)
+    path.write_text("[]")
+    return path
+
+
+DAMAGES = (
+    damage_png,
+    lose_png,
+    damage_blob,
+    lose_blob,
+    damage_record,
+    damage_tags,
+    dangle,
+    link,
+    long_record,
+    damage_result,
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_verify_names_what_was_changed_by_hand(store: registry.Store, damage) -> None:  # type: ignore[no-untyped-def]
+    put(store, 0)
+    stored, whole = put(store, 1), put(store, 0, OTHER)
+    assert verify(store).faults == []
+    path = damage(stored)
+    (fault,) = verify(store).faults
+    assert str(path) in str(fault)
+    assert verify(store, [whole]).faults == []
+    assert whole.reference in verify(store).checked
+
+
+def test_verify_and_prune_find_what_nothing_names(store: registry.Store) -> None:
+    stored = put(store)
+    home, temporary = store.home, ".tmp-1-abcdef"
+    strays = [
+        home / temporary,
+        home / "blobs" / temporary,
+        home / "blobs" / f"{'0' * 64}.safetensors",
+        stored.record.with_name(temporary),
+        stored.record.with_name("9.png"),
+        stored.record.parent.with_name(temporary),
+        home / "evaluations" / stored.digest / temporary,
+    ]
+    for path in strays:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    findings = verify(store)
+    assert findings.faults == []
+    assert findings.leftovers == sorted(strays) == leftovers(store)
+    assert prune(store) == sorted(strays)
+    assert not any(path.exists() for path in strays)
+    findings = verify(store)
+    assert (findings.faults, findings.leftovers, findings.checked) == ([], [], [stored.reference])
