@@ -21,6 +21,8 @@ from dsactl.cli import (
     import_,
     ls,
     prune,
+    pull,
+    push,
     rm,
     show,
     tag,
@@ -75,6 +77,7 @@ _PANELS = {
         "export": export,
         "import": import_,
     },
+    "Share": {"push": push, "pull": pull},
     "What is there": {"datasets": datasets, "archs": archs, "env": env},
 }
 

@@ -1,0 +1,62 @@
+"""A recipe as the command that asks for it."""
+
+import shlex
+from typing import Any
+
+from dsactl.data.catalogue import CATALOGUE
+from dsactl.recipe import Recipe, Request
+
+_PLAIN = (
+    "seed",
+    "iterations",
+    "image_lr",
+    "image_momentum",
+    "network_lr",
+    "batch_real",
+    "batch_synthetic",
+    "batch_train",
+    "init",
+    "distance",
+)
+_VARIANTS = ("depth", "width", "norm", "activation", "pooling")
+
+
+def condense_command(recipe: Recipe) -> str:
+    """The shortest `dsactl condense` that resolves to a recipe, on any device.
+
+    A folder is named without where it lay.
+    """
+    entry, network = CATALOGUE.get(recipe.dataset), recipe.network
+    request = Request(recipe.dataset, recipe.ipc, recipe.method, network.arch if network else "convnet")
+    usual = request.resolve(
+        recipe.dataset,
+        recipe.checksum,
+        recipe.image_shape,
+        mirrored=entry is None or entry.mirrored,
+        precision=recipe.precision,
+    )
+    given: dict[str, Any] = {"ipc": recipe.ipc}
+    if recipe.method != "dsa":
+        given["method"] = recipe.method
+    if network and usual.network:
+        if network.arch != "convnet":
+            given["arch"] = network.arch
+        given |= _differing(network, usual.network, _VARIANTS)
+        given["precision"] = recipe.precision
+    given |= _differing(recipe, usual, _PLAIN)
+    if (recipe.inner_steps, recipe.network_epochs) != (usual.inner_steps, usual.network_epochs):
+        given |= {"inner_steps": recipe.inner_steps, "network_epochs": recipe.network_epochs}
+    if recipe.strategy != usual.strategy:
+        given["strategy"] = "_".join(recipe.strategy) or "none"
+    _, height, width = recipe.image_shape
+    if entry is None and height == width:
+        given["image_size"] = height
+    words = ["dsactl", "condense", recipe.dataset if entry else f"FOLDER/{recipe.dataset}"]
+    for name, value in given.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def _differing(own: object, usual: object, names: tuple[str, ...]) -> dict[str, Any]:
+    """The attributes that are not the usual ones."""
+    return {name: getattr(own, name) for name in names if getattr(own, name) != getattr(usual, name)}

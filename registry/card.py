@@ -1,0 +1,232 @@
+"""The card of a data set repository: YAML that the Hub and `datasets` read, and Markdown for people."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import JsonValue
+
+from registry.errors import BadNameError
+from registry.names import parse_name
+from registry.records import StoredSet
+
+_LICENCE_WORDS = (
+    "afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc "
+    "cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 "
+    "cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 "
+    "cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 "
+    "gfdl gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr lppl-1.3c mit mpl-2.0 ms-pl ncsa odbl odc-by "
+    "ofl-1.1 openrail openrail++ osl-3.0 other pddl postgresql unknown unlicense wtfpl zlib"
+)
+_LICENCES = frozenset(_LICENCE_WORDS.split())
+"""The words that the Hub takes for a licence; any other is `other` with a name."""
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (math.inf, "n>100K"))
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|])")
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What whoever pushes a set says about it.
+
+    Attributes:
+        command: that made the set; None where none did.
+        licence: of the images; None where nothing is stated.
+        tags: for finding the set on the Hub.
+    """
+
+    command: str | None = None
+    licence: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How the 8-bit pictures of a set came out.
+
+    Attributes:
+        path: of the parquet file in the repository.
+        size, uncompressed: its bytes, and those of its columns.
+        clipped, values: how many of how many pixel values lay outside of 0 … 1.
+    """
+
+    path: str
+    size: int
+    uncompressed: int
+    clipped: int
+    values: int
+
+
+def write_card(
+    stored: StoredSet,
+    repo_id: str,
+    notes: Notes,
+    evaluations: Sequence[Mapping[str, JsonValue]],
+    pictures: Pictures,
+    picture: str | None,
+) -> str:
+    """README.md of a repository that holds a set.
+
+    Args:
+        stored: the set.
+        repo_id: `user/repo`.
+        notes: what the pusher says.
+        evaluations: records with `network`, `mean`, `std`, `n` and perhaps `paper` [mean, std], `epochs`,
+            `augmentation`; what is missing or of another type is left blank.
+        pictures: about the parquet file.
+        picture: path of the picture of the whole set in the repository, or None.
+    """
+    return f"---\n{_metadata(stored, notes, pictures)}\n---\n\n" + "\n\n".join(
+        [
+            f"# {_text(stored.name)}",
+            _about(stored),
+            *([f"![All images of the set]({picture})"] if picture else []),
+            f"## Accuracy\n\n{_accuracies(evaluations)}",
+            f"## How it was made\n\n{_origin(stored, notes)}",
+            f"## Load it\n\n{_loading(stored, repo_id)}",
+            f"## What the 8-bit pictures lose\n\n{_losses(stored, pictures)}",
+            f"## Licence\n\n{_licence(stored, notes)}\n",
+        ]
+    )
+
+
+def _metadata(stored: StoredSet, notes: Notes, pictures: Pictures) -> str:
+    """The YAML: which file is the data, what its columns are, and what the Hub lists the repository under."""
+    from huggingface_hub import DatasetCardData
+
+    count = stored.manifest.tensors["images"].shape[0]
+    names = {str(index): name for index, name in enumerate(stored.manifest.dataset.class_names)}
+    licence: dict[str, str] = {}
+    if notes.licence:
+        known = notes.licence.lower() in _LICENCES
+        licence = {"license": notes.licence.lower()} if known else {"license": "other", "license_name": notes.licence}
+    fields: dict[str, Any] = {
+        **licence,
+        "pretty_name": f"{stored.name} v{stored.version}",
+        "annotations_creators": ["machine-generated"],
+        "task_categories": ["image-classification"],
+        "size_categories": [next(word for limit, word in _SIZES if count < limit)],
+        "tags": ["dataset-condensation", "dsactl", *notes.tags],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": pictures.path}]}],
+        "dataset_info": {
+            "features": [
+                {"name": "image", "dtype": "image"},
+                {"name": "label", "dtype": {"class_label": {"names": names}}},
+            ],
+            "splits": [{"name": "train", "num_bytes": pictures.uncompressed, "num_examples": count}],
+            "download_size": pictures.size,
+            "dataset_size": pictures.uncompressed,
+        },
+    }
+    return DatasetCardData(**fields).to_yaml()
+
+
+def _about(stored: StoredSet) -> str:
+    info = stored.manifest.dataset
+    count, channels, height, width = stored.manifest.tensors["images"].shape
+    colour = "grey" if channels == 1 else "colour"
+    on = f" on {_text(stored.manifest.network)}" if stored.manifest.network else ""
+    return (
+        f"{count:,} labelled {colour} images of {height}×{width} pixels in {len(info.class_names)} classes, which "
+        f"stand for the {sum(info.counts):,} images of {_text(info.name)} ({_text(info.split)}). "
+        f"Method: {_text(stored.manifest.method)}{on}. This is version {stored.version}, tagged `v{stored.version}`."
+    )
+
+
+def _accuracies(evaluations: Sequence[Mapping[str, JsonValue]]) -> str:
+    if not evaluations:
+        return "Not measured yet."
+    rows = [
+        "| network | accuracy % | n | paper % | epochs | augmentation |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for record in evaluations:
+        paper = record.get("paper")
+        cells = (
+            _text(record.get("network", "")),
+            _mean(record.get("mean"), record.get("std")),
+            _text(record.get("n", "")),
+            _mean(*paper) if isinstance(paper, list) and len(paper) == 2 else "",
+            _text(record.get("epochs", "")),
+            _text(record.get("augmentation", "")),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    table = "\n".join(rows)
+    return (
+        "Test accuracy on real images of n networks trained from scratch on this set alone, mean ± population standard "
+        f"deviation:\n\n{table}\n\nThe whole records are in `evaluations.json`."
+    )
+
+
+def _origin(stored: StoredSet, notes: Notes) -> str:
+    made = f"{_code(notes.command)}\n\n" if notes.command else ""
+    facts = [
+        f"{_text(key)}: {_text(value)}" for key, value in stored.manifest.provenance.items() if not _is_nested(value)
+    ]
+    return (
+        f"{made}{'; '.join([f'seed: {stored.manifest.seed}', *facts])}.\n\nThe whole recipe is in `manifest.json`. "
+        f"Digest of the content: `sha256:{stored.digest}`."
+    )
+
+
+def _loading(stored: StoredSet, repo_id: str) -> str:
+    address, name = f"{repo_id}:{stored.version}", local_name(repo_id)
+    pull = f"dsactl pull {address}" if name else f"dsactl pull {address} --name {stored.name}"
+    exact = f'import dsactl\ncondensed = dsactl.load("{name or stored.name}:{stored.version}")\n'
+    exact += "images, labels = condensed.images, condensed.labels"
+    pictures = (
+        f'from datasets import load_dataset\ndataset = load_dataset("{repo_id}", revision="v{stored.version}", '
+        'split="train")\nimage, label = dataset[0]["image"], dataset[0]["label"]'
+    )
+    return (
+        f"The exact tensors, normalised, after `{pull}`:\n\n{_code(exact)}\n\nThe images as 8-bit pictures:\n\n"
+        f"{_code(pictures)}"
+    )
+
+
+def local_name(repo_id: str) -> str | None:
+    """What a pulled set is called unless told otherwise: the repository in small letters; None if that is no name."""
+    try:
+        return str(parse_name(repo_id.lower()))
+    except BadNameError:
+        return None
+
+
+def _losses(stored: StoredSet, pictures: Pictures) -> str:
+    info = stored.manifest.dataset
+    return (
+        f"`{pictures.path}` holds image·std + mean, with mean {info.mean} and std {info.std}, clipped to 0…1 and "
+        f"rounded to 1/255. {pictures.clipped:,} of {pictures.values:,} pixel values "
+        f"({pictures.clipped / pictures.values:.1%}) were outside and are clipped. The accuracies "
+        "are those of the exact tensors, which are in `set.safetensors`."
+    )
+
+
+def _licence(stored: StoredSet, notes: Notes) -> str:
+    if notes.licence:
+        return f"As stated by who pushed the set: {_text(notes.licence)}."
+    source = _text(stored.manifest.dataset.name)
+    return f"Not stated by who pushed the set. It was made from {source}, whose terms may apply."
+
+
+def _mean(mean: JsonValue, deviation: JsonValue) -> str:
+    """ "88.7 ± 0.6", or nothing for what are no numbers."""
+    if not all(isinstance(value, int | float) for value in (mean, deviation)):
+        return ""
+    return f"{mean:.1f} ± {deviation:.1f}"
+
+
+def _is_nested(value: JsonValue) -> bool:
+    return isinstance(value, list | dict)
+
+
+def _code(text: str) -> str:
+    """A block of code; indented, so that nothing in it can end it."""
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def _text(value: object) -> str:
+    """One line that Markdown shows as it is."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(str(value).split()))

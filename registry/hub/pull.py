@@ -1,0 +1,177 @@
+"""Pull a set: everything is downloaded through the client's cache and checked before the store is touched."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from registry.card import local_name
+from registry.errors import BadNameError, CorruptError
+from registry.hub.errors import MissingError, UnreachableError
+from registry.hub.remote import Remote
+from registry.hub.repository import (
+    EVALUATIONS,
+    MANIFEST,
+    PICTURE,
+    TENSORS,
+    parse_repo_id,
+    parse_revision,
+    tag_of,
+    version_of,
+)
+from registry.manifest import Manifest, canonical, has_control_characters, parse_json
+from registry.names import SetName, parse_name
+from registry.records import StoredSet
+from registry.store import Store
+from registry.tensors import Array, decode
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_MOST_EVALUATIONS = 10_000
+_LONGEST_EVALUATION = 100_000  # bytes
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull brought.
+
+    Attributes:
+        stored: the set in the store.
+        repo_id, revision: where it came from.
+        evaluations: how many results came with it that the store did not have.
+        from_cache: whether the Hub was not reached, so that a newer version may be there.
+    """
+
+    stored: StoredSet
+    repo_id: str
+    revision: str
+    evaluations: int
+    from_cache: bool
+
+
+def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName | None = None) -> Pulled:
+    """Bring a set from the Hub into a store, checked, under its version's number.
+
+    Args:
+        store: to keep it in.
+        repo_id: `user/repo`.
+        revision: a version's number or tag, another tag, a branch or a commit; None for the newest version, or main
+            where there is none. Without a network it is looked up in the client's cache.
+        name: what to call it; `user/repo` in small letters if not given.
+
+    Raises:
+        BadNameError: the repository's name cannot be a set's.
+        ConflictError: the store has that version with other content.
+        CorruptError: what came is damaged, was changed, or is too large.
+        HubError: the Hub refused or cannot be reached, or the repository holds no set.
+    """
+    remote, name = Remote(parse_repo_id(repo_id)), name or _local_name(repo_id)
+    wanted = None if revision is None else parse_revision(revision)
+    sizes: dict[str, int] | None = None
+    try:
+        found = wanted or _newest(remote.refs()[0]) or "main"
+        sizes = remote.sizes(found)
+    except UnreachableError:
+        cached = remote.cached_revisions()
+        found = wanted or _newest(cached) or ("main" if "main" in cached else "")
+        if not found:
+            raise
+    if sizes is not None and not {MANIFEST, TENSORS} <= set(sizes):
+        raise MissingError(
+            f"{repo_id} holds no set at {found}: it has no {MANIFEST} with {TENSORS}.",
+            "Only repositories that were pushed with dsactl can be pulled; for others use the datasets library.",
+        )
+    commit, tensors, manifest = _checked(remote, found, can_repeat=sizes is not None)
+    picture = _optional(remote, PICTURE, commit, sizes)
+    records = _records(_optional(remote, EVALUATIONS, commit, sizes), manifest.digest, repo_id)
+    if picture is not None and not picture.startswith(_PNG):
+        raise CorruptError(f"{PICTURE} of {repo_id} is not a PNG.")
+    stored = store.put(name, tensors, manifest, picture, version=version_of(found))
+    before = len(store.evaluations(stored.digest))
+    for record in records:
+        store.add_evaluation(stored.digest, record)
+    added = len(store.evaluations(stored.digest)) - before
+    return Pulled(stored, repo_id, found, added, from_cache=sizes is None)
+
+
+def _local_name(repo_id: str) -> SetName:
+    name = local_name(repo_id)
+    if name is None:
+        raise BadNameError(f"{repo_id!r} cannot be the name of a set.", "Name it with --name [namespace/]name.")
+    return parse_name(name)
+
+
+def _newest(revisions: Iterable[str]) -> str | None:
+    """The tag of the highest version, or None."""
+    versions = [version for version in map(version_of, revisions) if version is not None]
+    return tag_of(max(versions)) if versions else None
+
+
+def _checked(remote: Remote, revision: str, *, can_repeat: bool) -> tuple[str, dict[str, Array], Manifest]:
+    """The commit, tensors and manifest of a revision.
+
+    A damaged copy stays in the client's cache; so what fails the checks is downloaded once more.
+    """
+    try:
+        return _download(remote, revision, again=False)
+    except CorruptError:
+        if not can_repeat:
+            raise
+    return _download(remote, revision, again=True)
+
+
+def _download(remote: Remote, revision: str, *, again: bool) -> tuple[str, dict[str, Array], Manifest]:
+    text, commit = remote.read(MANIFEST, revision, again=again)
+    stated = parse_json(Manifest, text, f"{MANIFEST} of {remote.repo_id}")
+    data, _ = remote.read(TENSORS, commit, again=again)
+    tensors, manifest = decode(data, f"{TENSORS} of {remote.repo_id}")
+    if manifest != stated:
+        raise CorruptError(
+            f"{MANIFEST} and {TENSORS} of {remote.repo_id} at {revision} are not of the same set.",
+            "Someone changed one of them; ask who pushed it.",
+        )
+    return commit, tensors, manifest
+
+
+def _optional(remote: Remote, name: str, commit: str, sizes: dict[str, int] | None) -> bytes | None:
+    """A file that a set may lack.
+
+    Args:
+        remote, name, commit: which.
+        sizes: of the files that are there; None where only the cache can tell.
+    """
+    if sizes is not None and name not in sizes:
+        return None
+    try:
+        return remote.read(name, commit)[0]
+    except UnreachableError:
+        if sizes is None:
+            return None
+        raise
+
+
+def _records(data: bytes | None, digest: str, repo_id: str) -> list[dict[str, JsonValue]]:
+    """The evaluations that came with a set.
+
+    Raises:
+        CorruptError: they are no list of small JSON objects, or were measured on another set.
+    """
+    where = f"{EVALUATIONS} of {repo_id}"
+    try:
+        records = [] if data is None else json.loads(data, parse_constant=_no_constant)
+        if not isinstance(records, list) or len(records) > _MOST_EVALUATIONS:
+            raise CorruptError(f"{where} is not a list of results.")
+        for record in records:
+            if not isinstance(record, dict) or len(canonical(record)) > _LONGEST_EVALUATION:
+                raise CorruptError(f"{where} holds what is no result.")
+            if record.get("digest", digest) != digest:
+                raise CorruptError(f"{where} holds a result of another set.")
+            if has_control_characters(record):
+                raise CorruptError(f"{where} has control characters, which dsactl does not write.")
+    except (ValueError, RecursionError):
+        raise CorruptError(f"{where} is not JSON.") from None
+    return records
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

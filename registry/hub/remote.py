@@ -1,0 +1,150 @@
+"""A data set repository on the Hub, as `push` and `pull` see it: the client's calls, with our errors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.errors import CorruptError
+from registry.hub.errors import hub_errors
+from registry.hub.repository import LIMITS, tag_of
+
+_KIND = "dataset"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit that was made.
+
+    Attributes:
+        oid: its 40 digits.
+        pull_request: the address of the pull request that holds it, or None.
+    """
+
+    oid: str
+    pull_request: str | None
+
+
+class Remote:
+    """One repository. Making it sends nothing.
+
+    Args:
+        repo_id: `user/repo`.
+    """
+
+    def __init__(self, repo_id: str) -> None:
+        from huggingface_hub import HfApi
+
+        self.repo_id = repo_id
+        self._api = HfApi()
+
+    @property
+    def address(self) -> str:
+        """Where it is seen in a browser."""
+        return f"{self._api.endpoint}/datasets/{self.repo_id}"
+
+    def is_private(self) -> bool | None:
+        """Whether only its owners see it; None where there is no such repository, as far as the Hub tells."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        with hub_errors(self.repo_id):
+            try:
+                return bool(self._api.dataset_info(self.repo_id).private)
+            except RepositoryNotFoundError:
+                return None
+
+    def create(self, *, private: bool) -> None:
+        """Make it; without `private`, as visible as the namespace's default."""
+        with hub_errors(self.repo_id):
+            self._api.create_repo(self.repo_id, repo_type=_KIND, private=private or None)
+
+    def refs(self) -> tuple[dict[str, str], str | None]:
+        """The commit of each tag, and the one at the head of main, or None."""
+        with hub_errors(self.repo_id):
+            refs = self._api.list_repo_refs(self.repo_id, repo_type=_KIND)
+            heads = {branch.name: branch.target_commit for branch in refs.branches}
+            return {tag.name: tag.target_commit for tag in refs.tags}, heads.get("main")
+
+    def cached_revisions(self) -> set[str]:
+        """The tags and branches that the client's cache knows of."""
+        from huggingface_hub import CacheNotFound, scan_cache_dir
+
+        try:
+            repositories = scan_cache_dir().repos
+        except CacheNotFound:
+            return set()
+        return {
+            name
+            for repository in repositories
+            if repository.repo_id == self.repo_id and repository.repo_type == _KIND
+            for name in repository.refs
+        }
+
+    def sizes(self, revision: str) -> dict[str, int]:
+        """Bytes of those files of a set that a revision has.
+
+        Raises:
+            CorruptError: one is larger than any set's.
+        """
+        with hub_errors(self.repo_id):
+            found = self._api.get_paths_info(self.repo_id, list(LIMITS), revision=revision, repo_type=_KIND)
+            sizes = {entry.path: int(entry.size) for entry in found if hasattr(entry, "size")}
+        for name, size in sizes.items():
+            self._check(name, size)
+        return sizes
+
+    def read(self, name: str, revision: str, *, again: bool = False) -> tuple[bytes, str]:
+        """A file and the commit that it is of, through the client's cache.
+
+        Args:
+            name: one of `LIMITS`.
+            revision: tag, branch or commit.
+            again: whether to download it although the cache has it.
+
+        Raises:
+            CorruptError: it is larger than any set's.
+        """
+        with hub_errors(self.repo_id):
+            downloaded = self._api.hf_hub_download(
+                self.repo_id, name, revision=revision, repo_type=_KIND, force_download=again
+            )
+        path = Path(downloaded)
+        self._check(name, path.stat().st_size)
+        return path.read_bytes(), path.parent.name
+
+    def _check(self, name: str, size: int) -> None:
+        if name in LIMITS and size > LIMITS[name]:
+            raise CorruptError(f"{name} of {self.repo_id} has {size:,} bytes; no set has more than {LIMITS[name]:,}.")
+
+    def commit(
+        self, files: Mapping[str, bytes], unwanted: Sequence[str], message: str, parent: str | None, *, create_pr: bool
+    ) -> Commit:
+        """Write files in one commit.
+
+        Args:
+            files: contents by path.
+            unwanted: paths to delete.
+            message: of the commit.
+            parent: the head that main must still have; None for no such demand.
+            create_pr: as a pull request.
+        """
+        from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+
+        operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
+            *(CommitOperationAdd(path_in_repo=path, path_or_fileobj=data) for path, data in files.items()),
+            *(CommitOperationDelete(path_in_repo=path) for path in unwanted),
+        ]
+        with hub_errors(self.repo_id):
+            made = self._api.create_commit(
+                self.repo_id,
+                operations,
+                commit_message=message,
+                repo_type=_KIND,
+                create_pr=create_pr,
+                parent_commit=parent,
+            )
+            return Commit(made.oid, made.pr_url)
+
+    def tag(self, version: int, commit: str) -> None:
+        """Tag a commit as a version."""
+        with hub_errors(self.repo_id):
+            self._api.create_tag(self.repo_id, tag=tag_of(version), revision=commit, repo_type=_KIND)

@@ -1,0 +1,97 @@
+"""What needs no Hub: names of repositories, the parquet file."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from registry import BadNameError
+from registry.hub import parse_address, parse_repo_id
+from registry.hub.repository import parse_revision, tag_of, version_of
+from registry.parquet import uncompressed_size, write_parquet
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("user/repo", ("user/repo", None)),
+        ("User_1/My.Repo-2:12", ("User_1/My.Repo-2", "v12")),
+        ("user/_repo:v3", ("user/_repo", "v3")),
+        ("user/repo:main", ("user/repo", "main")),
+        ("user/repo:refs/pr/1", ("user/repo", "refs/pr/1")),
+    ],
+)
+def test_addresses(text: str, expected: tuple[str, str | None]) -> None:
+    assert parse_address(text) == expected
+
+
+_BAD = (
+    "user|a/b/c|user/|/repo|user/a b|../user|user/a--b|user/..|user/a:|user/a.git|a./b|user/a:0|user/a:../b|"
+    "user/a:1234567890|user/a\n|üser/a|user/a:-x|-a/b"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["u/" + "a" * 95, *_BAD.split("|")],
+)
+def test_bad_addresses(text: str) -> None:
+    with pytest.raises(BadNameError):
+        parse_address(text)
+
+
+@given(st.text(alphabet="aA0._-/:~", max_size=12))
+def test_no_repository_is_a_path_out_of_somewhere(text: str) -> None:
+    try:
+        parts = parse_repo_id(text).split("/")
+    except BadNameError:
+        return
+    assert len(parts) == 2
+    assert not any(part.startswith((".", "-")) or part in ("", "..") for part in parts)
+
+
+def test_tags_of_versions() -> None:
+    assert [version_of(tag_of(version)) for version in (1, 20)] == [1, 20]
+    assert [version_of(text) for text in ("v0", "v01", "v", "1", "v1.0", "V1", "v1\n", "v1234567890")] == [None] * 8
+    assert parse_revision("7") == "v7"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_parquet(channels: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (230, 5, 4, channels), np.uint8)
+    labels = np.arange(230) % 3
+    data = write_parquet(images, labels, ["a", "ö", "0"])
+    assert data == write_parquet(images, labels, ["a", "ö", "0"])
+    table = pq.read_table(io.BytesIO(data))
+    assert str(table.schema.field("image").type) == "struct<bytes: binary, path: string>"
+    assert json.loads(table.schema.metadata[b"huggingface"])["info"]["features"] == {
+        "image": {"_type": "Image"},
+        "label": {"names": ["a", "ö", "0"], "_type": "ClassLabel"},
+    }
+    assert table["label"].to_pylist() == labels.tolist()
+    for row, image in zip(table["image"].to_pylist(), images, strict=True):
+        np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(row["bytes"]))).reshape(image.shape), image)
+    assert len({row["path"] for row in table["image"].to_pylist()}) == 230
+    assert uncompressed_size(data) > images.nbytes
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (np.zeros((2, 4, 4, 1), np.float32), np.zeros(2, np.int64)),
+        (np.zeros((2, 4, 4, 2), np.uint8), np.zeros(2, np.int64)),
+        (np.zeros((2, 4, 4), np.uint8), np.zeros(2, np.int64)),
+        (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(3, np.int64)),
+        (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, np.int32)),
+        (np.zeros((2, 4, 4, 1), np.uint8), np.array([0, 2])),
+        (np.zeros((2, 4, 4, 1), np.uint8), np.array([-1, 0])),
+    ],
+)
+def test_parquet_of_what_is_no_set(images: np.ndarray, labels: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"images must|labels"):
+        write_parquet(images, labels, ["a", "b"])
