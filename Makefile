@@ -1,11 +1,12 @@
-# `make demo` condenses a data set and evaluates the result; `make test` runs everything that must hold, `make bench` the benchmarks.
+# `make demo` condenses a data set and evaluates the result; `make test` runs everything that must hold,
+# `make test-long` some of it at ten times the size, `make bench` the benchmarks.
 
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 DEMO_HOME := $(CURDIR)/demo
 
-.PHONY: demo test bench lint format clean
+.PHONY: demo test test-long bench lint format clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml constraints.txt
@@ -30,6 +31,9 @@ demo: $(STAMP)
 
 test: lint
 	$(VENV)/bin/python -m pytest
+
+test-long: $(STAMP)
+	$(VENV)/bin/python -m pytest -m long
 
 bench: $(STAMP)
 	$(VENV)/bin/python -m pytest tests/performance --benchmark-sort=fullname --benchmark-columns=median,min,max,rounds

@@ -15,6 +15,9 @@ from hub.machine import NAME, NAMES, Machine, levels
 from hub.server import READER, TOKEN
 from PIL import Image
 
+import dsactl
+from dsactl.sitting import Progress
+
 pytest_plugins = ["hub.fixtures"]
 
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
@@ -39,6 +42,33 @@ def test_a_set_goes_round(hub: LoopbackHub, machine: Machine, other: Machine, re
     assert hub.repositories.snapshot() == before
     assert len(hub.writes()) == 3
     assert other.files() == files
+
+
+@pytest.mark.slow
+def test_the_walk_through_of_the_readme(machine: Machine, other: Machine, repo: str) -> None:
+    """Condense, show, push; on another machine pull, evaluate: one digest. No file of either has the token."""
+    small = ("--iterations", "2", "--width", "8", "--name", NAME)
+    condensed = machine.json("condense", "digits", "--ipc", "1", *small)
+    digest = condensed[0]["digest"]
+    assert digest in machine.run("show", NAME).stdout
+    machine.run("push", NAME, repo, "--licence", "mit")
+    assert other.json("pull", repo)["digest"] == digest
+    result = other.json("evaluate", repo, "--networks", "1", "--epochs", "2")
+    assert (result["digest"], result["n"]) == (digest, 1)
+    assert [entry.evaluations[0]["n"] for entry in other.store.entries()[0]] == [1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_TOKEN", TOKEN)
+        with pytest.raises(KeyboardInterrupt):
+            dsactl.condense("digits", ipc=1, width=8, store=machine.store, report=_stop_at_three)
+    runs = [path for path in machine.home.rglob("runs/*/*") if path.is_file()]
+    assert [path.name for path in runs].count("checkpoint.safetensors") == 1
+    for path in [*machine.home.rglob("*"), *other.home.rglob("*")]:
+        assert path.is_dir() or TOKEN.encode() not in path.read_bytes()
+
+
+def _stop_at_three(progress: Progress) -> None:
+    if progress.done == 3:
+        raise KeyboardInterrupt
 
 
 def test_large_files_have_an_address_of_their_own(

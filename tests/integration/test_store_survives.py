@@ -24,8 +24,7 @@ TESTS = Path(__file__).resolve().parents[1]
 WORKER = TESTS / "store_worker.py"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
 Tell = Callable[[str], None]
-KILLS = 200
-PROCESSES, OPERATIONS = 8, 500
+LONG = pytest.mark.long
 
 
 def worker(home: Path, *task: int) -> subprocess.Popen[str]:
@@ -90,12 +89,13 @@ class Model:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_the_store_is_whole(tmp_path: Path, tell: Tell) -> None:
+@pytest.mark.parametrize("kills", [200, pytest.param(2000, marks=LONG)])
+def test_killed_at_any_moment_the_store_is_whole(tmp_path: Path, kills: int, tell: Tell) -> None:
     store, model, source = registry.Store(tmp_path), Model(), random.Random(1)
     leftovers = operations = 0
     cut = Counter[str]()
     nurse = worker(tmp_path)
-    for kill in range(KILLS):
+    for kill in range(kills):
         happened = killed(nurse, kill, source.uniform(0, 0.08))
         operations += sum(event[0] == "done" for event in happened)
         model.apply(happened)
@@ -108,22 +108,24 @@ def test_killed_at_any_moment_the_store_is_whole(tmp_path: Path, tell: Tell) -> 
         assert prune(store) == findings.leftovers
         assert verify(store).leftovers == []
     nurse.communicate()
-    tell(f"{KILLS} kills, {operations} operations, cut off in {dict(cut)}, {leftovers} leftovers pruned")
-    assert sum(cut.values()) == KILLS
+    tell(f"{kills} kills, {operations} operations, cut off in {dict(cut)}, {leftovers} leftovers pruned")
+    assert sum(cut.values()) == kills
     assert {"put", "tag", "remove"} <= set(cut)
     assert leftovers > 0
 
 
 @pytest.mark.slow
-def test_a_crowd_of_processes_gets_no_error_but_the_right_one(tmp_path: Path, tell: Tell) -> None:
-    each = -(-OPERATIONS // PROCESSES)
-    processes = [worker(tmp_path, seed, each) for seed in range(PROCESSES)]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+@pytest.mark.parametrize("operations", [500, pytest.param(5000, marks=LONG)])
+def test_a_crowd_of_processes_gets_no_error_but_the_right_one(tmp_path: Path, operations: int, tell: Tell) -> None:
+    crowd = 8
+    each = -(-operations // crowd)
+    processes = [worker(tmp_path, seed, each) for seed in range(crowd)]
+    outputs = [process.communicate(timeout=1200)[0] for process in processes]
     happened = [json.loads(line) for output in outputs for line in output.splitlines()]
-    assert [process.returncode for process in processes] == [0] * PROCESSES
+    assert [process.returncode for process in processes] == [0] * crowd
     done = [event for event in happened if event[0] == "done"]
     refused = [event for event in happened if event[0] == "refused"]
-    assert len(done) + len(refused) == each * PROCESSES >= OPERATIONS
+    assert len(done) + len(refused) == each * crowd >= operations
     given: dict[str, dict[int, str]] = {}
     for _, kind, *about in done:
         if kind == "put":
@@ -137,7 +139,7 @@ def test_a_crowd_of_processes_gets_no_error_but_the_right_one(tmp_path: Path, te
         assert store.versions(registry.parse_name(name)) == sorted(left)
     findings = verify(store)
     assert (findings.faults, findings.leftovers) == ([], [])
-    tell(f"{len(done)} operations of {PROCESSES} processes, {len(refused)} refused since another was faster")
+    tell(f"{len(done)} operations of {crowd} processes, {len(refused)} refused since another was faster")
 
 
 LIMITED = """

@@ -353,12 +353,15 @@ def outcome(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
 
 
 @FORMATS
-def test_mutated_files_give_a_clear_error_or_the_right_answer(tmp_path: Path, new: bool) -> None:
+@pytest.mark.parametrize("count", [500, pytest.param(5000, marks=pytest.mark.long)])
+def test_mutated_files_give_a_clear_error_or_the_right_answer(
+    tmp_path: Path, new: bool, count: int, tell: Callable[[str], None]
+) -> None:
     path = save(authors(), tmp_path / "f.pt", new)
     whole, right = path.read_bytes(), outcome(path)
     assert right is not None
     source, counts = random.Random(0), {"error": 0, "answer": 0}
-    for _ in range(400):
+    for _ in range(count):
         data = bytearray(whole)
         for _ in range(source.choice((1, 1, 1, 2, 8))):
             data[source.randrange(len(data))] ^= 1 << source.randrange(8)
@@ -372,7 +375,7 @@ def test_mutated_files_give_a_clear_error_or_the_right_answer(tmp_path: Path, ne
             if new:
                 assert any(torch.equal(images, each) and torch.equal(labels, LABELS) for each, _ in right)
             assert images.shape == (len(labels), *SHAPE)
-    sys.stdout.write(f"400 mutated files ({'zip' if new else 'old'} format): {counts}\n")
+    tell(f"{count} mutated .pt files: {counts}")
     assert counts["error"] > 20
 
 

@@ -20,7 +20,6 @@ from registry.records import VersionRecord
 from registry.tensors import decode, describe, encode
 from registry.upkeep import verify
 
-FILES, RECORDS = 3500, 1500
 ODD = (None, True, -1, 0, 1.5, 1e308, 2**64, "", "../../x", "a" * 5000, "\ud800", [], {}, [[]], {"a": {}}, "\x00", "ﬀ")
 
 
@@ -72,9 +71,10 @@ def is_one_line(error: registry.RegistryError, *parts: str) -> None:
         assert part in error.message
 
 
-def test_mutated_files_give_an_error_or_the_right_answer(tell: Callable[[str], None]) -> None:
+@pytest.mark.parametrize("count", [3500, pytest.param(50_000, marks=pytest.mark.long)])
+def test_mutated_files_give_an_error_or_the_right_answer(count: int, tell: Callable[[str], None]) -> None:
     whole, source, outcomes = encode(tensors(), manifest(tensors())), random.Random(1), Counter[str]()
-    for _ in range(FILES):
+    for _ in range(count):
         data = mutated(whole, source)
         try:
             arrays, _ = decode(data, "file")
@@ -85,18 +85,21 @@ def test_mutated_files_give_an_error_or_the_right_answer(tell: Callable[[str], N
             for name, array in tensors().items():
                 np.testing.assert_array_equal(arrays[name], array)
             outcomes["right"] += 1
-    tell(f"{FILES} mutated safetensors files: {dict(outcomes)}")
-    assert outcomes["refused"] > FILES / 2
+    tell(f"{count} mutated safetensors files: {dict(outcomes)}")
+    assert outcomes["refused"] > count / 2
     assert outcomes["right"] > 0
 
 
-def test_mutated_records_give_an_error_or_the_right_answer(tmp_path: Path, tell: Callable[[str], None]) -> None:
+@pytest.mark.parametrize("count", [1500, pytest.param(15_000, marks=pytest.mark.long)])
+def test_mutated_records_give_an_error_or_the_right_answer(
+    count: int, tmp_path: Path, tell: Callable[[str], None]
+) -> None:
     """Half of them with digests that are made to fit, as an attacker would."""
     store, source, outcomes = registry.Store(tmp_path / "home"), random.Random(2), Counter[str]()
     stored = put(store)
     whole = stored.record.read_bytes()
     reference = registry.parse_reference(stored.reference)
-    for turn in range(RECORDS):
+    for turn in range(count):
         if turn % 2:
             data = mutated(whole, source)
         else:
@@ -121,8 +124,8 @@ def test_mutated_records_give_an_error_or_the_right_answer(tmp_path: Path, tell:
         assert len(entries) + len(faults) == 1
         verify(store)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home"]
-    tell(f"{RECORDS} mutated records: {dict(outcomes)}")
-    assert outcomes["refused"] > RECORDS / 2
+    tell(f"{count} mutated records: {dict(outcomes)}")
+    assert outcomes["refused"] > count / 2
     assert outcomes["right"] > 0
 
 
