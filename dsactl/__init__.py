@@ -3,6 +3,7 @@
     condense   make a set and store it
     load       a stored set, ready to train on
     evaluate   train networks on a set from scratch and test them
+    pull       bring a set from the Hugging Face Hub
 
 The names are loaded when they are first used, so that importing the package does not import torch.
 """
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from dsactl.api import condense, evaluate
+    from dsactl.api import condense, evaluate, pull
     from dsactl.data.load import load_dataset
     from dsactl.errors import DsactlError
     from dsactl.evaluation import Evaluation, Protocol
@@ -30,6 +31,7 @@ _HOMES = {
     "evaluate": "dsactl.api",
     "load": "dsactl.synthetic",
     "load_dataset": "dsactl.data.load",
+    "pull": "dsactl.api",
 }
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_dataset",
+    "pull",
 ]
 
 

@@ -18,6 +18,7 @@ from dsactl.evaluation import evaluate as evaluate_set
 from dsactl.recipe import Request
 from dsactl.sitting import Progress
 from dsactl.synthetic import SyntheticSet, from_store
+from registry import hub
 
 
 def condense(
@@ -92,3 +93,22 @@ def evaluate(
     result = evaluate_set(synthetic, dataset, protocol or Protocol(), target, report)
     store.add_evaluation(synthetic.digest, result.to_dict())
     return result
+
+
+def pull(address: str, *, name: str | None = None, store: registry.Store | None = None) -> SyntheticSet:
+    """Bring a set from the Hugging Face Hub, checked against its digests, keep it in the store, and load it.
+
+    Args:
+        address: `user/repo`, `user/repo:version`, or with a tag, branch or commit after the colon; without any, the
+            newest version.
+        name: what to call it in the store; `user/repo` in small letters if not given.
+        store: the default one if not given.
+
+    Raises:
+        registry.RegistryError: the Hub refused or cannot be reached; what came is damaged or no set; the store has
+            that version with other content.
+    """
+    store = store or registry.Store()
+    repo_id, revision = hub.parse_address(address)
+    pulled = hub.pull(store, repo_id, revision, None if name is None else registry.parse_name(name))
+    return from_store(store, pulled.stored)

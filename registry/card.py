@@ -173,17 +173,13 @@ def _origin(stored: StoredSet, notes: Notes) -> str:
 
 def _loading(stored: StoredSet, repo_id: str) -> str:
     address, name = f"{repo_id}:{stored.version}", local_name(repo_id)
-    pull = f"dsactl pull {address}" if name else f"dsactl pull {address} --name {stored.name}"
-    exact = f'import dsactl\ncondensed = dsactl.load("{name or stored.name}:{stored.version}")\n'
-    exact += "images, labels = condensed.images, condensed.labels"
+    call = f'"{address}"' if name else f'"{address}", name="{stored.name}"'
+    exact = f"import dsactl\ncondensed = dsactl.pull({call})\nimages, labels = condensed.images, condensed.labels"
     pictures = (
         f'from datasets import load_dataset\ndataset = load_dataset("{repo_id}", revision="v{stored.version}", '
         'split="train")\nimage, label = dataset[0]["image"], dataset[0]["label"]'
     )
-    return (
-        f"The exact tensors, normalised, after `{pull}`:\n\n{_code(exact)}\n\nThe images as 8-bit pictures:\n\n"
-        f"{_code(pictures)}"
-    )
+    return f"The exact tensors, normalised:\n\n{_code(exact)}\n\nThe images as 8-bit pictures:\n\n{_code(pictures)}"
 
 
 def local_name(repo_id: str) -> str | None:

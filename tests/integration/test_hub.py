@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -202,8 +203,7 @@ def test_the_card(machine: Machine, repo: str, tmp_path: Path) -> None:
     for part in (
         "dsactl condense digits --ipc 2 --precision float32 --seed 7\n",
         "| convnet | 88.5 ± 0.6 | 20 |  |",
-        f"dsactl pull {repo}:1",
-        f'dsactl.load("{repo}:1")',
+        f'condensed = dsactl.pull("{repo}:1")',
         f'load_dataset("{repo}", revision="v1", split="train")',
         f"sha256:{stored.digest}",
         "](picture.png)",
@@ -211,6 +211,20 @@ def test_the_card(machine: Machine, repo: str, tmp_path: Path) -> None:
         f"{clipped:,} of 384 pixel values",
     ):
         assert part in text
+
+
+def test_the_code_on_the_card_runs(hub: LoopbackHub, machine: Machine, repo: str, tmp_path: Path) -> None:
+    stored = machine.add()
+    machine.run("push", NAME, repo)
+    _, _, text = hub.repositories.all[repo].files("v1")["README.md"].decode().partition("## Load it")
+    blocks = text.partition("\n## ")[0].split("\n\n")
+    exact, pictures = (textwrap.dedent(block) for block in blocks if block.startswith("    "))
+    code = f"{exact}\nprint(condensed.digest, tuple(images.shape))\n{pictures}\nprint(image.size, label)"
+    home = {"DSACTL_HOME": str(tmp_path / "third"), "HF_DATASETS_CACHE": str(tmp_path / "datasets")}
+    environment = {**os.environ, **machine.client, **home, "HF_TOKEN": TOKEN}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == [f"{stored.digest} (6, 1, 8, 8)", "(8, 8) 0"]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
