@@ -4,7 +4,6 @@ They lie in a store of their own inside the package, which nothing writes to. A 
 user's sets, every version of it.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import registry
@@ -35,8 +34,33 @@ def find(reference: str, store: registry.Store) -> tuple[registry.Reader, regist
             raise  # the name is the user's, and so are its versions
         try:
             return bundled(), bundled().find(wanted)
-        except registry.NotFoundError:
-            raise missing from None
+        except registry.NotFoundError as here:
+            if wanted.name is None:
+                raise missing from None
+            known = bundled().names()
+            if wanted.name in known:
+                raise here from None
+            raise registry.NotFoundError(
+                missing.message, registry.nearest(wanted.name, [*store.names(), *known])
+            ) from None
+
+
+def own(reference: str, store: registry.Store) -> registry.StoredSet:
+    """The set of the user's that a reference means, to change it.
+
+    Args:
+        reference: `name`, `name:version`, `name:tag` or `@sha256:…`.
+        store: the user's.
+
+    Raises:
+        registry.RegistryError: there is none, or it comes with the program.
+    """
+    where, stored = find(reference, store)
+    if where is not store:
+        raise registry.NotFoundError(
+            f"{stored.reference} comes with dsactl and is not changed.", "Your own sets: dsactl ls"
+        )
+    return stored
 
 
 def evaluations(stored: registry.StoredSet, store: registry.Store) -> list[dict[str, registry.JsonValue]]:
@@ -50,6 +74,6 @@ def entries(store: registry.Store) -> tuple[list[registry.Entry], list[registry.
     found, faults = bundled().entries()
     own = [registry.shown_of(store.evaluations(entry.digest)) for entry in found]
     return [
-        replace(entry, evaluations=[*entry.evaluations, *(each for each in more if each not in entry.evaluations)])
+        entry._replace(evaluations=[*entry.evaluations, *(each for each in more if each not in entry.evaluations)])
         for entry, more in zip(found, own, strict=True)
     ], faults

@@ -12,7 +12,7 @@ import registry
 from dsactl import __version__
 from dsactl.data.dataset import Dataset
 from dsactl.recipe import Recipe
-from registry.pictures import grid_png, to_pixels
+from registry.pictures import grid_png
 from registry.tensors import describe
 
 
@@ -61,5 +61,5 @@ def store_set(
             **provenance,
         },
     )
-    pixels_NCHW = to_pixels(tensors["images"], dataset.mean, dataset.std)
-    return store.put(name, tensors, manifest, grid_png(pixels_NCHW, tensors["labels"]))
+    picture = grid_png(tensors["images"], tensors["labels"], dataset.mean, dataset.std)
+    return store.put(name, tensors, manifest, picture)

@@ -17,9 +17,9 @@ from registry.errors import (
 from registry.index import Entry, shown_of
 from registry.manifest import DatasetInfo, Manifest, TensorInfo
 from registry.names import Reference, SetName, parse_name, parse_reference
-from registry.reader import Reader, default_home
+from registry.reader import Reader, default_home, nearest
 from registry.records import StoredSet
-from registry.store import Removal, Store
+from registry.store import Place, Removal, Store
 
 __all__ = [
     "BadNameError",
@@ -31,6 +31,7 @@ __all__ = [
     "JsonValue",
     "Manifest",
     "NotFoundError",
+    "Place",
     "Reader",
     "Reference",
     "RegistryError",
@@ -41,6 +42,7 @@ __all__ = [
     "StoredSet",
     "TensorInfo",
     "default_home",
+    "nearest",
     "parse_name",
     "parse_reference",
     "shown_of",

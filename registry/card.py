@@ -24,6 +24,7 @@ _LICENCES = frozenset(_LICENCE_WORDS.split())
 """The words that the Hub takes for a licence; any other is `other` with a name."""
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (math.inf, "n>100K"))
+_LARGEST = 1e9  # mean or deviation that is shown
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|])")
 
 
@@ -208,10 +209,11 @@ def _licence(stored: StoredSet, notes: Notes) -> str:
 
 
 def _mean(mean: JsonValue, deviation: JsonValue) -> str:
-    """ "88.7 ± 0.6", or nothing for what are no numbers."""
-    if not all(isinstance(value, int | float) for value in (mean, deviation)):
+    """ "88.7 ± 0.6", or nothing for what are no numbers that can be shown."""
+    values = [value for value in (mean, deviation) if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(values) < 2 or not all(-_LARGEST <= value <= _LARGEST for value in values):
         return ""
-    return f"{mean:.1f} ± {deviation:.1f}"
+    return f"{values[0]:.1f} ± {values[1]:.1f}"
 
 
 def _is_nested(value: JsonValue) -> bool:

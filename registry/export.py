@@ -10,20 +10,17 @@ As "pixels", images are 8-bit pictures, N×H×W×C: what lies outside 0 … 1 is
 are float32 N×C×H×W, (x − mean) / std, unclipped.
 """
 
-import contextlib
 import io
 import os
 import re
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.class_folders import class_folders
 from registry.errors import RegistryError, StoreError
-from registry.files import write_atomically
+from registry.files import write_atomically, write_folder_atomically
 from registry.manifest import DatasetInfo
 from registry.reader import Reader
 from registry.records import StoredSet
@@ -104,7 +101,7 @@ def export(
         if isinstance(content, bytes):
             write_atomically(path, content)
         else:
-            _write_folder(path, content)
+            write_folder_atomically(path, content)
     except StoreError as error:
         raise StoreError(error.message, "Free space, or choose another place with --output.") from error
     return Exported(path, clipped, images.size)
@@ -114,10 +111,9 @@ def _as_pictures(form: str, images: "Array", labels: "Array", info: DatasetInfo)
     """A format's content with 8-bit images, and how many values were clipped."""
     from registry.pictures import grid_png, png, to_pixels, to_uint8
 
-    pixels_NCHW = to_pixels(images, info.mean, info.std)
-    levels_NHWC, clipped = to_uint8(pixels_NCHW)
+    levels_NHWC, clipped = to_uint8(to_pixels(images, info.mean, info.std))
     if form == "png":
-        return grid_png(pixels_NCHW, labels), clipped
+        return grid_png(images, labels, info.mean, info.std), clipped
     if form == "npz":
         return _npz(levels_NHWC, labels, info), clipped
     if form == "parquet":
@@ -178,38 +174,3 @@ def _is_export(folder: Path) -> bool:
         if not all(_PICTURE.fullmatch(picture.name) and picture.is_file() for picture in path.iterdir()):
             return False
     return True
-
-
-def _write_folder(folder: Path, files: Files) -> None:
-    """Put a folder of files in place, and what was there away; never a part of either.
-
-    Raises:
-        StoreError: the disk is full, or the place cannot be written to.
-    """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _beside(folder) as made, _beside(folder) as old:
-            for name, content in files.items():
-                (made / name).parent.mkdir(parents=True, exist_ok=True)
-                (made / name).write_bytes(content)
-            if not os.path.lexists(folder):
-                made.rename(folder)
-                return
-            folder.rename(old)
-            try:
-                made.rename(folder)
-            except BaseException:
-                old.rename(folder)
-                raise
-    except OSError as error:
-        raise StoreError(f"Cannot write {folder}: {error.strerror or error}.") from error
-
-
-@contextlib.contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
-    """A name beside a folder; what is there at the end is removed."""
-    path = folder.parent / f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)

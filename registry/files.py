@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from registry.errors import CorruptError, StoreError
@@ -27,7 +29,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         StoreError: the disk is full, or the folder cannot be written to.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         temporary = _temporary(path.parent)
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:
@@ -45,6 +47,45 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise StoreError(
             f"Cannot write {path}: {error.strerror or error}.", "Free space or set DSACTL_HOME to another folder."
         ) from error
+
+
+def write_folder_atomically(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Put a folder of files in place, and what was there away; never a part of either. It is not flushed.
+
+    Args:
+        folder: its path.
+        files: contents by their paths in it.
+
+    Raises:
+        StoreError: the disk is full, or the place cannot be written to; it says no more than that.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _beside(folder) as made, _beside(folder) as old:
+            for name, content in files.items():
+                (made / name).parent.mkdir(parents=True, exist_ok=True)
+                (made / name).write_bytes(content)
+            if not os.path.lexists(folder):
+                made.rename(folder)
+                return
+            folder.rename(old)
+            try:
+                made.rename(folder)
+            except BaseException:
+                old.rename(folder)
+                raise
+    except OSError as error:
+        raise StoreError(f"Cannot write {folder}: {error.strerror or error}.") from error
+
+
+@contextlib.contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """A name beside a folder; what is there at the end is removed."""
+    path = _temporary(folder.parent)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def read_limited(path: Path, limit: int) -> bytes:
@@ -85,6 +126,14 @@ def write_cache(path: Path, data: bytes) -> None:
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each flushed into the one that it is in."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _flush_folder(folder.parent)
 
 
 def _flush_folder(folder: Path) -> None:

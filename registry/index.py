@@ -1,40 +1,41 @@
 """What a store holds, told fast: a summary of every version, from a cache that is checked against the files.
 
-The cache is of no consequence: it may be lost, damaged or old. A value of it counts while the file that it was read
-from has the same time and size. Files so young that they could change again within one tick of the clock are read anew.
+The cache is of no consequence: it may be lost, damaged or old. A value of it counts while the folder that it was read
+from has the same time, which storing, removing and renaming change. Folders so young that they could change again
+within one tick of the clock are read anew.
 """
 
 import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from registry.errors import CorruptError, RegistryError
-from registry.files import read_limited, write_cache
-from registry.layout import Layout, version_files
+from registry.errors import RegistryError
+from registry.files import sha256, write_cache
+from registry.layout import Layout, entries_of, version_files
 from registry.names import SetName
-from registry.records import LONGEST_RECORD, read_version
+from registry.records import read_version
+from registry.results import read_result
 
-_FORMAT = 1
+_LAYOUT = 3
 _PARTS = ("sets", "evaluations")
 _YOUNG = 2 * 10**9  # nanoseconds: file systems keep times to two seconds at worst
 _SHOWN = ("network", "mean", "std", "n", "epochs", "created")  # of an evaluation
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A version in short.
 
     Attributes:
         name, version, digest, stored: as of `StoredSet`.
         dataset, method, network, classes: of its manifest.
         shape: N, C, H, W of its images.
-        blob, size: of its file: SHA-256, and bytes.
+        size: bytes of its file.
         evaluations: of each result what is shown of it, oldest first.
     """
 
@@ -46,10 +47,9 @@ class Entry:
     method: str
     network: str | None
     classes: int
-    shape: tuple[int, ...]
-    blob: str
+    shape: Sequence[int]
     size: int
-    evaluations: Sequence[dict[str, Any]] = field(default=(), compare=False)
+    evaluations: Sequence[dict[str, Any]]
 
     @property
     def reference(self) -> str:
@@ -64,35 +64,17 @@ def entries(layout: Layout, *, keep: bool) -> tuple[list[Entry], list[RegistryEr
         layout: of the store.
         keep: whether the cache may be written.
     """
-    cache = _Cache(layout, _stored(layout))
-    try:
-        found = _entries(layout, cache)
-    except (TypeError, ValueError, AttributeError, KeyError, IndexError):  # of a cache that was changed by hand
-        cache = _Cache(layout, {})
-        found = _entries(layout, cache)
-    if keep:
-        cache.save()
-    return found
-
-
-def _entries(layout: Layout, cache: "_Cache") -> tuple[list[Entry], list[RegistryError]]:
-    results = _evaluations(layout, cache)
+    cache = _Cache(layout)
+    results = cache.values("evaluations", ((each.name, each) for each in _folders(layout)), _shown)
     found: list[Entry] = []
     faults: list[RegistryError] = []
-    for name, folder in layout.named_folders():
-        for version, file in version_files(folder):
-            try:
-                values = cache.get("sets", f"{name}:{version}", file, _summary)
-            except FileNotFoundError:
-                continue  # removed meanwhile
-            except RegistryError as error:
-                faults.append(error)
-                continue
-            digest, stored, dataset, method, network, classes, shape, blob, size = values
-            shown = results.get(digest, ())
-            found.append(
-                Entry(name, version, digest, stored, dataset, method, network, classes, tuple(shape), blob, size, shown)
-            )
+    folders = {str(name): (name, folder) for name, folder in layout.named_folders()}
+    rows = cache.values("sets", ((text, folder) for text, (_, folder) in folders.items()), partial(_rows, faults))
+    for text, versions in rows.items():
+        name, _ = folders[text]
+        found += [Entry._make((name, *row, results.get(row[1], ()))) for row in versions]
+    if keep:
+        cache.save()
     found.sort(key=attrgetter("stored", "digest"))
     return found, sorted(faults, key=str)
 
@@ -103,84 +85,88 @@ def shown_of(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(short, key=lambda record: str(record.get("created", "")))
 
 
-def _summary(file: os.DirEntry[str]) -> list[Any]:
-    record = read_version(Path(file.path))
-    manifest = record.manifest
-    return [
-        record.digest,
-        record.stored,
-        manifest.dataset.name,
-        manifest.method,
-        manifest.network,
-        len(manifest.dataset.class_names),
-        manifest.tensors["images"].shape if "images" in manifest.tensors else [],
-        record.tensors.sha256,
-        record.tensors.size,
-    ]
+def _rows(faults: list[RegistryError], folder: os.DirEntry[str]) -> list[Any]:
+    """Of each version in a name's folder all but the first and last of `Entry`."""
+    found, before = [], len(faults)
+    try:
+        for version, file in version_files(folder):
+            try:
+                record = read_version(Path(file.path))
+            except FileNotFoundError:
+                continue  # removed meanwhile
+            except RegistryError as error:
+                faults.append(error)
+                continue
+            manifest = record.manifest
+            info, shape = manifest.dataset, manifest.tensors["images"].shape
+            row = [version, record.digest, record.stored, info.name, manifest.method, manifest.network]
+            found.append([*row, len(info.class_names), shape, record.tensors.size])
+    except RegistryError as error:
+        faults.append(error)
+    return _Unkept(found) if len(faults) > before else found
 
 
-def _evaluations(layout: Layout, cache: "_Cache") -> dict[str, list[dict[str, Any]]]:
-    with contextlib.suppress(OSError), os.scandir(layout.evaluations) as folders:
-        return {
-            folder.name: cache.get("evaluations", folder.name, folder, lambda each: shown_of(read_results(each.path)))
-            for folder in folders
-            if folder.is_dir(follow_symlinks=False)
-        }
-    return {}
+class _Unkept(list[Any]):
+    """What is true now, and to be read again the next time."""
+
+
+def _folders(layout: Layout) -> Iterator[os.DirEntry[str]]:
+    return (each for each in entries_of(layout.evaluations) if each.is_dir(follow_symlinks=False))
+
+
+def _shown(folder: os.DirEntry[str]) -> list[dict[str, Any]]:
+    return shown_of(read_results(folder.path))
 
 
 def read_results(folder: str | Path) -> list[dict[str, Any]]:
     """The results in a folder of evaluations, oldest first; unreadable ones are left out."""
     records = []
     for path in Path(folder).glob("*.json"):
-        record = read_json_object(path)
-        if record is not None:
-            records.append(record)
+        with contextlib.suppress(FileNotFoundError, RegistryError):
+            records.append(read_result(path))
     return sorted(records, key=lambda record: str(record.get("created", "")))
 
 
-def read_json_object(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None where there is none."""
-    with contextlib.suppress(OSError, ValueError, RecursionError, CorruptError):
-        value = json.loads(read_limited(path, LONGEST_RECORD))
-        return value if isinstance(value, dict) else None
-    return None
-
-
-def _stored(layout: Layout) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
-        stored = json.loads(layout.index.read_bytes())
-        if isinstance(stored, dict) and stored.get("format") == _FORMAT:
-            return stored
-    return {}
-
-
 class _Cache:
-    """Values that were read from files, each kept with the file's time and size."""
+    """What was read from folders, each kept with the folder's time, behind a digest of it all."""
 
-    def __init__(self, layout: Layout, stored: dict[str, Any]) -> None:
+    def __init__(self, layout: Layout) -> None:
         self._path = layout.index
-        kept = {part: stored.get(part) for part in _PARTS}
-        self._kept = {part: value if isinstance(value, dict) else {} for part, value in kept.items()}
+        self._kept: dict[str, dict[str, list[Any]]] = {part: {} for part in _PARTS}
         self._used: dict[str, dict[str, list[Any]]] = {part: {} for part in _PARTS}
         self._changed = False
-        self._now = time.time_ns()
+        self._old = time.time_ns() - _YOUNG
+        with contextlib.suppress(OSError):
+            head, _, body = self._path.read_bytes().partition(b"\n")
+            if head == _head(body):
+                self._kept = json.loads(body)
 
-    def get(self, part: str, key: str, file: os.DirEntry[str], read: Callable[[os.DirEntry[str]], Any]) -> Any:
-        """The value for a file: the one that is kept, or what `read` makes of it."""
-        status = file.stat()
-        mark = f"{status.st_mtime_ns} {status.st_size} {status.st_ino}"
-        kept = self._kept[part].get(key)
-        if kept is not None and kept[0] == mark:
-            self._used[part][key] = kept
-            return kept[1]
-        value = read(file)
-        if status.st_mtime_ns < self._now - _YOUNG:
-            self._used[part][key] = [mark, value]
-            self._changed = True
-        return value
+    def values(
+        self,
+        part: str,
+        folders: Iterable[tuple[str, os.DirEntry[str]]],
+        read: Callable[[os.DirEntry[str]], list[Any]],
+    ) -> dict[str, list[Any]]:
+        """For each folder what is kept of it, or what `read` makes of it now."""
+        kept, used, values = self._kept[part], self._used[part], {}
+        for key, folder in folders:
+            changed, known = folder.stat().st_mtime_ns, kept.get(key)
+            if known is not None and known[0] == changed:
+                used[key], values[key] = known, known[1]
+                continue
+            values[key] = value = read(folder)
+            if changed < self._old and not isinstance(value, _Unkept):
+                used[key] = [changed, value]
+                self._changed = True
+        return values
 
     def save(self) -> None:
         """Keep what was used, if that is something else than before, and the store can be written to."""
         if self._changed or any(self._kept[part].keys() != self._used[part].keys() for part in _PARTS):
-            write_cache(self._path, json.dumps({"format": _FORMAT, **self._used}, separators=(",", ":")).encode())
+            body = json.dumps(self._used, separators=(",", ":")).encode()
+            write_cache(self._path, _head(body) + b"\n" + body)
+
+
+def _head(body: bytes) -> bytes:
+    """What stands before a cache of this layout that nobody has changed."""
+    return f"index {_LAYOUT} {sha256(body)}".encode()

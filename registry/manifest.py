@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import re
+import unicodedata
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -11,16 +11,13 @@ from registry.errors import CorruptError, StoreError
 
 SCHEMA = 1
 
-_CONTROL = re.compile(r"\\u00(?:[01][0-9a-f]|7f)|[\x7f-\x9f]")
-"""Letters that steer a terminal, in JSON; not line breaks and tabs, which JSON writes in another way."""
-
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=1000)]
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class DatasetInfo(_Model):
@@ -105,9 +102,16 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def has_control_characters(value: Any) -> bool:
-    """Whether a JSON value has text that would do something to a terminal that it is printed on."""
-    return _CONTROL.search(canonical(value).decode()) is not None
+def has_control_characters(value: JsonValue) -> bool:
+    """Whether a JSON value has text, keys included, that would do something to a terminal that it is printed on."""
+    match value:
+        case str():
+            return any(unicodedata.category(letter) == "Cc" for letter in value)
+        case list():
+            return any(map(has_control_characters, value))
+        case dict():
+            return any(has_control_characters(key) or has_control_characters(item) for key, item in value.items())
+    return False
 
 
 def _no_constant(name: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from registry.errors import BadNameError
 
 LATEST = "latest"
+LAST_VERSION = 999_999_999
 
 _PART = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
@@ -98,7 +99,7 @@ def parse_reference(text: str) -> Reference:
     name, colon, rest = text.partition(":")
     if not colon:
         return Reference(parse_name(name), tag=LATEST)
-    if rest.isascii() and rest.isdigit() and len(rest) <= 9:
+    if rest.isascii() and rest.isdigit() and len(rest) <= len(str(LAST_VERSION)):
         return Reference(parse_name(name), version=int(rest))
     return Reference(parse_name(name), tag=parse_tag(rest))
 

@@ -1,16 +1,20 @@
 """Draw a set as 8-bit pictures: each image as a PNG, or all in one, a row per class.
 
-Shapes: N images, C channels, H, W.
+Shapes: N images, C channels, H, W; of a grid: R rows, K columns, L lines.
 """
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from registry.errors import RegistryError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 CHANNELS = (1, 3)
 """Channels that a picture can have: grey, or RGB."""
@@ -20,7 +24,8 @@ GAP = 2
 BACKGROUND = 255
 LONGEST_ROW = 50
 CLASSES_IN_A_ROW = 10
-LARGEST = 2**26  # pixels of a grid, above which it is enlarged less and its rows are cut
+LARGEST = 2**23  # pixels of a grid, which has less of everything until it fits
+_PIXELS_AT_ONCE = 2**16  # that are converted into it
 
 Floats = npt.NDArray[np.floating[Any]]
 Bytes = npt.NDArray[np.uint8]
@@ -52,59 +57,154 @@ def png(pixels_HWC: Bytes) -> bytes:
     Raises:
         RegistryError: it has another number of channels.
     """
+    _check_channels(pixels_HWC.shape[2])
+    return _encoded(_picture(pixels_HWC))
+
+
+def _picture(pixels_HWC: Bytes) -> "Image.Image":
     from PIL import Image
 
-    channels = pixels_HWC.shape[2]
+    return Image.fromarray(pixels_HWC[:, :, 0] if pixels_HWC.shape[2] == 1 else pixels_HWC)
+
+
+def _encoded(picture: "Image.Image") -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _check_channels(channels: int) -> None:
     if channels not in CHANNELS:
         raise RegistryError(
             f"Images of {channels} channels cannot be drawn.", "Export the numbers: --format npz or safetensors."
         )
-    buffer = io.BytesIO()
-    Image.fromarray(pixels_HWC[:, :, 0] if channels == 1 else pixels_HWC).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
 
 
-def grid_png(pixels_NCHW: Floats, labels_N: npt.NDArray[np.integer[Any]], *, in_a_row: int = CLASSES_IN_A_ROW) -> bytes:
+def grid_png(
+    images_NCHW: Floats,
+    labels_N: npt.NDArray[np.integer[Any]],
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    *,
+    in_a_row: int = CLASSES_IN_A_ROW,
+) -> bytes:
     """A PNG file of a whole set: a row per class, its images from left to right, the first 50 of them.
 
-    Where every class has one image, the classes stand side by side.
+    Where every class has one image, the classes stand side by side. What takes memory is a canvas of at most
+    `LARGEST` pixels, not a copy of the images.
 
     Args:
-        pixels_NCHW: in 0 … 1; values outside are clipped.
+        images_NCHW: in normalised space; as they stand, they are pixels in 0 … 1. Values outside are clipped.
         labels_N: the class of each; a class may have any number of images.
+        mean, std: of normalised space, for each channel or for all.
         in_a_row: how many classes stand side by side.
 
     Raises:
         RegistryError: the images have neither one channel nor three.
     """
-    order = np.argsort(labels_N, kind="stable")
-    classes, counts = np.unique(labels_N, return_counts=True)
+    from PIL import Image
+
+    channels, height, width = images_NCHW.shape[1:]
+    _check_channels(channels)
+    counts = np.unique(labels_N, return_counts=True)[1]
     single, longest = bool(counts.max(initial=0) <= 1), min(int(counts.max(initial=1)), LONGEST_ROW)
-    columns = min(len(classes), in_a_row) if single else longest
-    rows = -(-len(classes) // columns) if single else len(classes)
-    height, width = pixels_NCHW.shape[2:]
-    columns = max(1, min(columns, LARGEST // max(1, rows * height * width)))
-    places = _places(counts, columns, single=single)
-    chosen = order[[index for index, _, _ in places]]
-    enlarged = -(-MINIMUM_SIDE // max(1, min(height, width)))
-    factor = max(1, min(enlarged, int((LARGEST / max(1, rows * columns * height * width)) ** 0.5)))
-    tiles = to_uint8(pixels_NCHW[chosen])[0].repeat(factor, axis=1).repeat(factor, axis=2)
-    height, width = tiles.shape[1:3]
-    shape = (rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, pixels_NCHW.shape[1])
-    canvas = np.full(shape, BACKGROUND, np.uint8)
-    for tile, (_, row, column) in zip(tiles, places, strict=True):
-        top, left = GAP + row * (height + GAP), GAP + column * (width + GAP)
-        canvas[top : top + height, left : left + width] = tile
-    return png(canvas)
+    columns = max(1, min(len(counts), in_a_row)) if single else longest
+    wanted = _Grid(-(-len(counts) // columns) if single else len(counts), columns, height, width)
+    grid = wanted.fitting(may_lose_columns=not single)
+    places_RK = _places(labels_N, counts, grid, single=single)
+    tall, wide = grid.area
+    picture = Image.new("L" if channels == 1 else "RGB", (wide, tall))
+    at_once = max(1, _PIXELS_AT_ONCE // wide)
+    for top in range(0, tall, at_once):
+        lines_LWC = _lines(range(top, min(tall, top + at_once)), grid, places_RK, images_NCHW, (mean, std))
+        picture.paste(_picture(lines_LWC), (0, top))
+    return _encoded(picture)
 
 
-def _places(counts: npt.NDArray[np.integer[Any]], columns: int, *, single: bool) -> list[tuple[int, int, int]]:
-    """Index, row and column of each image that is drawn, of images sorted by class."""
+@dataclass(frozen=True)
+class _Grid:
+    """How a grid is laid out.
+
+    Attributes:
+        rows, columns: of tiles.
+        height, width: of an image.
+        factor: by which it is enlarged.
+        step: of so many of its pixels, one is drawn.
+    """
+
+    rows: int
+    columns: int
+    height: int
+    width: int
+    factor: int = 1
+    step: int = 1
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Height and width of an image as it is drawn."""
+        return -(-self.height // self.step) * self.factor, -(-self.width // self.step) * self.factor
+
+    @property
+    def area(self) -> tuple[int, int]:
+        """Height and width of the whole."""
+        height, width = self.tile
+        return self.rows * (height + GAP) + GAP, self.columns * (width + GAP) + GAP
+
+    @property
+    def _fits(self) -> bool:
+        height, width = self.area
+        return height * width <= LARGEST
+
+    def fitting(self, *, may_lose_columns: bool) -> "_Grid":
+        """The same in at most `LARGEST` pixels: less enlarged, then with fewer columns, then coarser, then cut."""
+        grid = replace(self, factor=max(1, -(-MINIMUM_SIDE // max(1, min(self.height, self.width)))))
+        while not grid._fits and grid.factor > 1:
+            grid = replace(grid, factor=grid.factor - 1)
+        if not grid._fits and may_lose_columns:
+            columns = (LARGEST // grid.area[0] - GAP) // (grid.tile[1] + GAP)
+            grid = replace(grid, columns=max(1, min(grid.columns, columns)))
+        while not grid._fits and max(grid.tile) > 1:
+            grid = replace(grid, step=grid.step + 1)
+        if not grid._fits:
+            grid = replace(grid, rows=max(1, (LARGEST // grid.area[1] - GAP) // (grid.tile[0] + GAP)))
+        return grid
+
+
+_Indices = npt.NDArray[np.integer[Any]]
+
+
+def _places(labels_N: _Indices, counts: _Indices, grid: _Grid, *, single: bool) -> _Indices:
+    """Which image stands where, rows × columns; −1 where none does."""
+    order = np.argsort(labels_N, kind="stable")
+    places_RK = np.full((grid.rows, grid.columns), -1)
     if single:
-        return [(index, index // columns, index % columns) for index in range(len(counts))]
-    starts = np.cumsum(counts) - counts
-    return [
-        (int(start) + column, row, column)
-        for row, (start, count) in enumerate(zip(starts, counts, strict=True))
-        for column in range(min(int(count), columns))
-    ]
+        places_RK.flat[: len(order)] = order[: places_RK.size]
+        return places_RK
+    starts, across = np.cumsum(counts) - counts, np.arange(grid.columns)
+    taken_RK = across < counts[: grid.rows, None]
+    places_RK[taken_RK] = order[(starts[: grid.rows, None] + across)[taken_RK]]
+    return places_RK
+
+
+def _lines(
+    lines: range,
+    grid: _Grid,
+    places_RK: _Indices,
+    images_NCHW: Floats,
+    constants: tuple[Sequence[float], Sequence[float]],
+) -> Bytes:
+    """Some lines of a grid, L×W×C: never is there a copy of all images."""
+    height, width = grid.tile
+    channels, columns = images_NCHW.shape[1], grid.columns
+    canvas_LWC = np.full((len(lines), grid.area[1], channels), BACKGROUND, np.uint8)
+    rows, inside = np.divmod(np.array(lines) - GAP, height + GAP)
+    drawn = inside < height
+    places_LK, line = places_RK[rows[drawn]], inside[drawn] // grid.factor * grid.step
+    values_LKCW = images_NCHW[places_LK, :, line[:, None], :: grid.step]
+    flat = values_LKCW.reshape(places_LK.size, channels, 1, width // grid.factor)
+    levels_LKWC = to_uint8(to_pixels(flat, *constants))[0].repeat(grid.factor, axis=2)
+    levels_LKWC = levels_LKWC.reshape(*places_LK.shape, width, channels)
+    levels_LKWC[places_LK < 0] = BACKGROUND
+    tiles = canvas_LWC[:, GAP:].reshape(len(lines), columns, width + GAP, channels)
+    tiles[drawn, :, :width] = levels_LKWC
+    return canvas_LWC

@@ -4,6 +4,8 @@ import contextlib
 import difflib
 import json
 import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +13,12 @@ import platformdirs
 from pydantic import JsonValue
 
 from registry import index
-from registry.errors import CorruptError, NotFoundError, RegistryError, StoreError
+from registry.errors import BadNameError, CorruptError, NotFoundError, RegistryError, StoreError
 from registry.files import sha256
-from registry.layout import Layout, version_files
+from registry.layout import NAME_RECORD, Layout, version_files
 from registry.manifest import SCHEMA, parse_json
 from registry.names import LATEST, Reference, SetName, parse_name
-from registry.records import MAKE_AGAIN, NameRecord, StoredSet, VersionRecord, read_json, read_version
+from registry.records import MAKE_AGAIN, NameRecord, StoredSet, VersionRecord, read_json, read_version, stated_file
 
 if TYPE_CHECKING:
     from registry.tensors import Array
@@ -26,6 +28,12 @@ def default_home() -> Path:
     """$DSACTL_HOME, else the user's data folder."""
     given = os.environ.get("DSACTL_HOME")
     return Path(given).expanduser() if given else platformdirs.user_data_path("dsactl")
+
+
+def nearest(name: SetName, known: Iterable[SetName]) -> str:
+    """A hint with the names that are most like one that is not there."""
+    near = difflib.get_close_matches(str(name), map(str, known), n=3)
+    return f"Did you mean {' or '.join(near)}?" if near else "See: dsactl ls"
 
 
 class Reader:
@@ -44,17 +52,26 @@ class Reader:
     def __init__(self, home: Path | None = None) -> None:
         self.home = default_home() if home is None else home
         self.layout = Layout(self.home)
+        if self.layout.marker.is_file():
+            self.check_schema()
+
+    def check_schema(self) -> None:
+        """Refuse a store of a newer program.
+
+        Raises:
+            StoreError: it is.
+            CorruptError: its marker is damaged.
+        """
         marker = self.layout.marker
-        if marker.is_file():
-            repair = f'It should read {{"schema_version":{SCHEMA}}}.'
-            try:
-                schema = json.loads(marker.read_bytes())["schema_version"]
-            except (ValueError, KeyError, TypeError, RecursionError):
-                raise CorruptError(f"{marker} is damaged.", repair) from None
-            if not isinstance(schema, int):
-                raise CorruptError(f"{marker} is damaged.", repair)
-            if schema > SCHEMA:
-                raise StoreError(f"The store {self.home} is of a newer program (schema {schema}).", "Update dsactl.")
+        repair = f'It should read {{"schema_version":{SCHEMA}}}.'
+        try:
+            schema = json.loads(marker.read_bytes())["schema_version"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise CorruptError(f"{marker} is damaged.", repair) from None
+        if not isinstance(schema, int):
+            raise CorruptError(f"{marker} is damaged.", repair)
+        if schema > SCHEMA:
+            raise StoreError(f"The store {self.home} is of a newer program (schema {schema}).", "Update dsactl.")
 
     def names(self, prefix: str = "") -> list[SetName]:
         """Every name that has a version and begins so, sorted."""
@@ -151,24 +168,30 @@ class Reader:
         raise NotFoundError(f"There is no set {str(reference.name)!r}.", self._nearest(reference.name))
 
     def _with_digest(self, digest: str) -> StoredSet:
-        matches = [entry for entry in self.entries()[0] if entry.digest.startswith(digest)]
+        matches = self.with_digest(digest)
         if not matches:
             raise NotFoundError(f"No set has the digest {digest}.", "See: dsactl ls")
-        if len({entry.digest for entry in matches}) > 1:
+        if len({stored.digest for stored in matches}) > 1:
             raise NotFoundError(f"Several sets have a digest that begins with {digest}.", "Give more digits.")
-        return self.read(matches[0].name, matches[0].version)
+        return matches[0]
+
+    def with_digest(self, digest: str) -> list[StoredSet]:
+        """Every version whose content's digest begins so, oldest first."""
+        listed = [(entry.name, entry.version) for entry in self.entries()[0] if entry.digest.startswith(digest)]
+        found = [self.read(*place) for place in listed]
+        return [stored for stored in found if stored.digest.startswith(digest)]
 
     def _nearest(self, name: SetName) -> str:
-        near = difflib.get_close_matches(str(name), [str(known) for known in self.names()], n=3)
-        return f"Did you mean {' or '.join(near)}?" if near else "See: dsactl ls"
+        return nearest(name, self.names())
 
     def newest(self) -> StoredSet:
         """The set that was stored last.
 
         Raises:
             NotFoundError: the store is empty.
+            CorruptError: that set is damaged.
         """
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RegistryError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, BadNameError, NotFoundError):
             name, _, version = json.loads(self.layout.newest.read_bytes())["reference"].rpartition(":")
             return self.read(parse_name(name), int(version))
         for entry in reversed(self.entries()[0]):
@@ -187,8 +210,8 @@ class Reader:
 
         data = self.file_bytes(stored)
         arrays, manifest = decode(data, str(stored.file))
-        if manifest.digest != stored.digest:
-            raise CorruptError(f"{stored.file} holds another set than {stored.reference}.")
+        if manifest != stored.manifest:
+            raise CorruptError(f"{stored.record} was changed: its manifest is not that of {stored.file}.", MAKE_AGAIN)
         return arrays
 
     def file_bytes(self, stored: StoredSet) -> bytes:
@@ -212,6 +235,45 @@ class Reader:
             raise CorruptError(f"The file of {stored.reference} was changed: {stored.file}.", MAKE_AGAIN)
         return data
 
+    def picture_bytes(self, stored: StoredSet) -> bytes | None:
+        """The PNG of a set, checked against its digest; None where it has none.
+
+        Raises:
+            NotFoundError: the set was removed since it was found.
+            CorruptError: the file is missing, or was changed.
+            StoreError: it cannot be read.
+        """
+        if stored.picture is None:
+            return None
+        try:
+            stated = read_version(stored.record).picture
+            data = stored.picture.read_bytes()
+        except FileNotFoundError:
+            if not stored.record.exists():
+                raise NotFoundError(f"There is no {stored.reference} any more.", "See: dsactl ls") from None
+            raise CorruptError(f"The picture of {stored.reference} is gone: {stored.picture}.", MAKE_AGAIN) from None
+        except OSError as error:
+            raise StoreError(f"Cannot read {stored.picture}: {error.strerror or error}.") from error
+        if stated is None or sha256(data) != stated.sha256:
+            raise CorruptError(f"The picture of {stored.reference} was changed: {stored.picture}.", MAKE_AGAIN)
+        return data
+
+    def files_in_use(self) -> tuple[Counter[Path], bool]:
+        """How often versions name each safetensors file, by their own JSON; and whether those are all that are named.
+
+        They are not where a version cannot be read, or where something lies among the sets that may be one.
+        """
+        used = Counter[Path]()
+        try:
+            sure = not any(True for _ in self.layout.strangers())
+            for _, folder in self.layout.named_folders():
+                for _, file in version_files(folder):
+                    with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                        used[self.layout.blob(stated_file(Path(file.path)))] += 1
+        except RegistryError:
+            sure = False
+        return used, sure
+
     def tags(self, name: SetName) -> dict[str, int]:
         """The tags of a name and the versions they point at, sorted.
 
@@ -226,13 +288,15 @@ class Reader:
         Raises:
             CorruptError: the file is damaged.
         """
-        path = self.layout.folder(name) / "name.json"
+        path = self.layout.folder(name) / NAME_RECORD
         try:
             return parse_json(NameRecord, read_json(path), str(path))
         except FileNotFoundError:
             return NameRecord()
         except CorruptError as error:
-            raise CorruptError(error.message, "Remove it: the name's tags are lost, its versions are not.") from None
+            raise CorruptError(
+                error.message, "Remove it: tags and the numbers of removed versions are lost, versions are not."
+            ) from None
 
     def evaluations(self, digest: str) -> list[dict[str, JsonValue]]:
         """The results that were measured on this content, oldest first; unreadable ones are left out."""

@@ -1,5 +1,6 @@
 """What lies in a store's folder of a name: a record per version, and what is known about the name itself."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ MAKE_AGAIN = "Restore it, or make the set again with the same recipe."
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class FileInfo(_Model):
@@ -50,13 +51,14 @@ class NameRecord(_Model):
 
     Attributes:
         schema_version: of this layout.
-        last: the highest number that a removed version had, which is never given again.
+        removed: the digest of each version that was removed, whose number no other content gets; None for a version
+            that could not be read.
         tags: a version for each tag.
     """
 
     schema_version: int = SCHEMA
-    last: Annotated[int, Field(ge=0)] = 0
-    tags: dict[str, Annotated[int, Field(ge=1)]] = {}
+    removed: dict[Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")], Digest | None] = {}
+    tags: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")], Annotated[int, Field(ge=1)]] = {}
 
 
 def read_version(path: Path) -> VersionRecord:
@@ -87,6 +89,23 @@ def read_json(path: Path) -> bytes:
         raise
     except OSError as error:
         raise StoreError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def stated_file(path: Path) -> str:
+    """The SHA-256 of the file that a version's JSON names; the rest of it is not checked.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        StoreError: it cannot be read.
+        CorruptError: it names none.
+    """
+    try:
+        digest = json.loads(read_json(path))["tensors"]["sha256"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise CorruptError(f"{path} is damaged: it names no file.") from None
+    if not (isinstance(digest, str) and len(digest) == 64 and digest.isalnum()):
+        raise CorruptError(f"{path} is damaged: it names no file.")
+    return digest
 
 
 def states_digest(path: Path, digest: str) -> bool:
@@ -128,3 +147,8 @@ class StoredSet:
     def reference(self) -> str:
         """`name:version`."""
         return f"{self.name}:{self.version}"
+
+    @property
+    def place(self) -> tuple[SetName, int]:
+        """Name and version."""
+        return self.name, self.version

@@ -6,6 +6,7 @@ beside, flushed and renamed, under a lock, so a process that is killed leaves at
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,14 +18,27 @@ from pydantic import JsonValue
 
 from registry.errors import ConflictError, CorruptError, NotFoundError, StoreError
 from registry.files import remove, sha256, write_atomically, write_cache
+from registry.layout import NAME_RECORD
 from registry.manifest import SCHEMA, Manifest, canonical
-from registry.names import SetName, parse_own_tag
+from registry.names import LAST_VERSION, SetName, parse_own_tag
 from registry.reader import Reader
-from registry.records import FileInfo, NameRecord, StoredSet, VersionRecord, states_digest
+from registry.records import (
+    FileInfo,
+    NameRecord,
+    StoredSet,
+    VersionRecord,
+    read_version,
+    stated_file,
+    states_digest,
+)
+from registry.results import check_result, file_name
 
 if TYPE_CHECKING:
     from registry.tensors import Array
 
+
+Place = tuple[SetName, int]
+"""A name and a version."""
 
 _PATIENCE = 60.0  # seconds; a set is stored in a small part of one
 
@@ -54,7 +68,7 @@ class Store(Reader):
         """Hold the store's lock; make the store if it is not there.
 
         Raises:
-            StoreError: it cannot be written to.
+            StoreError: it cannot be written to, or is of a newer program by now.
         """
         try:
             self.home.mkdir(parents=True, exist_ok=True)
@@ -71,11 +85,22 @@ class Store(Reader):
                 "Set DSACTL_HOME to a folder of yours.",
             ) from error
         try:
-            if not self.layout.marker.exists():
+            self._refuse_links()
+            if self.layout.marker.exists():
+                self.check_schema()
+            else:
                 write_atomically(self.layout.marker, canonical({"schema_version": SCHEMA}))
             yield
         finally:
             lock.release()
+
+    def _refuse_links(self) -> None:
+        for folder in (self.layout.blobs, self.layout.sets, self.layout.evaluations):
+            if folder.is_symlink():
+                raise StoreError(
+                    f"{folder} is a link, and nothing is written outside of the store.",
+                    "To keep the store elsewhere, set DSACTL_HOME.",
+                )
 
     def check_writable(self) -> None:
         """Find out before long work whether its result can be kept.
@@ -105,120 +130,185 @@ class Store(Reader):
             version: the number it must have, as one that comes from elsewhere does; the next one if not given.
 
         Raises:
-            ValueError: the manifest describes other tensors.
-            ConflictError: the version that was asked for has other content.
-            StoreError: the store cannot be written to.
-            BadNameError: the name is a link that leads out of the store.
+            ValueError: the manifest describes other tensors, or the version is not from 1 to `LAST_VERSION`.
+            ConflictError: the version that was asked for has, or had, other content.
+            StoreError: the store cannot be written to, or the name has no more numbers.
+            BadNameError: the name is a link.
             CorruptError: what is known about the name is damaged, so that no number can be given.
         """
-        from registry.tensors import describe, encode
+        from registry.tensors import encode
+
+        return self.put_file(name, encode(tensors, manifest), tensors, manifest, picture, version=version)
+
+    def put_file(
+        self,
+        name: SetName,
+        data: bytes,
+        tensors: "Mapping[str, Array]",
+        manifest: Manifest,
+        picture: bytes | None = None,
+        *,
+        version: int | None = None,
+    ) -> StoredSet:
+        """Store a set whose file is at hand, byte for byte.
+
+        Args:
+            data: the file's bytes, of which `registry.tensors.decode` gave the tensors and the manifest.
+            name, tensors, manifest, picture, version: as of `put`, and so is what is raised.
+        """
+        from registry.tensors import describe
 
         if describe(tensors) != manifest.tensors:
             raise ValueError("the manifest does not describe these tensors")
-        data = encode(tensors, manifest)
+        if version is not None and not 1 <= version <= LAST_VERSION:
+            raise ValueError(f"versions count from 1 to {LAST_VERSION}")
         with self.writing():
-            existing = self._with_content(name, manifest.digest, tensors, version)
-            if existing is not None:
-                return existing
-            versions = self.versions(name)
-            if version is None:
-                version = max([0, *versions, self.name_record(name).last]) + 1
-            elif version in versions:
-                raise ConflictError(
-                    f"{name}:{version} is here already, with other content.", "Give another name with --name."
-                )
-            return self._write(name, version, data, manifest, picture)
+            existing = self._with_content(name, manifest.digest, version)
+            if existing is None:
+                return self._write(name, self._number(name, version, manifest.digest), data, manifest, picture)
+            at, stored = existing
+            if stored is not None and self._is_whole(stored):
+                return stored
+            return self._write(name, at, data, manifest, picture, stored.stored if stored else None)
 
-    def _with_content(
-        self, name: SetName, digest: str, tensors: "Mapping[str, Array]", version: int | None
-    ) -> StoredSet | None:
-        """The version of a name that has this content, made whole if need be."""
+    def _with_content(self, name: SetName, digest: str, version: int | None) -> tuple[int, StoredSet | None] | None:
+        """The version of a name that states this content, and what can be read of it."""
         folder = self.layout.folder(name)
         for each in self.versions(name) if version is None else [version]:
             if states_digest(folder / f"{each}.json", digest):
-                with contextlib.suppress(CorruptError):
-                    existing = self.read(name, each)
-                    if self._repaired(existing, tensors):
-                        return existing
+                try:
+                    return each, self.read(name, each)
+                except CorruptError:
+                    return each, None
         return None
 
-    def _repaired(self, stored: StoredSet, tensors: "Mapping[str, Array]") -> bool:
-        """Whether a version's file is whole, written again if need be now that its content is at hand."""
-        from registry.tensors import encode
-
+    def _is_whole(self, stored: StoredSet) -> bool:
         try:
             self.tensors(stored)
+            self.picture_bytes(stored)
         except CorruptError:
-            data = encode(tensors, stored.manifest)
-            if sha256(data) != stored.file.stem:
-                return False
-            write_atomically(stored.file, data)
+            return False
         return True
 
-    def _write(self, name: SetName, version: int, data: bytes, manifest: Manifest, picture: bytes | None) -> StoredSet:
+    def _number(self, name: SetName, wanted: int | None, digest: str) -> int:
+        """The number for new content: the next one, or the one that is wanted, if no other content has or had it."""
+        versions, removed = self.versions(name), self.name_record(name).removed
+        if wanted is None:
+            number = max([0, *versions, *map(int, removed)]) + 1
+            if number > LAST_VERSION:
+                raise StoreError(f"{name} has no more numbers for versions.", "Use another name.")
+            return number
+        if wanted in versions:
+            with contextlib.suppress(CorruptError):
+                self.read(name, wanted)
+                raise ConflictError(
+                    f"{name}:{wanted} is here already, with other content.", "Give another name with --name."
+                )
+        if removed.get(str(wanted), digest) != digest:
+            raise ConflictError(
+                f"{name}:{wanted} was removed here, and had other content.", "Give another name with --name."
+            )
+        return wanted
+
+    def _write(
+        self,
+        name: SetName,
+        version: int,
+        data: bytes,
+        manifest: Manifest,
+        picture: bytes | None,
+        stored: str | None = None,
+    ) -> StoredSet:
         folder, blob = self.layout.folder(name), FileInfo(sha256=sha256(data), size=len(data))
         write_atomically(self.layout.blob(blob.sha256), data)
         if picture is not None:
             write_atomically(folder / f"{version}.png", picture)
         record = VersionRecord(
-            stored=self._now().isoformat(timespec="microseconds"),
+            stored=stored or self._now().isoformat(timespec="microseconds"),
             digest=manifest.digest,
             tensors=blob,
             picture=None if picture is None else FileInfo(sha256=sha256(picture), size=len(picture)),
             manifest=manifest,
         )
         write_atomically(folder / f"{version}.json", canonical(record.model_dump(mode="json")))
-        newest = {"stored": record.stored, "reference": f"{name}:{version}"}
-        write_cache(self.layout.newest, canonical(newest))
+        if stored is None:
+            newest = {"stored": record.stored, "reference": f"{name}:{version}"}
+            write_cache(self.layout.newest, canonical(newest))
         return self.stored_set(name, version, record)
 
     def _now(self) -> datetime:
         """The time, but later than that of what was stored last, whatever the clock says."""
-        now = datetime.now(UTC)
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
-            last = datetime.fromisoformat(json.loads(self.layout.newest.read_bytes())["stored"])
-            return max(now, last + timedelta(microseconds=1))
+        now, last = datetime.now(UTC), None
+        try:
+            last = json.loads(self.layout.newest.read_bytes())["stored"]
+        except FileNotFoundError:
+            last = max((entry.stored for entry in self.entries()[0]), default=None)
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            return max(now, datetime.fromisoformat(last) + timedelta(microseconds=1)) if last else now
         return now
 
-    def removal(self, sets: Sequence[StoredSet]) -> Removal:
-        """What `remove` would take away."""
-        used, _ = self._others_blobs(sets)
-        files = {each.file: each.size for each in sets if each.file.stem not in used}
-        pictures = [each.picture for each in sets if each.picture is not None and each.picture.exists()]
-        tags = [f"{each.name}:{tag}" for each in sets for tag in self._tags_of(each)]
-        size = sum(files.values()) + sum(picture.stat().st_size for picture in pictures)
-        return Removal(tuple(each.reference for each in sets), tuple(tags), size)
+    def removal(self, places: Sequence[Place]) -> Removal:
+        """What `remove` would take away.
 
-    def remove(self, sets: Sequence[StoredSet]) -> None:
-        """Take versions away, with the tags that point at them. Their numbers are not given again; what was measured
-        on them stays.
+        Args:
+            places: names and versions, each once.
+        """
+        own, (used, sure) = Counter(self._files(places)), self.files_in_use()
+        files = [path for path, uses in own.items() if sure and used[path] <= uses]
+        pictures = [self.record_path(*place).with_suffix(".png") for place in places]
+        return Removal(
+            tuple(f"{name}:{version}" for name, version in places),
+            tuple(f"{name}:{tag}" for name, version in places for tag in self._tags_of(name, version)),
+            sum(path.stat().st_size for path in (*files, *pictures) if path.is_file()),
+        )
+
+    def remove(self, places: Sequence[Place]) -> None:
+        """Take versions away, damaged ones too, with the tags that point at them.
+
+        No other content is given their numbers. What was measured on them stays.
+
+        Args:
+            places: names and versions, each once.
 
         Raises:
             NotFoundError: one is not there, or not any more; those before it are gone.
             StoreError: the store cannot be written to.
         """
         with self.writing():
-            used, sure = self._others_blobs(sets)
-            for each in sets:
-                if not each.record.exists():
-                    raise NotFoundError(f"There is no {each.reference}.", "See: dsactl ls")
-                known = self.name_record(each.name)
-                gone = self._tags_of(each)
-                tags = {tag: version for tag, version in known.tags.items() if tag not in gone}
-                self._write_name(each.name, NameRecord(last=max(known.last, each.version), tags=tags))
-                remove(each.record)
-                remove(each.record.with_suffix(".png"))
-                if sure and each.file.stem not in used:
-                    remove(each.file)
+            files = self._files(places)
+            for name, version in places:
+                self._remove_record(name, version)
+            used, sure = self.files_in_use()
+            for path in files:
+                if sure and path not in used:
+                    remove(path)
 
-    def _others_blobs(self, sets: Sequence[StoredSet]) -> tuple[set[str], bool]:
-        """The files that versions other than these have, and whether those are all: a damaged record hides some."""
-        own = {(each.name, each.version) for each in sets}
-        entries, faults = self.entries()
-        return {entry.blob for entry in entries if (entry.name, entry.version) not in own}, not faults
+    def _remove_record(self, name: SetName, version: int) -> None:
+        path, digest = self.record_path(name, version), None
+        try:
+            digest = read_version(path).digest
+        except FileNotFoundError:
+            raise NotFoundError(f"There is no {name}:{version}.", "See: dsactl ls") from None
+        except CorruptError:
+            pass
+        known, gone = self.name_record(name), self._tags_of(name, version)
+        tags = {tag: at for tag, at in known.tags.items() if tag not in gone}
+        self._write_name(name, NameRecord(removed={**known.removed, str(version): digest}, tags=tags))
+        remove(path)
+        remove(path.with_suffix(".png"))
 
-    def _tags_of(self, stored: StoredSet) -> list[str]:
-        return [tag for tag, version in self.tags(stored.name).items() if version == stored.version]
+    def _files(self, places: Sequence[Place]) -> list[Path]:
+        """The safetensors files of versions, as far as they say."""
+        files = []
+        for place in places:
+            with contextlib.suppress(FileNotFoundError, CorruptError):
+                files.append(self.layout.blob(stated_file(self.record_path(*place))))
+        return files
+
+    def _tags_of(self, name: SetName, version: int) -> list[str]:
+        return [tag for tag, at in self.tags(name).items() if at == version]
 
     def tag(self, stored: StoredSet, tag: str) -> None:
         """Let a tag point at a version, wherever it pointed before.
@@ -248,12 +338,18 @@ class Store(Reader):
             self._write_name(name, record.model_copy(update={"tags": tags}))
 
     def _write_name(self, name: SetName, record: NameRecord) -> None:
-        write_atomically(self.layout.folder(name) / "name.json", canonical(record.model_dump(mode="json")))
+        write_atomically(self.layout.folder(name) / NAME_RECORD, canonical(record.model_dump(mode="json")))
 
     def add_evaluation(self, digest: str, record: Mapping[str, JsonValue]) -> Path:
-        """Keep a result that was measured on the content with this digest. The set is not touched."""
+        """Keep a result that was measured on the content with this digest. The set is not touched.
+
+        Raises:
+            ValueError: the record could not be shown and read again (see `registry.results`).
+            StoreError: the store cannot be written to.
+        """
+        check_result(record)
         data = canonical(dict(record))
-        path = self.layout.evaluations / digest / f"{sha256(data)[:32]}.json"
+        path = self.layout.evaluations / digest / file_name(data)
         with self.writing():
             write_atomically(path, data)
         return path

@@ -1,15 +1,17 @@
 """Look over a store: verify what it holds against every digest, and take away what nothing names."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from registry.errors import CorruptError, NotFoundError, RegistryError
-from registry.files import is_temporary, remove, sha256
-from registry.index import read_json_object
-from registry.layout import version_files
+from registry.errors import CorruptError, NotFoundError, RegistryError, StoreError
+from registry.files import is_temporary, remove
+from registry.layout import NAME_RECORD, version_files
+from registry.names import SetName
 from registry.reader import Reader
-from registry.records import MAKE_AGAIN, StoredSet, read_version
+from registry.records import StoredSet
+from registry.results import read_result
 from registry.store import Store
 
 
@@ -34,7 +36,7 @@ def verify(store: Reader, sets: Sequence[StoredSet] | None = None) -> Findings:
     """Read every file and hold it against its digest. Nothing is changed.
 
     Args:
-        store: the store.
+        store: the store; others may write to it meanwhile.
         sets: some of its versions, which alone are looked at; None for all that there is.
     """
     findings = Findings()
@@ -42,32 +44,53 @@ def verify(store: Reader, sets: Sequence[StoredSet] | None = None) -> Findings:
         for stored in sets:
             _check_version(store, stored, findings)
         return findings
-    used: set[Path] = set()
-    for name, folder in store.layout.named_folders():
-        for version, file in version_files(folder):
-            path = Path(file.path)
-            try:
-                stored = store.stored_set(name, version, read_version(path))
-            except FileNotFoundError:
-                continue  # removed meanwhile
-            except RegistryError as error:
-                findings.faults.append(error)
-                findings.sure = False
-                continue
-            used.add(stored.file)
-            _check_version(store, stored, findings)
-        try:
-            findings.faults += list(_dangling(store.tags(name), Path(folder)))
-        except RegistryError as error:
-            findings.faults.append(error)
-    findings.faults += [*_links(store), *_damaged_results(store)]
-    findings.leftovers = sorted(_leftovers(store, used, findings.sure))
+    try:
+        for name, folder in store.layout.named_folders():
+            _check_name(store, name, folder.path, findings)
+        findings.faults += [_stranger(path) for path in store.layout.strangers()]
+    except StoreError as error:  # a folder that cannot be read
+        findings.faults.append(error)
+    findings.faults += _damaged_results(store)
     findings.checked.sort()
+    # What is written at this moment looks as if nothing named it; nobody writes while the lock is held.
+    with _undisturbed(store):
+        _, findings.sure = store.files_in_use()
+        findings.leftovers = leftovers(store)
+        findings.faults += _dangling(store)
     return findings
 
 
+@contextlib.contextmanager
+def _undisturbed(store: Reader) -> Iterator[None]:
+    """Hold the lock, where the store can be written to at all."""
+    with contextlib.ExitStack() as held:
+        if isinstance(store, Store) and store.home.exists():
+            with contextlib.suppress(RegistryError):
+                held.enter_context(store.writing())
+        yield
+
+
+def _check_name(store: Reader, name: SetName, folder: str, findings: Findings) -> None:
+    try:
+        versions = sorted(version for version, _ in version_files(folder))
+    except StoreError as error:
+        findings.faults.append(error)
+        return
+    for version in versions:
+        try:
+            _check_version(store, store.read(name, version), findings)
+        except NotFoundError:
+            continue  # removed meanwhile
+        except RegistryError as error:
+            findings.faults.append(error)
+    try:
+        store.tags(name)
+    except RegistryError as error:
+        findings.faults.append(error)
+
+
 def _check_version(store: Reader, stored: StoredSet, findings: Findings) -> None:
-    for check in (store.tensors, _check_picture):
+    for check in (store.tensors, store.picture_bytes):
         try:
             check(stored)
         except NotFoundError:
@@ -77,50 +100,53 @@ def _check_version(store: Reader, stored: StoredSet, findings: Findings) -> None
     findings.checked.append(stored.reference)
 
 
-def _check_picture(stored: StoredSet) -> None:
-    if stored.picture is None:
-        return
-    try:
-        stated = read_version(stored.record).picture
-        whole = stated is not None and sha256(stored.picture.read_bytes()) == stated.sha256
-    except FileNotFoundError:
-        if not stored.record.exists():
-            raise NotFoundError(f"There is no {stored.reference} any more.") from None
-        raise CorruptError(f"The picture of {stored.reference} is gone: {stored.picture}.", MAKE_AGAIN) from None
-    if not whole:
-        raise CorruptError(f"The picture of {stored.reference} was changed: {stored.picture}.", MAKE_AGAIN)
+def _dangling(store: Reader) -> Iterator[CorruptError]:
+    with contextlib.suppress(StoreError):  # told before
+        for name, folder in store.layout.named_folders():
+            with contextlib.suppress(RegistryError):
+                for tag, version in store.tags(name).items():
+                    if not store.record_path(name, version).exists():
+                        yield CorruptError(
+                            f"{Path(folder.path, NAME_RECORD)}: the tag {tag!r} points at version {version}, "
+                            "which is not there.",
+                            f"Take it away: dsactl tag {name} {tag} --remove",
+                        )
 
 
-def _dangling(tags: dict[str, int], folder: Path) -> Iterator[CorruptError]:
-    for tag, version in tags.items():
-        if not (folder / f"{version}.json").exists():
-            yield CorruptError(
-                f"{folder / 'name.json'}: the tag {tag!r} points at version {version}, which is not there.",
-                f"Move it to another version, or take it away: dsactl tag {folder.name} {tag} --remove",
-            )
+def _stranger(path: Path) -> CorruptError:
+    if path.is_symlink():
+        return CorruptError(f"{path} is a link, which the store does not follow.", "Remove it.")
+    return CorruptError(
+        f"{path} is not where anything of the store belongs.",
+        "Move it back if it was renamed, or out of the store; until then no set's file is pruned.",
+    )
 
 
-def _links(store: Reader) -> Iterator[CorruptError]:
-    for path in sorted([*store.layout.sets.glob("*"), *store.layout.sets.glob("*/*")]):
-        if path.is_symlink():
-            yield CorruptError(f"{path} is a link, which the store does not follow.", "Remove it.")
-
-
-def _damaged_results(store: Reader) -> Iterator[CorruptError]:
+def _damaged_results(store: Reader) -> Iterator[RegistryError]:
     for path in sorted(store.layout.evaluations.glob("*/*.json")):
-        if not is_temporary(path.name) and read_json_object(path) is None:
-            yield CorruptError(f"The evaluation {path} is damaged.", "Remove it, and evaluate again.")
+        if not is_temporary(path.name):
+            try:
+                read_result(path)
+            except FileNotFoundError:
+                continue  # removed meanwhile
+            except RegistryError as error:
+                yield error
 
 
-def _leftovers(store: Reader, used: set[Path], sure: bool) -> Iterator[Path]:
-    """Files of writes that were cut off, and those that no version names."""
-    layout = store.layout
+def leftovers(store: Reader) -> list[Path]:
+    """What `prune` would take away: files of writes that were cut off, and those that no version names.
+
+    No set's file is among them where what is named is not known for sure.
+    """
+    layout, (used, sure) = store.layout, store.files_in_use()
+    found: list[Path] = []
     for folder in (layout.home, layout.blobs, *layout.sets.glob("*"), *layout.sets.glob("*/*")):
-        yield from (path for path in folder.glob(".tmp-*") if is_temporary(path.name))
-    yield from (path for path in layout.evaluations.glob("*/.tmp-*") if is_temporary(path.name))
-    yield from (path for path in layout.sets.glob("*/*/*.png") if not path.with_suffix(".json").exists())
+        found += [path for path in folder.glob(".tmp-*") if is_temporary(path.name)]
+    found += [path for path in layout.evaluations.glob("*/.tmp-*") if is_temporary(path.name)]
+    found += [path for path in layout.sets.glob("*/*/*.png") if not path.with_suffix(".json").exists()]
     if sure:
-        yield from (path for path in layout.blobs.glob("*.safetensors") if path not in used)
+        found += [path for path in layout.blobs.glob("*.safetensors") if path not in used]
+    return sorted(path for path in found if path.is_symlink() or path.is_file())
 
 
 def prune(store: Store) -> list[Path]:
@@ -137,10 +163,3 @@ def prune(store: Store) -> list[Path]:
         for path in gone:
             remove(path)
     return gone
-
-
-def leftovers(store: Reader) -> list[Path]:
-    """What `prune` would take away; not the files of versions that are damaged."""
-    entries, faults = store.entries()
-    used = {store.layout.blob(entry.blob) for entry in entries}
-    return sorted(_leftovers(store, used, sure=not faults))

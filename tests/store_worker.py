@@ -11,6 +11,7 @@ import json
 import os
 import random
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,13 @@ def operate(store: registry.Store, source: random.Random, contents: int) -> None
         say("done", "put", str(name), content, stored.version, stored.digest)
     elif kind == "prune":
         say("begin", "prune")
-        prune(store)
-        say("done", "prune")
+        say("done", "prune", len(prune(store)))
     else:
         versions = store.versions(name)
         stored = store.read(name, source.choice(versions) if versions else 1)
         actions: dict[str, Callable[[], object]] = {
             "tag": lambda: store.tag(stored, tag),
-            "remove": lambda: store.remove([stored]),
+            "remove": lambda: store.remove([stored.place]),
             "evaluate": lambda: store.add_evaluation(stored.digest, {"mean": source.random()}),
         }
         tag = source.choice(TAGS)
@@ -75,6 +75,8 @@ def nurse(store: registry.Store) -> None:
             say("process", os.getpid())
             try:
                 work(store, *map(int, line.split()))
+            except BaseException:
+                say("failed", traceback.format_exc())
             finally:
                 os._exit(0)
         os.waitpid(process, 0)

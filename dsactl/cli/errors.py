@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from typing import Protocol, runtime_checkable
 
 import typer
@@ -27,6 +28,13 @@ class CommandLineError(Protocol):
 def debugging() -> bool:
     """Whether tracebacks are wanted."""
     return os.environ.get("DSACTL_DEBUG", "") not in ("", "0")
+
+
+def print_traceback() -> None:
+    """The traceback of the exception that is being handled, without the Hub's token, which a server may send back."""
+    from registry.hub.errors import masked
+
+    sys.stderr.write(masked(traceback.format_exc()))
 
 
 def report(error: BaseException, output: Output) -> int:

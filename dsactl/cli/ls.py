@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from dsactl.cli import options
 from dsactl.cli.output import Output, Rows, accuracy, bytes_in_words
@@ -72,7 +73,7 @@ def command(
             dataset in (None, entry.dataset)
             and method in (None, entry.method)
             and arch in (None, entry.network)
-            and (ipc is None or entry.shape[:1] == (ipc * entry.classes,))
+            and (ipc is None or entry.shape[0] == ipc * entry.classes)
             and (pattern == "*" or fnmatch.fnmatchcase(str(entry.name), pattern))
         )
 
@@ -87,7 +88,7 @@ def command(
     values = map(_value, wanted) if as_json else ()
     output.answer(list(values), (entry.reference for entry in wanted), [_table(wanted)] if wanted else [])
     if not entries and not as_json:
-        output.note(f"The store {store.home} is empty. Make a set: dsactl condense digits --ipc 1")
+        output.note(f"The store {escape(str(store.home))} is empty. Make a set: dsactl condense digits --ipc 1")
         output.note("Sets that come with dsactl: dsactl ls --bundled")
     elif not wanted and not as_json:
         output.note(f"None of the {len(entries)} sets is such a one. All of them: dsactl ls")

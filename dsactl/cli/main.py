@@ -2,7 +2,6 @@
 
 import os
 import sys
-import traceback
 from typing import Annotated
 
 import typer
@@ -96,6 +95,6 @@ def main() -> None:
         raise
     except BaseException as error:
         if errors.debugging():
-            traceback.print_exc()
+            errors.print_traceback()
         code = errors.report(error, Output())
     sys.exit(code if isinstance(code, int) else 0)

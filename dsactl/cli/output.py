@@ -51,14 +51,19 @@ class Rows:
     def lines(self) -> Iterator[str]:
         """As lines of whatever width."""
         everything = [self.columns, *self.rows]
-        widths = [max(map(cell_len, column)) for column in zip(*everything, strict=True)]
-        left = [column not in self.right for column in self.columns]
+        widths = [max(map(_width, column)) for column in zip(*everything, strict=True)]
+        places = list(zip(widths, (column in self.right for column in self.columns), strict=True))
         for row in everything:
             cells = []
-            for text, width, align_left in zip(row, widths, left, strict=True):
-                space = " " * (width - cell_len(text))
-                cells.append(text + space if align_left else space + text)
+            for text, (width, to_the_right) in zip(row, places, strict=True):
+                space = " " * (width - _width(text))
+                cells.append(space + text if to_the_right else text + space)
             yield "  ".join(cells).rstrip()
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes on a terminal."""
+    return len(text) if text.isascii() else cell_len(text)
 
 
 class Output:
@@ -71,8 +76,8 @@ class Output:
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json, self.quiet = as_json, quiet
-        self._out = Console(highlight=False, soft_wrap=True)
-        self._err = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._out = Console(highlight=False, soft_wrap=True, emoji=False)
+        self._err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
     def answer(self, value: Any, identifiers: Iterable[str], human: Sequence[str | Table | Rows | Text]) -> None:
         """The command's result, in the mode that was asked for.
@@ -92,7 +97,7 @@ class Output:
                     sys.stdout.writelines(f"{line}\n" for line in item.lines())
                 elif isinstance(item, Table | Rows):
                     item = item.folded() if isinstance(item, Rows) else item
-                    Console(highlight=False, width=None if self._out.is_terminal else 200).print(item)
+                    Console(highlight=False, emoji=False, width=None if self._out.is_terminal else 200).print(item)
                 else:
                     self._out.print(item)
 

@@ -1,5 +1,7 @@
 """dsactl prune"""
 
+from rich.markup import escape
+
 from dsactl.cli import options
 from dsactl.cli.output import Output, bytes_in_words
 
@@ -24,8 +26,8 @@ def command(
     size = sum(path.stat().st_size for path in found if path.exists())
     what = f"{len(found)} {'file' if len(found) == 1 else 'files'} ({bytes_in_words(size)})"
     if found and not dry_run:
-        output.confirm(f"Remove {what} that nothing names from {store.home}?", yes=yes)
+        output.confirm(f"Remove {what} that nothing names from {escape(str(store.home))}?", yes=yes)
         found = prune(store)
     value = {"removed": [str(path) for path in found], "bytes": size, "dry_run": dry_run}
     said = "Nothing is left over" if not found else f"Would remove {what}" if dry_run else f"Removed {what}"
-    output.answer(value, [str(path) for path in found], [*map(str, found), said])
+    output.answer(value, [str(path) for path in found], [*(escape(str(path)) for path in found), said])

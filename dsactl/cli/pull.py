@@ -24,7 +24,10 @@ def command(
     ],
     revision: Annotated[str | None, typer.Option(help="A tag, branch or commit instead of a version.")] = None,
     name: Annotated[
-        str | None, typer.Option(help="Store as \\[namespace/]name.  \\[user/repo in small letters]")
+        str | None,
+        typer.Option(
+            help="Store as \\[namespace/]name; needed where a revision is no version.  \\[user/repo in small letters]"
+        ),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,

@@ -1,19 +1,15 @@
 """dsactl push"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from dsactl.cli import options
 from dsactl.cli.output import Output, bytes_in_words, table
-from dsactl.cli.recipe_command import condense_command
-from dsactl.errors import DataError, UsageError
-from dsactl.recipe import Recipe
-
-if TYPE_CHECKING:
-    from registry import Manifest
+from dsactl.cli.recipe_command import set_command
+from dsactl.errors import UsageError
 
 EXAMPLES = """Examples:
 
@@ -64,7 +60,7 @@ def command(
     user = registry.Store()
     store, stored = bundled.find(reference, user)
     evaluations = bundled.evaluations(stored, user)
-    notes = hub.Notes(_command(stored.manifest), licence, (_PAPER,))
+    notes = hub.Notes(set_command(stored.manifest), licence, (_PAPER,))
     if dry_run:
         files = hub.repository_files(store, stored, hub.parse_repo_id(repository), notes, evaluations)
         _write(out or Path(stored.name.name), files, output)
@@ -100,11 +96,3 @@ def _write(folder: Path, files: dict[str, bytes], output: Output) -> None:
     output.note(
         f"Written to {escape(str(folder))}; nothing was pushed. Push it with the same command without --dry-run."
     )
-
-
-def _command(manifest: "Manifest") -> str | None:
-    """The command that made a set; None where it was not made by `condense`."""
-    try:
-        return condense_command(Recipe.from_dict(manifest.recipe))
-    except DataError:
-        return None

@@ -1,10 +1,14 @@
 """A recipe as the command that asks for it."""
 
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsactl.data.catalogue import CATALOGUE
-from dsactl.recipe import Recipe, Request
+from dsactl.errors import DataError
+from dsactl.recipe import METHODS, SYNTHESIS, Recipe, Request
+
+if TYPE_CHECKING:
+    from registry import Manifest
 
 _PLAIN = (
     "seed",
@@ -19,6 +23,18 @@ _PLAIN = (
     "distance",
 )
 _VARIANTS = ("depth", "width", "norm", "activation", "pooling")
+
+
+def set_command(manifest: "Manifest") -> str | None:
+    """The command that made a set; None where `condense` did not make it."""
+    if "imported from" in manifest.provenance:
+        return None
+    try:
+        recipe = Recipe.from_dict(manifest.recipe)
+    except DataError:
+        return None
+    made = recipe.method in METHODS and (recipe.network is not None) == (recipe.method in SYNTHESIS)
+    return condense_command(recipe) if made else None
 
 
 def condense_command(recipe: Recipe) -> str:

@@ -20,7 +20,7 @@ EXAMPLES = """Examples:
 
 def command(
     references: options.References,
-    every: Annotated[bool, typer.Option("--all-versions", help="Of every name that is given without one.")] = False,
+    every: Annotated[bool, typer.Option("--all-versions", help="All that a name or digest means.")] = False,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
     as_json: options.Json = False,
@@ -30,8 +30,8 @@ def command(
     import registry
 
     store, output = registry.Store(), Output(as_json=as_json, quiet=quiet)
-    sets = list({each.record: each for text in references for each in _meant(store, text, every)}.values())
-    removal = store.removal(sets)
+    places = list(dict.fromkeys(place for text in references for place in _meant(store, text, every)))
+    removal = store.removal(places)
     value = {"removed": removal.references, "tags": removal.tags, "bytes": removal.bytes, "dry_run": dry_run}
     what = f"{', '.join(removal.references)} ({bytes_in_words(removal.bytes)})"
     if removal.tags:
@@ -40,24 +40,32 @@ def command(
         output.answer(value, removal.references, [f"Would remove {what}"])
         return
     output.confirm(f"Remove {what}?", yes=yes)
-    store.remove(sets)
+    store.remove(places)
     output.answer(value, removal.references, [f"Removed {what}"])
 
 
-def _meant(store: "registry.Store", text: str, every: bool) -> "list[registry.StoredSet]":
-    """The versions that a reference means; a bare name must mean one alone."""
+def _meant(store: "registry.Store", text: str, every: bool) -> "list[registry.Place]":
+    """The versions that a reference means: a bare name, or a digest, must mean one alone. They may be damaged."""
     import registry
+    from dsactl import bundled
 
     reference = registry.parse_reference(text)
-    found = store.find(reference)
-    if reference.name is None or ":" in text:
-        return [found]
-    versions = store.versions(reference.name)
-    if len(versions) > 1 and not every:
-        known = ", ".join(f"{reference.name}:{version}" for version in versions[:5])
-        more = "" if len(versions) <= 5 else f" and {len(versions) - 5} more"
+    if reference.name is None:
+        bundled.own(text, store)
+        places = [stored.place for stored in store.with_digest(str(reference.digest))]
+    elif reference.version in store.versions(reference.name):
+        return [(reference.name, reference.version)]
+    elif ":" in text:
+        return [bundled.own(text, store).place]
+    else:
+        places = [(reference.name, version) for version in store.versions(reference.name)]
+        if not places:
+            bundled.own(text, store)
+    if len(places) > 1 and not every:
+        known = ", ".join(f"{name}:{version}" for name, version in places[:5])
+        more = "" if len(places) <= 5 else f" and {len(places) - 5} more"
         raise UsageError(
-            f"{reference.name} has {len(versions)} versions: {known}{more}.",
+            f"{text} means {len(places)} versions: {known}{more}.",
             "Say which, or remove them all with --all-versions.",
         )
-    return [store.read(reference.name, version) for version in versions]
+    return places

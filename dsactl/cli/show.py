@@ -10,6 +10,7 @@ from rich.text import Text
 
 from dsactl.cli import half_blocks, options
 from dsactl.cli.output import Output, accuracy, bytes_in_words, duration, mean_and_deviation, table
+from dsactl.dsa.strategy import KINDS
 
 if TYPE_CHECKING:
     import registry
@@ -43,7 +44,7 @@ def command(
     output = Output(as_json=as_json, quiet=quiet)
     if code:
         text = _code(stored)
-        output.answer({"code": text}, [stored.reference], [escape(text)])
+        output.answer({"code": text}, [stored.reference], [Text(text)])
         return
     value = {
         "reference": stored.reference,
@@ -65,11 +66,12 @@ def command(
     about.add_row("method", escape(manifest.method + (f" on {manifest.network}" if manifest.network else "")))
     for key, item in manifest.recipe.items():
         if key not in ("dataset", "checksum", "method", "network"):
-            about.add_row(
-                f"  {key.replace('_', ' ')}", escape(" ".join(map(str, item)) if isinstance(item, list) else str(item))
-            )
+            words = " ".join(map(str, item)) if isinstance(item, list) else str(item)
+            about.add_row(escape(f"  {key.replace('_', ' ')}"), escape(words))
     for key, item in manifest.provenance.items():
-        about.add_row(key, escape(duration(item) if key == "seconds" and isinstance(item, float) else str(item)))
+        about.add_row(
+            escape(key), escape(duration(item) if key == "seconds" and isinstance(item, float) else str(item))
+        )
     about.add_row("file", escape(f"{stored.file} ({bytes_in_words(stored.size)})"))
     about.add_row("picture", escape(str(stored.picture)))
     results = table(
@@ -87,11 +89,11 @@ def command(
         results.add_row(
             escape(str(record.get("network", "?"))),
             accuracy(record),
-            str(record.get("n", "?")),
+            escape(str(record.get("n", "?"))),
             mean_and_deviation(*paper) if isinstance(paper, list) and len(paper) == 2 else "–",
-            str(record.get("epochs", "?")),
+            escape(str(record.get("epochs", "?"))),
             escape(str(record.get("augmentation", "?"))),
-            str(record.get("created", "?"))[:16].replace("T", " "),
+            escape(str(record.get("created", "?"))[:16].replace("T", " ")),
         )
     shown: list[str | Table] = ["", results] if evaluations else []
     wanted = output.shows_colours if picture is None else picture
@@ -104,13 +106,13 @@ def command(
 def _drawn(store: "registry.Reader", stored: "registry.StoredSet", width: int) -> list[Text]:
     """The images, as large as the terminal allows; nothing for those that cannot be drawn."""
     import registry
-    from registry.pictures import grid_png, to_pixels
+    from registry.pictures import grid_png
 
     info = stored.manifest.dataset
     with contextlib.suppress(registry.RegistryError):
         tensors = store.tensors(stored)
-        pixels_NCHW = to_pixels(tensors["images"], info.mean, info.std)
-        return [half_blocks.draw(grid_png(pixels_NCHW, tensors["labels"], in_a_row=_CLASSES_IN_A_ROW), width)]
+        images, labels = tensors["images"], tensors["labels"]
+        return [half_blocks.draw(grid_png(images, labels, info.mean, info.std, in_a_row=_CLASSES_IN_A_ROW), width)]
     return []
 
 
@@ -118,7 +120,8 @@ def _code(stored: "registry.StoredSet") -> str:
     """Python to paste: with dsactl, and with nothing but safetensors."""
     info, shape = stored.manifest.dataset, "×".join(map(str, stored.manifest.tensors["images"].shape))
     strategy = stored.manifest.recipe.get("strategy")
-    kinds = ", ".join(map(str, strategy)) if isinstance(strategy, list) and strategy else "none"
+    kinds = [kind for kind in KINDS if kind in strategy] if isinstance(strategy, list) else []
+    made_for = " ".join(kinds) or "none"
     return f'''# {stored.reference}, @sha256:{stored.digest}
 import dsactl
 
@@ -127,7 +130,7 @@ for images, labels in condensed.batches(epochs=1000):  # shuffled, and augmented
     ...  # one step of training
 
 # The same tensors without dsactl: images {shape} float32, normalised, and labels int64.
-# Bring other images into the same space by (pixels / 255 - mean) / std; augmentation that it was made for: {kinds}.
+# Bring other images into the same space by (pixels / 255 - mean) / std. Made for the augmentation: {made_for}.
 from safetensors.torch import load_file
 
 tensors = load_file({str(stored.file)!r})

@@ -10,10 +10,10 @@ from dsactl.errors import UsageError
 
 EXAMPLES = """Examples:
 
-  dsactl tag mnist-dsa-convnet-ipc1:2 best
-  dsactl tag mnist-dsa-convnet-ipc1
-  dsactl evaluate mnist-dsa-convnet-ipc1:best
-  dsactl tag mnist-dsa-convnet-ipc1 best --remove"""
+  dsactl tag digits-dsa-convnet-ipc1:2 best
+  dsactl tag digits-dsa-convnet-ipc1
+  dsactl evaluate digits-dsa-convnet-ipc1:best
+  dsactl tag digits-dsa-convnet-ipc1 best --remove"""
 
 
 def command(
@@ -25,23 +25,26 @@ def command(
 ) -> None:
     """Let a tag point at a version of a set, wherever it pointed before; or list a name's tags."""
     import registry
+    from dsactl import bundled
 
     store, output = registry.Store(), Output(as_json=as_json, quiet=quiet)
-    stored = store.find(registry.parse_reference(reference))
+    if remove:
+        name = registry.parse_reference(reference).name
+        if tag is None or name is None:
+            raise UsageError("--remove needs the name and the tag that is to go.", "dsactl tag NAME TAG --remove")
+        store.untag(name, tag)
+        done = f"{name}:{tag}"
+        output.answer({"removed": done}, [done], [f"Took away {done}"])
+        return
+    stored = bundled.own(reference, store)
     if tag is None:
-        if remove:
-            raise UsageError("--remove needs the tag that is to go.", f"See: dsactl tag {stored.name}")
         tags = store.tags(stored.name)
         shown = Rows(("tag", "version"), right=("version",), rows=[(each, str(at)) for each, at in tags.items()])
         output.answer(tags, [f"{stored.name}:{each}" for each in tags], [shown] if tags else [])
         if not tags and not as_json:
             output.note(f"{stored.name} has no tags. Set one: dsactl tag {stored.reference} TAG")
-    elif remove:
-        store.untag(stored.name, tag)
-        done = f"{stored.name}:{tag}"
-        output.answer({"removed": done}, [done], [f"Took away {done}"])
-    else:
-        store.tag(stored, tag)
-        done = f"{stored.name}:{tag}"
-        value = {"tag": done, "reference": stored.reference, "digest": stored.digest}
-        output.answer(value, [done], [f"{done} is {stored.reference}"])
+        return
+    store.tag(stored, tag)
+    done = f"{stored.name}:{tag}"
+    value = {"tag": done, "reference": stored.reference, "digest": stored.digest}
+    output.answer(value, [done], [f"{done} is {stored.reference}"])

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from dsactl.cli import options
 from dsactl.cli.output import Output
@@ -26,11 +27,16 @@ def command(
     Names each file that is damaged, missing or changed, and ends with 1 if there is one. Changes nothing.
     """
     import registry
-    from registry.upkeep import verify
+    from dsactl import bundled
+    from registry.upkeep import Findings, verify
 
     store, output = registry.Store(), Output(as_json=as_json, quiet=quiet)
-    sets = [store.find(registry.parse_reference(text)) for text in references] if references else None
-    findings = verify(store, sets)
+    if references:
+        found = [bundled.find(text, store) for text in references]
+        parts = [verify(where, [stored]) for where, stored in found]
+        findings = Findings([each for part in parts for each in part.checked], [e for p in parts for e in p.faults])
+    else:
+        findings = verify(store)
     for fault in findings.faults:
         output.error(fault.message, fault.hint)
     value = {
@@ -39,10 +45,11 @@ def command(
         "leftovers": [str(path) for path in findings.leftovers],
     }
     count = len(findings.checked)
-    verdict = f"{len(findings.faults)} faults" if findings.faults else "everything is whole"
+    faults = len(findings.faults)
+    verdict = f"{faults} {'fault' if faults == 1 else 'faults'}" if faults else "everything is whole"
     output.answer(value, findings.checked, [f"{count} {'set' if count == 1 else 'sets'} checked: {verdict}"])
     for path in findings.leftovers:
-        output.note(f"Left over: {path}")
+        output.note(f"Left over: {escape(str(path))}")
     if findings.leftovers:
         output.note("Nothing names these files, and they do no harm. Take them away: dsactl prune")
     if not findings.sure:

@@ -17,8 +17,9 @@ from dsactl.errors import DsactlError, UnknownNameError, UsageError
 from dsactl.importing.layouts import FileName, parse_file_name, read, to_experiment
 from dsactl.recipe import IMPORTED, METHOD_WORD, Recipe
 from dsactl.storing import store_set
-from registry.importing import check_file, read_folder, read_safetensors
-from registry.pictures import CHANNELS, grid_png, to_pixels
+from registry.importing import check_file, read_file, read_folder
+from registry.pictures import CHANNELS, grid_png
+from registry.tensors import decode
 
 NORMALISED, PIXELS = "normalised", "pixels"
 SPACES = (NORMALISED, PIXELS)
@@ -89,11 +90,13 @@ def _import_safetensors(
 ) -> registry.StoredSet:
     if source != Source(name=source.name):
         raise UsageError(f"{path} says itself what it holds.", "Only --name can be given with it.")
-    arrays, manifest = read_safetensors(path)
+    # The file and its tensors are all that is held of it: what is stored are the bytes that were read.
+    data = read_file(path)
+    arrays, manifest = decode(data, str(path))
     images, info = arrays["images"], manifest.dataset
     drawable = images.shape[1] in CHANNELS
-    picture = grid_png(to_pixels(images, info.mean, info.std), arrays["labels"]) if drawable else None
-    return store.put(name or _own_name(manifest, path), arrays, manifest, picture)
+    picture = grid_png(images, arrays["labels"], info.mean, info.std) if drawable else None
+    return store.put_file(name or _own_name(manifest, path), data, arrays, manifest, picture)
 
 
 def _own_name(manifest: registry.Manifest, path: Path) -> registry.SetName:

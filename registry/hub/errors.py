@@ -1,13 +1,16 @@
 """One table from what the Hub's client raises to a message that says what is wrong and what to do next."""
 
+import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from registry.errors import HubError, RegistryError
 
 _LOG_IN = "Log in with: hf auth login (or set HF_TOKEN)."
 _AGAIN = "Run the same command again; it goes on with what is missing."
 _LONGEST_MESSAGE = 200
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s?#]*@")
 
 _BY_STATUS = {
     400: ("The Hub refused the request for {repo}", "Update huggingface_hub, and check the name and the licence."),
@@ -28,6 +31,24 @@ class UnreachableError(HubError):
 
 class MissingError(HubError):
     """A repository, revision or file that the Hub does not have, or does not show to this token."""
+
+
+def masked(text: str) -> str:
+    """A text that may be shown: without the token, should a server send it back, and without `user:password@`."""
+    tokens = {os.environ.get("HF_TOKEN", "").strip()}
+    # It may have to ask for one, and fail; a text must be fit to be shown even then.
+    with suppress(Exception):
+        from huggingface_hub import get_token
+
+        tokens.add(get_token() or "")
+    for token in sorted(tokens - {""}, key=len, reverse=True):
+        text = text.replace(token, "…")
+    return without_passwords(text)
+
+
+def without_passwords(text: str) -> str:
+    """A text without the `user:password@` of its addresses."""
+    return _CREDENTIALS.sub("", text)
 
 
 @contextmanager
@@ -103,13 +124,11 @@ def _is_transport(error: BaseException) -> bool:
 def _unreachable(error: BaseException) -> HubError:
     from huggingface_hub import constants
 
-    kinds = {base.__name__ for base in type(error).__mro__}
+    kinds, endpoint = {base.__name__ for base in type(error).__mro__}, masked(constants.ENDPOINT)
     if "ConnectError" in kinds or "ConnectTimeout" in kinds:
-        return UnreachableError(
-            f"There is no connection to {constants.ENDPOINT}.", "Check the network and HF_ENDPOINT."
-        )
+        return UnreachableError(f"There is no connection to {endpoint}.", "Check the network and HF_ENDPOINT.")
     if "TimeoutException" in kinds:
-        return UnreachableError(f"{constants.ENDPOINT} does not answer in time.", _AGAIN)
+        return UnreachableError(f"{endpoint} does not answer in time.", _AGAIN)
     return UnreachableError("The connection to the Hub was cut.", _AGAIN)
 
 
@@ -141,12 +160,7 @@ def _refusal(error: Exception, repo_id: str) -> HubError:
 
 
 def _said(error: Exception) -> str:
-    """What the server says, as one short line without the token, should it send it back."""
-    from huggingface_hub import get_token
-
+    """What the server says, as one short line that may be shown."""
     words = " ".join(str(getattr(error, "server_message", None) or "").split())
-    words = "".join(letter for letter in words if letter.isprintable()).rstrip(".")
-    token = get_token()
-    if token:
-        words = words.replace(token, "…")
+    words = masked("".join(letter for letter in words if letter.isprintable())).rstrip(".")
     return words if len(words) <= _LONGEST_MESSAGE else words[:_LONGEST_MESSAGE] + "…"

@@ -1,6 +1,7 @@
 """The files of a repository: made in memory, pushed or written to a folder."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from pydantic import JsonValue
 
 from registry.card import Notes, Pictures, write_card
 from registry.errors import HubError, StoreError
-from registry.files import write_atomically
+from registry.files import write_folder_atomically
 from registry.hub.repository import CARD, EVALUATIONS, MANIFEST, PARQUET, PICTURE, TENSORS
 from registry.parquet import uncompressed_size, write_parquet
 from registry.pictures import CHANNELS, to_pixels, to_uint8
@@ -37,10 +38,10 @@ def repository_files(
         picture of the whole set where it has one.
 
     Raises:
-        CorruptError: the set is damaged.
+        CorruptError: the set or its picture is damaged.
         HubError: its images are neither grey nor RGB.
     """
-    tensors = store.tensors(stored)
+    tensors, picture = store.tensors(stored), store.picture_bytes(stored)
     channels = tensors["images"].shape[1]
     if channels not in CHANNELS:
         raise HubError(f"{stored.reference} has images of {channels} channels.", "Only grey and RGB can be pushed.")
@@ -48,7 +49,7 @@ def repository_files(
     images, clipped = to_uint8(to_pixels(tensors["images"], info.mean, info.std))
     parquet = write_parquet(images, tensors["labels"], info.class_names)
     pictures = Pictures(PARQUET, len(parquet), uncompressed_size(parquet), clipped, images.size)
-    whole = PICTURE if stored.picture else None
+    whole = None if picture is None else PICTURE
     files = {
         CARD: write_card(stored, repo_id, notes, evaluations, pictures, whole).encode(),
         PARQUET: parquet,
@@ -56,21 +57,28 @@ def repository_files(
         MANIFEST: _json(stored.manifest.model_dump(mode="json")),
         EVALUATIONS: _json([dict(record) for record in evaluations]),
     }
-    if stored.picture:
-        files[PICTURE] = stored.picture.read_bytes()
+    if picture is not None:
+        files[PICTURE] = picture
     return files
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a repository's files under a folder that is new or empty.
+    """Write a repository's files as a folder that is new or was empty, whole or not at all.
 
     Raises:
         StoreError: it is neither, or cannot be written to.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StoreError(f"{folder} is there and not empty.", "Name another folder with --out.")
-    for path, data in files.items():
-        write_atomically(folder / path, data)
+    try:
+        if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())):
+            raise StoreError(f"{folder} is there and not empty.", "Name another folder with --out.")
+    except OSError as error:
+        raise StoreError(
+            f"Cannot read {folder}: {error.strerror or error}.", "Name another folder with --out."
+        ) from error
+    try:
+        write_folder_atomically(folder, files)
+    except StoreError as error:
+        raise StoreError(error.message, "Free space, or name another folder with --out.") from error
 
 
 def _json(value: object) -> bytes:

@@ -1,7 +1,7 @@
 """Pull a set: everything is downloaded through the client's cache and checked before the store is touched."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -20,15 +20,15 @@ from registry.hub.repository import (
     tag_of,
     version_of,
 )
-from registry.manifest import Manifest, canonical, has_control_characters, parse_json
+from registry.manifest import Manifest, parse_json
 from registry.names import SetName, parse_name
 from registry.records import StoredSet
+from registry.results import check_result
 from registry.store import Store
 from registry.tensors import Array, decode
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MOST_EVALUATIONS = 10_000
-_LONGEST_EVALUATION = 100_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -50,30 +50,32 @@ class Pulled:
 
 
 def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName | None = None) -> Pulled:
-    """Bring a set from the Hub into a store, checked, under its version's number.
+    """Bring a set from the Hub into a store, checked, under its version's number: that of its tag at the same commit.
 
     Args:
         store: to keep it in.
         repo_id: `user/repo`.
         revision: a version's number or tag, another tag, a branch or a commit; None for the newest version, or main
             where there is none. Without a network it is looked up in the client's cache.
-        name: what to call it; `user/repo` in small letters if not given.
+        name: what to call it; `user/repo` in small letters if not given. A set of no version must be given one, and
+            is the name's next version.
 
     Raises:
-        BadNameError: the repository's name cannot be a set's.
+        BadNameError: the repository's name cannot be a set's, or a set of no version was given none.
         ConflictError: the store has that version with other content.
         CorruptError: what came is damaged, was changed, or is too large.
         HubError: the Hub refused or cannot be reached, or the repository holds no set.
     """
-    remote, name = Remote(parse_repo_id(repo_id)), name or _local_name(repo_id)
+    remote, local = Remote(parse_repo_id(repo_id)), name or _local_name(repo_id)
     wanted = None if revision is None else parse_revision(revision)
     sizes: dict[str, int] | None = None
     try:
-        found = wanted or _newest(remote.refs()[0]) or "main"
+        tags = remote.refs()[0]
+        found = wanted or _newest(tags) or "main"
         sizes = remote.sizes(found)
     except UnreachableError:
-        cached = remote.cached_revisions()
-        found = wanted or _newest(cached) or ("main" if "main" in cached else "")
+        tags = remote.cached_revisions()
+        found = wanted or _newest(tags) or ("main" if "main" in tags else "")
         if not found:
             raise
     if sizes is not None and not {MANIFEST, TENSORS} <= set(sizes):
@@ -81,12 +83,19 @@ def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName 
             f"{repo_id} holds no set at {found}: it has no {MANIFEST} with {TENSORS}.",
             "Only repositories that were pushed with dsactl can be pulled; for others use the datasets library.",
         )
-    commit, tensors, manifest = _checked(remote, found, can_repeat=sizes is not None)
+    got = _checked(remote, found, can_repeat=sizes is not None)
+    commit, manifest = got.commit, got.manifest
+    version = version_of(found) or version_of(_newest(tag for tag, at in tags.items() if at == commit) or "")
+    if version is None and name is None:
+        raise BadNameError(
+            f"{repo_id} has no version at {found}: no tag like v1 points at it.",
+            "Name it with --name [namespace/]name, under which it gets a number of its own.",
+        )
     picture = _optional(remote, PICTURE, commit, sizes)
     records = _records(_optional(remote, EVALUATIONS, commit, sizes), manifest.digest, repo_id)
     if picture is not None and not picture.startswith(_PNG):
         raise CorruptError(f"{PICTURE} of {repo_id} is not a PNG.")
-    stored = store.put(name, tensors, manifest, picture, version=version_of(found))
+    stored = store.put_file(local, got.data, got.tensors, manifest, picture, version=version)
     before = len(store.evaluations(stored.digest))
     for record in records:
         store.add_evaluation(stored.digest, record)
@@ -107,8 +116,18 @@ def _newest(revisions: Iterable[str]) -> str | None:
     return tag_of(max(versions)) if versions else None
 
 
-def _checked(remote: Remote, revision: str, *, can_repeat: bool) -> tuple[str, dict[str, Array], Manifest]:
-    """The commit, tensors and manifest of a revision.
+@dataclass(frozen=True)
+class _Downloaded:
+    """A set that came and was checked: the commit, the bytes of its file, and what they hold."""
+
+    commit: str
+    data: bytes
+    tensors: Mapping[str, Array]
+    manifest: Manifest
+
+
+def _checked(remote: Remote, revision: str, *, can_repeat: bool) -> _Downloaded:
+    """The set at a revision.
 
     A damaged copy stays in the client's cache; so what fails the checks is downloaded once more.
     """
@@ -120,7 +139,7 @@ def _checked(remote: Remote, revision: str, *, can_repeat: bool) -> tuple[str, d
     return _download(remote, revision, again=True)
 
 
-def _download(remote: Remote, revision: str, *, again: bool) -> tuple[str, dict[str, Array], Manifest]:
+def _download(remote: Remote, revision: str, *, again: bool) -> _Downloaded:
     text, commit = remote.read(MANIFEST, revision, again=again)
     stated = parse_json(Manifest, text, f"{MANIFEST} of {remote.repo_id}")
     data, _ = remote.read(TENSORS, commit, again=again)
@@ -130,7 +149,7 @@ def _download(remote: Remote, revision: str, *, again: bool) -> tuple[str, dict[
             f"{MANIFEST} and {TENSORS} of {remote.repo_id} at {revision} are not of the same set.",
             "Someone changed one of them; ask who pushed it.",
         )
-    return commit, tensors, manifest
+    return _Downloaded(commit, data, tensors, manifest)
 
 
 def _optional(remote: Remote, name: str, commit: str, sizes: dict[str, int] | None) -> bytes | None:
@@ -154,7 +173,7 @@ def _records(data: bytes | None, digest: str, repo_id: str) -> list[dict[str, Js
     """The evaluations that came with a set.
 
     Raises:
-        CorruptError: they are no list of small JSON objects, or were measured on another set.
+        CorruptError: they are no list of results, or were measured on another set.
     """
     where = f"{EVALUATIONS} of {repo_id}"
     try:
@@ -162,14 +181,13 @@ def _records(data: bytes | None, digest: str, repo_id: str) -> list[dict[str, Js
         if not isinstance(records, list) or len(records) > _MOST_EVALUATIONS:
             raise CorruptError(f"{where} is not a list of results.")
         for record in records:
-            if not isinstance(record, dict) or len(canonical(record)) > _LONGEST_EVALUATION:
+            if not isinstance(record, dict):
                 raise CorruptError(f"{where} holds what is no result.")
             if record.get("digest", digest) != digest:
                 raise CorruptError(f"{where} holds a result of another set.")
-            if has_control_characters(record):
-                raise CorruptError(f"{where} has control characters, which dsactl does not write.")
-    except (ValueError, RecursionError):
-        raise CorruptError(f"{where} is not JSON.") from None
+            check_result(record)
+    except (ValueError, RecursionError) as error:
+        raise CorruptError(f"{where} cannot be read: {error!s:.200}.") from None
     return records
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.errors import CorruptError
-from registry.hub.errors import hub_errors
+from registry.hub.client import mask_client
+from registry.hub.errors import hub_errors, masked
 from registry.hub.repository import LIMITS, tag_of
 
 _KIND = "dataset"
@@ -34,13 +35,14 @@ class Remote:
     def __init__(self, repo_id: str) -> None:
         from huggingface_hub import HfApi
 
+        mask_client()
         self.repo_id = repo_id
         self._api = HfApi()
 
     @property
     def address(self) -> str:
-        """Where it is seen in a browser."""
-        return f"{self._api.endpoint}/datasets/{self.repo_id}"
+        """Where it is seen in a browser; without a password, which an endpoint may have."""
+        return masked(f"{self._api.endpoint}/datasets/{self.repo_id}")
 
     def is_private(self) -> bool | None:
         """Whether only its owners see it; None where there is no such repository, as far as the Hub tells."""
@@ -64,19 +66,19 @@ class Remote:
             heads = {branch.name: branch.target_commit for branch in refs.branches}
             return {tag.name: tag.target_commit for tag in refs.tags}, heads.get("main")
 
-    def cached_revisions(self) -> set[str]:
-        """The tags and branches that the client's cache knows of."""
+    def cached_revisions(self) -> dict[str, str]:
+        """The tags and branches that the client's cache knows of, and the commit of each."""
         from huggingface_hub import CacheNotFound, scan_cache_dir
 
         try:
             repositories = scan_cache_dir().repos
         except CacheNotFound:
-            return set()
+            return {}
         return {
-            name
+            name: revision.commit_hash
             for repository in repositories
             if repository.repo_id == self.repo_id and repository.repo_type == _KIND
-            for name in repository.refs
+            for name, revision in repository.refs.items()
         }
 
     def sizes(self, revision: str) -> dict[str, int]:
@@ -142,7 +144,7 @@ class Remote:
                 create_pr=create_pr,
                 parent_commit=parent,
             )
-            return Commit(made.oid, made.pr_url)
+            return Commit(made.oid, None if made.pr_url is None else masked(made.pr_url))
 
     def tag(self, version: int, commit: str) -> None:
         """Tag a commit as a version."""

@@ -2,7 +2,7 @@
 
 import re
 
-from registry.errors import BadNameError
+from registry.errors import BadNameError, HubError
 
 CARD = "README.md"
 PARQUET = "data/train.parquet"
@@ -18,12 +18,20 @@ LIMITS = {TENSORS: 2_000 * MEGABYTE, MANIFEST: 10 * MEGABYTE, EVALUATIONS: 10 * 
 _REPO_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LONGEST = 96
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
-_TAG = re.compile(r"v([1-9][0-9]{0,8})")
+_TAG = re.compile(r"v([1-9][0-9]{0,5})")
+"""A store counts on from the versions that it has, and further than this: no tag of a stranger uses up its numbers."""
 
 
 def tag_of(version: int) -> str:
-    """The repository's tag of a version: `v3` for 3."""
-    return f"v{version}"
+    """The repository's tag of a version: `v3` for 3.
+
+    Raises:
+        HubError: it has more digits than a tag may have.
+    """
+    tag = f"v{version}"
+    if version_of(tag) != version:
+        raise HubError(f"No tag can have the number {version}.", "Store the set under another name, and push that.")
+    return tag
 
 
 def version_of(revision: str) -> int | None:

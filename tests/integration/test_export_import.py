@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import peak
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +16,7 @@ from safetensors.numpy import load_file
 
 import registry
 from dsactl.data.load import load_dataset
+from registry.tensors import describe, encode
 
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -157,3 +159,55 @@ def test_bad_files_give_one_clear_line(program: Program, tmp_path: Path) -> None
     assert not (tmp_path / "mark").exists()
     assert not (tmp_path / "home" / "sets").exists()
     assert program("import", "text.pt").returncode == 2
+
+
+def write_set(path: Path, images: "np.ndarray", classes: int) -> int:
+    """A set's file, and how many bytes it has."""
+    tensors = {"images": images, "labels": np.sort(np.arange(len(images)) % classes)}
+    manifest = registry.Manifest(
+        dataset=registry.DatasetInfo(
+            name="many",
+            split="train",
+            checksum="0" * 64,
+            class_names=[str(label) for label in range(classes)],
+            mean=[0.5] * images.shape[1],
+            std=[0.25] * images.shape[1],
+            counts=[1] * classes,
+        ),
+        method="mtt",
+        recipe={},
+        network=None,
+        seed=0,
+        tensors=describe(tensors),
+        provenance={},
+    )
+    path.write_bytes(encode(tensors, manifest))
+    return path.stat().st_size
+
+
+_IMPORT = """
+import registry
+from dsactl.importing.sets import Source, import_sets
+
+store = registry.Store(Path(sys.argv[1]))
+import_sets(Path(sys.argv[2]), Source(name="small"), store)
+print(peak(lambda: import_sets(Path(sys.argv[3]), Source(name="large"), store)))
+"""
+
+
+@peak.needs_proc
+@pytest.mark.parametrize(
+    ("shape", "classes", "slack"),
+    [
+        ((20_000, 1, 28, 28), 10, 6),
+        # What is drawn is bounded: here it has as many pixels as it may, in one byte each, or in four for colours.
+        ((20_000, 1, 1, 1), 20_000, 8 + 6),
+        ((20_000, 3, 1, 1), 20_000, 32 + 6),
+    ],
+)
+def test_importing_takes_about_twice_the_file(tmp_path: Path, shape: tuple[int, ...], classes: int, slack: int) -> None:
+    source, large, small = np.random.default_rng(0), tmp_path / "large.safetensors", tmp_path / "small.safetensors"
+    size = write_set(large, source.normal(size=shape).astype(np.float32), classes)
+    write_set(small, source.normal(size=(4, *shape[1:])).astype(np.float32), 2)
+    rise = int(peak.run(_IMPORT, tmp_path / "home", small, large))
+    assert rise < 2 * size + slack * 2**20

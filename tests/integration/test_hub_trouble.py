@@ -193,11 +193,18 @@ def _flipped(_machine: Machine, files: dict[str, bytes]) -> None:
         ({"picture.png": b"<svg/>"}, "picture.png of REPO is not a PNG"),
         ({"evaluations.json": b"{}"}, "is not a list of results"),
         ({"evaluations.json": b"[1]"}, "holds what is no result"),
-        ({"evaluations.json": b'[{"mean": NaN}]'}, "evaluations.json of REPO is not JSON"),
+        ({"evaluations.json": b"[1"}, "evaluations.json of REPO cannot be read"),
+        ({"evaluations.json": b'[{"mean": NaN}]'}, "evaluations.json of REPO cannot be read: NaN is not JSON"),
+        ({"evaluations.json": b'[{"mean": 1%s}]' % (b"0" * 400)}, "cannot be read: a result's mean"),
+        ({"evaluations.json": b'[{"std": 1e300}]'}, "cannot be read: a result's std"),
+        ({"evaluations.json": b'[{"paper": [1]}]'}, "cannot be read: a result's paper"),
+        ({"evaluations.json": b'[{"n": true}]'}, "cannot be read: a result's n"),
+        ({"evaluations.json": b'[{"a": %s}]' % (b"[" * 5000)}, "evaluations.json of REPO cannot be read"),
         ({"evaluations.json": b'[{"digest": "0"}]'}, "holds a result of another set"),
-        ({"evaluations.json": b'[{"a": "' + b"a" * 100_001 + b'"}]'}, "holds what is no result"),
+        ({"evaluations.json": b'[{"a": "' + b"a" * 100_001 + b'"}]'}, "has more than 100,000 bytes"),
         ({"evaluations.json": b'[{"network": "\\u001b[31m"}]'}, "has control characters"),
         ({"evaluations.json": '[{"network": "\x9b31m"}]'.encode()}, "has control characters"),
+        ({"evaluations.json": b'[{"network": "a\\rb"}]'}, "has control characters"),
         ({"evaluations.json": b" " * 10_000_001}, "has 10,000,001 bytes; no set has more than 10,000,000"),
         ({"manifest.json": None}, "holds no set at v1"),
         ({"set.safetensors": None}, "holds no set at v1"),
@@ -224,7 +231,7 @@ def test_what_someone_changed_is_refused(
 
 def test_what_a_stranger_wrote_is_only_text(hub: LoopbackHub, machine: Machine, other: Machine, repo: str) -> None:
     stored = machine.add()
-    machine.store.add_evaluation(stored.digest, {"network": "[bold]|</td>", "mean": "[red]", "paper": [1]})
+    machine.store.add_evaluation(stored.digest, {"network": "[bold]|</td>", "augmentation": "[red]", "x": [1]})
     machine.run("push", NAME, repo)
     assert "| \\[bold\\]\\|\\</td\\>" in hub.repositories.all[repo].files("v1")["README.md"].decode()
     other.run("pull", repo)

@@ -1,15 +1,17 @@
-"""The commands that keep sets: ls, tag, rm, verify, prune, diff, show, in processes of their own."""
+"""The commands that keep sets: ls, tag, rm, verify, prune, diff, show."""
 
+import ast
 import json
 import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from hub.worker import Worker
 from samples import put
 
 import registry
@@ -27,87 +29,108 @@ def store() -> registry.Store:
     return store
 
 
-def references(program: Program, *arguments: str) -> list[str]:
-    ended = program("ls", "--quiet", *arguments)
+@pytest.fixture(scope="module")
+def _worker() -> Iterator[Worker]:
+    with Worker({**os.environ, "NO_COLOR": "1"}) as worker:
+        yield worker
+
+
+@pytest.fixture
+def quick(_worker: Worker, tmp_path: Path) -> Program:
+    """Run the real command line in a process that has it loaded; returns what a finished process would."""
+
+    def run(*arguments: str, **environment: str) -> CompletedProcess[str]:
+        own = {name: os.environ[name] for name in ("DSACTL_HOME", "DSACTL_DATA")}
+        return _worker.run(arguments, {**own, **environment}, tmp_path)
+
+    return run
+
+
+def references(quick: Program, *arguments: str) -> list[str]:
+    ended = quick("ls", "--quiet", *arguments)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.split()
 
 
-def test_ls_filters_and_sorts(store: registry.Store, program: Program) -> None:
+def test_ls_filters_and_sorts(store: registry.Store, quick: Program) -> None:
     for version, mean in ((1, 70.0), (2, 90.0)):
         digest = store.read(registry.parse_name("a"), version).digest
         store.add_evaluation(digest, {"mean": mean, "std": 1.0, "n": 5, "network": "convnet", "created": "2026"})
-    assert references(program) == ["a:1", "a:2", "a:3", "lab/b:1"]
-    assert references(program, "--reverse") == ["lab/b:1", "a:3", "a:2", "a:1"]
-    assert references(program, "--sort", "accuracy", "--reverse")[:2] == ["a:2", "a:1"]
-    assert references(program, "--sort", "name") == ["a:1", "a:2", "a:3", "lab/b:1"]
-    assert references(program, "lab/*") == ["lab/b:1"]
-    assert references(program, "--dataset", "digits", "--method", "dsa", "--arch", "convnet", "--ipc", "2") != []
+    assert references(quick) == ["a:1", "a:2", "a:3", "lab/b:1"]
+    assert references(quick, "--reverse") == ["lab/b:1", "a:3", "a:2", "a:1"]
+    assert references(quick, "--sort", "accuracy", "--reverse")[:2] == ["a:2", "a:1"]
+    assert references(quick, "--sort", "name") == ["a:1", "a:2", "a:3", "lab/b:1"]
+    assert references(quick, "lab/*") == ["lab/b:1"]
+    assert references(quick, "--dataset", "digits", "--method", "dsa", "--arch", "convnet", "--ipc", "2") != []
     for wrong in (("--dataset", "mnist"), ("--method", "dc"), ("--arch", "mlp"), ("--ipc", "1"), ("zzz",)):
-        assert references(program, *wrong) == []
-    none = program("ls", "zzz")
+        assert references(quick, *wrong) == []
+    none = quick("ls", "zzz")
     assert (none.returncode, none.stdout) == (0, "")
     assert "None of the 4 sets" in none.stderr
-    assert json.loads(program("ls", "zzz", "--json").stdout) == []
-    (value,) = json.loads(program("ls", "a", "--json", "--sort", "accuracy", "--reverse").stdout)[:1]
+    assert json.loads(quick("ls", "zzz", "--json").stdout) == []
+    (value,) = json.loads(quick("ls", "a", "--json", "--sort", "accuracy", "--reverse").stdout)[:1]
     assert value["reference"] == "a:2"
     assert value["evaluations"][0]["mean"] == 90.0
     assert value["images"] == [4, 1, 3, 3]
-    bad = program("ls", "--sort", "sise")
+    bad = quick("ls", "--sort", "sise")
     assert bad.returncode == 2
     assert "Did you mean 'size'?" in bad.stderr
 
 
 @pytest.mark.usefixtures("store")
-def test_a_long_list_is_laid_out_like_a_short_one(program: Program) -> None:
+def test_a_long_list_is_laid_out_like_a_short_one(quick: Program) -> None:
     from dsactl.cli import output
 
-    short = program("ls").stdout.splitlines()
+    short = quick("ls").stdout.splitlines()
     rows = output.Rows(("set", "size", "ö"), right=("size",), rows=[("a", "1 kB", "界"), ("bb", "10 kB", "")])
     assert list(rows.lines()) == ["set   size  ö", "a     1 kB  界", "bb   10 kB"]
     assert short[0].split() == ["set", "images", "size", "accuracy", "%", "n", "tested", "on", "stored"]
 
 
-def test_tags_from_setting_to_removal(store: registry.Store, program: Program) -> None:
-    assert program("tag", "a:2", "best").stdout == "a:best is a:2\n"
-    assert json.loads(program("tag", "a", "--json").stdout) == {"best": 2}
-    assert program("tag", "a", "--quiet").stdout == "a:best\n"
-    assert json.loads(program("show", "a:best", "--json").stdout)["reference"] == "a:2"
-    assert program("tag", "a:best", "paper").stdout == "a:paper is a:2\n"
-    assert program("tag", "a", "best", "--remove").returncode == 0
+def test_tags_from_setting_to_removal(store: registry.Store, quick: Program) -> None:
+    assert quick("tag", "a:2", "best").stdout == "a:best is a:2\n"
+    assert json.loads(quick("tag", "a", "--json").stdout) == {"best": 2}
+    assert quick("tag", "a", "--quiet").stdout == "a:best\n"
+    assert json.loads(quick("show", "a:best", "--json").stdout)["reference"] == "a:2"
+    assert quick("tag", "a:best", "paper").stdout == "a:paper is a:2\n"
+    assert quick("tag", "a", "best", "--remove").returncode == 0
     assert store.tags(registry.parse_name("a")) == {"paper": 2}
     for arguments, code, said in (
         (("tag", "a", "latest"), 2, "'latest' is the newest version by itself"),
         (("tag", "a", "7"), 2, "is not a tag"),
-        (("tag", "a", "--remove"), 2, "needs the tag"),
+        (("tag", "a", "--remove"), 2, "needs the name and the tag"),
         (("tag", "a", "nope", "--remove"), 1, "no tag 'nope'"),
         (("tag", "zzz", "x"), 1, "There is no set 'zzz'"),
+        (("tag", "mnist-dsa-convnet-ipc1", "x"), 1, "mnist-dsa-convnet-ipc1:2 comes with dsactl and is not changed"),
+        (("rm", "mnist-dsa-convnet-ipc1", "--yes"), 1, "comes with dsactl and is not changed"),
+        (("rm", "mnist-dsa-convnet-ipc1:1", "--yes"), 1, "comes with dsactl and is not changed"),
+        (("show", "mnist-dsa-convnet-ipc11"), 1, "Did you mean mnist-dsa-convnet-ipc1"),
     ):
-        ended = program(*arguments)
+        ended = quick(*arguments)
         assert (ended.returncode, ended.stdout) == (code, "")
         assert said in ended.stderr
         assert "Traceback" not in ended.stderr
 
 
-def test_rm_asks_says_and_removes(store: registry.Store, program: Program) -> None:
+def test_rm_asks_says_and_removes(store: registry.Store, quick: Program) -> None:
     store.tag(store.read(registry.parse_name("a"), 3), "best")
-    several = program("rm", "a")
+    several = quick("rm", "a")
     assert several.returncode == 2
-    assert "a has 3 versions: a:1, a:2, a:3" in several.stderr
-    unasked = program("rm", "a:1")
+    assert "a means 3 versions: a:1, a:2, a:3" in several.stderr
+    unasked = quick("rm", "a:1")
     assert unasked.returncode == 2
     assert "--yes" in unasked.stderr
-    dry = program("rm", "a:3", "a:best", "lab/b", "--dry-run")
+    dry = quick("rm", "a:3", "a:best", "lab/b", "--dry-run")
     assert "Would remove a:3, lab/b:1" in dry.stdout
     assert "the tags a:best" in dry.stdout
     assert len(store.sets()) == 4
-    done = json.loads(program("rm", "a:3", "lab/b", "--yes", "--json").stdout)
+    done = json.loads(quick("rm", "a:3", "lab/b", "--yes", "--json").stdout)
     assert done["removed"] == ["a:3", "lab/b:1"]
     assert done["tags"] == ["a:best"]
-    assert references(program) == ["a:1", "a:2"]
-    assert program("rm", "a:3", "--yes").returncode == 1
-    assert program("rm", "a", "--all-versions", "--yes", "-q").stdout == "a:1\na:2\n"
-    assert references(program) == []
+    assert references(quick) == ["a:1", "a:2"]
+    assert quick("rm", "a:3", "--yes").returncode == 1
+    assert quick("rm", "a", "--all-versions", "--yes", "-q").stdout == "a:1\na:2\n"
+    assert references(quick) == []
 
 
 @pytest.mark.parametrize(("answer", "left"), [("n", 4), ("y", 3)])
@@ -129,50 +152,50 @@ def test_rm_asks_on_a_terminal(store: registry.Store, answer: str, left: int) ->
     assert len(store.sets()) == left
 
 
-def test_verify_and_prune(store: registry.Store, program: Program) -> None:
-    assert program("verify").stdout == "4 sets checked: everything is whole\n"
-    assert program("prune", "--yes").stdout == "Nothing is left over\n"
+def test_verify_and_prune(store: registry.Store, quick: Program) -> None:
+    assert quick("verify").stdout == "4 sets checked: everything is whole\n"
+    assert quick("prune", "--yes").stdout == "Nothing is left over\n"
     stray = store.home / "blobs" / ".tmp-1-2"
     stray.write_bytes(b"xyz")
-    left = program("verify")
+    left = quick("verify")
     assert left.returncode == 0
     assert f"Left over: {stray}" in left.stderr
     assert "Take them away: dsactl prune" in left.stderr
-    assert "Would remove 1 file (3 B)" in program("prune", "--dry-run").stdout
-    assert program("prune").returncode == 2
-    assert json.loads(program("prune", "--yes", "--json").stdout)["removed"] == [str(stray)]
+    assert "Would remove 1 file (3 B)" in quick("prune", "--dry-run").stdout
+    assert quick("prune").returncode == 2
+    assert json.loads(quick("prune", "--yes", "--json").stdout)["removed"] == [str(stray)]
     assert not stray.exists()
     stored = store.read(registry.parse_name("a"), 2)
     stored.file.write_bytes(b"?")
-    bad = program("verify", "--json")
+    bad = quick("verify", "--json")
     assert bad.returncode == 1
     value = json.loads(bad.stdout)
     assert len(value["faults"]) == 1
     assert str(stored.file) in value["faults"][0]
     assert str(stored.file) in bad.stderr
-    assert program("verify", "a:1", "lab/b").returncode == 0
-    assert program("verify", "a:2").returncode == 1
+    assert quick("verify", "a:1", "lab/b", "mnist-dsa-convnet-ipc1").returncode == 0
+    assert quick("verify", "a:2").returncode == 1
 
 
-def test_diff_names_what_differs(store: registry.Store, program: Program) -> None:
+def test_diff_names_what_differs(store: registry.Store, quick: Program) -> None:
     digest = store.read(registry.parse_name("a"), 1).digest
     store.add_evaluation(digest, {"mean": 70.0, "std": 1.0, "n": 5, "network": "convnet", "created": "2026"})
-    shown = program("diff", "a:1", "a:2")
+    shown = quick("diff", "a:1", "a:2")
     assert shown.returncode == 0
     assert "70.0 ± 1.0, n = 5" in shown.stdout
     assert "a:1 and a:2 have different content" in shown.stdout
-    value = json.loads(program("diff", "a:1", "a:2", "--json").stdout)
+    value = json.loads(quick("diff", "a:1", "a:2", "--json").stdout)
     assert not value["same_content"]
     assert set(value["differing"]) == {"digest", "accuracy % on convnet"}
-    same = program("diff", "a:1", "a:1")
+    same = quick("diff", "a:1", "a:1")
     assert same.stdout == "a:1 and a:1 have the same content\n"
-    against = json.loads(program("diff", "a:1", "mnist-dsa-convnet-ipc1", "--json").stdout)["differing"]
+    against = json.loads(quick("diff", "a:1", "mnist-dsa-convnet-ipc1", "--json").stdout)["differing"]
     assert against["data set: name"] == ["digits", "mnist"]
     assert against["recipe: iterations"] == [None, 1000]
 
 
-def test_show_prints_code_that_runs(program: Program) -> None:
-    code = program("show", "mnist-dsa-convnet-ipc1:1", "--code").stdout
+def test_show_prints_code_that_runs(quick: Program) -> None:
+    code = quick("show", "mnist-dsa-convnet-ipc1:1", "--code").stdout
     assert "import dsactl" in code
     ran = subprocess.run(
         [sys.executable, "-c", code.replace("epochs=1000", "epochs=1") + "\nprint(images.shape, labels.tolist())"],
@@ -184,12 +207,12 @@ def test_show_prints_code_that_runs(program: Program) -> None:
     assert "torch.Size([10, 1, 28, 28]) [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]" in ran.stdout
 
 
-def test_show_draws_the_images_where_it_is_wanted(program: Program) -> None:
-    drawn = program("show", "mnist-dsa-convnet-ipc1", "--picture").stdout
+def test_show_draws_the_images_where_it_is_wanted(quick: Program) -> None:
+    drawn = quick("show", "mnist-dsa-convnet-ipc1", "--picture").stdout
     lines = [line for line in drawn.splitlines() if "▀" in line]
     assert 15 < len(lines) < 40, "two rows of five"
     assert {len(line) for line in lines} == {80}
-    assert "▀" not in program("show", "mnist-dsa-convnet-ipc1").stdout
+    assert "▀" not in quick("show", "mnist-dsa-convnet-ipc1").stdout
 
 
 def test_half_blocks_have_the_colours_of_the_picture() -> None:
@@ -233,13 +256,81 @@ def test_references_are_completed(store: registry.Store, program: Program, typed
     assert "Traceback" not in completed.stderr
 
 
-def test_a_damaged_store_is_told_and_the_rest_is_used(store: registry.Store, program: Program) -> None:
+def test_a_damaged_store_is_told_and_the_rest_is_used(store: registry.Store, quick: Program) -> None:
     stored = store.read(registry.parse_name("a"), 2)
     stored.record.write_text("{")
-    listed = program("ls", "--quiet")
+    listed = quick("ls", "--quiet")
     assert listed.stdout.split() == ["a:1", "a:3", "lab/b:1"]
     assert str(stored.record) in listed.stderr
-    assert program("show", "a:2").returncode == 1
-    assert program("rm", "a:3", "--yes").returncode == 0
-    removed: Path = stored.record
-    assert removed.exists()
+    assert quick("show", "a:2").returncode == 1
+    assert quick("rm", "a:3", "--yes").returncode == 0
+    assert stored.record.exists()
+    assert quick("rm", "a:2", "--yes").stdout.startswith("Removed a:2")
+    assert quick("verify").returncode == 0
+
+
+def test_a_tag_that_points_nowhere_can_be_taken_away(store: registry.Store, quick: Program) -> None:
+    name = registry.parse_name("lab/b")
+    store.tag(store.read(name, 1), "best")
+    store.record_path(name, 1).unlink()
+    said = quick("verify").stderr
+    assert "Take it away: dsactl tag lab/b best --remove" in said
+    assert quick("tag", "lab/b", "best", "--remove").returncode == 0
+    assert "best" not in quick("verify").stderr
+
+
+def test_a_digest_that_two_names_have_is_not_removed_by_guess(store: registry.Store, quick: Program) -> None:
+    stored = store.read(registry.parse_name("a"), 1)
+    store.put(registry.parse_name("twin"), store.tensors(stored), stored.manifest)
+    digest = f"@sha256:{stored.digest}"
+    ended = quick("rm", digest, "--yes")
+    assert ended.returncode == 2
+    assert f"{digest} means 2 versions: a:1, twin:1" in ended.stderr
+    assert quick("rm", digest, "--all-versions", "--yes", "-q").stdout == "a:1\ntwin:1\n"
+
+
+HOSTILE = "x[/b] :dog: [link=file:///etc]y[/link] {{}} '\"\\"
+
+
+def test_what_a_stranger_wrote_is_shown_and_not_obeyed(store: registry.Store, quick: Program) -> None:
+    """Markup, emoji codes, quotes and code, wherever a manifest or a result has text."""
+    name = registry.parse_name("evil")
+    good = store.read(registry.parse_name("a"), 1)
+    tensors = store.tensors(good)
+    info = good.manifest.dataset.model_copy(update={"name": HOSTILE, "class_names": [HOSTILE, "b"]})
+    manifest = good.manifest.model_copy(
+        update={
+            "dataset": info,
+            "method": HOSTILE,
+            "network": HOSTILE,
+            "recipe": {HOSTILE: HOSTILE, "strategy": ["crop", "x\u2028import os"]},
+            "provenance": {HOSTILE: HOSTILE},
+        }
+    )
+    stored = store.put(name, tensors, manifest)
+    result = {"network": HOSTILE, "mean": 1.0, "std": 0.5, "n": 3, "augmentation": HOSTILE, "created": HOSTILE}
+    store.add_evaluation(stored.digest, result)
+    for arguments in (("show", "evil"), ("ls",), ("diff", "evil", "a:1"), ("ls", "--json"), ("tag", "evil")):
+        ended = quick(*arguments)
+        assert ended.returncode == 0, ended.stderr
+        assert "🐶" not in ended.stdout
+    shown = quick("show", "evil").stdout
+    assert shown.replace("\n", "").count("x[/b] :dog:") >= 5
+    code = quick("show", "evil", "--code").stdout
+    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert len(imports) == 2
+    assert "Made for the augmentation: crop." in code
+    names = next(node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.List))
+    assert ast.literal_eval(names) == [HOSTILE, "b"]
+
+
+def test_paths_are_shown_as_they_are(quick: Program, tmp_path: Path) -> None:
+    home = tmp_path / "x[" / "bold] :dog:"
+    store = registry.Store(home)
+    put(store)
+    stray = home / "blobs" / ".tmp-1-2"
+    stray.write_bytes(b"")
+    for arguments in (("verify",), ("prune", "--dry-run"), ("prune", "--yes"), ("ls", "zzz"), ("rm", "zzz")):
+        ended = quick(*arguments, DSACTL_HOME=str(home))
+        assert "Internal error" not in ended.stderr
+    assert f"The store {tmp_path / 'e[/b]'} is empty" in quick("ls", DSACTL_HOME=str(tmp_path / "e[/b]")).stderr

@@ -4,20 +4,24 @@ import itertools
 import json
 import os
 import random
-import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
 from samples import NAME, put
 
 import registry
+from registry.manifest import canonical
+from registry.results import file_name
 from registry.upkeep import prune, verify
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -92,26 +96,34 @@ class Model:
 @pytest.mark.parametrize("kills", [200, pytest.param(2000, marks=LONG)])
 def test_killed_at_any_moment_the_store_is_whole(tmp_path: Path, kills: int, tell: Tell) -> None:
     store, model, source = registry.Store(tmp_path), Model(), random.Random(1)
-    leftovers = operations = 0
+    left = pruned = operations = 0
     cut = Counter[str]()
     nurse = worker(tmp_path)
     for kill in range(kills):
+        # So that there is something to prune: a file that no set names.
+        store.layout.blobs.mkdir(exist_ok=True)
+        (store.layout.blobs / f"{kill:064x}.safetensors").write_bytes(b"stray")
         happened = killed(nurse, kill, source.uniform(0, 0.08))
+        assert not [event for event in happened if event[0] == "failed"], happened[-1]
         operations += sum(event[0] == "done" for event in happened)
+        pruned += sum(event[2] for event in happened if event[:2] == ["done", "prune"])
         model.apply(happened)
         cut[model.unsure[0] if model.unsure else "between"] += 1
         findings = verify(store)
         assert findings.faults == []
         assert sorted(findings.checked) == sorted(each.reference for each in store.sets())
         model.check(store)
-        leftovers += len(findings.leftovers)
-        assert prune(store) == findings.leftovers
-        assert verify(store).leftovers == []
+        left = max(left, len(findings.leftovers))
     nurse.communicate()
-    tell(f"{kills} kills, {operations} operations, cut off in {dict(cut)}, {leftovers} leftovers pruned")
+    tell(f"{kills} kills, {operations} operations, cut off in {dict(cut)}, {pruned} files pruned by those")
     assert sum(cut.values()) == kills
-    assert {"put", "tag", "remove"} <= set(cut)
-    assert leftovers > 0
+    assert {"put", "tag", "remove", "prune", "evaluate"} <= set(cut)
+    assert left > 0
+    assert pruned > 0
+    prune(store)
+    findings = verify(store)
+    assert (findings.faults, findings.leftovers) == ([], [])
+    assert findings.checked == sorted(each.reference for each in store.sets())
 
 
 @pytest.mark.slow
@@ -175,7 +187,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path, tell: Tell) -> 
         assert findings.faults == []
         prune(store)
         if ended.returncode == 0:
-            store.remove([store.newest()])
+            store.remove([store.newest().place])
     assert outcomes[False] >= 5
     assert outcomes[True] >= 1
     tell(f"{outcomes[False]} times full, {outcomes[True]} times not")
@@ -201,7 +213,11 @@ def test_a_store_that_may_only_be_read(tmp_path: Path) -> None:
             said.append(str(len(store.entries()[0])))
             said.append(",".join(sorted(store.tensors(stored))))
             said.append(str(len(verify(store).faults)))
-            for attempt in (lambda: put(store, 1), lambda: store.tag(stored, "x"), lambda: store.remove([stored])):
+            for attempt in (
+                lambda: put(store, 1),
+                lambda: store.tag(stored, "x"),
+                lambda: store.remove([stored.place]),
+            ):
                 try:
                     attempt()
                     said.append("written")
@@ -246,38 +262,55 @@ def test_a_lock_that_another_process_holds_is_waited_for_and_then_said(
     assert put(store, 1).version == 2, "a dead process holds nothing"
 
 
+@pytest.fixture
+def many_files(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: some disks take minutes to remove ten thousand folders."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(dir=memory if os.access(memory, os.W_OK) else tmp_path))
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.mark.slow
-def test_ten_thousand_sets_are_listed_in_half_a_second(tmp_path: Path, tell: Tell) -> None:
-    """In processor time of the whole program, which other work does not stretch; the best of five."""
-    store = registry.Store(tmp_path)
-    stored = put(store)
-    record = stored.record.read_bytes()
+def test_ten_thousand_sets_are_listed_in_half_a_second(many_files: Path, tmp_path: Path, tell: Tell) -> None:
+    """Sets of different content, with a result each; the whole program, on the clock; the best of five."""
+    store = registry.Store(many_files)
+    first = put(store)
+    whole = json.loads(first.record.read_bytes())
     for index in range(10_000):
+        whole["manifest"]["seed"] = index + 1
+        whole["digest"] = registry.Manifest.model_validate(whole["manifest"]).digest
         folder = store.layout.folder(registry.parse_name(f"set-{index:05d}"))
-        folder.mkdir(parents=True)
-        path = folder / "1.json"
-        path.write_bytes(record)
-        os.utime(path, (1, 1))
-    environment = {**os.environ, "DSACTL_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+        results = store.layout.evaluations / whole["digest"]
+        result = canonical({"network": "convnet", "mean": index / 100, "std": 0.5, "n": 20, "created": "2026-01-01"})
+        for path, data in ((folder / "1.json", canonical(whole)), (results / file_name(result), result)):
+            path.parent.mkdir(parents=True)
+            path.write_bytes(data)
+            os.utime(path, (1, 1))
+        os.utime(results, (1, 1))
+    environment = {**os.environ, "DSACTL_HOME": str(many_files), "OMP_NUM_THREADS": "1"}
 
     def seconds(*arguments: str, **more: str) -> tuple[float, str]:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         command = [sys.executable, "-m", "dsactl", *arguments]
+        began = time.perf_counter()
         ended = subprocess.run(
             command, capture_output=True, text=True, check=True, env={**environment, **more}, cwd=TESTS.parent
         )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, ended.stdout
+        return time.perf_counter() - began, ended.stdout
 
     seconds("ls")  # fills the index
     listed = [seconds("ls") for _ in range(5)]
     assert all(len(out.splitlines()) == 10_002 for _, out in listed)
+    assert all("99.9 ± 0.5" in out for _, out in listed)
     completion = {"_DSACTL_COMPLETE": "complete_bash", "COMP_WORDS": "dsactl show set-0", "COMP_CWORD": "2"}
     completed = [seconds(**completion) for _ in range(5)]
     assert all(len(out.splitlines()) == 10_000 for _, out in completed)
+    stored = []
+    for seed in range(20):
+        began = time.perf_counter()
+        put(registry.Store(tmp_path), seed, NAME)
+        stored.append(time.perf_counter() - began)
     times = min(taken for taken, _ in listed), min(taken for taken, _ in completed)
-    tell(f"10,001 sets: ls {times[0]:.2f} s, completion {times[1]:.2f} s")
+    tell(f"10,001 sets: ls {times[0]:.2f} s, completion {times[1]:.2f} s, storing {median(stored):.3f} s")
     assert max(times) < 0.5
-    began = time.process_time()
-    put(store, 1, NAME)
-    assert time.process_time() - began < 0.05
+    assert median(stored) < 0.05

@@ -2,6 +2,8 @@
 
 import io
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from samples import put
 
-from registry import BadNameError
-from registry.hub import parse_address, parse_repo_id
+from registry import BadNameError, HubError, Store
+from registry.card import Pictures, write_card
+from registry.hub import Notes, parse_address, parse_repo_id
 from registry.hub.repository import parse_revision, tag_of, version_of
 from registry.parquet import uncompressed_size, write_parquet
 
@@ -32,7 +36,7 @@ def test_addresses(text: str, expected: tuple[str, str | None]) -> None:
 
 _BAD = (
     "user|a/b/c|user/|/repo|user/a b|../user|user/a--b|user/..|user/a:|user/a.git|a./b|user/a:0|user/a:../b|"
-    "user/a:1234567890|user/a\n|üser/a|user/a:-x|-a/b"
+    "user/a:1000000|user/a:1234567890|user/a\n|üser/a|user/a:-x|-a/b"
 )
 
 
@@ -56,9 +60,32 @@ def test_no_repository_is_a_path_out_of_somewhere(text: str) -> None:
 
 
 def test_tags_of_versions() -> None:
-    assert [version_of(tag_of(version)) for version in (1, 20)] == [1, 20]
-    assert [version_of(text) for text in ("v0", "v01", "v", "1", "v1.0", "V1", "v1\n", "v1234567890")] == [None] * 8
+    assert [version_of(tag_of(version)) for version in (1, 20, 999_999)] == [1, 20, 999_999]
+    assert [version_of(text) for text in ("v0", "v01", "v", "1", "v1.0", "V1", "v1\n", "v1000000")] == [None] * 8
     assert parse_revision("7") == "v7"
+    for version in (0, 1_000_000):
+        with pytest.raises(HubError, match=f"No tag can have the number {version}"):
+            tag_of(version)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "shown"),
+    [
+        (88.46, 0.64, "88.5 ± 0.6"),
+        (100, 0, "100.0 ± 0.0"),
+        *((odd, 1.0, "") for odd in (10**400, -(10**400), 1e300, float("nan"), float("inf"), True, "1", None, [1], {})),
+        (1.0, 10**400, ""),
+    ],
+    ids=lambda value: repr(value)[:9],
+)
+def test_results_on_the_card(tmp_path: Path, mean: Any, std: Any, shown: str) -> None:
+    stored, pictures = put(Store(tmp_path)), Pictures("data.parquet", 1, 1, 0, 1)
+    for record in ({"mean": mean, "std": std}, {"paper": [mean, std]}):
+        card = write_card(stored, "user/repo", Notes(), [record], pictures, None)
+        (row,) = [line for line in card.splitlines() if line.startswith("|")][2:]
+        cells = [cell.strip() for cell in row.split("|")]
+        assert shown in cells
+        assert "".join(cells) == shown
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -14,7 +14,7 @@ from dsactl.errors import DataError, DsactlError, UnknownNameError, UsageError
 from dsactl.importing.sets import Source, import_sets
 from dsactl.recipe import Recipe, Request
 from dsactl.synthetic import from_store
-from registry.importing import read_file, read_folder, read_safetensors
+from registry.importing import read_file, read_folder
 
 IMAGES = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(10).repeat_interleave(2)
@@ -169,7 +169,7 @@ def test_damaged_safetensors(store: registry.Store, tmp_path: Path) -> None:
             import_sets(path, Source(), store)
     path.write_bytes(whole)
     with pytest.raises(registry.RegistryError, match="bytes, more than the 100 that are read"):
-        read_safetensors(path, 100)
+        read_file(path, 100)
     with pytest.raises(registry.RegistryError, match="There is no"):
         read_file(tmp_path / "nothing")
     assert store.versions(made.name) == [1]

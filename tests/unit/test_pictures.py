@@ -3,6 +3,8 @@ import io
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import registry
@@ -10,8 +12,8 @@ from registry import pictures
 from registry.pictures import grid_png, png, to_pixels, to_uint8
 
 
-def draw(pixels: np.ndarray, labels: list[int] | np.ndarray) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(grid_png(pixels, np.asarray(labels)))))
+def draw(pixels: np.ndarray, labels: list[int] | np.ndarray, *constants: list[float]) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(grid_png(pixels, np.asarray(labels), *constants))))
 
 
 def test_a_row_per_class_enlarged_and_clipped() -> None:
@@ -53,10 +55,55 @@ def test_colour_and_long_rows() -> None:
     assert picture[70, 5].tolist() == [0, 0, 0]
 
 
-def test_a_grid_does_not_grow_without_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "LARGEST", 40_000)
-    picture = draw(np.zeros((800, 1, 10, 10), np.float32), np.arange(20).repeat(40))
-    assert picture.shape == (20 * 12 + 2, 20 * 12 + 2)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("count", [3, 37])
+def test_normalised_images_are_drawn_as_their_pixels(channels: int, count: int) -> None:
+    source = np.random.default_rng(0)
+    images, labels = source.normal(size=(count, channels, 9, 7)).astype(np.float32), source.integers(0, 5, count)
+    mean, std = [0.5, 0.4, 0.3][:channels], [0.2, 0.3, 0.1][:channels]
+    picture = draw(images, labels, mean, std)
+    assert (picture == draw(to_pixels(images, mean, std), labels)).all()
+    levels, _ = to_uint8(to_pixels(images, mean, std))
+    expected = levels[np.flatnonzero(labels == labels.min())[0]]
+    assert (picture[2 : 2 + 9 * 7 : 7, 2 : 2 + 7 * 7 : 7].reshape(expected.shape) == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("limit", "shape", "step"),
+    [
+        (300_000, (20 * 22 + 2, 40 * 12 + 2), 1),  # enlarged less
+        (40_000, (20 * 22 + 2, 7 * 12 + 2), 1),  # fewer columns
+        (3_000, (20 * 12 + 2, 7 + 2), 2),  # coarser
+        (100, (6 * 3 + 2, 3 + 2), 20),  # cut
+    ],
+)
+def test_a_grid_does_not_grow_without_bounds(
+    monkeypatch: pytest.MonkeyPatch, limit: int, shape: tuple[int, int], step: int
+) -> None:
+    monkeypatch.setattr(pictures, "LARGEST", limit)
+    images = np.random.default_rng(0).random((800, 1, 20, 10), np.float32)
+    picture = draw(images, np.arange(20).repeat(40))
+    assert picture.size <= limit
+    assert picture.shape == shape
+    levels, _ = to_uint8(images[:1, :, ::step, ::step])
+    assert (picture[2 : 2 + levels.shape[1], 2 : 2 + levels.shape[2]] == levels[0, :, :, 0]).all()
+
+
+@given(
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.booleans(),
+    st.integers(200, 9000),
+)
+def test_every_grid_fits(images: int, classes: int, height: int, width: int, colour: bool, limit: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "LARGEST", limit)
+        pixels = np.zeros((images, 3 if colour else 1, height, width), np.float32)
+        drawn = draw(pixels, np.arange(images) % classes)
+    assert drawn.shape[0] * drawn.shape[1] <= limit
+    assert (drawn == 0).any()
 
 
 def test_rounding_is_no_clipping() -> None:

@@ -1,8 +1,11 @@
 import shlex
+from dataclasses import replace
 
 import pytest
+import samples
 
-from dsactl.cli.recipe_command import condense_command
+import registry
+from dsactl.cli.recipe_command import condense_command, set_command
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.recipe import Recipe, Request
 
@@ -49,6 +52,25 @@ def test_the_command_resolves_to_the_recipe(request_: Request, command: str | No
     typed = {name: _number(value) for name, value in given.items()}
     again = Request.parse({"dataset": dataset.removeprefix("FOLDER/"), **typed})
     assert resolve(again, "float32") == recipe
+
+
+def manifest(recipe: Recipe, **provenance: str) -> registry.Manifest:
+    arrays = samples.tensors()
+    return samples.manifest(arrays, **provenance).model_copy(update={"recipe": recipe.to_dict()})
+
+
+def test_only_what_condense_made_has_a_command() -> None:
+    made = resolve(Request("digits", 1))
+    assert set_command(manifest(made)) == condense_command(made)
+    assert set_command(manifest(resolve(Request("digits", 1, "random")))) is not None
+    # The authors' file, whose method condense has too, and which says nothing of how it was called.
+    theirs = Recipe("digits", "0" * 64, "dsa", 1, 0, (1, 8, 8), ())
+    assert set_command(manifest(theirs, **{"imported from": "res_DSA_digits_ConvNet_1ipc.pt"})) is None
+    assert set_command(manifest(made, **{"imported from": "made.pt"})) is None
+    # Nor is any of these the recipe of something that condense could have made.
+    for other in (theirs, replace(theirs, method="mtt"), replace(made, method="random"), replace(theirs, method="")):
+        assert set_command(manifest(other)) is None
+    assert set_command(samples.manifest(samples.tensors())) is None
 
 
 def _number(text: str) -> float | int | str:
