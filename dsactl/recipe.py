@@ -4,6 +4,7 @@ A `Request` is what a user asks for, with None where the default is to be taken;
 `Recipe`, in which nothing is left open, so that equal recipes give equal sets.
 """
 
+import functools
 import hashlib
 import json
 import re
@@ -91,7 +92,7 @@ class Recipe:
             DataError: a field is unknown, of the wrong type, or names what this version does not know.
         """
         try:
-            recipe = _RECIPE.validate_python(values)
+            recipe = _recipe_adapter().validate_python(values)
         except ValidationError as error:
             raise DataError(f"Not a recipe: {_first_fault(error)}") from None
         known = recipe.method in SYNTHESIS if recipe.network else METHOD_WORD.fullmatch(recipe.method)
@@ -177,7 +178,7 @@ class Request:
             if name not in known:
                 raise UnknownNameError("option", name, known)
         try:
-            request: Request = _REQUEST.validate_python(values)
+            request: Request = _request_adapter().validate_python(values)
         except ValidationError as error:
             raise UsageError(_first_fault(error)) from None
         if request.method not in METHODS:
@@ -234,5 +235,12 @@ def _first_fault(error: ValidationError) -> str:
     return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}."
 
 
-_RECIPE: TypeAdapter[Recipe] = TypeAdapter(Recipe)
-_REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
+# Made when first needed: it takes as long as listing some thousand sets.
+@functools.cache
+def _recipe_adapter() -> TypeAdapter[Recipe]:
+    return TypeAdapter(Recipe)
+
+
+@functools.cache
+def _request_adapter() -> TypeAdapter[Request]:
+    return TypeAdapter(Request)

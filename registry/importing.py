@@ -1,4 +1,4 @@
-"""Read sets that come from outside, trusting nothing: a lone safetensors file, or a folder of pictures per class.
+"""Read what comes from outside, trusting nothing: a lone file, or a folder of pictures per class.
 
 Shapes: N images, C channels, H, W, K classes.
 """
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from registry.class_folders import class_folders
 from registry.errors import CorruptError, RegistryError
-from registry.manifest import Manifest
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,18 +46,6 @@ def check_file(path: Path, limit: int = LARGEST) -> None:
         raise RegistryError(
             f"{path} has {size:,} bytes, more than the {limit:,} that are read.", "Is it a condensed set?"
         )
-
-
-def read_safetensors(path: Path, limit: int = LARGEST) -> "tuple[dict[str, Array], Manifest]":
-    """`images` and `labels` of a set's own file, and its manifest, all checked against each other.
-
-    Raises:
-        RegistryError: it is no file, or too large.
-        CorruptError: it is damaged, or no set.
-    """
-    from registry.tensors import decode
-
-    return decode(read_file(path, limit), str(path))
 
 
 def read_folder(folder: Path, class_names: Sequence[str], shape: tuple[int, int, int]) -> "tuple[Array, Array]":

@@ -52,7 +52,9 @@ class Layout:
         """
         folder = self.sets / (name.namespace or NO_NAMESPACE) / name.name
         if folder.is_symlink() or folder.parent.is_symlink():
-            raise BadNameError(f"{folder} is a link, which the store does not follow.", "Remove it.")
+            within = folder.resolve().is_relative_to(self.sets.resolve())
+            what = "a link, which the store does not follow" if within else "a link that leads out of the store"
+            raise BadNameError(f"{folder} is {what}.", "Remove it.")
         return folder
 
     def named_folders(self, prefix: str = "") -> Iterator[tuple[SetName, os.DirEntry[str]]]:

@@ -5,6 +5,7 @@ beside, flushed and renamed, under a lock, so a process that is killed leaves at
 """
 
 import contextlib
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -183,12 +184,14 @@ class Store(Reader):
         return None
 
     def _is_whole(self, stored: StoredSet) -> bool:
+        """Whether a version's files have their digests; the set itself is not read into memory."""
         try:
-            self.tensors(stored)
+            with stored.file.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
             self.picture_bytes(stored)
-        except CorruptError:
+        except (FileNotFoundError, CorruptError):
             return False
-        return True
+        return digest == stored.file.stem
 
     def _number(self, name: SetName, wanted: int | None, digest: str) -> int:
         """The number for new content: the next one, or the one that is wanted, if no other content has or had it."""

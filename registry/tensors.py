@@ -27,7 +27,7 @@ def describe(tensors: Mapping[str, Array]) -> dict[str, TensorInfo]:
         ValueError: other tensors, types or shapes.
     """
     if set(tensors) != set(_DTYPES):
-        raise ValueError(f"a set has the tensors {sorted(_DTYPES)}, not {sorted(tensors)}")
+        raise ValueError(f"a set has the tensors {sorted(_DTYPES)}, not {str(sorted(tensors))[:100]}")
     described = {}
     for name, (word, dtype) in _DTYPES.items():
         array = np.ascontiguousarray(tensors[name])

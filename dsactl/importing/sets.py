@@ -13,10 +13,11 @@ from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import load_dataset
 from dsactl.dsa.strategy import Strategy, default_strategy, parse_strategy
-from dsactl.errors import DsactlError, UnknownNameError, UsageError
+from dsactl.errors import DataError, DsactlError, UnknownNameError, UsageError
 from dsactl.importing.layouts import FileName, parse_file_name, read, to_experiment
 from dsactl.recipe import IMPORTED, METHOD_WORD, Recipe
 from dsactl.storing import store_set
+from registry.files import sha256
 from registry.importing import check_file, read_file, read_folder
 from registry.pictures import CHANNELS, grid_png
 from registry.tensors import decode
@@ -90,12 +91,17 @@ def _import_safetensors(
 ) -> registry.StoredSet:
     if source != Source(name=source.name):
         raise UsageError(f"{path} says itself what it holds.", "Only --name can be given with it.")
-    # The file and its tensors are all that is held of it: what is stored are the bytes that were read.
+    # Beside the tensors either the file's bytes are held or the picture, not both.
     data = read_file(path)
+    digest = sha256(data)
     arrays, manifest = decode(data, str(path))
+    del data
     images, info = arrays["images"], manifest.dataset
     drawable = images.shape[1] in CHANNELS
     picture = grid_png(images, arrays["labels"], info.mean, info.std) if drawable else None
+    data = read_file(path)
+    if sha256(data) != digest:
+        raise DataError(f"{path} was changed while it was read.", "Import it again.")
     return store.put_file(name or _own_name(manifest, path), data, arrays, manifest, picture)
 
 
