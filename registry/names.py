@@ -2,18 +2,18 @@
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from registry.errors import BadNameError
 
 LATEST = "latest"
 LAST_VERSION = 999_999_999
 
-_PART = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
+_PART = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9._-]{0,79}")
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 
-@dataclass(frozen=True, order=True)
-class SetName:
+class SetName(NamedTuple):
     """A set's name.
 
     Attributes:
@@ -106,4 +106,4 @@ def parse_reference(text: str) -> Reference:
 
 def is_part(text: str) -> bool:
     """Whether a text can be a namespace, the rest of a name, or a tag."""
-    return _PART.fullmatch(text) is not None and ".." not in text
+    return _PART.fullmatch(text) is not None

@@ -14,7 +14,7 @@ EXAMPLES = """Examples:
   dsactl env
   dsactl env --json"""
 
-_LIBRARIES = ("torch", "torchvision", "numpy", "safetensors", "huggingface_hub", "pydantic", "typer")
+_LIBRARIES = ("torch", "torchvision", "numpy", "safetensors", "huggingface_hub", "pyarrow", "pydantic", "typer")
 
 
 def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None:

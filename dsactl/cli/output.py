@@ -4,6 +4,7 @@ Results go to the standard output, everything else to standard error. On a termi
 pipe, or with NO_COLOR's spirit in a log, a plain line now and then.
 """
 
+import functools
 import json
 import sys
 import time
@@ -50,20 +51,19 @@ class Rows:
 
     def lines(self) -> Iterator[str]:
         """As lines of whatever width."""
-        everything = [self.columns, *self.rows]
-        widths = [max(map(_width, column)) for column in zip(*everything, strict=True)]
-        places = list(zip(widths, (column in self.right for column in self.columns), strict=True))
-        for row in everything:
-            cells = []
-            for text, (width, to_the_right) in zip(row, places, strict=True):
-                space = " " * (width - _width(text))
-                cells.append(space + text if to_the_right else text + space)
+        columns = zip(self.columns, *self.rows, strict=True)
+        for cells in zip(*(_aligned(texts, texts[0] in self.right) for texts in columns), strict=True):
             yield "  ".join(cells).rstrip()
 
 
-def _width(text: str) -> int:
-    """Columns that a text takes on a terminal."""
-    return len(text) if text.isascii() else cell_len(text)
+def _aligned(texts: Sequence[str], to_the_right: bool) -> list[str]:
+    """The cells of a column, filled with spaces to one width."""
+    if all(cell_len(letter) == 1 for letter in set().union(*texts)):
+        width = max(map(len, texts))
+        return [text.rjust(width) if to_the_right else text.ljust(width) for text in texts]
+    widths = list(map(cell_len, texts))
+    spaces = [" " * (max(widths) - width) for width in widths]
+    return [space + text if to_the_right else text + space for text, space in zip(texts, spaces, strict=True)]
 
 
 class Output:
@@ -235,6 +235,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
+@functools.cache
 def bytes_in_words(count: float) -> str:
     """1,234,567 bytes as "1.2 MB"."""
     for unit in ("B", "kB", "MB", "GB"):
@@ -254,7 +255,7 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
 
 def mean_and_deviation(mean: Any, deviation: Any) -> str:
     """ "88.7 ± 0.6"; "?" for what are no numbers, as a file changed by hand may hold."""
-    if not all(isinstance(value, int | float) for value in (mean, deviation)):
+    if not (isinstance(mean, int | float) and isinstance(deviation, int | float)):
         return "?"
     return f"{mean:.1f} ± {deviation:.1f}"
 
