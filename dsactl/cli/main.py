@@ -56,7 +56,7 @@ def _program(
     ] = False,
 ) -> None:
     """Options of the program itself; the help where there is no command."""
-    if _of_several() and context.invoked_subcommand != "condense":
+    if is_of_several() and context.invoked_subcommand != "condense":
         raise UsageError("torchrun is for condense: no other command shares its work.", "Run it without torchrun.")
     if context.invoked_subcommand is None:
         output = Output()
@@ -97,15 +97,9 @@ def main() -> None:
         if errors.debugging():
             errors.print_traceback()
         code = errors.report(error, Output())
-    code = code if isinstance(code, int) else 0
-    if _of_several():
-        # The group's threads may outlive it, and abort a process whose interpreter goes down under them.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _of_several() -> bool:
+def is_of_several() -> bool:
     """Whether torchrun started this process with others."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
