@@ -6,6 +6,7 @@ import registry
 from registry.tensors import Array, describe
 
 NAME = registry.parse_name("digits-dsa-convnet-ipc1")
+OTHER = registry.parse_name("lab/other")
 
 
 def tensors(seed: int = 0) -> dict[str, Array]:
@@ -41,3 +42,8 @@ def put(
     """Store the set of a seed."""
     arrays = tensors(seed)
     return store.put(name, arrays, manifest(arrays), b"png", version=version)
+
+
+def find(store: registry.Store, text: str) -> registry.StoredSet:
+    """The set that a reference means."""
+    return store.find(registry.parse_reference(text))

@@ -1,35 +1,20 @@
-"""Tags, removal, the index, verify and prune."""
+"""Tags, removal, numbers, repair; what is newest; results."""
 
 import hashlib
 import json
-import os
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from samples import NAME, put
+from samples import NAME, OTHER, find, put
 
 import registry
-from registry.files import write_atomically
-from registry.upkeep import leftovers, prune, verify
-
-OTHER = registry.parse_name("lab/other")
+from registry.upkeep import prune, verify
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> registry.Store:
     return registry.Store(tmp_path / "store")
-
-
-def find(store: registry.Store, text: str) -> registry.StoredSet:
-    return store.find(registry.parse_reference(text))
-
-
-def age(store: registry.Store) -> None:
-    """Make every file old enough for the index to believe its time."""
-    for path in [*store.home.rglob("*"), store.home]:
-        os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10))
 
 
 def test_a_tag_moves_and_a_version_does_not(store: registry.Store) -> None:
@@ -96,19 +81,6 @@ def test_a_file_that_two_sets_share_stays_with_the_other(store: registry.Store) 
     assert store.tensors(two)["labels"].tolist() == [0, 0, 1, 1]
 
 
-def test_files_of_damaged_sets_are_nobody_s_to_remove(store: registry.Store) -> None:
-    one = put(store)
-    two = store.put(OTHER, store.tensors(one), one.manifest)
-    two.record.write_text("{")
-    store.remove([one.place])
-    assert one.file.exists()
-    findings = verify(store)
-    assert not findings.sure
-    assert findings.leftovers == []
-    assert prune(store) == []
-    assert one.file.exists()
-
-
 def test_a_version_that_comes_from_elsewhere_keeps_its_number(store: registry.Store) -> None:
     assert put(store, 0, version=7).version == 7
     assert put(store, 0, version=7).version == 7
@@ -166,39 +138,6 @@ def test_a_damaged_newest_set_is_not_passed_over(store: registry.Store) -> None:
         store.newest()
 
 
-def test_a_folder_that_cannot_be_read_hides_no_set_from_prune(store: registry.Store) -> None:
-    if os.getuid() != 0:
-        pytest.skip("only root can become somebody else")
-    stored = put(store)
-    for path in (store.home.parent, *store.home.parents):
-        if path != Path("/") and path.stat().st_uid == 0:
-            path.chmod(path.stat().st_mode | 0o055)
-    for path in (store.home, store.home / "blobs", store.home / "lock", stored.file):
-        path.chmod(0o777)
-    stored.record.parent.chmod(0)
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        said: list[object] = []
-        try:
-            os.setuid(65534)
-            findings = verify(store)
-            said += [findings.sure, [str(fault) for fault in findings.faults], list(map(str, findings.leftovers))]
-            said += [list(map(str, prune(store))), [str(fault) for fault in store.entries()[1]]]
-        finally:
-            os.write(write_end, json.dumps(said).encode())
-            os._exit(0)
-    os.close(write_end)
-    with os.fdopen(read_end) as pipe:
-        sure, faults, left, pruned, listed = json.loads(pipe.read())
-    os.waitpid(child, 0)
-    stored.record.parent.chmod(0o755)
-    assert (sure, left, pruned) == (False, [], [])
-    assert "Permission denied" in faults[0]
-    assert "Permission denied" in listed[0]
-    assert stored.file.exists()
-
-
 def test_nothing_is_written_through_a_link(store: registry.Store, tmp_path: Path) -> None:
     stored = put(store)
     outside = tmp_path / "outside"
@@ -251,28 +190,6 @@ def test_results_must_make_sense(store: registry.Store, record: dict[str, regist
     assert [str(path) in str(fault) for fault in verify(store).faults] == [True]
 
 
-def test_verify_is_not_fooled_by_who_writes_meanwhile(store: registry.Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A set is stored, and a tagged one removed, after each step of looking."""
-    import registry.upkeep as module
-
-    real = module._check_version
-    turns = iter(range(100))
-
-    def check_and_disturb(*arguments: object) -> None:
-        real(*arguments)  # type: ignore[arg-type]
-        turn = next(turns)
-        fresh = put(store, 100 + turn, OTHER)
-        store.tag(fresh, "tag")
-        store.remove([fresh.place])
-        put(store, 200 + turn, OTHER)
-
-    for seed in range(3):
-        put(store, seed)
-    monkeypatch.setattr(module, "_check_version", check_and_disturb)
-    findings = verify(store)
-    assert (findings.faults, findings.leftovers, findings.sure) == ([], [], True)
-
-
 def test_the_newest_is_what_was_stored_last_whatever_the_clock_says(
     store: registry.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,188 +216,3 @@ def test_the_newest_is_what_was_stored_last_whatever_the_clock_says(
         assert put(store, 1) == second
     store.layout.newest.unlink()
     assert put(store, 3).stored > second.stored, "the clock is still wrong, and the cache is gone"
-
-
-def test_the_index_says_what_the_files_say(store: registry.Store) -> None:
-    put(store, 0)
-    stored = put(store, 1)
-    store.add_evaluation(stored.digest, {"mean": 50.0, "std": 1.0, "n": 2, "network": "convnet", "created": "2"})
-    for _ in range(3):
-        age(store)
-        found, faults = store.entries()
-        assert not faults
-        assert [entry.reference for entry in found] == [each.reference for each in store.sets()]
-        last = found[-1]
-        assert (last.digest, last.shape, last.classes, last.size) == (stored.digest, [4, 1, 3, 3], 2, stored.size)
-        assert [each["mean"] for each in last.evaluations] == [50.0]
-    kept = json.loads(store.layout.index.read_bytes().partition(b"\n")[2])
-    # What is read from the cache shows that it is read, and a change of a file that it is not.
-    kept["sets"][str(NAME)][1][0][4] = "from the cache"
-    body = json.dumps(kept).encode()
-    store.layout.index.write_bytes(b"index 3 " + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-    assert [entry.method for entry in store.entries()[0]] == ["from the cache", "dsa"]
-    record = store.record_path(NAME, 1)
-    write_atomically(record, record.read_bytes())
-    assert [entry.method for entry in store.entries()[0]] == ["dsa", "dsa"]
-    store.remove([stored.place])
-    store.add_evaluation(find(store, f"{NAME}:1").digest, {"mean": 60.0})
-    (only,) = store.entries()[0]
-    assert [each["mean"] for each in only.evaluations] == [60.0]
-
-
-@pytest.mark.parametrize("damage", [b"", b"[]", b"index 2 0\n{}", b"index 1", b"\xff\n\xff"])
-def test_a_damaged_index_is_of_no_consequence(store: registry.Store, damage: bytes) -> None:
-    stored, other = put(store), put(store, 1, OTHER)
-    age(store)
-    store.entries()
-    whole = store.layout.index.read_bytes()
-    for data in (damage, whole.replace(other.digest.encode(), stored.digest.encode()), whole[:-3]):
-        store.layout.index.write_bytes(data)
-        assert [entry.digest for entry in store.entries()[0]] == [stored.digest, other.digest]
-        assert find(store, f"@sha256:{other.digest}") == other
-        assert prune(store) == []
-    assert verify(store).faults == []
-
-
-def test_young_files_are_not_believed_to_stay(store: registry.Store) -> None:
-    put(store)
-    store.entries()
-    assert not store.layout.index.exists() or b":1" not in store.layout.index.read_bytes()
-
-
-def test_the_program_s_own_sets_get_no_index(tmp_path: Path) -> None:
-    put(registry.Store(tmp_path))
-    (tmp_path / "index").unlink(missing_ok=True)
-    time.sleep(0.01)
-    for path in tmp_path.rglob("*"):
-        os.utime(path, (0, 0))
-    assert len(registry.Reader(tmp_path).entries()[0]) == 1
-    assert not (tmp_path / "index").exists()
-
-
-def damage_png(stored: registry.StoredSet) -> Path:
-    assert stored.picture is not None
-    stored.picture.write_bytes(b"other")
-    return stored.picture
-
-
-def lose_png(stored: registry.StoredSet) -> Path:
-    assert stored.picture is not None
-    stored.picture.unlink()
-    return stored.picture
-
-
-def damage_blob(stored: registry.StoredSet) -> Path:
-    data = bytearray(stored.file.read_bytes())
-    data[-1] ^= 1
-    stored.file.write_bytes(data)
-    return stored.file
-
-
-def lose_blob(stored: registry.StoredSet) -> Path:
-    stored.file.unlink()
-    return stored.file
-
-
-def damage_record(stored: registry.StoredSet) -> Path:
-    stored.record.write_bytes(stored.record.read_bytes().replace(b'"dsa"', b'"dc"'))
-    return stored.record
-
-
-def damage_tags(stored: registry.StoredSet) -> Path:
-    path = stored.record.with_name("name.json")
-    path.write_text("{")
-    return path
-
-
-def dangle(stored: registry.StoredSet) -> Path:
-    path = stored.record.with_name("name.json")
-    path.write_text('{"schema_version":1,"last":0,"tags":{"best":9}}')
-    return path
-
-
-def link(stored: registry.StoredSet) -> Path:
-    path = stored.record.parent.with_name("link")
-    path.symlink_to("/", target_is_directory=True)
-    return path
-
-
-def long_record(stored: registry.StoredSet) -> Path:
-    stored.record.write_bytes(b" " * 3_000_000)
-    return stored.record
-
-
-def damage_result(stored: registry.StoredSet) -> Path:
-    path = registry.Store(stored.file.parents[1]).add_evaluation(stored.digest, {"mean": 50.0})
-    path.write_text('{"mean":99.0}')
-    return path
-
-
-def damage_provenance(stored: registry.StoredSet) -> Path:
-    stored.record.write_bytes(stored.record.read_bytes().replace(b"2026-01-01", b"2027-01-01"))
-    return stored.record
-
-
-def folder_for_png(stored: registry.StoredSet) -> Path:
-    assert stored.picture is not None
-    stored.picture.unlink()
-    stored.picture.mkdir()
-    return stored.picture
-
-
-def rename(stored: registry.StoredSet) -> Path:
-    """A name that no set can have, whose file looks as if nothing named it."""
-    return stored.record.parent.parent.rename(stored.record.parent.parent.with_name("Old"))
-
-
-DAMAGES = (
-    damage_png,
-    lose_png,
-    damage_blob,
-    lose_blob,
-    damage_record,
-    damage_tags,
-    dangle,
-    link,
-    long_record,
-    damage_result,
-    damage_provenance,
-    folder_for_png,
-    rename,
-)
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_verify_names_what_was_changed_by_hand(store: registry.Store, damage) -> None:  # type: ignore[no-untyped-def]
-    put(store, 0)
-    stored, whole = put(store, 1), put(store, 0, OTHER)
-    assert verify(store).faults == []
-    path = damage(stored)
-    (fault,) = verify(store).faults
-    assert str(path) in str(fault)
-    assert prune(store) == []
-    assert verify(store, [whole]).faults == []
-    assert whole.reference in verify(store).checked
-
-
-def test_verify_and_prune_find_what_nothing_names(store: registry.Store) -> None:
-    stored = put(store)
-    home, temporary = store.home, ".tmp-1-abcdef"
-    strays = [
-        home / temporary,
-        home / "blobs" / temporary,
-        home / "blobs" / f"{'0' * 64}.safetensors",
-        stored.record.with_name(temporary),
-        stored.record.with_name("9.png"),
-        home / "evaluations" / stored.digest / temporary,
-    ]
-    for path in strays:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    findings = verify(store)
-    assert findings.faults == []
-    assert findings.leftovers == sorted(strays) == leftovers(store)
-    assert prune(store) == sorted(strays)
-    assert not any(path.exists() for path in strays)
-    findings = verify(store)
-    assert (findings.faults, findings.leftovers, findings.checked) == ([], [], [stored.reference])
