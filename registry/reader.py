@@ -5,7 +5,7 @@ import difflib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -221,17 +221,10 @@ class Reader:
             NotFoundError: the set was removed since it was found.
             CorruptError: the file is missing, or was changed.
         """
-        try:
-            if stored.file.stat().st_size != stored.size:
-                raise CorruptError(f"The file of {stored.reference} was changed: {stored.file}.", MAKE_AGAIN)
-            data = stored.file.read_bytes()
-        except FileNotFoundError:
-            if not stored.record.exists():
-                raise NotFoundError(f"There is no {stored.reference} any more.", "See: dsactl ls") from None
-            raise CorruptError(f"The file of {stored.reference} is gone: {stored.file}.", MAKE_AGAIN) from None
-        except OSError as error:
-            raise StoreError(f"Cannot read {stored.file}: {error.strerror or error}.") from error
-        if sha256(data) != stored.file.stem:
+        with self._reading(stored, stored.file, "file"):
+            whole = stored.file.stat().st_size == stored.size
+            data = stored.file.read_bytes() if whole else b""
+        if not whole or sha256(data) != stored.file.stem:
             raise CorruptError(f"The file of {stored.reference} was changed: {stored.file}.", MAKE_AGAIN)
         return data
 
@@ -245,18 +238,24 @@ class Reader:
         """
         if stored.picture is None:
             return None
-        try:
+        with self._reading(stored, stored.picture, "picture"):
             stated = read_version(stored.record).picture
             data = stored.picture.read_bytes()
-        except FileNotFoundError:
-            if not stored.record.exists():
-                raise NotFoundError(f"There is no {stored.reference} any more.", "See: dsactl ls") from None
-            raise CorruptError(f"The picture of {stored.reference} is gone: {stored.picture}.", MAKE_AGAIN) from None
-        except OSError as error:
-            raise StoreError(f"Cannot read {stored.picture}: {error.strerror or error}.") from error
         if stated is None or sha256(data) != stated.sha256:
             raise CorruptError(f"The picture of {stored.reference} was changed: {stored.picture}.", MAKE_AGAIN)
         return data
+
+    @contextlib.contextmanager
+    def _reading(self, stored: StoredSet, path: Path, what: str) -> Iterator[None]:
+        """Turn what may happen while a file of a set is read into errors that say whose it is."""
+        try:
+            yield
+        except FileNotFoundError:
+            if not stored.record.exists():
+                raise NotFoundError(f"There is no {stored.reference} any more.", "See: dsactl ls") from None
+            raise CorruptError(f"The {what} of {stored.reference} is gone: {path}.", MAKE_AGAIN) from None
+        except OSError as error:
+            raise StoreError(f"Cannot read {path}: {error.strerror or error}.") from error
 
     def files_in_use(self) -> tuple[Counter[Path], bool]:
         """How often versions name each safetensors file, by their own JSON; and whether those are all that are named.

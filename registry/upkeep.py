@@ -54,8 +54,7 @@ def verify(store: Reader, sets: Sequence[StoredSet] | None = None) -> Findings:
     findings.checked.sort()
     # What is written at this moment looks as if nothing named it; nobody writes while the lock is held.
     with _undisturbed(store):
-        _, findings.sure = store.files_in_use()
-        findings.leftovers = leftovers(store)
+        findings.leftovers, findings.sure = _leftovers(store)
         findings.faults += _dangling(store)
     return findings
 
@@ -138,6 +137,11 @@ def leftovers(store: Reader) -> list[Path]:
 
     No set's file is among them where what is named is not known for sure.
     """
+    return _leftovers(store)[0]
+
+
+def _leftovers(store: Reader) -> tuple[list[Path], bool]:
+    """See `leftovers`; and whether what is named is known for sure."""
     layout, (used, sure) = store.layout, store.files_in_use()
     found: list[Path] = []
     for folder in (layout.home, layout.blobs, *layout.sets.glob("*"), *layout.sets.glob("*/*")):
@@ -146,7 +150,7 @@ def leftovers(store: Reader) -> list[Path]:
     found += [path for path in layout.sets.glob("*/*/*.png") if not path.with_suffix(".json").exists()]
     if sure:
         found += [path for path in layout.blobs.glob("*.safetensors") if path not in used]
-    return sorted(path for path in found if path.is_symlink() or path.is_file())
+    return sorted(path for path in found if path.is_symlink() or path.is_file()), sure
 
 
 def prune(store: Store) -> list[Path]:
