@@ -5,6 +5,8 @@
     evaluate   train networks on a set from scratch and test them
     pull       bring a set from the Hugging Face Hub
 
+Whatever they refuse, they refuse with an `Error`, whose message is one line that says what to do next.
+
 The names are loaded when they are first used, so that importing the package does not import torch.
 """
 
@@ -16,13 +18,13 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from dsactl.api import condense, evaluate, pull
     from dsactl.data.load import load_dataset
-    from dsactl.errors import DsactlError
     from dsactl.evaluation import Evaluation, Protocol
     from dsactl.networks.catalogue import NetworkSpec
     from dsactl.synthetic import SyntheticSet, load
+    from registry.errors import Error
 
 _HOMES = {
-    "DsactlError": "dsactl.errors",
+    "Error": "registry.errors",
     "Evaluation": "dsactl.evaluation",
     "NetworkSpec": "dsactl.networks.catalogue",
     "Protocol": "dsactl.evaluation",
@@ -35,7 +37,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "DsactlError",
+    "Error",
     "Evaluation",
     "NetworkSpec",
     "Protocol",

@@ -14,7 +14,7 @@ from dsactl.bundled import find
 from dsactl.data.load import load_dataset
 from dsactl.engine.device import resolve_device
 from dsactl.evaluation import Evaluation, Protocol
-from dsactl.evaluation import evaluate as evaluate_set
+from dsactl.measured import measure
 from dsactl.recipe import Request
 from dsactl.sitting import Progress
 from dsactl.synthetic import SyntheticSet, from_store
@@ -43,8 +43,7 @@ def condense(
         options: any other field of `dsactl.recipe.Request`, e.g. `method="dc"`, `iterations=100`, `seed=1`.
 
     Raises:
-        DsactlError: bad input, in one line.
-        registry.RegistryError: the store cannot be used.
+        dsactl.Error: bad input, in one line; or the store cannot be used.
     """
     store = store or registry.Store()
     job = jobs.prepare(Request.parse({"dataset": str(dataset), "ipc": ipc, **options}), device)
@@ -58,26 +57,35 @@ def evaluate(
     data: str | Path | None = None,
     image_size: int | None = None,
     test_fraction: float | None = None,
-    split_seed: int = 0,
+    split_seed: int | None = None,
     device: str = "auto",
+    fresh: bool = False,
     store: registry.Store | None = None,
     report: Callable[[float], None] = lambda networks: None,
+    **options: Any,
 ) -> Evaluation:
     """Train networks from scratch on a stored set, test them on the real test images, and keep the record.
+
+    What was measured under the same conditions is not measured again, and an interrupted evaluation goes on.
 
     Args:
         reference: `name`, `name:version`, `@sha256:…` or a loaded set; the store's newest set if not given.
         protocol: see `dsactl.Protocol`; the paper's if not given.
         data: the image folder, for a set of a folder that this machine has not condensed itself.
-        image_size, test_fraction, split_seed: for that folder, as they were when the set was made.
+        image_size, test_fraction, split_seed: for that folder; as they were when the set was made, if not given.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        fresh: train every network anew.
         store: the default one if not given.
         report: called after every epoch with the number of networks done, a fraction for those in training.
+        options: attributes of `dsactl.Protocol` in place of a protocol, e.g. `networks=5`.
 
     Raises:
-        DsactlError: bad input, in one line.
-        registry.RegistryError: the set is not there or damaged.
+        dsactl.Error: bad input, in one line; the set is not there or damaged; the store cannot be written to.
+        TypeError: both a protocol and its attributes, or an unknown one.
     """
+    if protocol is not None and options:
+        raise TypeError(f"both a protocol and {', '.join(options)}: use dataclasses.replace")
+    protocol = protocol or Protocol(**options)
     target = resolve_device(device)
     store = store or registry.Store()
     if isinstance(reference, SyntheticSet):
@@ -85,14 +93,13 @@ def evaluate(
     else:
         found = (store, store.newest()) if reference is None else find(reference, store)
         synthetic = from_store(*found)
+    given = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
+    given = {name: value for name, value in given.items() if value is not None}
     if data is None:
         dataset = jobs.load_source(store, synthetic.recipe)
     else:
-        dataset = load_dataset(str(data), image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
-    store.check_writable()
-    result = evaluate_set(synthetic, dataset, protocol or Protocol(), target, report)
-    store.add_evaluation(synthetic.digest, result.to_dict())
-    return result
+        dataset = load_dataset(str(data), **{**synthetic.folder_options, **given})
+    return measure(store, synthetic, dataset, protocol, target, report, fresh=fresh)
 
 
 def pull(address: str, *, name: str | None = None, store: registry.Store | None = None) -> SyntheticSet:
@@ -105,7 +112,7 @@ def pull(address: str, *, name: str | None = None, store: registry.Store | None 
         store: the default one if not given.
 
     Raises:
-        registry.RegistryError: the Hub refused or cannot be reached; what came is damaged or no set; the store has
+        dsactl.Error: the Hub refused or cannot be reached; what came is damaged or no set; the store has
             that version with other content.
     """
     store = store or registry.Store()

@@ -23,9 +23,10 @@ from dsactl.engine.device import describe, prepare_device
 from dsactl.engine.memory import keep_freed_memory, peak_memory, reset_peak_memory
 from dsactl.engine.mode import Mode
 from dsactl.engine.random import generator
-from dsactl.evaluation import EPOCHS_AUGMENTED, Protocol, evaluate
+from dsactl.evaluation import Protocol, evaluate
 from dsactl.networks.build import initial_state, structure
 from dsactl.networks.fused import fuse
+from dsactl.paper import EPOCHS_AUGMENTED
 from dsactl.recipe import Recipe
 from dsactl.synthetic import SyntheticSet
 from dsactl.training import Plan, stack, train

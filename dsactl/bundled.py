@@ -1,19 +1,27 @@
 """The sets that come with the program: made at the paper's scale, evaluated, and read like any other.
 
-They lie in a store of their own inside the package, which nothing writes to. A name that the user's store has means the
-user's sets, every version of it.
+They lie in a store of their own inside the package, which nothing writes to, and are called `bundled/NAME`. A bare name
+means the user's sets, every version of them, where the store has it, and the program's own where it has not.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import registry
+from dsactl.data.catalogue import CATALOGUE
 
 _FOLDER = Path(__file__).with_name("sets")
+NAMESPACE = "bundled"
 
 
 def bundled() -> registry.Reader:
-    """The store of the sets that come with the program."""
+    """The store of the sets that come with the program; there they have no namespace."""
     return registry.Reader(_FOLDER)
+
+
+def names(prefix: str = "") -> list[registry.SetName]:
+    """What the sets that come with the program are called, those that begin so."""
+    return [name for name in map(_called, bundled().names()) if str(name).startswith(prefix)]
 
 
 def find(reference: str, store: registry.Store) -> tuple[registry.Reader, registry.StoredSet]:
@@ -33,16 +41,19 @@ def find(reference: str, store: registry.Store) -> tuple[registry.Reader, regist
         if wanted.name is not None and store.versions(wanted.name):
             raise  # the name is the user's, and so are its versions
         try:
-            return bundled(), bundled().find(wanted)
+            return bundled(), _find_bundled(wanted)
         except registry.NotFoundError as here:
             if wanted.name is None:
                 raise missing from None
-            known = bundled().names()
-            if wanted.name in known:
+            if bare(wanted.name) in bundled().names():
                 raise here from None
-            raise registry.NotFoundError(
-                missing.message, registry.nearest(wanted.name, [*store.names(), *known])
-            ) from None
+            if str(wanted.name) in CATALOGUE:
+                raise registry.NotFoundError(
+                    f"{wanted.name} is a data set, and there is no set of that name.",
+                    f"Make one of it: dsactl condense {wanted.name} --ipc 1",
+                ) from None
+            known = [*store.names(), *bundled().names(), *names()]
+            raise registry.NotFoundError(missing.message, registry.nearest(wanted.name, known)) from None
 
 
 def own(reference: str, store: registry.Store) -> registry.StoredSet:
@@ -74,6 +85,23 @@ def entries(store: registry.Store) -> tuple[list[registry.Entry], list[registry.
     found, faults = bundled().entries()
     own = [registry.shown_of(store.evaluations(entry.digest)) for entry in found]
     return [
-        entry._replace(evaluations=[*entry.evaluations, *(each for each in more if each not in entry.evaluations)])
+        entry._replace(
+            name=_called(entry.name),
+            evaluations=[*entry.evaluations, *(each for each in more if each not in entry.evaluations)],
+        )
         for entry, more in zip(found, own, strict=True)
     ], faults
+
+
+def _find_bundled(wanted: registry.Reference) -> registry.StoredSet:
+    stored = bundled().find(wanted if wanted.name is None else replace(wanted, name=bare(wanted.name)))
+    return replace(stored, name=_called(stored.name))
+
+
+def _called(name: registry.SetName) -> registry.SetName:
+    return registry.SetName(NAMESPACE, name.name)
+
+
+def bare(name: registry.SetName) -> registry.SetName:
+    """A name as the program's own store has it: without `bundled/`."""
+    return registry.SetName("", name.name) if name.namespace == NAMESPACE else name

@@ -1,28 +1,17 @@
 """What can go wrong, as exceptions whose message is meant for the person at the keyboard.
 
 A message says what is wrong and where; `hint` says what to do next. The command line prints both on one line each
-and turns the class into an exit code (`cli/errors.py`); a program that imports dsactl catches `DsactlError`.
+and turns the class into an exit code (`cli/errors.py`); a program that imports dsactl catches `dsactl.Error`.
 """
 
 import difflib
 from collections.abc import Iterable
 
+from registry.errors import Error
 
-class DsactlError(Exception):
-    """Base of every error that dsactl raises on purpose.
 
-    Args:
-        message: what is wrong, where.
-        hint: what to do next; empty where the message already says it.
-    """
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"{self.message} {self.hint}".strip()
+class DsactlError(Error):
+    """Base of every error that dsactl raises on purpose, but for those of the registry."""
 
 
 class UsageError(DsactlError):

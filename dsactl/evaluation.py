@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
+from typing import Protocol as Interface
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +29,15 @@ from dsactl.errors import DataError, UsageError
 from dsactl.networks.build import Buffers, Parameters, count_outputs, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.networks.fused import fuse
-from dsactl.paper import Figure, paper_accuracy
+from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN, Figure, paper_accuracy
 from dsactl.synthetic import SyntheticSet
 from dsactl.training import Augment, Plan, count_correct, stack, train, unstack
 
 Training = Callable[..., tuple[Parameters, Buffers]]
+Conditions = dict[str, Any]
+"""Everything that decides what accuracy each network has, by the names of `Evaluation`'s attributes."""
 
 TEST_BATCH = 500
-EPOCHS_AUGMENTED, EPOCHS_PLAIN = 1000, 300
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,13 @@ class Evaluation:
         accuracies: test accuracy of each network, percent.
         epochs, augmentation: as used.
         protocol: the rest of how it was measured: lr, momentum, weight decay, batch, precision, seed.
+        test_images, test_checksum: how many images each network was tested on, and SHA-256 of them and their labels.
         seconds: for all networks.
         device, program, torch, created: where, with what, when.
         twin: whether the network stands in for the set's own, which has batch norm.
         paper: the paper's mean and standard deviation for the same cell; None where it has none, or where the set or
             the protocol is not the paper's.
+        repeated: it had been measured before and was only looked up; not part of the record.
     """
 
     reference: str
@@ -104,6 +109,8 @@ class Evaluation:
     epochs: int
     augmentation: str
     protocol: dict[str, float | int | str]
+    test_images: int
+    test_checksum: str
     seconds: float
     device: str
     program: str
@@ -111,6 +118,7 @@ class Evaluation:
     created: str
     twin: bool
     paper: Figure | None
+    repeated: bool = False
 
     @property
     def n(self) -> int:
@@ -129,7 +137,19 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, registry.JsonValue]:
         """The record that is kept in the store."""
-        return {**asdict(self), "n": self.n, "mean": self.mean, "std": self.std}
+        values = asdict(self)
+        del values["repeated"]
+        return {**values, "n": self.n, "mean": self.mean, "std": self.std}
+
+
+class Kept(Interface):
+    """Where the accuracies of finished networks are kept, so that no network is trained twice."""
+
+    def load(self, conditions: Conditions) -> tuple[list[float], float]:
+        """Accuracies of networks 0, 1, … under these conditions, and the seconds that they took."""
+
+    def save(self, conditions: Conditions, accuracies: list[float], seconds: float) -> None:
+        """Keep what `load` is to give."""
 
 
 def evaluated_network(synthetic: SyntheticSet, protocol: Protocol) -> NetworkSpec:
@@ -143,6 +163,7 @@ def evaluate(
     protocol: Protocol,
     device: torch.device,
     report: Callable[[float], None] = lambda networks: None,
+    kept: Kept | None = None,
 ) -> Evaluation:
     """Train n networks on a set and test each once on the whole test split.
 
@@ -152,6 +173,7 @@ def evaluate(
         protocol: see `Protocol`.
         device: where to compute.
         report: called after every epoch with the number of networks done, a fraction for those in training.
+        kept: gives the networks that were finished earlier, and takes those that are finished now; None for neither.
 
     Raises:
         DataError: the data set is not the one that the set was made from.
@@ -183,32 +205,12 @@ def evaluate(
         decay_at=epochs // 2 if epochs > 1 else None,
         precision=precision,
     )
-    synthetic, dataset = synthetic.to(device), dataset.to(device)
-    began = time.monotonic()
-    # Networks of several sets are drawn independently, so that their accuracies can be pooled.
-    seed = derive_seed(protocol.seed, f"evaluation of {synthetic.digest}")
-    correct: list[int] = []
-    group = side_by_side(network, synthetic, plan, device)
-    if group == 1 and device.type == "cpu":
-        fuse(network)
-    training: Training = partial(train, network, plan, augment_batch)
-    if device.type == "cuda" and (augment_batch is None or isinstance(augment_batch, Augmenter)):
-        training = TrainingWithFallback(network, plan, augment_batch)
-    for first in range(0, protocol.networks, group):
-        indices = range(first, min(first + group, protocol.networks))
-
-        def report_epoch(epoch: int, indices: range = indices) -> None:
-            report(indices.start + len(indices) * epoch / epochs)
-
-        correct += _train_and_test(network, training, synthetic, dataset, precision, seed, indices, report_epoch)
-    return Evaluation(
-        reference=synthetic.reference,
-        digest=synthetic.digest,
-        network=label,
-        accuracies=tuple(100 * count / len(dataset.test) for count in correct),
-        epochs=epochs,
-        augmentation=augmentation,
-        protocol={
+    conditions: Conditions = {
+        "digest": synthetic.digest,
+        "network": label,
+        "epochs": epochs,
+        "augmentation": augmentation,
+        "protocol": {
             "lr": protocol.lr,
             "momentum": protocol.momentum,
             "weight_decay": protocol.weight_decay,
@@ -216,13 +218,42 @@ def evaluate(
             "precision": precision,
             "seed": protocol.seed,
         },
-        seconds=time.monotonic() - began,
-        device=describe(device),
-        program=f"dsactl {__version__}",
-        torch=torch.__version__,
+        "test_images": len(dataset.test),
+        "test_checksum": dataset.test.checksum(),
+        "device": describe(device),
+        "program": f"dsactl {__version__}",
+        "torch": torch.__version__,
+    }
+    accuracies, seconds = kept.load(conditions) if kept else ([], 0.0)
+    accuracies = accuracies[: protocol.networks]
+    synthetic, dataset = synthetic.to(device), dataset.to(device)
+    began = time.monotonic()
+    # Networks of several sets are drawn independently, so that their accuracies can be pooled.
+    seed = derive_seed(protocol.seed, f"evaluation of {synthetic.digest}")
+    group = side_by_side(network, synthetic, plan, device)
+    if group == 1 and device.type == "cpu":
+        fuse(network)
+    training: Training = partial(train, network, plan, augment_batch)
+    if device.type == "cuda" and (augment_batch is None or isinstance(augment_batch, Augmenter)):
+        training = TrainingWithFallback(network, plan, augment_batch)
+    for first in range(len(accuracies), protocol.networks, group):
+        indices = range(first, min(first + group, protocol.networks))
+
+        def report_epoch(epoch: int, indices: range = indices) -> None:
+            report(indices.start + len(indices) * epoch / epochs)
+
+        correct = _train_and_test(network, training, synthetic, dataset, precision, seed, indices, report_epoch)
+        accuracies += [100 * count / len(dataset.test) for count in correct]
+        if kept:
+            kept.save(conditions, accuracies, seconds + time.monotonic() - began)
+    return Evaluation(
+        reference=synthetic.reference,
+        accuracies=tuple(accuracies),
+        seconds=seconds + time.monotonic() - began,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         twin=protocol.network is None and recipe.network is not None and recipe.network.has_batch_norm,
         paper=_paper(synthetic, protocol, label),
+        **conditions,
     )
 
 

@@ -7,6 +7,10 @@ condenses MNIST to one image per class on one network and tests on another.
 
 Figure = tuple[float, float]
 
+EPOCHS_AUGMENTED, EPOCHS_PLAIN = 1000, 300
+"""Epochs of the networks that are trained on a set, with and without augmentation (Section 4.1)."""
+EVALUATION_EPOCHS = (EPOCHS_AUGMENTED, EPOCHS_PLAIN)
+
 ACCURACY: dict[tuple[str, int], dict[str, Figure]] = {
     ("mnist", 1): {"random": (64.9, 3.5), "dc": (91.7, 0.5), "dsa": (88.7, 0.6)},
     ("mnist", 10): {"random": (95.1, 0.9), "dc": (97.4, 0.2), "dsa": (97.8, 0.1)},

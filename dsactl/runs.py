@@ -21,12 +21,13 @@ from filelock import FileLock, Timeout
 
 import registry
 from dsactl.coresets import random as random_coreset
+from dsactl.data.catalogue import CATALOGUE
 from dsactl.engine.processes import ALONE, Processes
 from dsactl.errors import RunError
 from dsactl.jobs import Job, run_folder
 from dsactl.recipe import SYNTHESIS, Recipe
 from dsactl.sitting import CHECKPOINT, CHECKPOINT_SECONDS, Progress, environment, sit
-from dsactl.storing import store_set
+from dsactl.storing import folder_options, store_set
 from registry.files import write_atomically
 
 _WORK, _NOTHING = b"work", b"nothing"  # what process 0 tells the others
@@ -175,6 +176,8 @@ def has_checkpoint(store: registry.Store, recipe: Recipe) -> bool:
 def _store(
     job: Job, store: registry.Store, images_KICHW: torch.Tensor, seconds: float, environments: list[str]
 ) -> registry.StoredSet:
+    # Where the folder lies stays on this machine; how it was read must be known wherever the set is evaluated.
+    folder = {} if job.recipe.dataset in CATALOGUE else folder_options(job.source)
     return store_set(
         store,
         job.name,
@@ -182,5 +185,5 @@ def _store(
         job.recipe,
         images_KICHW.flatten(0, 1),
         torch.arange(job.dataset.classes).repeat_interleave(job.recipe.ipc),
-        {"environment": "; then ".join(environments), "seconds": round(seconds, 3)},
+        {"environment": "; then ".join(environments), "seconds": round(seconds, 3), **folder},
     )

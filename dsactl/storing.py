@@ -5,6 +5,7 @@ Shapes: N images, sorted by class, C, H, W.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from torch import Tensor
 
@@ -14,6 +15,13 @@ from dsactl.data.dataset import Dataset
 from dsactl.recipe import Recipe
 from registry.pictures import grid_png
 from registry.tensors import describe
+
+_FOLDER_OPTIONS = {"image_size": int, "test_fraction": float, "split_seed": int}
+
+
+def folder_options(known: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that an image folder was read with, out of a set's provenance or a run's source."""
+    return {name: known[name] for name, kind in _FOLDER_OPTIONS.items() if type(known.get(name)) is kind}
 
 
 def store_set(

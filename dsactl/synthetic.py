@@ -3,8 +3,9 @@
 Shapes: N images, sorted by class, C, H, W, K classes.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from dsactl.dsa.augmentation import augment, draw
 from dsactl.dsa.strategy import Strategy
 from dsactl.engine.random import generator
 from dsactl.recipe import Recipe
+from dsactl.storing import folder_options
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class SyntheticSet:
         recipe: how it was made.
         digest: SHA-256 of the content.
         reference: `name:version` in the store.
+        folder_options: for a set of an image folder, the options it was read with (`dsactl.load_dataset`).
     """
 
     images: Tensor
@@ -39,6 +42,7 @@ class SyntheticSet:
     recipe: Recipe
     digest: str
     reference: str
+    folder_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -129,4 +133,5 @@ def from_store(store: registry.Reader, stored: registry.StoredSet) -> SyntheticS
         Recipe.from_dict(stored.manifest.recipe),
         stored.digest,
         stored.reference,
+        folder_options(stored.manifest.provenance),
     )

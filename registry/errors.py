@@ -1,8 +1,8 @@
 """What can go wrong in a registry, as exceptions whose message is meant for the person at the keyboard."""
 
 
-class RegistryError(Exception):
-    """Base of every error of the registry.
+class Error(Exception):
+    """Base of every error that is raised on purpose, here and in the program around the registry.
 
     Args:
         message: what is wrong, where.
@@ -16,6 +16,10 @@ class RegistryError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
+
+
+class RegistryError(Error):
+    """Base of every error of the registry."""
 
 
 class BadNameError(RegistryError):

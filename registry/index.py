@@ -22,7 +22,7 @@ from registry.names import SetName
 from registry.records import read_version
 from registry.results import read_result
 
-_LAYOUT = 3
+_LAYOUT = 4
 _PARTS = ("sets", "evaluations")
 _YOUNG = 2 * 10**9  # nanoseconds: file systems keep times to two seconds at worst
 _SHOWN = ("network", "mean", "std", "n", "epochs", "created")  # of an evaluation
@@ -33,7 +33,8 @@ class Entry(NamedTuple):
 
     Attributes:
         name, version, digest, stored: as of `StoredSet`.
-        dataset, method, network, classes: of its manifest.
+        dataset, method, network, seed, classes: of its manifest.
+        iterations: of its recipe, where that has a number of them.
         shape: N, C, H, W of its images.
         size: bytes of its file.
         evaluations: of each result what is shown of it, oldest first.
@@ -46,6 +47,8 @@ class Entry(NamedTuple):
     dataset: str
     method: str
     network: str | None
+    seed: int
+    iterations: int | None
     classes: int
     shape: Sequence[int]
     size: int
@@ -99,7 +102,9 @@ def _rows(faults: list[RegistryError], folder: os.DirEntry[str]) -> list[Any]:
                 continue
             manifest = record.manifest
             info, shape = manifest.dataset, manifest.tensors["images"].shape
-            row = [version, record.digest, record.stored, info.name, manifest.method, manifest.network]
+            row = [version, record.digest, record.stored, info.name, manifest.method, manifest.network, manifest.seed]
+            iterations = manifest.recipe.get("iterations")
+            row.append(iterations if isinstance(iterations, int) else None)
             found.append([*row, len(info.class_names), shape, record.tensors.size])
     except RegistryError as error:
         faults.append(error)

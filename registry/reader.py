@@ -43,7 +43,7 @@ class Reader:
         home: the folder; `default_home()` if not given.
 
     Raises:
-        StoreError: it was written by a newer program.
+        StoreError: it is no folder, or was written by a newer program.
         CorruptError: its marker is damaged.
     """
 
@@ -52,6 +52,8 @@ class Reader:
     def __init__(self, home: Path | None = None) -> None:
         self.home = default_home() if home is None else home
         self.layout = Layout(self.home)
+        if self.home.exists() and not self.home.is_dir():
+            raise StoreError(f"The store {self.home} is not a folder.", "Set DSACTL_HOME to a folder.")
         if self.layout.marker.is_file():
             self.check_schema()
 

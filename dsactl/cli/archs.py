@@ -7,7 +7,8 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options
-from dsactl.cli.output import Output, table
+from dsactl.cli.output import Output
+from dsactl.cli.tables import Table
 from dsactl.errors import NetworkError, UsageError
 from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLINGS, NetworkSpec
 
@@ -33,7 +34,7 @@ def command(
     from dsactl.networks.build import structure
 
     values = []
-    shown = table("name", "parameters", "what it is", right=("parameters",))
+    shown = Table(("name", "parameters", "what it is"), right=("parameters",))
     for name, entry in ARCHITECTURES.items():
         count, reason = None, None
         try:
@@ -43,7 +44,7 @@ def command(
             reason = error.message
         values.append({"name": name, "parameters": count, "description": entry.description, "impossible": reason})
         about = entry.description if reason is None else f"impossible: {reason.partition(': ')[2]}"
-        shown.add_row(name, "–" if count is None else f"{count:,}", escape(about))
+        shown.add(name, "–" if count is None else f"{count:,}", about)
     output = Output(as_json=as_json, quiet=quiet)
     variants = (
         "\nVariants of the ConvNet: --depth N  --width N  "

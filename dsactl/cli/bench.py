@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dsactl.cli import options
-from dsactl.cli.output import Output, bytes_in_words, table
+from dsactl.cli.output import Output, bytes_in_words
+from dsactl.cli.tables import Table
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.errors import UnknownNameError
 from dsactl.recipe import Request
@@ -61,13 +62,13 @@ def command(
         precision=resolve_precision(precision, target),
     )
     result = bench(images, recipe, target, lambda doing: output.note(f"[dim]{doing} …[/]"))
-    shown = table("", "seconds", "low – high", "operations", "share", right=("seconds", "operations", "share"))
+    shown = Table(("", "seconds", "low – high", "operations", "share"), right=("seconds", "operations", "share"))
     for name, timing in (
         ("inner step", result.inner_step),
         ("network step", result.network_step),
         ("evaluation of one network", result.evaluation),
     ):
-        shown.add_row(name, *_row(timing))
+        shown.add(name, *_row(timing))
     output.answer(
         result.to_dict(),
         [f"{result.inner_step.median:.6f}"],

@@ -11,10 +11,11 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options
-from dsactl.cli.output import Output, bytes_in_words, duration, table
+from dsactl.cli.output import Output, bytes_in_words, duration, in_words
+from dsactl.cli.tables import Facts
 from dsactl.dsa.schedule import PAPER
 from dsactl.dsa.strategy import KINDS
-from dsactl.errors import DsactlError, InterruptedRunError, ProcessError, UsageError
+from dsactl.errors import InterruptedRunError, ProcessError, UsageError
 from dsactl.networks.catalogue import PAPER_DEPTH
 from dsactl.recipe import METHODS, Recipe, Request
 
@@ -48,7 +49,11 @@ def command(
     ] = None,
     ipc: Annotated[int | None, typer.Option(help="Images per class.")] = None,
     method: Annotated[
-        str | None, typer.Option(help=f"{', '.join(METHODS)}: the last takes real images.  \\[dsa]")
+        str | None,
+        typer.Option(
+            help=f"{', '.join(METHODS)}: the last takes real images.  \\[dsa]",
+            autocompletion=options.one_of(*METHODS),
+        ),
     ] = None,
     sets: Annotated[int, typer.Option(min=1, help="How many sets, as versions of one name, with derived seeds.")] = 1,
     seed: Annotated[int | None, typer.Option(help="The root of every draw.  \\[0]")] = None,
@@ -58,7 +63,11 @@ def command(
     ] = None,
     device: options.Device = "auto",
     precision: Annotated[
-        str | None, typer.Option(help="auto, float32 or bfloat16.  \\[auto: bfloat16 where the device multiplies it]")
+        str | None,
+        typer.Option(
+            help="auto, float32 or bfloat16.  \\[auto: bfloat16 where the device multiplies it]",
+            autocompletion=options.complete_precision,
+        ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
     checkpoint_every: Annotated[
@@ -98,7 +107,12 @@ def command(
         int | None, typer.Option(help="Batch of the networks' training.  \\[256]", rich_help_panel=_METHOD)
     ] = None,
     init: Annotated[
-        str | None, typer.Option(help="real or noise.  \\[real; noise for dc]", rich_help_panel=_METHOD)
+        str | None,
+        typer.Option(
+            help="real or noise.  \\[real; noise for dc]",
+            autocompletion=options.one_of("real", "noise"),
+            rich_help_panel=_METHOD,
+        ),
     ] = None,
     strategy: Annotated[
         str | None,
@@ -108,7 +122,14 @@ def command(
             rich_help_panel=_METHOD,
         ),
     ] = None,
-    distance: Annotated[str | None, typer.Option(help="ours, mse or cos.  \\[ours]", rich_help_panel=_METHOD)] = None,
+    distance: Annotated[
+        str | None,
+        typer.Option(
+            help="ours, mse or cos.  \\[ours]",
+            autocompletion=options.one_of("ours", "mse", "cos"),
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
     arch: options.Arch = None,
     depth: options.Depth = None,
     width: options.Width = None,
@@ -116,7 +137,11 @@ def command(
     activation: options.Activation = None,
     pooling: options.Pooling = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Side in pixels to bring the pictures to.", rich_help_panel=_DATA)
+        int | None,
+        typer.Option(
+            help="Side in pixels to bring the pictures to: the shorter side is resized to it, the middle cut out.",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     test_fraction: Annotated[
         float | None, typer.Option(help="Share kept for testing.  \\[0.2]", rich_help_panel=_DATA)
@@ -144,12 +169,12 @@ def command(
             _follow(request, device, 0 if dry_run else sets, processes)
             return
         job = jobs.prepare(request, device)
-        for remark in _remarks(request, job.recipe):
-            output.note(f"[dim]{remark}[/]")
+        for remark in _remarks(request, job):
+            output.remark(remark)
         if dry_run:
             _dry_run(job, sets, output)
             return
-        output.note(f"[dim]{escape(_one_line(job.recipe))}[/]")
+        output.remark(_in_short(job.recipe))
         how = {"fresh": fresh, "checkpoint_every": checkpoint_every}
         _answer([_run(job, index, sets, output, processes, **how) for index in range(sets)], output)
 
@@ -173,10 +198,16 @@ def _request(values: dict[str, Any]) -> Request:
     return Request.parse(values)
 
 
-def _remarks(request: Request, recipe: Recipe) -> Iterator[str]:
-    """Where a default is ours and not the paper's."""
+def _remarks(request: Request, job: "jobs.Job") -> Iterator[str]:
+    """What was read from a folder, where a default is ours and not the paper's, and what makes it slow."""
+    recipe = job.recipe
+    if job.dataset.remark:
+        yield job.dataset.remark
     if recipe.network is None:
         return
+    from dsactl.engine.native import remark_on_speed
+
+    yield from remark_on_speed(job.device)
     if request.ipc not in PAPER and request.inner_steps is None:
         yield (
             f"The paper has no schedule for --ipc {request.ipc}; {recipe.inner_steps} inner steps of "
@@ -191,15 +222,15 @@ def _terminated(_signal: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def _one_line(recipe: Recipe) -> str:
-    """The resolved recipe."""
+def _in_short(recipe: Recipe) -> str:
+    """The resolved recipe, "name value" by "name value"."""
     values = recipe.to_dict()
     values["checksum"] = values["checksum"][:12]
     values["strategy"] = "_".join(recipe.strategy) or "none"
     if recipe.network is not None:
         values["network"] = " ".join(str(value) for value in values["network"].values() if value is not None)
     values["image_shape"] = "×".join(map(str, recipe.image_shape))
-    return "  ".join(f"{key} {value}" for key, value in values.items())
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
 
 
 def _follow(request: Request, device: str, sets: int, processes: "Processes") -> None:
@@ -213,7 +244,7 @@ def _follow(request: Request, device: str, sets: int, processes: "Processes") ->
             runs.follow(job.with_seed(index), processes)
     except ProcessError:
         raise
-    except (DsactlError, registry.RegistryError):
+    except registry.Error:
         raise typer.Exit(1) from None
     except SystemExit:
         death = processes.death()
@@ -300,16 +331,15 @@ def _dry_run(job: "jobs.Job", sets: int, output: Output) -> None:
         "memory": estimate.memory if estimate else 0,
         "device": describe(job.device),
     }
-    shown = table("", "")
+    shown = Facts()
     for key, item in recipe.to_dict().items():
-        parts = item.values() if isinstance(item, dict) else item if isinstance(item, list) else [item]
-        shown.add_row(key.replace("_", " "), escape(" ".join(str(part) for part in parts if part is not None)))
-    shown.add_row("", "")
-    shown.add_row("device", describe(job.device))
-    shown.add_row("work per set", f"{work.inner_steps:,} inner steps, {work.network_steps:,} network steps")
-    shown.add_row("operations per set", f"{work.operations:.2g}")
+        shown.add(key.replace("_", " "), in_words(item))
+    shown.add("", "")
+    shown.add("device", describe(job.device))
+    shown.add("work per set", f"{work.inner_steps:,} inner steps, {work.network_steps:,} network steps")
+    shown.add("operations per set", f"{work.operations:.2g}")
     if estimate:
-        shown.add_row("time per set", f"about {duration(estimate.seconds)}, uncompiled, from a trial of a few steps")
-        shown.add_row("memory", f"about {bytes_in_words(estimate.memory)}")
-    shown.add_row("would store", f"{job.name}, {sets} version{'s' if sets > 1 else ''}")
+        shown.add("time per set", f"about {duration(estimate.seconds)}, uncompiled, from a trial of a few steps")
+        shown.add("memory", f"about {bytes_in_words(estimate.memory)}")
+    shown.add("would store", f"{job.name}, {sets} version{'s' if sets > 1 else ''}")
     output.answer(value, [str(job.name)], [shown])

@@ -1,7 +1,8 @@
 """dsactl datasets"""
 
 from dsactl.cli import options
-from dsactl.cli.output import Output, table
+from dsactl.cli.output import Output
+from dsactl.cli.tables import Table
 from dsactl.data.catalogue import CATALOGUE, data_root, missing_files
 
 EXAMPLES = """Examples:
@@ -13,7 +14,8 @@ EXAMPLES = """Examples:
 def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None:
     """List the data sets that have a name, and whether they are on this machine."""
     values = []
-    shown = table("name", "title", "train", "test", "images", "classes", "here", right=("train", "test", "classes"))
+    columns = ("name", "title", "train", "test", "images", "classes", "here")
+    shown = Table(columns, right=("train", "test", "classes"), optional=("title",))
     for name, entry in CATALOGUE.items():
         here = not missing_files(name)
         shape = (entry.channels, *entry.size)
@@ -28,14 +30,14 @@ def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None
                 "here": here,
             }
         )
-        shown.add_row(
+        shown.add(
             name,
             entry.title,
             f"{entry.train:,}",
             f"{entry.test:,}",
             "×".join(map(str, shape)),
             str(entry.classes),
-            "yes" if here else "[dim]no[/]",
+            "yes" if here else "no",
         )
     output = Output(as_json=as_json, quiet=quiet)
     output.answer(values, list(CATALOGUE), [shown])

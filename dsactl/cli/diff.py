@@ -6,7 +6,8 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options
-from dsactl.cli.output import Output, Rows, accuracy, bytes_in_words
+from dsactl.cli.output import Output, accuracy, bytes_in_words, in_words
+from dsactl.cli.tables import Table
 
 if TYPE_CHECKING:
     import registry
@@ -35,7 +36,7 @@ def command(
     }
     same = sets[0].digest == sets[1].digest
     value = {"a": sets[0].reference, "b": sets[1].reference, "same_content": same, "differing": differing}
-    shown = Rows(("", *(each.reference for each in sets)))
+    shown = Table(("", *(each.reference for each in sets)))
     shown.rows = [
         (key, *("–" if item is None else _words(key, item) for item in pair)) for key, pair in differing.items()
     ]
@@ -59,12 +60,10 @@ def _facts(stored: "registry.StoredSet", evaluations: list[dict[str, Any]]) -> d
 
 
 def _words(key: str, item: Any) -> str:
-    if key == "digest":
+    if key in ("digest", "data set: checksum", "recipe: checksum"):
         return f"{item[:12]}…"
     if key == "images":
         return "×".join(map(str, item))
     if key == "file size":
         return bytes_in_words(item)
-    if isinstance(item, dict):
-        return ", ".join(f"{name} {value}" for name, value in item.items())
-    return " ".join(map(str, item)) if isinstance(item, list) else str(item)
+    return in_words(item)

@@ -3,11 +3,10 @@
 import platform
 from importlib.metadata import version
 
-from rich.markup import escape
-
 from dsactl import __version__
 from dsactl.cli import options
-from dsactl.cli.output import Output, table
+from dsactl.cli.output import Output
+from dsactl.cli.tables import Facts
 
 EXAMPLES = """Examples:
 
@@ -36,7 +35,7 @@ def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None
         "store": str(registry.default_home()),
         "data": str(data_root()),
     }
-    shown = table("", "")
+    shown = Facts()
     for key, item in value.items():
-        shown.add_row(key, escape(item))
+        shown.add(key, item, whole=key in ("store", "data"))
     Output(as_json=as_json, quiet=quiet).answer(value, [__version__], [shown])

@@ -9,7 +9,7 @@ import typer
 
 import registry
 from dsactl.cli.output import Output
-from dsactl.errors import DsactlError, InterruptedRunError, ProcessError, UsageError
+from dsactl.errors import InterruptedRunError, ProcessError, UsageError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 _SMALLER = "Use a smaller network, fewer images per class, or smaller batches."
@@ -45,16 +45,10 @@ def report(error: BaseException, output: Output) -> int:
             return INTERRUPTED
         case ProcessError(mine=False):
             return FAILED
-        case UsageError():
+        case UsageError() | registry.BadNameError():
             output.error(error.message, error.hint)
             return USAGE
-        case DsactlError():
-            output.error(error.message, error.hint)
-            return FAILED
-        case registry.BadNameError():
-            output.error(error.message, error.hint)
-            return USAGE
-        case registry.RegistryError():
+        case registry.Error():
             output.error(error.message, error.hint)
             return FAILED
         case CommandLineError():

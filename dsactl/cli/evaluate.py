@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from dsactl.cli import options
-from dsactl.cli.output import Output, duration, mean_and_deviation, table
+from dsactl.cli.output import Output, accuracy, duration, mean_and_deviation
+from dsactl.cli.tables import Table
+from dsactl.errors import InterruptedRunError
 from dsactl.networks.catalogue import NetworkSpec
 
 EXAMPLES = """Examples:
@@ -15,6 +17,8 @@ EXAMPLES = """Examples:
   dsactl evaluate mnist-dsa-convnet-ipc1 --networks 5
   dsactl evaluate mnist-dsa-convnet-ipc1:2 --arch resnet18
   dsactl evaluate photos --data ~/photos --image-size 64 --json"""
+
+_FOLDER = "For --data.  \\[as when the set was made]"
 
 
 def command(
@@ -32,8 +36,11 @@ def command(
         str | None, typer.Option(help="Kinds of augmentation, or none.  \\[what the set was made for]")
     ] = None,
     seed: Annotated[int, typer.Option(help="The root of every draw.")] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what was measured already.")] = False,
     device: options.Device = "auto",
-    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, float32 or bfloat16.", autocompletion=options.complete_precision)
+    ] = "auto",
     arch: options.Arch = None,
     depth: options.Depth = None,
     width: options.Width = None,
@@ -43,9 +50,9 @@ def command(
     data: Annotated[
         Path | None, typer.Option(help="The image folder, for a set of a folder that was condensed elsewhere.")
     ] = None,
-    image_size: Annotated[int | None, typer.Option(help="For --data, as when the set was made.")] = None,
-    test_fraction: Annotated[float | None, typer.Option(help="For --data, as when the set was made.")] = None,
-    split_seed: Annotated[int, typer.Option(help="For --data, as when the set was made.")] = 0,
+    image_size: Annotated[int | None, typer.Option(help=_FOLDER)] = None,
+    test_fraction: Annotated[float | None, typer.Option(help=_FOLDER)] = None,
+    split_seed: Annotated[int | None, typer.Option(help=_FOLDER)] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -58,29 +65,51 @@ def command(
     chosen = NetworkSpec(arch or "convnet", *variants) if arch or any(v is not None for v in variants) else None
 
     from dsactl.api import evaluate
+    from dsactl.engine.device import resolve_device
+    from dsactl.engine.native import remark_on_speed
     from dsactl.evaluation import Protocol
 
     protocol = Protocol(chosen, networks, epochs, strategy=strategy, seed=seed, precision=precision)
+    for remark in remark_on_speed(resolve_device(device)):
+        output.remark(remark)
+    finished = 0
     with output.progress(f"evaluating {reference or 'the newest set'}", networks, "networks") as bar:
-        result = evaluate(
-            reference,
-            protocol,
-            data=data,
-            image_size=image_size,
-            test_fraction=test_fraction,
-            split_seed=split_seed,
-            device=device,
-            report=lambda done: bar.update(done, f"training network {min(int(done) + 1, networks)}"),
-        )
-    shown = table("set", "tested on", "accuracy %", "n", "paper %", right=("accuracy %", "n", "paper %"))
+
+        def report(done: float) -> None:
+            nonlocal finished
+            finished = int(done)
+            bar.update(done, f"training network {min(finished + 1, networks)}")
+
+        try:
+            result = evaluate(
+                reference,
+                protocol,
+                data=data,
+                image_size=image_size,
+                test_fraction=test_fraction,
+                split_seed=split_seed,
+                device=device,
+                fresh=fresh,
+                report=report,
+            )
+        except KeyboardInterrupt:
+            if not finished:
+                raise
+            raise InterruptedRunError(
+                f"Interrupted; {finished} of {networks} networks are done and kept.",
+                "The same command goes on from there.",
+            ) from None
+    columns = ("set", "tested on", "accuracy %", "n", "paper %")
+    shown = Table(columns, right=("accuracy %", "n", "paper %"))
     paper = mean_and_deviation(*result.paper) if result.paper else "–"
-    ours = f"[bold]{mean_and_deviation(result.mean, result.std)}[/]"
-    shown.add_row(result.reference, result.network, ours, str(result.n), paper)
-    output.answer(result.to_dict(), [result.reference], [shown])
-    output.note(
-        f"[dim]{result.epochs} epochs, augmentation {result.augmentation}, {duration(result.seconds)} on "
-        f"{result.device}; mean ± population standard deviation over networks.[/]"
+    record = result.to_dict()
+    shown.add(result.reference, result.network, accuracy(record), str(result.n), paper)
+    output.answer(record, [result.reference], [shown])
+    output.remark(
+        f"{result.epochs} epochs, augmentation {result.augmentation}, {duration(result.seconds)} on {result.device}; "
+        "mean ± population standard deviation over networks."
     )
     if result.twin:
-        output.note(f"[dim]It was condensed with batch norm and is evaluated on {result.network}.[/]")
-    output.note(f"Recorded. Next: dsactl show {result.reference}")
+        output.remark(f"It was condensed with batch norm and is evaluated on {result.network}.")
+    done = "Measured before; --fresh measures it again." if result.repeated else "Recorded."
+    output.note(f"{done} Next: dsactl show {result.reference}")

@@ -31,13 +31,15 @@ def command(
             "-f",
             help="safetensors (the stored file), npz (numpy), png (one picture), folder (CLASS/000.png) or parquet.  "
             "\\[by the ending of --output, else safetensors]",
+            autocompletion=options.one_of("safetensors", "npz", "png", "folder", "parquet"),
         ),
     ] = None,
     space: Annotated[
         str | None,
         typer.Option(
             help="For npz: normalised (float32 N×C×H×W as stored) or pixels (8-bit N×H×W×C, clipped to 0…1). "
-            "safetensors is normalised, pictures are pixels.  \\[normalised]"
+            "safetensors is normalised, pictures are pixels.  \\[normalised]",
+            autocompletion=options.one_of("normalised", "pixels"),
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,

@@ -35,7 +35,10 @@ def command(
     name: Annotated[str | None, typer.Option(help="What to call it.  \\[DATASET-METHOD-ipcN]")] = None,
     space: Annotated[
         str | None,
-        typer.Option(help="What the images of a .pt file are: normalised, or pixels of 0…1.  \\[normalised]"),
+        typer.Option(
+            help="What the images of a .pt file are: normalised, or pixels of 0…1.  \\[normalised]",
+            autocompletion=options.one_of("normalised", "pixels"),
+        ),
     ] = None,
     experiment: Annotated[
         int | None, typer.Option(help="Which of a file's experiments, from 0.  \\[each a version]")

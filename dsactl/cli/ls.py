@@ -8,8 +8,12 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options
-from dsactl.cli.output import Output, Rows, accuracy, bytes_in_words
+from dsactl.cli.output import Output, accuracy, bytes_in_words
+from dsactl.cli.tables import Table
 from dsactl.errors import UnknownNameError
+from dsactl.networks.catalogue import ARCHITECTURES
+from dsactl.paper import EVALUATION_EPOCHS
+from dsactl.recipe import METHODS
 
 if TYPE_CHECKING:
     import registry
@@ -29,6 +33,7 @@ _ORDERS: dict[str, Callable[["registry.Entry"], Any]] = {
     "accuracy": lambda entry: _mean(entry),
 }
 _FILTERS = "Which"
+_LONGEST_SEED = 6
 
 
 def _complete_order(incomplete: str) -> list[str]:
@@ -43,7 +48,10 @@ def command(
         str | None,
         typer.Option(help="Of this data set.", autocompletion=options.complete_dataset, rich_help_panel=_FILTERS),
     ] = None,
-    method: Annotated[str | None, typer.Option(help="Made by this method.", rich_help_panel=_FILTERS)] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Made by this method.", autocompletion=options.one_of(*METHODS), rich_help_panel=_FILTERS),
+    ] = None,
     arch: Annotated[
         str | None,
         typer.Option(help="Made on this network.", autocompletion=options.complete_arch, rich_help_panel=_FILTERS),
@@ -59,7 +67,11 @@ def command(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """List the stored sets, oldest first."""
+    """List the stored sets, oldest first.
+
+    The accuracy is the one on the set's own network by the paper's protocol, of the most networks; where there is
+    none, the nearest to that, with what is unusual about it.
+    """
     import registry
     from dsactl import bundled as own
 
@@ -92,6 +104,9 @@ def command(
         output.note("Sets that come with dsactl: dsactl ls --bundled")
     elif not wanted and not as_json:
         output.note(f"None of the {len(entries)} sets is such a one. All of them: dsactl ls")
+        known = sorted({entry.dataset for entry in entries})
+        if dataset is not None and dataset not in known:
+            output.note(f"They stand for: {escape(', '.join(known))}")
 
 
 def _value(entry: "registry.Entry") -> dict[str, Any]:
@@ -101,6 +116,8 @@ def _value(entry: "registry.Entry") -> dict[str, Any]:
         "dataset": entry.dataset,
         "method": entry.method,
         "network": entry.network,
+        "seed": entry.seed,
+        "iterations": entry.iterations,
         "images": entry.shape,
         "size": entry.size,
         "stored": entry.stored,
@@ -108,25 +125,61 @@ def _value(entry: "registry.Entry") -> dict[str, Any]:
     }
 
 
-def _table(entries: list["registry.Entry"]) -> Rows:
-    columns = ("set", "images", "size", "accuracy %", "n", "tested on", "stored")
-    shown = Rows(columns, right=("size", "accuracy %", "n"))
+def _table(entries: list["registry.Entry"]) -> Table:
+    columns = ("set", "images", "seed", "iterations", "accuracy %", "n", "tested on", "size", "stored")
+    shown = Table(
+        columns,
+        right=("seed", "iterations", "accuracy %", "n", "size"),
+        optional=("size", "stored", "seed", "images", "iterations"),
+    )
     for entry in entries:
-        when = entry.stored[:16].replace("T", " ")
-        images = "×".join(map(str, entry.shape))
-        shown.rows.append((entry.reference, images, bytes_in_words(entry.size), *_last(entry), when))
+        shown.add(
+            entry.reference,
+            "×".join(map(str, entry.shape)),
+            _seed(entry),
+            "–" if entry.iterations is None else str(entry.iterations),
+            *_accuracy(entry),
+            bytes_in_words(entry.size),
+            entry.stored[:16].replace("T", " "),
+        )
     return shown
 
 
-def _last(entry: "registry.Entry") -> tuple[str, str, str]:
-    """Accuracy, n and network of the newest evaluation."""
-    if not entry.evaluations:
+def _seed(entry: "registry.Entry") -> str:
+    """The root of the set's draws, short where it was derived from another set's."""
+    text = str(entry.seed)
+    return text if len(text) <= _LONGEST_SEED else f"{text[: _LONGEST_SEED - 1]}…"
+
+
+def _accuracy(entry: "registry.Entry") -> tuple[str, str, str]:
+    """Accuracy, n, and the network with what is unusual about the training."""
+    record = _best(entry)
+    if record is None:
         return "–", "", ""
-    last = entry.evaluations[-1]
-    return accuracy(last), str(last.get("n", "?")), str(last.get("network", "?"))
+    epochs = record.get("epochs")
+    unusual = "" if epochs in EVALUATION_EPOCHS else f", {epochs} epochs"
+    return accuracy(record), str(record.get("n", "?")), f"{record.get('network', '?')}{unusual}"
 
 
 def _mean(entry: "registry.Entry") -> float:
-    """Accuracy of the newest evaluation; below all others where there is none."""
-    mean = entry.evaluations[-1].get("mean") if entry.evaluations else None
+    """The accuracy that is shown; below all others where there is none."""
+    record = _best(entry)
+    mean = record.get("mean") if record else None
     return float(mean) if isinstance(mean, int | float) else -1.0
+
+
+def _best(entry: "registry.Entry") -> dict[str, Any] | None:
+    """The evaluation that says most: by the paper's protocol, on the set's own network, of most networks, newest."""
+    own = entry.network or "convnet"
+    twin = ARCHITECTURES[own].twin if own in ARCHITECTURES else None
+
+    def weight(record: dict[str, Any]) -> tuple[bool, bool, int, str]:
+        n = record.get("n")
+        return (
+            record.get("epochs") in EVALUATION_EPOCHS,
+            record.get("network") in (own, twin),
+            n if isinstance(n, int) else 0,
+            str(record.get("created", "")),
+        )
+
+    return max(entry.evaluations, key=weight, default=None)

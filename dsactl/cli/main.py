@@ -9,6 +9,7 @@ import typer
 from dsactl import __version__
 from dsactl.cli import (
     archs,
+    bash_completion,
     bench,
     condense,
     datasets,
@@ -87,6 +88,7 @@ for _panel, _commands in _PANELS.items():
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    bash_completion.complete(lambda: app(prog_name="dsactl"))
     code: object = 0
     try:
         code = app(prog_name="dsactl", standalone_mode=False)

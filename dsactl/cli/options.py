@@ -1,17 +1,18 @@
 """Options and completions that several commands share. No torch here."""
 
 import contextlib
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
 
 import registry
-from dsactl.bundled import bundled
+from dsactl import bundled
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLINGS
 
 
-def _complete(words: list[str], incomplete: str) -> list[str]:
+def _complete(words: Iterable[str], incomplete: str) -> list[str]:
     return [word for word in words if word.startswith(incomplete)]
 
 
@@ -30,19 +31,27 @@ def complete_reference(incomplete: str) -> list[str]:
 
     Names first; after a colon, the name's versions and tags.
     """
-    found: list[str] = []
-    for make in (registry.Store, bundled):
-        with contextlib.suppress(registry.RegistryError):
-            found += _references(make(), incomplete)
-    return list(dict.fromkeys(found))
+    with contextlib.suppress(registry.RegistryError):
+        text, colon, _ = incomplete.partition(":")
+        if colon:
+            return _complete([f"{text}:{each}" for each in _versions_and_tags(registry.parse_name(text))], incomplete)
+    own = [*map(str, bundled.bundled().names(incomplete)), *map(str, bundled.names(incomplete))]
+    with contextlib.suppress(registry.RegistryError):
+        return list(dict.fromkeys([*map(str, registry.Store().names(incomplete)), *own]))
+    return own
 
 
-def _references(store: registry.Reader, incomplete: str) -> list[str]:
-    text, colon, _ = incomplete.partition(":")
-    if not colon:
-        return list(map(str, store.names(incomplete)))
-    name = registry.parse_name(text)
-    return _complete([f"{name}:{each}" for each in (*store.versions(name), *store.tags(name))], incomplete)
+def _versions_and_tags(name: registry.SetName) -> list[int | str]:
+    for store, known in ((registry.Store(), name), (bundled.bundled(), bundled.bare(name))):
+        versions = store.versions(known)
+        if versions:
+            return [*versions, *store.tags(known)]
+    return []
+
+
+def one_of(*words: str) -> Callable[[str], list[str]]:
+    """A completion with these words."""
+    return lambda incomplete: _complete(words, incomplete)
 
 
 Json = Annotated[bool, typer.Option("--json", help="Answer in compact JSON.", rich_help_panel="Output")]
@@ -51,7 +60,15 @@ Quiet = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and take nothing away.")]
-Device = Annotated[str, typer.Option(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N or mps.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N or mps.",
+        autocompletion=one_of("auto", "cpu", "cuda", "mps"),
+    ),
+]
+PRECISIONS = ("auto", "float32", "bfloat16")
+complete_precision = one_of(*PRECISIONS)
 Reference = Annotated[
     str,
     typer.Argument(metavar="REF", help="name, name:version, name:tag or @sha256:…", autocompletion=complete_reference),
@@ -73,13 +90,15 @@ Depth = Annotated[
 Width = Annotated[int | None, typer.Option(help="Filters per block  \\[128]", rich_help_panel=_NETWORK)]
 Norm = Annotated[
     str | None,
-    typer.Option(help=f"{', '.join(NORMS)}  \\[instance]", rich_help_panel=_NETWORK),
+    typer.Option(help=f"{', '.join(NORMS)}  \\[instance]", autocompletion=one_of(*NORMS), rich_help_panel=_NETWORK),
 ]
 Activation = Annotated[
     str | None,
-    typer.Option(help=f"{', '.join(ACTIVATIONS)}  \\[relu]", rich_help_panel=_NETWORK),
+    typer.Option(
+        help=f"{', '.join(ACTIVATIONS)}  \\[relu]", autocompletion=one_of(*ACTIVATIONS), rich_help_panel=_NETWORK
+    ),
 ]
 Pooling = Annotated[
     str | None,
-    typer.Option(help=f"{', '.join(POOLINGS)}  \\[avg]", rich_help_panel=_NETWORK),
+    typer.Option(help=f"{', '.join(POOLINGS)}  \\[avg]", autocompletion=one_of(*POOLINGS), rich_help_panel=_NETWORK),
 ]

@@ -6,64 +6,24 @@ pipe, or with NO_COLOR's spirit in a log, a plain line now and then.
 
 import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import typer
-from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.prompt import Confirm
-from rich.table import Table
 from rich.text import Text
 
+from dsactl.cli.tables import Facts, Table
 from dsactl.errors import UsageError
 
 PLAIN_LINE_SECONDS = 10.0
-MANY_ROWS = 200  # that are laid out without asking how wide the terminal is: a hundred times faster
-
-
-@dataclass
-class Rows:
-    """A table of plain text that may be long.
-
-    Attributes:
-        columns: their heads.
-        right: those that are aligned to the right.
-        rows: the cells.
-    """
-
-    columns: Sequence[str]
-    right: Sequence[str] = ()
-    rows: list[Sequence[str]] = field(default_factory=list)
-
-    def folded(self) -> Table:
-        """As a table that fits the terminal."""
-        made = table(*self.columns, right=self.right)
-        for row in self.rows:
-            made.add_row(*map(escape, row))
-        return made
-
-    def lines(self) -> Iterator[str]:
-        """As lines of whatever width."""
-        columns = zip(self.columns, *self.rows, strict=True)
-        for cells in zip(*(_aligned(texts, texts[0] in self.right) for texts in columns), strict=True):
-            yield "  ".join(cells).rstrip()
-
-
-def _aligned(texts: Sequence[str], to_the_right: bool) -> list[str]:
-    """The cells of a column, filled with spaces to one width."""
-    if all(cell_len(letter) == 1 for letter in set().union(*texts)):
-        width = max(map(len, texts))
-        return [text.rjust(width) if to_the_right else text.ljust(width) for text in texts]
-    widths = list(map(cell_len, texts))
-    spaces = [" " * (max(widths) - width) for width in widths]
-    return [space + text if to_the_right else text + space for text, space in zip(texts, spaces, strict=True)]
 
 
 class Output:
@@ -79,13 +39,13 @@ class Output:
         self._out = Console(highlight=False, soft_wrap=True, emoji=False)
         self._err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
-    def answer(self, value: Any, identifiers: Iterable[str], human: Sequence[str | Table | Rows | Text]) -> None:
+    def answer(self, value: Any, identifiers: Iterable[str], human: Sequence[str | Table | Facts | Text]) -> None:
         """The command's result, in the mode that was asked for.
 
         Args:
             value: for JSON.
             identifiers: for `--quiet`.
-            human: lines with rich markup, tables, and texts with colours of their own.
+            human: lines with rich markup, tables and lists of plain text, and texts with colours of their own.
         """
         if self.as_json:
             sys.stdout.write(json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n")
@@ -93,18 +53,28 @@ class Output:
             sys.stdout.writelines(f"{identifier}\n" for identifier in identifiers)
         else:
             for item in human:
-                if isinstance(item, Rows) and len(item.rows) > MANY_ROWS:
-                    sys.stdout.writelines(f"{line}\n" for line in item.lines())
-                elif isinstance(item, Table | Rows):
-                    item = item.folded() if isinstance(item, Rows) else item
-                    Console(highlight=False, emoji=False, width=None if self._out.is_terminal else 200).print(item)
+                if isinstance(item, Table | Facts):
+                    lines = item.lines(self._limit)
+                    if isinstance(item, Table):
+                        self._out.print(Text(next(lines), "bold"))
+                    sys.stdout.writelines(f"{line}\n" for line in lines)
                 else:
                     self._out.print(item)
+
+    @property
+    def _limit(self) -> int | None:
+        """Columns that the answer must fit into; None for a pipe, unless COLUMNS says so."""
+        return self._out.width if self._out.is_terminal or "COLUMNS" in os.environ else None
 
     def note(self, text: str) -> None:
         """A remark, with rich markup."""
         if not self.quiet:
             self._err.print(text)
+
+    def remark(self, text: str) -> None:
+        """A remark of less weight: plain text, which a terminal shows dim and wraps between words."""
+        if not self.quiet:
+            self._err.print(Text(text, "dim"), soft_wrap=not self._err.is_terminal)
 
     def error(self, message: str, hint: str = "") -> None:
         """What went wrong and what to do next; printed in every mode."""
@@ -146,20 +116,32 @@ class Output:
         if self.quiet:
             yield Bar()
         elif self._err.is_terminal:
+            numbers = len(f"{total}/{total} {unit}  12.3 s each  0:00:00  left  0:00:00")
+            bar = min(24, max(8, self._err.width - numbers - len(title)))
+            room = max(8, self._err.width - numbers - bar)
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=bar),
                 TextColumn(f"{{task.completed:.0f}}/{{task.total:.0f}} {unit}"),
                 TextColumn("{task.fields[rate]}"),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
-                TextColumn("[dim]{task.fields[remark]}[/]"),
             )
-            with Progress(*columns, console=self._err) as live:
-                yield _LiveBar(live, title, total)
+            with _TwoLines(*columns, console=self._err) as live:
+                yield _LiveBar(live, title if len(title) <= room else f"{title[: room - 1]}…", total)
         else:
             yield _PlainBar(self._err, title, total, unit)
+
+
+class _TwoLines(Progress):
+    """A bar with its remark on a line below, where it does not push the times off a narrow terminal."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """What is drawn: for each task a line, and a line below it."""
+        for task in self.tasks:
+            yield self.make_tasks_table([task])
+            yield Text(f"  {task.fields['remark']}", "dim", no_wrap=True, overflow="ellipsis")
 
 
 class Bar:
@@ -196,9 +178,9 @@ class _LiveBar(Bar):
                 total=self._total,
                 completed=int(done),
                 rate="",
-                remark=escape(remark),
+                remark=remark,
             )
-        self._live.update(self._task, completed=int(done), rate=_per_second(self._rate(done)), remark=escape(remark))
+        self._live.update(self._task, completed=int(done), rate=_per_second(self._rate(done)), remark=remark)
 
 
 class _PlainBar(Bar):
@@ -245,12 +227,11 @@ def bytes_in_words(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """An empty table; the columns named in `right` are aligned to the right."""
-    made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return made
+def in_words(value: Any) -> str:
+    """A JSON value for people: "color crop", "arch convnet, depth 3"; what is None is left out of an object."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {in_words(item)}" for name, item in value.items() if item is not None)
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def mean_and_deviation(mean: Any, deviation: Any) -> str:
@@ -261,5 +242,8 @@ def mean_and_deviation(mean: Any, deviation: Any) -> str:
 
 
 def accuracy(record: Mapping[str, Any]) -> str:
-    """Mean and deviation of an evaluation's record."""
-    return mean_and_deviation(record.get("mean"), record.get("std"))
+    """Mean and deviation of an evaluation's record; one network has no deviation."""
+    mean, n = record.get("mean"), record.get("n")
+    if n == 1 and isinstance(mean, int | float):
+        return f"{mean:.1f}"
+    return mean_and_deviation(mean, record.get("std"))

@@ -54,11 +54,13 @@ def command(
         "revision": pulled.revision,
         "evaluations": pulled.evaluations,
         "from_cache": pulled.from_cache,
+        "was_here": pulled.was_here,
     }
     output.answer(value, [stored.reference], [f"[bold]{stored.reference}[/]  @sha256:{stored.digest}"])
     if pulled.from_cache:
         output.note("The Hub was not reached; this is from the cache, and a newer version may be there.")
     came = f" with {pulled.evaluations} results that were not here" if pulled.evaluations else ""
-    output.note(f"Pulled from {pulled.repo_id} at {escape(pulled.revision)}{came}, checked and stored.")
+    done = "checked; it was here already" if pulled.was_here else "checked and stored"
+    output.note(f"Pulled from {pulled.repo_id} at {escape(pulled.revision)}{came}, {done}.")
     data = "" if stored.manifest.dataset.name in CATALOGUE else " --data FOLDER"
     output.note(f"Next: dsactl evaluate {stored.reference}{data}")

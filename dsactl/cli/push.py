@@ -7,8 +7,9 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options
-from dsactl.cli.output import Output, bytes_in_words, table
+from dsactl.cli.output import Output, bytes_in_words
 from dsactl.cli.recipe_command import set_command
+from dsactl.cli.tables import Table
 from dsactl.errors import UsageError
 
 EXAMPLES = """Examples:
@@ -22,7 +23,7 @@ _DID = {
     "pushed": "Pushed.",
     "tagged": "Its content was there already; only the tag was missing.",
     "proposed": "Proposed. A pull request has no tag: once it is merged, push again without --create-pr to set it.",
-    "unchanged": "It was there already; nothing was changed.",
+    "unchanged": "It was there already; nothing was changed, the card neither.",
 }
 
 
@@ -88,9 +89,9 @@ def _write(folder: Path, files: dict[str, bytes], output: Output) -> None:
     from registry import hub
 
     hub.write_folder(folder, files)
-    shown = table("file", "size", right=("size",))
+    shown = Table(("file", "size"), right=("size",))
     for path, data in files.items():
-        shown.add_row(escape(path), bytes_in_words(len(data)))
+        shown.add(path, bytes_in_words(len(data)))
     value = {"folder": str(folder), "files": {path: len(data) for path, data in files.items()}}
     output.answer(value, [str(folder)], [shown])
     output.note(

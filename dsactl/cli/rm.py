@@ -35,7 +35,7 @@ def command(
     value = {"removed": removal.references, "tags": removal.tags, "bytes": removal.bytes, "dry_run": dry_run}
     what = f"{', '.join(removal.references)} ({bytes_in_words(removal.bytes)})"
     if removal.tags:
-        what += f" and the tags {', '.join(removal.tags)}"
+        what += f" and the {'tag' if len(removal.tags) == 1 else 'tags'} {', '.join(removal.tags)}"
     if dry_run:
         output.answer(value, removal.references, [f"Would remove {what}"])
         return

@@ -1,15 +1,14 @@
 """dsactl show"""
 
 import contextlib
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from dsactl.cli import half_blocks, options
-from dsactl.cli.output import Output, accuracy, bytes_in_words, duration, mean_and_deviation, table
+from dsactl.cli.output import Output, accuracy, bytes_in_words, duration, in_words, mean_and_deviation
+from dsactl.cli.tables import Facts, Table
 from dsactl.dsa.strategy import KINDS
 
 if TYPE_CHECKING:
@@ -55,52 +54,51 @@ def command(
         "manifest": manifest.model_dump(mode="json"),
         "evaluations": evaluations,
     }
-    about = table("", "")
-    info = manifest.dataset
-    shape = "×".join(map(str, manifest.tensors["images"].shape))
-    about.add_row("set", f"[bold]{stored.reference}[/]")
-    about.add_row("digest", f"@sha256:{stored.digest}")
-    about.add_row("data set", escape(f"{info.name} ({info.split}), {sum(info.counts):,} images"))
-    about.add_row("classes", escape(", ".join(info.class_names)))
-    about.add_row("images", f"{shape}, normalised by mean {info.mean}, std {info.std}")
-    about.add_row("method", escape(manifest.method + (f" on {manifest.network}" if manifest.network else "")))
-    for key, item in manifest.recipe.items():
-        if key not in ("dataset", "checksum", "method", "network"):
-            words = " ".join(map(str, item)) if isinstance(item, list) else str(item)
-            about.add_row(escape(f"  {key.replace('_', ' ')}"), escape(words))
-    for key, item in manifest.provenance.items():
-        about.add_row(
-            escape(key), escape(duration(item) if key == "seconds" and isinstance(item, float) else str(item))
-        )
-    about.add_row("file", escape(f"{stored.file} ({bytes_in_words(stored.size)})"))
-    about.add_row("picture", escape(str(stored.picture)))
-    results = table(
-        "tested on",
-        "accuracy %",
-        "n",
-        "paper %",
-        "epochs",
-        "augmentation",
-        "when",
-        right=("accuracy %", "n", "paper %", "epochs"),
-    )
-    for record in evaluations:
-        paper = record.get("paper")
-        results.add_row(
-            escape(str(record.get("network", "?"))),
-            accuracy(record),
-            escape(str(record.get("n", "?"))),
-            mean_and_deviation(*paper) if isinstance(paper, list) and len(paper) == 2 else "–",
-            escape(str(record.get("epochs", "?"))),
-            escape(str(record.get("augmentation", "?"))),
-            escape(str(record.get("created", "?"))[:16].replace("T", " ")),
-        )
-    shown: list[str | Table] = ["", results] if evaluations else []
+    results = _results(evaluations)
+    shown: list[str | Table | Facts] = ["", results] if evaluations else []
     wanted = output.shows_colours if picture is None else picture
     drawn = _drawn(where, stored, min(output.width, _WIDEST_PICTURE)) if wanted else []
-    output.answer(value, [stored.reference], [about, *shown, *drawn])
+    output.answer(value, [stored.reference], [_about(stored), *shown, *drawn])
     if not evaluations:
         output.note(f"Not evaluated yet. Next: dsactl evaluate {stored.reference}")
+
+
+def _about(stored: "registry.StoredSet") -> Facts:
+    manifest, info = stored.manifest, stored.manifest.dataset
+    shape = "×".join(map(str, manifest.tensors["images"].shape))
+    about = Facts()
+    about.add("set", stored.reference)
+    about.add("digest", f"@sha256:{stored.digest}")
+    about.add("data set", f"{info.name} ({info.split}), {sum(info.counts):,} images")
+    about.add("classes", ", ".join(info.class_names))
+    about.add("images", f"{shape}, normalised by mean {info.mean}, std {info.std}")
+    about.add("method", manifest.method + (f" on {manifest.network}" if manifest.network else ""))
+    for key, item in manifest.recipe.items():
+        if key not in ("dataset", "checksum", "method"):
+            about.add(f"  {key.replace('_', ' ')}", in_words(item))
+    for key, item in manifest.provenance.items():
+        about.add(key, duration(item) if key == "seconds" and isinstance(item, float) else in_words(item))
+    about.add("file", f"{stored.file} ({bytes_in_words(stored.size)})", whole=True)
+    about.add("picture", str(stored.picture), whole=True)
+    return about
+
+
+def _results(evaluations: list[dict[str, Any]]) -> Table:
+    """A row for each result."""
+    columns = ("tested on", "accuracy %", "n", "paper %", "epochs", "augmentation", "when")
+    results = Table(columns, right=("accuracy %", "n", "paper %", "epochs"), optional=("when",))
+    for record in evaluations:
+        paper = record.get("paper")
+        results.add(
+            str(record.get("network", "?")),
+            accuracy(record),
+            str(record.get("n", "?")),
+            mean_and_deviation(*paper) if isinstance(paper, list) and len(paper) == 2 else "–",
+            str(record.get("epochs", "?")),
+            str(record.get("augmentation", "?")),
+            str(record.get("created", "?"))[:16].replace("T", " "),
+        )
+    return results
 
 
 def _drawn(store: "registry.Reader", stored: "registry.StoredSet", width: int) -> list[Text]:

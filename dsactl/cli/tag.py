@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from dsactl.cli import options
-from dsactl.cli.output import Output, Rows
+from dsactl.cli.output import Output
+from dsactl.cli.tables import Table
 from dsactl.errors import UsageError
 
 EXAMPLES = """Examples:
@@ -39,7 +40,7 @@ def command(
     stored = bundled.own(reference, store)
     if tag is None:
         tags = store.tags(stored.name)
-        shown = Rows(("tag", "version"), right=("version",), rows=[(each, str(at)) for each, at in tags.items()])
+        shown = Table(("tag", "version"), right=("version",), rows=[(each, str(at)) for each, at in tags.items()])
         output.answer(tags, [f"{stored.name}:{each}" for each in tags], [shown] if tags else [])
         if not tags and not as_json:
             output.note(f"{stored.name} has no tags. Set one: dsactl tag {stored.reference} TAG")

@@ -4,7 +4,7 @@ Shapes: N images, C channels, H, W, K classes.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -70,6 +70,7 @@ class Dataset:
         mean, std: per channel, of images in 0 … 1.
         mirrored: whether a mirrored image keeps its class.
         train, test: the splits; `test` is for the one look at the end, never for choosing.
+        remark: what should be said about how it was read; empty for a named set.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Dataset:
     mirrored: bool
     train: ImageSet
     test: ImageSet
+    remark: str = ""
 
     @property
     def classes(self) -> int:
@@ -97,8 +99,7 @@ class Dataset:
 
     def to(self, device: torch.device) -> "Dataset":
         """The same data set with its images on another device."""
-        train, test = self.train.to(device), self.test.to(device)
-        return Dataset(self.name, self.class_names, self.mean, self.std, self.mirrored, train, test)
+        return replace(self, train=self.train.to(device), test=self.test.to(device))
 
     def normalise(self, pixels_NCHW: Tensor) -> Tensor:
         """uint8 pixels to normalised float32: (x / 255 − mean) / std."""

@@ -21,6 +21,6 @@ def load_digits() -> Dataset:
     )
     images = torch.from_numpy(pixels).mul(255 / 16).round().to(torch.uint8).view(-1, 1, 8, 8)
     targets = torch.from_numpy(labels)
-    sets = [ImageSet.from_tensors(images[sorted(part)], targets[sorted(part)], 10) for part in (train, test)]
-    mean, std = measure(sets[0].images_NCHW)
-    return Dataset("digits", tuple("0123456789"), mean, std, CATALOGUE["digits"].mirrored, *sets)
+    first, last = (ImageSet.from_tensors(images[sorted(part)], targets[sorted(part)], 10) for part in (train, test))
+    mean, std = measure(first.images_NCHW)
+    return Dataset("digits", tuple("0123456789"), mean, std, CATALOGUE["digits"].mirrored, first, last)

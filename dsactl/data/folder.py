@@ -79,7 +79,25 @@ def load_folder(
         True,
         ImageSet.from_tensors(train_images, train_labels, len(class_names)),
         ImageSet.from_tensors(test_images, test_labels, len(class_names)),
+        _remark(folder, len(train_labels), len(test_labels), class_names),
     )
+
+
+def _remark(folder: Path, train: int, test: int, class_names: tuple[str, ...]) -> str:
+    """What was read, and what lies in the classes' folders and was not: files by their endings, and folders."""
+    known = f"{folder}: {len(class_names)} classes, {train:,} training and {test:,} test images."
+    passed = Counter[str]()
+    for part in [folder / "train", folder / "test"] if (folder / "train").is_dir() else [folder]:
+        for name in class_names:
+            for path in (part / name).iterdir():
+                if path.is_dir() and not path.name.startswith("."):
+                    passed["sub-folders"] += 1
+                elif path.suffix.lower() not in ENDINGS and not path.name.startswith("."):
+                    passed[path.suffix.lower() or "files without an ending"] += 1
+    if not passed:
+        return known
+    what = ", ".join(f"{count} {kind}" for kind, count in passed.most_common(5))
+    return f"{known} Passed over: {what}. Pictures end in {', '.join(sorted(ENDINGS))}."
 
 
 def _size(images_NCHW: Tensor) -> str:
@@ -149,7 +167,9 @@ def _open(path: Path) -> Image.Image:
             with Image.open(path) as picture:
                 picture.load()
                 return ImageOps.exif_transpose(picture)
-    except (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except UnidentifiedImageError:
+        raise DataError(f"{path} is not a picture in a format that is known.", "Replace or remove it.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path} is not a readable picture ({error}).", "Replace or remove it.") from error
     except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
         raise DataError(

@@ -41,6 +41,13 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+def remark_on_speed(device: torch.device) -> list[str]:
+    """What to say where networks on this device are slow for want of a compiler; nothing where they are not."""
+    if device.type != "cpu" or os.environ.get("DSACTL_NATIVE") == "0" or library() is not None:
+        return []
+    return ["No C++ compiler (c++, g++ or clang++) works here: on a CPU everything takes about three times as long."]
+
+
 def _compiled(compiler: list[str]) -> Path:
     """The library's file, keyed by everything that it depends on."""
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=_TIMEOUT).stdout

@@ -15,6 +15,7 @@ from dsactl.data.load import load_dataset
 from dsactl.dsa.strategy import Strategy, default_strategy, parse_strategy
 from dsactl.errors import DataError, DsactlError, UnknownNameError, UsageError
 from dsactl.importing.layouts import FileName, parse_file_name, read, to_experiment
+from dsactl.importing.torch_files import check_is_torch
 from dsactl.recipe import IMPORTED, METHOD_WORD, Recipe
 from dsactl.storing import store_set
 from registry.files import sha256
@@ -136,6 +137,7 @@ def _import_folder(
 def _import_torch(
     path: Path, source: Source, name: registry.SetName | None, store: registry.Store
 ) -> list[registry.StoredSet]:
+    check_is_torch(path)
     file_name = parse_file_name(path.name)
     dataset = _load_dataset(path, source, file_name)
     pairs = list(enumerate(read(path, dataset.classes, source.labels)))

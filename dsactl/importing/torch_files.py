@@ -57,6 +57,28 @@ def load(path: Path) -> Any:
         raise _damaged(str(path), "its pickle makes no sense") from error
 
 
+def check_is_torch(path: Path) -> None:
+    """Refuse what is no file of torch.save by its first bytes, before anything else is asked.
+
+    Raises:
+        DataError: it is none, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(OLD_BEGINS))
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
+    if not begins.startswith(ZIP_BEGINS) and begins != OLD_BEGINS:
+        raise _no_file_of_torch(str(path))
+
+
+def _no_file_of_torch(where: str) -> DataError:
+    return DataError(
+        f"{where} is neither a safetensors file nor one of torch.save.",
+        "dsactl import takes those, and folders of CLASS/*.png.",
+    )
+
+
 def _damaged(where: str, why: object) -> DataError:
     reason = " ".join(str(why).split())
     return DataError(f"{where} is damaged ({reason:.150}).", "Get it again from where it came from.")
@@ -70,7 +92,7 @@ def _checked(file: IO[bytes], where: str) -> IO[bytes]:
         return _checked_zip(file, where)
     if begins == OLD_BEGINS:
         return _checked_old(file, where)
-    raise DataError(f"{where} is not a file of torch.save.")
+    raise _no_file_of_torch(where)
 
 
 def _checked_zip(file: IO[bytes], where: str) -> IO[bytes]:

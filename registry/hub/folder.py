@@ -63,14 +63,14 @@ def repository_files(
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a repository's files as a folder that is new or was empty, whole or not at all.
+    """Write a repository's files as a folder, whole or not at all; what is there may hold nothing but such files.
 
     Raises:
-        StoreError: it is neither, or cannot be written to.
+        StoreError: it is none of these, or cannot be written to.
     """
     try:
-        if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())):
-            raise StoreError(f"{folder} is there and not empty.", "Name another folder with --out.")
+        if os.path.lexists(folder) and not _holds_only_ours(folder):
+            raise StoreError(f"{folder} is there, with more than such files.", "Name another folder with --out.")
     except OSError as error:
         raise StoreError(
             f"Cannot read {folder}: {error.strerror or error}.", "Name another folder with --out."
@@ -79,6 +79,15 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         write_folder_atomically(folder, files)
     except StoreError as error:
         raise StoreError(error.message, "Free space, or name another folder with --out.") from error
+
+
+def _holds_only_ours(folder: Path) -> bool:
+    """Whether a path is a folder with nothing in it but files of a repository."""
+    ours = {CARD, PARQUET, TENSORS, MANIFEST, EVALUATIONS, PICTURE}
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    found = {path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
+    return {path.relative_to(folder).as_posix() for path in found} <= ours
 
 
 def _json(value: object) -> bytes:

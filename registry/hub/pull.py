@@ -40,6 +40,7 @@ class Pulled:
         repo_id, revision: where it came from.
         evaluations: how many results came with it that the store did not have.
         from_cache: whether the Hub was not reached, so that a newer version may be there.
+        was_here: whether the store had it already.
     """
 
     stored: StoredSet
@@ -47,6 +48,7 @@ class Pulled:
     revision: str
     evaluations: int
     from_cache: bool
+    was_here: bool
 
 
 def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName | None = None) -> Pulled:
@@ -95,12 +97,13 @@ def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName 
     records = _records(_optional(remote, EVALUATIONS, commit, sizes), manifest.digest, repo_id)
     if picture is not None and not picture.startswith(_PNG):
         raise CorruptError(f"{PICTURE} of {repo_id} is not a PNG.")
+    here = set(store.versions(local))
     stored = store.put_file(local, got.data, got.tensors, manifest, picture, version=version)
     before = len(store.evaluations(stored.digest))
     for record in records:
         store.add_evaluation(stored.digest, record)
     added = len(store.evaluations(stored.digest)) - before
-    return Pulled(stored, repo_id, found, added, from_cache=sizes is None)
+    return Pulled(stored, repo_id, found, added, from_cache=sizes is None, was_here=stored.version in here)
 
 
 def _local_name(repo_id: str) -> SetName:

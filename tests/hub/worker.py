@@ -11,11 +11,12 @@ from typing import Self
 _LOOP = """
 import io, json, os, sys
 from dsactl.cli.main import main
-answers = sys.stdout
+answers, own = sys.stdout, dict(os.environ)
 sys.stdout, sys.stderr = io.StringIO(), io.StringIO()  # for good: the client's log keeps hold of them
 for line in sys.stdin:
     arguments, environment, folder = json.loads(line)
-    os.environ.update(environment)
+    os.environ.clear()
+    os.environ.update({**own, **environment})
     os.chdir(folder)
     sys.argv = ["dsactl", *arguments]
     try:
@@ -60,7 +61,7 @@ class Worker:
 
         Args:
             arguments: of `dsactl`.
-            environment: what changes for this command, and after it.
+            environment: what changes for this command.
             folder: to run it in.
         """
         self._process.stdin.write(json.dumps([arguments, environment, str(folder)]) + "\n")

@@ -62,10 +62,11 @@ def test_load_and_show_take_their_names(program: Program) -> None:
     condensed = dsactl.load("mnist-dsa-convnet-ipc1:1")
     assert condensed.images.shape == (10, 1, 28, 28)
     assert torch.equal(condensed.labels, torch.arange(10))
-    assert repr(condensed) == f"SyntheticSet(mnist-dsa-convnet-ipc1:1, 10×1×28×28, @sha256:{condensed.digest[:12]})"
+    known = f"bundled/mnist-dsa-convnet-ipc1:1, 10×1×28×28, @sha256:{condensed.digest[:12]}"
+    assert repr(condensed) == f"SyntheticSet({known})"
     assert dsactl.load(f"@sha256:{condensed.digest}").digest == condensed.digest
     listed = json.loads(program("ls", "--bundled", "--json").stdout)
-    assert {each["reference"].partition(":")[0] for each in listed} >= NAMES
+    assert {each["reference"].partition(":")[0] for each in listed} == {f"bundled/{name}" for name in NAMES}
     assert all(each["evaluations"] for each in listed)
     shown = program("show", "cifar10-dsa-convnet-ipc1")
     assert shown.returncode == 0
@@ -87,6 +88,9 @@ def test_a_set_of_one_s_own_comes_first() -> None:
     assert found.digest != theirs.digest
     with pytest.raises(registry.NotFoundError):
         find("mnist-dsa-convnet-ipc1:9", store)
+    where, found = find("bundled/mnist-dsa-convnet-ipc1:1", store)
+    assert (where.home, found.digest) == (bundled().home, theirs.digest)
+    assert found.reference == theirs.reference == "bundled/mnist-dsa-convnet-ipc1:1"
     where, found = find(f"@sha256:{theirs.digest}", store)
     assert (where.home, found.digest) == (bundled().home, theirs.digest)
 

@@ -4,8 +4,11 @@ import ast
 import json
 import os
 import pty
+import select
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -77,14 +80,55 @@ def test_ls_filters_and_sorts(store: registry.Store, quick: Program) -> None:
     assert "Did you mean 'size'?" in bad.stderr
 
 
+@pytest.mark.parametrize("columns", [40, 80, 120])
 @pytest.mark.usefixtures("store")
-def test_a_long_list_is_laid_out_like_a_short_one(quick: Program) -> None:
-    from dsactl.cli import output
+def test_no_name_or_digest_is_broken_on_a_narrow_terminal(quick: Program, store: registry.Store, columns: int) -> None:
+    narrow = {"COLUMNS": str(columns)}
+    heads, *rows = quick("ls", **narrow).stdout.splitlines()
+    assert [row.split()[0] for row in rows] == ["a:1", "a:2", "a:3", "lab/b:1"]
+    assert heads.split()[:1] == ["set"]
+    assert ("stored" in heads) == (columns == 120)
+    assert "accuracy %" in heads
+    assert all(len(row) <= max(columns, 54) for row in (heads, *rows))
+    digest = store.read(registry.parse_name("a"), 1).digest
+    shown = quick("show", "a:1", **narrow).stdout
+    assert f"@sha256:{digest}" in shown
+    assert str(store.home) in shown
+    assert "a:1" in quick("diff", "a:1", "a:2", **narrow).stdout.splitlines()[0]
 
-    short = quick("ls").stdout.splitlines()
-    rows = output.Rows(("set", "size", "ö"), right=("size",), rows=[("a", "1 kB", "界"), ("bb", "10 kB", "")])
-    assert list(rows.lines()) == ["set   size  ö", "a     1 kB  界", "bb   10 kB"]
-    assert short[0].split() == ["set", "images", "size", "accuracy", "%", "n", "tested", "on", "stored"]
+
+def test_ls_shows_the_evaluation_that_says_most(store: registry.Store, quick: Program) -> None:
+    digest = store.read(registry.parse_name("a"), 3).digest
+
+    def measured(**changes: object) -> str:
+        record = {"network": "convnet", "mean": 50.0, "std": 1.0, "n": 20, "epochs": 1000, "created": "2026-02-01"}
+        store.add_evaluation(digest, {**record, **changes})
+        (line,) = [line for line in quick("ls").stdout.splitlines() if line.startswith("a:3")]
+        return " ".join(line.split())
+
+    assert "12.0 1 mlp, 1 epochs" in measured(network="mlp", epochs=1, n=1, mean=12.0)
+    assert "40.0 ± 1.0 5 mlp" in measured(network="mlp", n=5, mean=40.0)
+    assert "50.0 ± 1.0 2 convnet" in measured(n=2)
+    assert "51.0 ± 1.0 20 convnet" in measured(mean=51.0, created="2026-01-01")
+    assert "51.0 ± 1.0 20 convnet" in measured(mean=99.0, n=1, epochs=1, created="2027-01-01")
+
+
+def test_tables_are_laid_out_for_a_width() -> None:
+    from dsactl.cli.tables import Facts, Table
+
+    rows = Table(("set", "size", "ö"), right=("size",), optional=("size",))
+    rows.add("a", "1 kB", "界")
+    rows.add("bb", "10 kB", "")
+    assert list(rows.lines(None)) == ["set   size  ö", "a     1 kB  界", "bb   10 kB"]
+    assert list(rows.lines(8)) == ["set  ö", "a    界", "bb"]
+    folded = Table(("name", "what"), rows=[("mnist-dsa", "one two three")])
+    assert list(folded.lines(20)) == ["name       what", "mnist-dsa  one two", "           three"]
+    assert list(folded.lines(3))[-1] == "           three", "never less than the longest words"
+    facts = Facts()
+    facts.add("words", "one two three")
+    facts.add("path", "/a folder/with spaces", whole=True)
+    assert list(facts.lines(12)) == ["words  one", "       two", "       three", "path   /a folder/with spaces"]
+    assert list(facts.lines(None)) == ["words  one two three", "path   /a folder/with spaces"]
 
 
 def test_tags_from_setting_to_removal(store: registry.Store, quick: Program) -> None:
@@ -101,7 +145,11 @@ def test_tags_from_setting_to_removal(store: registry.Store, quick: Program) -> 
         (("tag", "a", "--remove"), 2, "needs the name and the tag"),
         (("tag", "a", "nope", "--remove"), 1, "no tag 'nope'"),
         (("tag", "zzz", "x"), 1, "There is no set 'zzz'"),
-        (("tag", "mnist-dsa-convnet-ipc1", "x"), 1, "mnist-dsa-convnet-ipc1:2 comes with dsactl and is not changed"),
+        (
+            ("tag", "mnist-dsa-convnet-ipc1", "x"),
+            1,
+            "bundled/mnist-dsa-convnet-ipc1:3 comes with dsactl",
+        ),
         (("rm", "mnist-dsa-convnet-ipc1", "--yes"), 1, "comes with dsactl and is not changed"),
         (("rm", "mnist-dsa-convnet-ipc1:1", "--yes"), 1, "comes with dsactl and is not changed"),
         (("show", "mnist-dsa-convnet-ipc11"), 1, "Did you mean mnist-dsa-convnet-ipc1"),
@@ -122,7 +170,7 @@ def test_rm_asks_says_and_removes(store: registry.Store, quick: Program) -> None
     assert "--yes" in unasked.stderr
     dry = quick("rm", "a:3", "a:best", "lab/b", "--dry-run")
     assert "Would remove a:3, lab/b:1" in dry.stdout
-    assert "the tags a:best" in dry.stdout
+    assert "the tag a:best" in dry.stdout
     assert len(store.sets()) == 4
     done = json.loads(quick("rm", "a:3", "lab/b", "--yes", "--json").stdout)
     assert done["removed"] == ["a:3", "lab/b:1"]
@@ -240,20 +288,67 @@ def test_half_blocks_have_the_colours_of_the_picture() -> None:
     [
         ("dsactl show a", ["a"]),
         ("dsactl show lab/", ["lab/b"]),
-        ("dsactl tag a:", ["a:1", "a:2", "a:3", "a:best"]),
-        ("dsactl show a:b", ["a:best"]),
+        ("dsactl tag a:", ["1", "2", "3", "best"]),
+        ("dsactl show a:b", ["best"]),
         ("dsactl rm a:1 l", ["lab/b"]),
         ("dsactl show mnist-dsa", ["mnist-dsa-convnet-ipc1"]),
-        ("dsactl show mnist-dsa-convnet-ipc1:", ["mnist-dsa-convnet-ipc1:1", "mnist-dsa-convnet-ipc1:2"]),
+        ("dsactl show bundled/mnist", ["bundled/mnist-dsa-convnet-ipc1"]),
+        ("dsactl show mnist-dsa-convnet-ipc1:", ["1", "2", "3"]),
+        ("dsactl show bundled/mnist-dsa-convnet-ipc1:", ["1", "2", "3"]),
+        ("dsactl condense digits --method d", ["dsa", "dc"]),
+        ("dsactl export a --format p", ["png", "parquet"]),
         ("dsactl show ../", []),
     ],
 )
 def test_references_are_completed(store: registry.Store, program: Program, typed: str, offered: list[str]) -> None:
     store.tag(store.read(registry.parse_name("a"), 3), "best")
-    words = typed.split()
-    completed = program(_DSACTL_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(words) - 1))
+    words = typed.replace(":", " : ").split()  # as bash breaks them
+    asked = {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
+    completed = program(_DSACTL_COMPLETE="complete_bash", **asked)
     assert completed.stdout.split() == offered
     assert "Traceback" not in completed.stderr
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_itself_completes_versions(store: registry.Store) -> None:
+    """An interactive bash on a terminal, with the script that `dsactl --show-completion` prints."""
+    store.tag(store.read(registry.parse_name("a"), 3), "best")
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "TERM": "dumb",
+        "PS1": "$ ",
+        "SHELL": shutil.which("bash") or "",
+    }
+    ours, theirs = pty.openpty()
+    shell = subprocess.Popen(
+        ["bash", "--norc", "--noprofile", "-i"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        start_new_session=True,
+    )
+    os.close(theirs)
+
+    def type_and_read(keys: str, until: str) -> str:
+        os.write(ours, keys.encode())
+        said = ""
+        end = time.monotonic() + 30
+        while until not in said:
+            assert time.monotonic() < end, said
+            if select.select([ours], [], [], 0.1)[0]:
+                said += os.read(ours, 4096).decode(errors="replace")
+        return said
+
+    try:
+        type_and_read("source <(dsactl --show-completion bash); echo rea''dy\n", "\nready")
+        type_and_read("dsactl show a:b\t", "a:best ")
+        type_and_read("; dsactl tag a:\t\t", "1     2     3     best")
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(ours)
 
 
 def test_a_damaged_store_is_told_and_the_rest_is_used(store: registry.Store, quick: Program) -> None:

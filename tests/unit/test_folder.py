@@ -165,3 +165,12 @@ def test_hidden_and_foreign_files_are_passed_over(folder: Path) -> None:
     (folder / "cat" / ".DS_Store").write_text("x")
     (folder / "cat" / "list.csv").write_text("x")
     assert load_folder(folder).train.counts == (8, 8)
+
+
+def test_what_was_passed_over_is_said(folder: Path) -> None:
+    assert load_folder(folder).remark == f"{folder}: 2 classes, 16 training and 4 test images."
+    (folder / "cat" / "inner").mkdir()
+    for name in ("a.heic", "b.HEIC", "list.csv", ".DS_Store"):
+        (folder / "cat" / name).write_text("x")
+    said = load_folder(folder).remark
+    assert "Passed over: 2 .heic, 1 sub-folders, 1 .csv. Pictures end in .bmp," in said

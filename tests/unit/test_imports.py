@@ -10,9 +10,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # Lower layers first; a module may import its own layer and those above it in this list.
 LAYERS = [
     {"registry"},
-    {"dsactl", "dsactl.errors", "dsactl.paper", "dsactl.bundled"},
+    {"dsactl", "dsactl.errors", "dsactl.paper"},
     {"dsactl.networks", "dsactl.engine", "dsactl.dsa.strategy", "dsactl.dsa.schedule"},
     {"dsactl.data", "dsactl.recipe"},
+    {"dsactl.bundled"},
     {"dsactl.storing"},
     {"dsactl.importing"},
     {"dsactl.training"},
@@ -23,6 +24,7 @@ LAYERS = [
     {"dsactl.sitting"},
     {"dsactl.runs"},
     {"dsactl.evaluation"},
+    {"dsactl.measured"},
     {"dsactl.bench"},
     {"dsactl.api"},
     {"dsactl.cli", "dsactl.__main__"},

@@ -1,0 +1,113 @@
+"""What was measured is kept: no network is trained twice, and an interrupted evaluation goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import dsactl
+import registry
+
+
+@pytest.fixture
+def digits() -> dsactl.SyntheticSet:
+    """Twenty real images, too many for networks to be trained side by side."""
+    return dsactl.condense("digits", ipc=2, method="random")
+
+
+def protocol(**changes: object) -> dsactl.Protocol:
+    return dsactl.Protocol(**{"network": dsactl.NetworkSpec(width=16), "networks": 3, "epochs": 4, **changes})
+
+
+class Counter:
+    """Counts the epochs that were trained, and stops after some."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.epochs, self._stop_after = 0, stop_after
+
+    def __call__(self, _: float) -> None:
+        self.epochs += 1
+        if self.epochs == self._stop_after:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_evaluation_goes_on_and_ends_the_same(digits: dsactl.SyntheticSet) -> None:
+    store = registry.Store()
+    stopped, rest, again = Counter(stop_after=6), Counter(), Counter()
+    with pytest.raises(KeyboardInterrupt):
+        dsactl.evaluate(digits, protocol(), report=stopped)
+    assert store.evaluations(digits.digest) == [], "what is not done is no result"
+    result = dsactl.evaluate(digits, protocol(), report=rest)
+    assert rest.epochs == 2 * 4, "the first network was finished"
+    assert not result.repeated
+    (record,) = store.evaluations(digits.digest)
+    assert record["accuracies"] == list(result.accuracies)
+    assert not any((store.home / "runs" / "evaluations").iterdir()), "nothing is left over"
+    whole = dsactl.evaluate(digits, protocol(), fresh=True, report=again)
+    assert again.epochs == 3 * 4
+    assert whole.accuracies == result.accuracies
+    assert len(store.evaluations(digits.digest)) == 2, "asked for, so kept"
+
+
+def test_what_was_measured_is_found_again_and_other_conditions_are_not(digits: dsactl.SyntheticSet) -> None:
+    first = dsactl.evaluate(digits, protocol())
+    looked_up, more, fewer, other = Counter(), Counter(), Counter(), Counter()
+    second = dsactl.evaluate(digits, protocol(), report=looked_up)
+    assert (second.repeated, looked_up.epochs) == (True, 0)
+    assert second.to_dict() == {**first.to_dict(), "accuracies": second.accuracies}
+    assert len(registry.Store().evaluations(digits.digest)) == 1
+    third = dsactl.evaluate(digits, protocol(networks=5), report=more)
+    assert more.epochs == 2 * 4
+    assert third.accuracies[:3] == first.accuracies
+    assert third.seconds > first.seconds
+    assert dsactl.evaluate(digits, protocol(networks=2), report=fewer).accuracies == first.accuracies[:2]
+    assert fewer.epochs == 0
+    dsactl.evaluate(digits, protocol(seed=1), report=other)
+    assert other.epochs == 3 * 4
+
+
+def test_a_protocol_may_be_given_by_its_attributes(digits: dsactl.SyntheticSet) -> None:
+    assert dsactl.evaluate(digits, networks=2, epochs=1).n == 2
+    with pytest.raises(TypeError, match="both a protocol and networks"):
+        dsactl.evaluate(digits, protocol(), networks=2)
+    with pytest.raises(dsactl.Error, match="--networks must be at least 1"):
+        dsactl.evaluate(digits, networks=0)
+    with pytest.raises(dsactl.Error, match="There is no set 'nope'"):
+        dsactl.evaluate("nope")
+
+
+def test_a_damaged_unfinished_evaluation_is_not_used(digits: dsactl.SyntheticSet) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        dsactl.evaluate(digits, protocol(), report=Counter(stop_after=6))
+    (path,) = (registry.Store().home / "runs" / "evaluations").iterdir()
+    for bad in ("{", "[]", '{"accuracies": 3}'):
+        path.write_text(bad)
+        counter = Counter(stop_after=12)
+        with pytest.raises(KeyboardInterrupt):
+            dsactl.evaluate(digits, protocol(), report=counter)
+        assert counter.epochs == 12
+
+
+def test_ctrl_c_says_what_is_kept(digits: dsactl.SyntheticSet) -> None:
+    command = [sys.executable, "-m", "dsactl", "evaluate", digits.reference, "--width", "16", "--networks", "50"]
+    process = subprocess.Popen(
+        [*command, "--epochs", "300"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+    folder = registry.Store().home / "runs" / "evaluations"
+    end = time.monotonic() + 120
+    while not any(folder.glob("*.json")):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (130, "")
+    (path,) = folder.glob("*.json")
+    kept = len(json.loads(path.read_text())["accuracies"])
+    assert 0 < kept < 50
+    assert f"Interrupted; {kept} of 50 networks are done and kept." in errors
+    assert "The same command goes on from there." in errors
