@@ -96,7 +96,8 @@ def _remark(folder: Path, train: int, test: int, class_names: tuple[str, ...]) -
                     passed[path.suffix.lower() or "files without an ending"] += 1
     if not passed:
         return known
-    what = ", ".join(f"{count} {kind}" for kind, count in passed.most_common(5))
+    most = sorted(passed.items(), key=lambda item: (-item[1], item[0]))[:5]
+    what = ", ".join(f"{count} {kind}" for kind, count in most)
     return f"{known} Passed over: {what}. Pictures end in {', '.join(sorted(ENDINGS))}."
 
 

@@ -116,7 +116,7 @@ def test_photographs_are_turned_upright(tmp_path: Path) -> None:
 def test_unreadable_pictures_are_named(folder: Path) -> None:
     text = folder / "cat" / "notes.png"
     text.write_text("not a picture")
-    with pytest.raises(DataError, match=r"notes\.png is not a readable picture"):
+    with pytest.raises(DataError, match=r"notes\.png is not a picture in a format that is known"):
         load_folder(folder)
     text.unlink()
     whole = picture(folder / "cat" / "big.png", 3, size=(10, 12))
@@ -173,4 +173,4 @@ def test_what_was_passed_over_is_said(folder: Path) -> None:
     for name in ("a.heic", "b.HEIC", "list.csv", ".DS_Store"):
         (folder / "cat" / name).write_text("x")
     said = load_folder(folder).remark
-    assert "Passed over: 2 .heic, 1 sub-folders, 1 .csv. Pictures end in .bmp," in said
+    assert "Passed over: 2 .heic, 1 .csv, 1 sub-folders. Pictures end in .bmp," in said
