@@ -16,6 +16,7 @@ from dsactl.data.dataset import Dataset
 from dsactl.dsa.condense import condense
 from dsactl.dsa.inner_step import choose_mode
 from dsactl.engine.memory import peak_memory, reset_peak_memory
+from dsactl.methods.catalogue import ALGORITHM_1
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipe import Recipe
@@ -64,7 +65,7 @@ def forward_operations(spec: NetworkSpec, dataset: Dataset) -> float:
 
 def count_work(recipe: Recipe, dataset: Dataset) -> Work:
     """Count the work of a recipe; zero for a method without Algorithm 1."""
-    if recipe.network is None:
+    if recipe.method not in ALGORITHM_1 or recipe.network is None:
         return Work(0, 0, 0.0, 0.0)
     forward = forward_operations(recipe.network, dataset)
     real = sum(min(count, recipe.batch_real) for count in dataset.train.counts)

@@ -316,7 +316,7 @@ def _train_and_test(
         stack([parameters for parameters, _ in states]),
         stack([buffers for _, buffers in states]),
         synthetic.images,
-        synthetic.labels,
+        synthetic.targets,
         [generator(seed, "evaluation-training", index) for index in indices],
         report,
     )

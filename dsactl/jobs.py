@@ -14,8 +14,9 @@ from dsactl.data.load import check_counts, is_folder, load_dataset
 from dsactl.engine.device import prepare_device, resolve_device, resolve_precision
 from dsactl.engine.random import derive_seed
 from dsactl.errors import DataError, UsageError
+from dsactl.methods.catalogue import find
 from dsactl.networks.build import structure
-from dsactl.recipe import SYNTHESIS, Recipe, Request
+from dsactl.recipe import Recipe, Request
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def prepare(request: Request, device: str = "auto") -> Job:
     }
     dataset = load_dataset(**source)
     check_counts(dataset, request.ipc)
-    if request.method in SYNTHESIS:
+    if find(request.method).network:
         structure(request.network(), dataset.channels, dataset.size, dataset.classes)
     recipe = request.resolve(
         dataset.name,

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -16,11 +16,9 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from dsactl.dsa.schedule import PAPER, loops
 from dsactl.dsa.strategy import KINDS, Strategy, default_strategy, parse_strategy
 from dsactl.errors import DataError, UnknownNameError, UsageError
+from dsactl.methods.catalogue import ALGORITHM_1, BUILT_IN, Value, find
 from dsactl.networks.catalogue import NetworkSpec
 
-METHODS = ("dsa", "dc", "random")
-SYNTHESIS = ("dsa", "dc")
-"""The methods that run Algorithm 1; the others choose real images."""
 IMPORTED = "imported"
 """The method of a set that another program made, where nobody says how."""
 METHOD_WORD = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
@@ -35,13 +33,14 @@ class Recipe:
 
     Attributes:
         dataset, checksum: the data set's name and the SHA-256 of its training images and labels.
-        method: "dsa" or "dc" (Algorithm 1 with and without augmentation), or "random" (real images); for an imported
-            set any word.
+        method: "dsa" or "dc" (Algorithm 1 with and without augmentation), another of `methods.catalogue`, or for an
+            imported set any word.
         ipc: images per class, at most.
         seed: the root of every draw.
         image_shape: (C, H, W) of the images.
         strategy: kinds of augmentation, in condensing (DSA) and when networks are trained on the set.
-        network: condensed on; None for a method without one and for an imported set, which have nothing that follows.
+        network: that the method used; None for a method without one and for an imported set. What follows is of
+            Algorithm 1, and of those other methods that take it.
         iterations, inner_steps, network_epochs: K, T and ς_θ of Algorithm 1.
         image_lr, image_momentum: η_S and its momentum.
         network_lr: η_θ.
@@ -50,6 +49,7 @@ class Recipe:
         init: "real" images or "noise".
         distance: "ours", "mse" or "cos".
         precision: "float32" or "bfloat16".
+        options: the method's own, by name.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
@@ -74,15 +74,18 @@ class Recipe:
     init: str = "real"
     distance: str = "ours"
     precision: str = "float32"
+    options: dict[str, Value] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; a recipe without a network has only the fields that it uses."""
+        """Plain JSON values: every field that Algorithm 1 has; of other methods' recipes those that they use."""
         values = asdict(self)
         values["strategy"], values["image_shape"] = list(self.strategy), list(self.image_shape)
-        if self.network is None:
-            used = ("dataset", "checksum", "method", "ipc", "seed", "image_shape", "strategy")
-            return {name: values[name] for name in used}
-        return values
+        unused = () if self.method in ALGORITHM_1 and self.network else _SETTINGS
+        return {
+            name: value
+            for name, value in values.items()
+            if not (name in (*unused, "options") and value == _USUAL[name])
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Recipe":
@@ -95,8 +98,7 @@ class Recipe:
             recipe = _recipe_adapter().validate_python(values)
         except ValidationError as error:
             raise DataError(f"Not a recipe: {_first_fault(error)}") from None
-        known = recipe.method in SYNTHESIS if recipe.network else METHOD_WORD.fullmatch(recipe.method)
-        if not known or not set(recipe.strategy) <= set(KINDS):
+        if not METHOD_WORD.fullmatch(recipe.method) or not set(recipe.strategy) <= set(KINDS):
             raise DataError(f"Not a recipe: method {recipe.method!r}, strategy {recipe.strategy}.", "Update dsactl.")
         return recipe
 
@@ -120,6 +122,8 @@ class Recipe:
     @property
     def is_papers(self) -> bool:
         """Whether every hyper-parameter but the seed is the paper's."""
+        if self.method not in BUILT_IN:
+            return False
         request = Request(self.dataset, self.ipc, self.method, self.network.arch if self.network else "convnet")
         usual = request.resolve(
             self.dataset, self.checksum, self.image_shape, mirrored="flip" in self.strategy, precision=self.precision
@@ -143,24 +147,25 @@ class Request:
     norm: str | None = None
     activation: str | None = None
     pooling: str | None = None
-    iterations: Count = 1000
+    iterations: Count | None = None
     inner_steps: Count | None = None
     network_epochs: Count | None = None
     image_lr: Rate | None = None
-    image_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    network_lr: Rate = 0.01
-    batch_real: Count = 256
-    batch_synthetic: Count = 256
-    batch_train: Count = 256
+    image_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    network_lr: Rate | None = None
+    batch_real: Count | None = None
+    batch_synthetic: Count | None = None
+    batch_train: Count | None = None
     init: Literal["real", "noise"] | None = None
     strategy: str | None = None
-    distance: Literal["ours", "mse", "cos"] = "ours"
+    distance: Literal["ours", "mse", "cos"] | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     image_size: Annotated[int, Field(ge=4)] | None = None
     test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     name: str | None = None
+    options: dict[str, Value] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "Request":
@@ -181,8 +186,12 @@ class Request:
             request: Request = _request_adapter().validate_python(values)
         except ValidationError as error:
             raise UsageError(_first_fault(error)) from None
-        if request.method not in METHODS:
-            raise UnknownNameError("method", request.method, METHODS)
+        method = find(request.method)
+        method.parse_options(request.options, request.method)
+        taken = method.settings if request.method not in ALGORITHM_1 else _SETTINGS
+        for name in _SETTINGS:
+            if name in _GIVEN and getattr(request, name) is not None and name not in taken:
+                raise UsageError(f"--{name.replace('_', '-')} is not for --method {request.method}.", "Leave it out.")
         request.network()
         if request.strategy is not None:
             parse_strategy(request.strategy)
@@ -202,30 +211,42 @@ class Request:
             precision: resolved for the device.
         """
         strategy = default_strategy(mirrored=mirrored) if self.strategy is None else parse_strategy(self.strategy)
+        method = find(self.method)
         common = Recipe(dataset, checksum, self.method, self.ipc, self.seed, image_shape, strategy)
-        if self.method not in SYNTHESIS:
-            return common
+        common = replace(common, options=method.parse_options(self.options, self.method))
+        if method.network:
+            channels, height, width = image_shape
+            common = replace(common, network=self.network().resolve(channels, (height, width)), precision=precision)
+        if self.method not in ALGORITHM_1:
+            given = {name: getattr(self, name) for name in method.settings}
+            usual: dict[str, Any] = dict(method.settings)
+            return replace(common, **{name: usual[name] if value is None else value for name, value in given.items()})
         steps, epochs = loops(self.ipc, self.inner_steps)
-        channels, height, width = image_shape
-        if self.method == "dc" and self.strategy is None:
-            strategy = ()
+        usual = {
+            "iterations": 1000,
+            "network_epochs": epochs,
+            "image_lr": 0.01 if self.arch == "mlp" else 0.1,
+            "image_momentum": 0.5,
+            "network_lr": 0.01,
+            "batch_real": 256,
+            "batch_synthetic": 256,
+            "batch_train": 256,
+            "init": "noise" if self.method == "dc" else "real",
+            "distance": "ours",
+        }
+        given = {name: getattr(self, name) for name in usual}
         return replace(
             common,
-            strategy=strategy,
-            network=self.network().resolve(channels, (height, width)),
-            iterations=self.iterations,
+            strategy=() if self.method == "dc" and self.strategy is None else strategy,
             inner_steps=steps,
-            network_epochs=self.network_epochs or epochs,
-            image_lr=self.image_lr or (0.01 if self.arch == "mlp" else 0.1),
-            image_momentum=self.image_momentum,
-            network_lr=self.network_lr,
-            batch_real=self.batch_real,
-            batch_synthetic=self.batch_synthetic,
-            batch_train=self.batch_train,
-            init=self.init or ("noise" if self.method == "dc" else "real"),
-            distance=self.distance,
-            precision=precision,
+            **{name: usual[name] if value is None else value for name, value in given.items()},
         )
+
+
+_USUAL = {each.name: each.default for each in fields(Recipe)} | {"options": {}}
+_SETTINGS = tuple(each.name for each in fields(Recipe) if each.default is not MISSING)
+"""What Algorithm 1 has in a recipe, and other methods have only where they use it."""
+_GIVEN = tuple(each.name for each in fields(Request) if each.default is None)
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -11,7 +11,6 @@ A run has a folder in the store's home, keyed by its recipe's digest:
 """
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +19,15 @@ import torch
 from filelock import FileLock, Timeout
 
 import registry
-from dsactl.coresets import random as random_coreset
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.engine.processes import ALONE, Processes
 from dsactl.errors import RunError
 from dsactl.jobs import Job, run_folder
-from dsactl.recipe import SYNTHESIS, Recipe
-from dsactl.sitting import CHECKPOINT, CHECKPOINT_SECONDS, Progress, environment, sit
+from dsactl.making import make
+from dsactl.methods.catalogue import ALGORITHM_1
+from dsactl.methods.work import Made
+from dsactl.recipe import Recipe
+from dsactl.sitting import CHECKPOINT, CHECKPOINT_SECONDS, Progress, sit
 from dsactl.storing import folder_options, store_set
 from registry.files import write_atomically
 
@@ -150,18 +151,17 @@ def _make(
     checkpoint_every: float,
     report: Callable[[Progress], None],
 ) -> Outcome:
-    recipe = job.recipe
-    if recipe.method in SYNTHESIS:
+    if job.recipe.method in ALGORITHM_1:
         processes.broadcast(_WORK)
         position = sit(folder, job, processes=processes, checkpoint_every=checkpoint_every, report=report)
         assert position.state is not None
-        images_KICHW, seconds, environments = position.state.images_KICHW, position.seconds, position.environments
+        labels_N = torch.arange(job.dataset.classes).repeat_interleave(job.recipe.ipc)
+        made = Made(position.state.images_KICHW.flatten(0, 1), labels_N)
+        seconds, environments = position.seconds, position.environments
     else:
         processes.broadcast(_NOTHING)
-        began = time.monotonic()
-        images_KICHW = random_coreset.choose(job.dataset, recipe.ipc, recipe.seed)
-        seconds, environments = time.monotonic() - began, [environment(job)]
-    stored = _store(job, store, images_KICHW, seconds, environments)
+        made, seconds, environments = make(folder, job, checkpoint_every=checkpoint_every, report=report)
+    stored = _store(job, store, made, seconds, environments)
     done = {"digest": stored.digest, "reference": stored.reference, "seconds": seconds}
     write_atomically(folder / "finished.json", json.dumps(done).encode())
     (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -173,17 +173,8 @@ def has_checkpoint(store: registry.Store, recipe: Recipe) -> bool:
     return (run_folder(store, recipe) / CHECKPOINT).exists()
 
 
-def _store(
-    job: Job, store: registry.Store, images_KICHW: torch.Tensor, seconds: float, environments: list[str]
-) -> registry.StoredSet:
+def _store(job: Job, store: registry.Store, made: Made, seconds: float, environments: list[str]) -> registry.StoredSet:
     # Where the folder lies stays on this machine; how it was read must be known wherever the set is evaluated.
     folder = {} if job.recipe.dataset in CATALOGUE else folder_options(job.source)
-    return store_set(
-        store,
-        job.name,
-        job.dataset,
-        job.recipe,
-        images_KICHW.flatten(0, 1),
-        torch.arange(job.dataset.classes).repeat_interleave(job.recipe.ipc),
-        {"environment": "; then ".join(environments), "seconds": round(seconds, 3), **folder},
-    )
+    provenance = {"environment": "; then ".join(environments), "seconds": round(seconds, 3), **folder}
+    return store_set(store, job.name, job.dataset, job.recipe, made, {**made.provenance, **provenance})

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from torch import Tensor
-
 import registry
 from dsactl import __version__
 from dsactl.data.dataset import Dataset
+from dsactl.methods.work import Made
 from dsactl.recipe import Recipe
 from registry.pictures import grid_png
 from registry.tensors import describe
@@ -29,8 +28,7 @@ def store_set(
     name: registry.SetName,
     dataset: Dataset,
     recipe: Recipe,
-    images_NCHW: Tensor,
-    labels_N: Tensor,
+    made: Made,
     provenance: Mapping[str, registry.JsonValue],
 ) -> registry.StoredSet:
     """Store a set as the next version of a name; the same content again gives the version that has it.
@@ -40,14 +38,15 @@ def store_set(
         name: what to call it.
         dataset: what it stands for.
         recipe: how it was made.
-        images_NCHW: in normalised space.
-        labels_N: the class of each.
+        made: images, labels and soft labels.
         provenance: what does not change the content; program and time are added.
 
     Raises:
         registry.StoreError: the store cannot be written to.
     """
-    tensors = {"images": images_NCHW.detach().float().cpu().numpy(), "labels": labels_N.cpu().numpy()}
+    tensors = {"images": made.images_NCHW.detach().float().cpu().numpy(), "labels": made.labels_N.cpu().numpy()}
+    if made.soft_labels_NK is not None:
+        tensors["soft_labels"] = made.soft_labels_NK.detach().float().cpu().numpy()
     manifest = registry.Manifest(
         dataset=registry.DatasetInfo(
             name=dataset.name,

@@ -4,7 +4,7 @@ Shapes: N images, sorted by class, C, H, W, K classes.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class SyntheticSet:
         recipe: how it was made.
         digest: SHA-256 of the content.
         reference: `name:version` in the store.
+        soft_labels: N×K float32, for each image a distribution over the classes; None where its label says it all.
         folder_options: for a set of an image folder, the options it was read with (`dsactl.load_dataset`).
     """
 
@@ -42,6 +43,7 @@ class SyntheticSet:
     recipe: Recipe
     digest: str
     reference: str
+    soft_labels: Tensor | None = None
     folder_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -57,14 +59,19 @@ class SyntheticSet:
         return (self.images.shape[2], self.images.shape[3])
 
     @property
+    def targets(self) -> Tensor:
+        """What to train on: soft labels where the set has them, else labels; cross-entropy takes either."""
+        return self.labels if self.soft_labels is None else self.soft_labels
+
+    @property
     def strategy(self) -> Strategy:
         """The kinds of augmentation to train with; empty for a set that was made without."""
         return self.recipe.strategy
 
     def to(self, device: torch.device | str) -> "SyntheticSet":
         """The same set on another device."""
-        values = {**self.__dict__, "images": self.images.to(device), "labels": self.labels.to(device)}
-        return SyntheticSet(**values)
+        soft = None if self.soft_labels is None else self.soft_labels.to(device)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device), soft_labels=soft)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Bring other images into the set's space.
@@ -95,7 +102,7 @@ class SyntheticSet:
             seed: of shuffles and augmentation.
 
         Yields:
-            Images B×C×H×W and labels B, on the set's device.
+            Images B×C×H×W and labels B (soft ones B×K where the set has them), on the set's device.
         """
         source = generator(seed, "batches")
         for _ in range(epochs):
@@ -103,7 +110,7 @@ class SyntheticSet:
             for chosen in torch.split(order, batch_size):
                 yield (
                     augment(self.images[chosen], draw(self.strategy, len(chosen), self.size, source)),
-                    self.labels[chosen],
+                    self.targets[chosen],
                 )
 
 
@@ -133,5 +140,6 @@ def from_store(store: registry.Reader, stored: registry.StoredSet) -> SyntheticS
         Recipe.from_dict(stored.manifest.recipe),
         stored.digest,
         stored.reference,
+        torch.from_numpy(tensors["soft_labels"]) if "soft_labels" in tensors else None,
         folder_options(stored.manifest.provenance),
     )

@@ -71,7 +71,7 @@ def train(
         augment: applied to every batch; None for nothing.
         parameters_M, buffers_M: stacked; not changed.
         images_NCHW: normalised.
-        labels_N: int64.
+        labels_N: int64, or N×K soft labels.
         generators: M CPU generators, one per network.
         report: called with the number of finished epochs.
 
@@ -132,7 +132,7 @@ def summed_loss(
                 lambda parameters, buffers, images: functional_call(network, (parameters, buffers), images)
             )(parameters_M, buffers_M, torch.stack(batches))
             logits_XK = logits_MBK.flatten(0, 1)
-    return F.cross_entropy(logits_XK.float(), labels_MB.flatten(), reduction="sum") / labels_MB.shape[1]
+    return F.cross_entropy(logits_XK.float(), labels_MB.flatten(0, 1), reduction="sum") / labels_MB.shape[1]
 
 
 @torch.no_grad()

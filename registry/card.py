@@ -81,7 +81,7 @@ def write_card(
     """
     return f"---\n{_metadata(stored, notes, pictures)}\n---\n\n" + "\n\n".join(
         [
-            f"# {_text(stored.name)}",
+            f"# {_text(stored.name.name)}",
             _about(stored),
             *([f"![All images of the set]({picture})"] if picture else []),
             f"## Accuracy\n\n{_accuracies(evaluations)}",
@@ -105,7 +105,7 @@ def _metadata(stored: StoredSet, notes: Notes, pictures: Pictures) -> str:
         licence = {"license": notes.licence.lower()} if known else {"license": "other", "license_name": notes.licence}
     fields: dict[str, Any] = {
         **licence,
-        "pretty_name": f"{stored.name} v{stored.version}",
+        "pretty_name": f"{stored.name.name} v{stored.version}",
         "annotations_creators": ["machine-generated"],
         "task_categories": ["image-classification"],
         "size_categories": [next(word for limit, word in _SIZES if count < limit)],
@@ -115,6 +115,7 @@ def _metadata(stored: StoredSet, notes: Notes, pictures: Pictures) -> str:
             "features": [
                 {"name": "image", "dtype": "image"},
                 {"name": "label", "dtype": {"class_label": {"names": names}}},
+                *([{"name": "soft_label", "list": "float32"}] if stored.manifest.has_soft_labels else []),
             ],
             "splits": [{"name": "train", "num_bytes": pictures.uncompressed, "num_examples": count}],
             "download_size": pictures.size,

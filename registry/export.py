@@ -1,7 +1,8 @@
 """Write a set as a file or folder that other programs read.
 
     safetensors    the stored file, byte for byte
-    npz            images, labels, class_names, mean, std; no object arrays, so that numpy loads it without pickle
+    npz            images, labels, soft_labels where the set has them, class_names, mean, std; no object arrays, so
+                   that numpy loads it without pickle
     png            one picture, a row per class
     folder         CLASS/000.png …
     parquet        pictures and labels, as `datasets` and pandas read them
@@ -16,7 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from registry.class_folders import class_folders
 from registry.errors import RegistryError, StoreError
@@ -51,11 +52,13 @@ class Exported:
         path: the file or folder.
         clipped: pixel values that lay outside 0 … 1, where they were written as pictures.
         values: how many there were in all.
+        lost: whether the set has soft labels, and the format has no place for them.
     """
 
     path: Path
     clipped: int
     values: int
+    lost: bool = False
 
 
 def default_name(stored: StoredSet, form: str) -> str:
@@ -88,15 +91,15 @@ def export(
         raise ValueError(f"{form} has no images in {space} space")
     _refuse_to_replace(path, form, force=force)
     arrays, info = store.tensors(stored), stored.manifest.dataset
-    images, labels = arrays["images"], arrays["labels"]
+    images = arrays["images"]
     clipped = 0
     content: bytes | Files
     if form == "safetensors":
         content = store.file_bytes(stored)
     elif form == "npz" and space == "normalised":
-        content = _npz(images, labels, info)
+        content = _npz(images, arrays, info)
     else:
-        content, clipped = _as_pictures(form, images, labels, info)
+        content, clipped = _as_pictures(form, arrays, info)
     try:
         if isinstance(content, bytes):
             write_atomically(path, content)
@@ -104,23 +107,24 @@ def export(
             write_folder_atomically(path, content)
     except StoreError as error:
         raise StoreError(error.message, "Free space, or choose another place with --output.") from error
-    return Exported(path, clipped, images.size)
+    return Exported(path, clipped, images.size, form in ("png", "folder") and stored.manifest.has_soft_labels)
 
 
-def _as_pictures(form: str, images: "Array", labels: "Array", info: DatasetInfo) -> tuple[bytes | Files, int]:
+def _as_pictures(form: str, arrays: Mapping[str, "Array"], info: DatasetInfo) -> tuple[bytes | Files, int]:
     """A format's content with 8-bit images, and how many values were clipped."""
     from registry.pictures import grid_png, png, to_pixels, to_uint8
 
+    images, labels = arrays["images"], arrays["labels"]
     levels_NHWC, clipped = to_uint8(to_pixels(images, info.mean, info.std))
     if form == "png":
         return grid_png(images, labels, info.mean, info.std), clipped
     if form == "npz":
-        return _npz(levels_NHWC, labels, info), clipped
+        return _npz(levels_NHWC, arrays, info), clipped
     if form == "parquet":
         from registry.parquet import write_parquet
 
         png(levels_NHWC[0])  # says what cannot be drawn
-        return write_parquet(levels_NHWC, labels, info.class_names), clipped
+        return write_parquet(levels_NHWC, labels, info.class_names, arrays.get("soft_labels")), clipped
     folders = class_folders(info.class_names)
     digits = max(3, len(str(len(labels) - 1)))
     seen = [0] * len(folders)
@@ -131,18 +135,21 @@ def _as_pictures(form: str, images: "Array", labels: "Array", info: DatasetInfo)
     return files, clipped
 
 
-def _npz(images: "Array", labels: "Array", info: DatasetInfo) -> bytes:
+def _npz(images: "Array", arrays: Mapping[str, "Array"], info: DatasetInfo) -> bytes:
+    """The images as given, with the labels of a set."""
     import numpy as np
 
+    labels = {name: array for name, array in arrays.items() if name != "images"}
+
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        images=images,
-        labels=labels,
-        class_names=np.array(info.class_names, np.str_),
-        mean=np.array(info.mean, np.float32),
-        std=np.array(info.std, np.float32),
-    )
+    content: dict[str, Any] = {
+        "images": images,
+        **labels,
+        "class_names": np.array(info.class_names, np.str_),
+        "mean": np.array(info.mean, np.float32),
+        "std": np.array(info.std, np.float32),
+    }
+    np.savez_compressed(buffer, **content)
     return buffer.getvalue()
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -63,7 +64,7 @@ class Manifest(_Model):
         recipe: every hyper-parameter, as the method's program wrote it.
         network: what it was made on; None where nothing was.
         seed: the root of every draw.
-        tensors: `images` and `labels`.
+        tensors: `images` and `labels`; `soft_labels` too where a method learned them.
         provenance: program and its versions, device, time: what does not change the content.
     """
 
@@ -78,11 +79,13 @@ class Manifest(_Model):
 
     @model_validator(mode="after")
     def _tensors(self) -> Self:
-        if set(self.tensors) != {"images", "labels"}:
+        if not is_set(self.tensors):
             raise ValueError("a set has the tensors images and labels")
-        images, labels = (self.tensors[name].shape for name in ("images", "labels"))
-        if len(images) != 4 or images[1] != len(self.dataset.mean) or labels != images[:1]:
-            raise ValueError("images must be N×C×H×W, with a label each and a mean for every channel")
+        check_shapes({name: info.shape for name, info in self.tensors.items()})
+        if self.tensors["images"].shape[1] != len(self.dataset.mean):
+            raise ValueError("images must have a mean for every channel")
+        if self.has_soft_labels and self.tensors["soft_labels"].shape[1] != len(self.dataset.class_names):
+            raise ValueError("soft labels must have a number for every class")
         return self
 
     @model_validator(mode="after")
@@ -92,9 +95,33 @@ class Manifest(_Model):
         return self
 
     @property
+    def has_soft_labels(self) -> bool:
+        """Whether its images have distributions over the classes."""
+        return "soft_labels" in self.tensors
+
+    @property
     def digest(self) -> str:
         """SHA-256 over the canonical JSON of all but the provenance: the name of the content."""
         return hashlib.sha256(canonical(self.model_dump(mode="json", exclude={"provenance"}))).hexdigest()
+
+
+def is_set(names: Iterable[str]) -> bool:
+    """Whether tensors of these names are a set: images and labels, and soft labels or not."""
+    return set(names) | {"soft_labels"} == {"images", "labels", "soft_labels"}
+
+
+def check_shapes(shapes: Mapping[str, Sequence[int]]) -> None:
+    """Refuse tensors that do not fit together.
+
+    Raises:
+        ValueError: images are not N×C×H×W, or there is not one label, and soft label, for each.
+    """
+    images, labels = list(shapes["images"]), list(shapes["labels"])
+    if len(images) != 4 or labels != images[:1]:
+        raise ValueError("images must be N×C×H×W with one label each")
+    soft = shapes.get("soft_labels")
+    if soft is not None and (len(soft) != 2 or soft[0] != images[0] or soft[1] < 1):
+        raise ValueError("soft labels must be N×K")
 
 
 def canonical(value: Any) -> bytes:

@@ -11,32 +11,37 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from registry.errors import CorruptError
-from registry.manifest import Manifest, TensorInfo, canonical, parse_json
+from registry.manifest import Manifest, TensorInfo, canonical, check_shapes, is_set, parse_json
 
 Array = npt.NDArray[Any]
 
-_DTYPES = {"images": ("F32", np.float32), "labels": ("I64", np.int64)}
+_DTYPES = {"images": ("F32", np.float32), "labels": ("I64", np.int64), "soft_labels": ("F32", np.float32)}
 _KEY = "dsactl.manifest"
+_FURTHEST_FROM_ONE = 1e-3  # that the sum of a soft label may be
 _LONGEST_HEADER = 2**20  # a set of a thousand classes has some 50 kB
 
 
 def describe(tensors: Mapping[str, Array]) -> dict[str, TensorInfo]:
-    """Types, shapes and digests of the tensors of a set: `images` N×C×H×W float32 and `labels` N int64.
+    """Types, shapes and digests of the tensors of a set.
+
+    Args:
+        tensors: `images` N×C×H×W float32 and `labels` N int64; some sets have `soft_labels` N×K float32 as well, a
+            distribution over the classes for each image.
 
     Raises:
         ValueError: other tensors, types or shapes.
     """
-    if set(tensors) != set(_DTYPES):
-        raise ValueError(f"a set has the tensors {sorted(_DTYPES)}, not {str(sorted(tensors))[:100]}")
+    if not is_set(tensors):
+        raise ValueError(f"a set has the tensors images and labels, not {str(sorted(tensors))[:100]}")
     described = {}
-    for name, (word, dtype) in _DTYPES.items():
+    for name in tensors:
+        word, dtype = _DTYPES[name]
         array = np.ascontiguousarray(tensors[name])
         if array.dtype != dtype:
             raise ValueError(f"{name} must be {np.dtype(dtype)}, not {array.dtype}")
         digest = hashlib.sha256(array.data).hexdigest() if array.size else hashlib.sha256().hexdigest()
         described[name] = TensorInfo(dtype=word, shape=list(array.shape), sha256=digest)
-    if len(described["images"].shape) != 4 or described["labels"].shape != described["images"].shape[:1]:
-        raise ValueError("images must be N×C×H×W with one label each")
+    check_shapes({name: info.shape for name, info in described.items()})
     return described
 
 
@@ -67,8 +72,8 @@ def decode(data: bytes, where: str) -> tuple[dict[str, Array], Manifest]:
         found = describe(arrays)
     except ValueError as error:
         raise CorruptError(f"{where} does not hold a set: {error}.") from error
-    for name, info in found.items():
-        if manifest.tensors.get(name) != info:
+    for name in found | manifest.tensors:
+        if manifest.tensors.get(name) != found.get(name):
             raise CorruptError(f"{where}: the tensor {name!r} is not the one its manifest describes.")
     _check_values(arrays, manifest, where)
     return arrays, manifest
@@ -82,6 +87,9 @@ def _check_values(arrays: Mapping[str, Array], manifest: Manifest, where: str) -
         raise CorruptError(f"{where}: it has no images, or pixels that are not finite.")
     if labels.min() < 0 or labels.max() >= len(info.class_names):
         raise CorruptError(f"{where}: labels outside of its {len(info.class_names)} classes.")
+    soft = arrays.get("soft_labels")
+    if soft is not None and not (soft.min() >= 0 and np.abs(soft.sum(axis=1) - 1).max() <= _FURTHEST_FROM_ONE):
+        raise CorruptError(f"{where}: soft labels that are no distributions over the classes: they do not sum to one.")
 
 
 def _metadata(data: bytes, where: str) -> str:

@@ -53,7 +53,6 @@ def command(
     from dsactl.engine.device import resolve_device, resolve_precision
 
     target, entry = resolve_device(device), CATALOGUE[dataset]
-    images = random_dataset(dataset, entry, max(request.batch_real, ipc), target)
     recipe = request.resolve(
         dataset,
         "random pixels",
@@ -61,6 +60,7 @@ def command(
         mirrored=entry.mirrored,
         precision=resolve_precision(precision, target),
     )
+    images = random_dataset(dataset, entry, max(recipe.batch_real, ipc), target)
     result = bench(images, recipe, target, lambda doing: output.note(f"[dim]{doing} …[/]"))
     shown = Table(("", "seconds", "low – high", "operations", "share"), right=("seconds", "operations", "share"))
     for name, timing in (

@@ -16,8 +16,9 @@ from dsactl.cli.tables import Facts
 from dsactl.dsa.schedule import PAPER
 from dsactl.dsa.strategy import KINDS
 from dsactl.errors import InterruptedRunError, ProcessError, UsageError
+from dsactl.methods.catalogue import ALGORITHM_1, BUILT_IN
 from dsactl.networks.catalogue import PAPER_DEPTH
-from dsactl.recipe import METHODS, Recipe, Request
+from dsactl.recipe import Recipe, Request
 
 if TYPE_CHECKING:
     from dsactl import jobs, runs
@@ -35,7 +36,7 @@ EXAMPLES = """Examples:
 
 _METHOD = "Method"
 _DATA = "Image folders"
-_NOT_IN_RECIPE = ("sets", "config", "device", "fresh", "checkpoint_every", "dry_run", "as_json", "quiet")
+_NOT_IN_RECIPE = ("option", "sets", "config", "device", "fresh", "checkpoint_every", "dry_run", "as_json", "quiet")
 
 
 def command(
@@ -51,8 +52,8 @@ def command(
     method: Annotated[
         str | None,
         typer.Option(
-            help=f"{', '.join(METHODS)}: the last takes real images.  \\[dsa]",
-            autocompletion=options.one_of(*METHODS),
+            help=f"{', '.join(BUILT_IN)}, or one of another package (docs/methods.md).  \\[dsa]",
+            autocompletion=options.complete_method,
         ),
     ] = None,
     sets: Annotated[int, typer.Option(min=1, help="How many sets, as versions of one name, with derived seeds.")] = 1,
@@ -130,6 +131,10 @@ def command(
             rich_help_panel=_METHOD,
         ),
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An option of the method's own; repeat it.", rich_help_panel=_METHOD),
+    ] = None,
     arch: options.Arch = None,
     depth: options.Depth = None,
     width: options.Width = None,
@@ -156,6 +161,8 @@ def command(
     answers with its set at once.
     """
     flags = {key: value for key, value in locals().items() if value is not None and key not in _NOT_IN_RECIPE}
+    if option:
+        flags["options"] = dict(map(_own_option, option))
     output = Output(as_json=as_json, quiet=quiet)
     request = _request({**_read_config(config), **flags})
 
@@ -189,6 +196,13 @@ def _read_config(path: Path | None) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}.") from None
     return {key.replace("-", "_"): value for key, value in values.items()}
+
+
+def _own_option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise UsageError(f"--option {text!r} is not NAME=VALUE.", "For example: --option epochs=10")
+    return name.replace("-", "_"), value
 
 
 def _request(values: dict[str, Any]) -> Request:
@@ -266,7 +280,7 @@ def _run(job: "jobs.Job", index: int, sets: int, output: Output, processes: "Pro
             nonlocal last
             last = progress
             distance = "" if progress.distance is None else f"distance {progress.distance:.1f}, "
-            bar.update(progress.done, distance + progress.doing)
+            bar.update(progress.done, distance + progress.doing, total=progress.total)
 
         try:
             return runs.execute(job, store, processes=processes, report=report, **how)
@@ -319,7 +333,7 @@ def _dry_run(job: "jobs.Job", sets: int, output: Output) -> None:
     keep_freed_memory()
     recipe = job.recipe
     work = count_work(recipe, job.dataset)
-    estimate = try_a_step(recipe, job.dataset) if recipe.network else None
+    estimate = try_a_step(recipe, job.dataset) if recipe.method in ALGORITHM_1 else None
     value = {
         "name": str(job.name),
         "sets": sets,

@@ -13,7 +13,6 @@ from dsactl.cli.tables import Table
 from dsactl.errors import UnknownNameError
 from dsactl.networks.catalogue import ARCHITECTURES
 from dsactl.paper import EVALUATION_EPOCHS
-from dsactl.recipe import METHODS
 
 if TYPE_CHECKING:
     import registry
@@ -50,7 +49,7 @@ def command(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="Made by this method.", autocompletion=options.one_of(*METHODS), rich_help_panel=_FILTERS),
+        typer.Option(help="Made by this method.", autocompletion=options.complete_method, rich_help_panel=_FILTERS),
     ] = None,
     arch: Annotated[
         str | None,

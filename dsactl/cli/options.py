@@ -9,6 +9,7 @@ import typer
 import registry
 from dsactl import bundled
 from dsactl.data.catalogue import CATALOGUE
+from dsactl.methods import catalogue as methods
 from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLINGS
 
 
@@ -47,6 +48,11 @@ def _versions_and_tags(name: registry.SetName) -> list[int | str]:
         if versions:
             return [*versions, *store.tags(known)]
     return []
+
+
+def complete_method(incomplete: str) -> list[str]:
+    """Names of methods."""
+    return _complete(methods.names(), incomplete)
 
 
 def one_of(*words: str) -> Callable[[str], list[str]]:

@@ -147,8 +147,8 @@ class _TwoLines(Progress):
 class Bar:
     """Shows how far work is; this one shows nothing."""
 
-    def update(self, done: float, remark: str = "") -> None:
-        """Work is at `done` steps; `remark` says what it does now."""
+    def update(self, done: float, remark: str = "", *, total: int | None = None) -> None:
+        """Work is at `done` steps, of `total` if that is known only now; `remark` says what it does now."""
 
 
 class _Rate:
@@ -170,7 +170,8 @@ class _LiveBar(Bar):
         self._live, self._title, self._total, self._rate = live, title, total, _Rate()
         self._task: TaskID | None = None
 
-    def update(self, done: float, remark: str = "") -> None:
+    def update(self, done: float, remark: str = "", *, total: int | None = None) -> None:
+        self._total = total or self._total
         if self._task is None:
             # Made with what was done earlier, so that it does not count as speed.
             self._task = self._live.add_task(
@@ -180,7 +181,9 @@ class _LiveBar(Bar):
                 rate="",
                 remark=remark,
             )
-        self._live.update(self._task, completed=int(done), rate=_per_second(self._rate(done)), remark=remark)
+        self._live.update(
+            self._task, total=self._total, completed=int(done), rate=_per_second(self._rate(done)), remark=remark
+        )
 
 
 class _PlainBar(Bar):
@@ -188,7 +191,8 @@ class _PlainBar(Bar):
         self._console, self._title, self._total, self._unit = console, title, total, unit
         self._rate, self._last = _Rate(), 0.0
 
-    def update(self, done: float, remark: str = "") -> None:
+    def update(self, done: float, remark: str = "", *, total: int | None = None) -> None:
+        self._total = total or self._total
         now = time.monotonic()
         rate = self._rate(done)
         if now - self._last < PLAIN_LINE_SECONDS and done < self._total:

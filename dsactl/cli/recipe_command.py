@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.errors import DataError
-from dsactl.recipe import METHODS, SYNTHESIS, Recipe, Request
+from dsactl.methods import catalogue as methods
+from dsactl.recipe import Recipe, Request
 
 if TYPE_CHECKING:
     from registry import Manifest
@@ -33,7 +34,8 @@ def set_command(manifest: "Manifest") -> str | None:
         recipe = Recipe.from_dict(manifest.recipe)
     except DataError:
         return None
-    made = recipe.method in METHODS and (recipe.network is not None) == (recipe.method in SYNTHESIS)
+    known = recipe.method in methods.names()
+    made = known and (recipe.network is not None) == methods.find(recipe.method).network
     return condense_command(recipe) if made else None
 
 
@@ -70,6 +72,9 @@ def condense_command(recipe: Recipe) -> str:
     words = ["dsactl", "condense", recipe.dataset if entry else f"FOLDER/{recipe.dataset}"]
     for name, value in given.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
+    for name, value in recipe.options.items():
+        if usual.options.get(name) != value:
+            words += ["--option", f"{name}={value}"]
     return shlex.join(words)
 
 

@@ -72,6 +72,8 @@ def _about(stored: "registry.StoredSet") -> Facts:
     about.add("data set", f"{info.name} ({info.split}), {sum(info.counts):,} images")
     about.add("classes", ", ".join(info.class_names))
     about.add("images", f"{shape}, normalised by mean {info.mean}, std {info.std}")
+    if manifest.has_soft_labels:
+        about.add("labels", "soft: for each image a distribution over the classes")
     about.add("method", manifest.method + (f" on {manifest.network}" if manifest.network else ""))
     for key, item in manifest.recipe.items():
         if key not in ("dataset", "checksum", "method"):

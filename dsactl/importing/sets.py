@@ -16,6 +16,7 @@ from dsactl.dsa.strategy import Strategy, default_strategy, parse_strategy
 from dsactl.errors import DataError, DsactlError, UnknownNameError, UsageError
 from dsactl.importing.layouts import FileName, parse_file_name, read, to_experiment
 from dsactl.importing.torch_files import check_is_torch
+from dsactl.methods.work import Made
 from dsactl.recipe import IMPORTED, METHOD_WORD, Recipe
 from dsactl.storing import store_set
 from registry.files import sha256
@@ -221,7 +222,7 @@ class _Import:
         }
         provenance = {key: value for key, value in provenance.items() if value is not None}
         name = self.name or _parse_name(self._usual_name(recipe))
-        return store_set(self.store, name, self.dataset, recipe, images_NCHW, labels_N, provenance)
+        return store_set(self.store, name, self.dataset, recipe, Made(images_NCHW, labels_N), provenance)
 
     def _recipe(self, ipc: int) -> Recipe:
         method = (self.source.method or (self.file_name.method if self.file_name else IMPORTED)).lower()

@@ -47,7 +47,7 @@ def repository_files(
         raise HubError(f"{stored.reference} has images of {channels} channels.", "Only grey and RGB can be pushed.")
     info = stored.manifest.dataset
     images, clipped = to_uint8(to_pixels(tensors["images"], info.mean, info.std))
-    parquet = write_parquet(images, tensors["labels"], info.class_names)
+    parquet = write_parquet(images, tensors["labels"], info.class_names, tensors.get("soft_labels"))
     pictures = Pictures(PARQUET, len(parquet), uncompressed_size(parquet), clipped, images.size)
     whole = None if picture is None else PICTURE
     files = {

@@ -1,1 +1,0 @@
-"""Real images instead of synthetic ones: what condensing is compared with."""

@@ -1,0 +1,149 @@
+"""Methods of other packages, by the entry point that docs/methods.md describes, in a program of its own."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import dsactl
+from dsactl.errors import UnknownNameError, UsageError
+from dsactl.methods import catalogue
+from dsactl.recipe import Recipe, Request
+
+DOC = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
+
+ODD = '''
+import os, torch
+from pathlib import Path
+from dsactl.methods.work import Made
+
+def odd(work):
+    """Gives what is no set, or is interrupted."""
+    images = torch.stack([work.dataset.draw(label, 1, work.generator("x", label))[0] for label in range(10)])
+    labels = torch.arange(10)
+    match work.option("how"):
+        case "shape": return Made(images[:, :, 1:], labels)
+        case "order": return Made(images, labels.flip(0))
+        case "many": return Made(images, labels // 2)
+        case "nan": return Made(images * float("nan"), labels)
+        case "soft": return Made(images, labels, torch.full((10, 10), 0.2))
+        case "narrow": return Made(images, labels, torch.full((10, 5), 0.2))
+        case "interrupted":
+            step = int(work.resume().get("step", torch.tensor(0)))
+            while step < 5:
+                step += 1
+                work.keep(step, 5, {"step": torch.tensor(step)}, loss=0.5, doing="odd things")
+                if step == 3 and not Path("once").exists():
+                    Path("once").touch()
+                    raise KeyboardInterrupt
+                Path("steps").open("a").write(f"{step} ")
+            return Made(images, labels, torch.eye(10).mul(0.9).add(0.01), {"steps": step})
+
+odd.options = {"how": "shape"}
+'''
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    """Two packages with a method each, as pip would leave them: the one of the documentation, and an odd one."""
+    text = DOC.read_text()
+    source, project = (re.search(rf"```{kind}\n(.*?)```", text, re.S) for kind in ("python", "toml"))
+    assert source
+    assert project
+    folder = tmp_path / "site"
+    for name, code in (("means", source[1]), ("odd", ODD)):
+        assert name == "odd" or f'{name} = "{name}:{name}"' in project[1]
+        about = folder / f"{name}-1.dist-info"
+        about.mkdir(parents=True)
+        (folder / f"{name}.py").write_text(code)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (about / "entry_points.txt").write_text(f"[dsactl.methods]\n{name} = {name}:{name}\n")
+    return folder
+
+
+def condense(packages: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dsactl", "condense", "digits", "--ipc", "1", *arguments]
+    environment = {**os.environ, "PYTHONPATH": f"{packages}:{DOC.parents[1]}"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=packages)
+
+
+def test_the_example_of_the_documentation_works(packages: Path) -> None:
+    done = condense(packages, "--method", "means", "--option", "part=50", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["reference"] == "digits-means-ipc1:1"
+    made = dsactl.load("digits-means-ipc1")
+    digits = dsactl.load_dataset("digits")
+    assert made.recipe.options == {"part": 50}
+    assert made.images.shape == (10, 1, 8, 8)
+    for label, image in enumerate(made.images):
+        real = digits.normalise(digits.train.images_NCHW[digits.train.labels_N == label]).mean(0)
+        assert (image - real).abs().mean() < 0.2, "a mean of fifty is near the mean of all"
+    again = condense(packages, "--method", "means", "--option", "part=50")
+    assert "Already made" in again.stdout
+    assert "part=many is not a whole number" in condense(packages, "--method=means", "--option=part=many").stderr
+    unknown = condense(packages, "--method=means", "--option=size=3").stderr
+    assert "Unknown option of means 'size'. Known: part." in unknown.replace("\n ", "")
+    assert "is not NAME=VALUE" in condense(packages, "--method", "means", "--option", "part").stderr
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("shape", "made images of shape (10, 1, 7, 8), not N×1×H×W"),
+        ("order", "made labels that are not one for each image, ascending"),
+        ("many", "made 2 images of a class, not 1"),
+        ("nan", "made images that are not finite"),
+        ("soft", "made soft labels that do not sum to one"),
+        ("narrow", "made soft labels of shape (10, 5)"),
+    ],
+)
+def test_what_is_no_set_is_refused(packages: Path, how: str, said: str) -> None:
+    done = condense(packages, "--method", "odd", "--option", f"how={how}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"The method 'odd' {said}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_method_goes_on_where_it_was_interrupted(packages: Path) -> None:
+    arguments = ("--method", "odd", "--option", "how=interrupted")
+    stopped = condense(packages, *arguments)
+    assert stopped.returncode == 130
+    assert "at step 3 of 5; the checkpoint is written" in stopped.stderr
+    done = condense(packages, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert (packages / "steps").read_text() == "1 2 4 5 "
+    made = dsactl.load("digits-odd-ipc1")
+    assert made.soft_labels is not None
+    assert made.soft_labels.shape == (10, 10)
+    assert torch.equal(made.targets, made.soft_labels)
+    batch, targets = next(made.batches(batch_size=4))
+    assert (batch.shape, targets.shape) == ((4, 1, 8, 8), (4, 10))
+    assert dsactl.evaluate(made, networks=2, epochs=2).n == 2
+
+
+def test_a_method_whose_package_is_broken_says_so(packages: Path) -> None:
+    (packages / "means.py").write_text("import nothing_of_that_name")
+    done = condense(packages, "--method", "means")
+    assert done.returncode == 2
+    assert "The method 'means' cannot be loaded" in done.stderr
+    unknown = condense(packages, "--method", "meens").stderr
+    assert "Did you mean 'means'" in unknown
+
+
+def test_only_what_a_method_takes_is_taken() -> None:
+    with pytest.raises(UsageError, match="--iterations is not for --method random"):
+        Request.parse({"dataset": "digits", "ipc": 1, "method": "random", "iterations": 5})
+    with pytest.raises(UnknownNameError, match="Unknown option of dsa 'epochs'"):
+        Request.parse({"dataset": "digits", "ipc": 1, "options": {"epochs": 5}})
+    for name, method in catalogue.BUILT_IN.items():
+        recipe = Request.parse({"dataset": "digits", "ipc": 1, "method": name}).resolve(
+            "digits", "0" * 64, (1, 8, 8), mirrored=False, precision="bfloat16"
+        )
+        assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+        assert (recipe.network is not None) == method.network
+        assert recipe.options == method.options
