@@ -2,7 +2,7 @@
 
     condense   make a set and store it
     load       a stored set, ready to train on
-    evaluate   train networks on a set from scratch and test them
+    evaluate   train networks on a set from scratch and test them; evaluate_whole on a whole data set
     pull       bring a set from the Hugging Face Hub
 
 Whatever they refuse, they refuse with an `Error`, whose message is one line that says what to do next.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from dsactl.api import condense, evaluate, pull
+    from dsactl.api import condense, evaluate, evaluate_whole, pull
     from dsactl.data.load import load_dataset
     from dsactl.evaluation import Evaluation, Protocol
     from dsactl.networks.catalogue import NetworkSpec
@@ -31,6 +31,7 @@ _HOMES = {
     "SyntheticSet": "dsactl.synthetic",
     "condense": "dsactl.api",
     "evaluate": "dsactl.api",
+    "evaluate_whole": "dsactl.api",
     "load": "dsactl.synthetic",
     "load_dataset": "dsactl.data.load",
     "pull": "dsactl.api",
@@ -45,6 +46,7 @@ __all__ = [
     "__version__",
     "condense",
     "evaluate",
+    "evaluate_whole",
     "load",
     "load_dataset",
     "pull",

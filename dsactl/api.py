@@ -18,6 +18,7 @@ from dsactl.measured import measure
 from dsactl.recipe import Request
 from dsactl.sitting import Progress
 from dsactl.synthetic import SyntheticSet, from_store
+from dsactl.whole import whole_set
 from registry import hub
 
 
@@ -83,9 +84,7 @@ def evaluate(
         dsactl.Error: bad input, in one line; the set is not there or damaged; the store cannot be written to.
         TypeError: both a protocol and its attributes, or an unknown one.
     """
-    if protocol is not None and options:
-        raise TypeError(f"both a protocol and {', '.join(options)}: use dataclasses.replace")
-    protocol = protocol or Protocol(**options)
+    protocol = _protocol(protocol, options)
     target = resolve_device(device)
     store = store or registry.Store()
     if isinstance(reference, SyntheticSet):
@@ -100,6 +99,42 @@ def evaluate(
     else:
         dataset = load_dataset(str(data), **{**synthetic.folder_options, **given})
     return measure(store, synthetic, dataset, protocol, target, report, fresh=fresh)
+
+
+def evaluate_whole(
+    dataset: str | Path,
+    protocol: Protocol | None = None,
+    *,
+    image_size: int | None = None,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
+    device: str = "auto",
+    fresh: bool = False,
+    store: registry.Store | None = None,
+    report: Callable[[float], None] = lambda networks: None,
+    **options: Any,
+) -> Evaluation:
+    """Train networks from scratch on a whole training split, the upper bound of what a set of it can reach.
+
+    Args:
+        dataset: a name (`dsactl datasets`) or an image folder.
+        protocol, device, fresh, store, report, options: as of `evaluate`.
+        image_size, test_fraction, split_seed: for a folder.
+
+    Raises:
+        dsactl.Error: bad input, in one line; the store cannot be written to.
+        TypeError: both a protocol and its attributes, or an unknown one.
+    """
+    protocol = _protocol(protocol, options)
+    target = resolve_device(device)
+    real = load_dataset(str(dataset), image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
+    return measure(store or registry.Store(), whole_set(real), real, protocol, target, report, fresh=fresh)
+
+
+def _protocol(protocol: Protocol | None, options: dict[str, Any]) -> Protocol:
+    if protocol is not None and options:
+        raise TypeError(f"both a protocol and {', '.join(options)}: use dataclasses.replace")
+    return protocol or Protocol(**options)
 
 
 def pull(address: str, *, name: str | None = None, store: registry.Store | None = None) -> SyntheticSet:

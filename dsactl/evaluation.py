@@ -6,7 +6,7 @@ Shapes: N images, C, H, W, K classes, M networks side by side.
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -29,9 +29,11 @@ from dsactl.errors import DataError, UsageError
 from dsactl.networks.build import Buffers, Parameters, count_outputs, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.networks.fused import fuse
-from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN, Figure, paper_accuracy
+from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN, Figure, paper_accuracy, whole_accuracy
+from dsactl.recipe import WHOLE
 from dsactl.synthetic import SyntheticSet
 from dsactl.training import Augment, Plan, count_correct, stack, train, unstack
+from dsactl.whole import usual_epochs
 
 Training = Callable[..., tuple[Parameters, Buffers]]
 Conditions = dict[str, Any]
@@ -47,7 +49,7 @@ class Protocol:
     Attributes:
         network: to train; None for the one the set was condensed on, with instance norm in place of batch norm.
         networks: n, how many.
-        epochs: None for 1000 with augmentation, 300 without.
+        epochs: None for 1000 with augmentation, 300 without; on a whole data set for `whole.STEPS` steps.
         lr, momentum, weight_decay, batch: of SGD; lr is divided by 10 at half time and the momentum forgotten there.
         strategy: kinds of augmentation, or "none"; None for what the set was made for.
         seed: the root of every draw; each set has draws of its own.
@@ -195,7 +197,7 @@ def evaluate(
     label = spec.label(dataset.channels, dataset.size)
     network = structure(spec, dataset.channels, dataset.size, dataset.classes)
     augmentation, augment_batch = _augmentation(synthetic, protocol)
-    epochs = protocol.epochs or (EPOCHS_PLAIN if augment_batch is None else EPOCHS_AUGMENTED)
+    epochs = protocol.epochs or _usual_epochs(synthetic, protocol, augmented=augment_batch is not None)
     plan = Plan(
         epochs,
         protocol.lr,
@@ -257,8 +259,17 @@ def evaluate(
     )
 
 
+def _usual_epochs(synthetic: SyntheticSet, protocol: Protocol, *, augmented: bool) -> int:
+    if synthetic.recipe.method == WHOLE:
+        return usual_epochs(len(synthetic), protocol.batch)
+    return EPOCHS_AUGMENTED if augmented else EPOCHS_PLAIN
+
+
 def _paper(synthetic: SyntheticSet, protocol: Protocol, label: str) -> Figure | None:
     recipe = synthetic.recipe
+    if recipe.method == WHOLE:
+        papers = label == "convnet" and replace(protocol, epochs=None).is_papers
+        return whole_accuracy(recipe.dataset) if papers else None
     if not (recipe.is_papers and protocol.is_papers):
         return None
     return paper_accuracy(recipe.dataset, recipe.ipc, recipe.method, recipe.network_label, label)

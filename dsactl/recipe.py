@@ -21,6 +21,8 @@ from dsactl.networks.catalogue import NetworkSpec
 
 IMPORTED = "imported"
 """The method of a set that another program made, where nobody says how."""
+WHOLE = "whole"
+"""The method of a whole training split, which is no set but is evaluated like one."""
 METHOD_WORD = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
 Count = Annotated[int, Field(ge=1)]

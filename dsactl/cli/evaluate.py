@@ -1,22 +1,24 @@
 """dsactl evaluate"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dsactl.cli import options
 from dsactl.cli.output import Output, accuracy, duration, mean_and_deviation
 from dsactl.cli.tables import Table
-from dsactl.errors import InterruptedRunError
+from dsactl.errors import InterruptedRunError, UsageError
 from dsactl.networks.catalogue import NetworkSpec
+from dsactl.recipe import WHOLE
 
 EXAMPLES = """Examples:
 
   dsactl evaluate
   dsactl evaluate mnist-dsa-convnet-ipc1 --networks 5
   dsactl evaluate mnist-dsa-convnet-ipc1:2 --arch resnet18
-  dsactl evaluate photos --data ~/photos --image-size 64 --json"""
+  dsactl evaluate photos --data ~/photos --image-size 64 --json
+  dsactl evaluate --method whole mnist --networks 3"""
 
 _FOLDER = "For --data.  \\[as when the set was made]"
 
@@ -26,12 +28,20 @@ def command(
         str | None,
         typer.Argument(
             metavar="[REF]",
-            help="name, name:version or @sha256:…; the newest set if not given.",
+            help="name, name:version or @sha256:…; the newest set if not given. A data set with --method whole.",
             autocompletion=options.complete_reference,
         ),
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="whole: train on the whole of a data set, the upper bound.", autocompletion=options.one_of(WHOLE)
+        ),
+    ] = None,
     networks: Annotated[int, typer.Option(help="How many networks, each from scratch.")] = 20,
-    epochs: Annotated[int | None, typer.Option(help="\\[1000 with augmentation, 300 without]")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="\\[1000 with augmentation, 300 without; of a whole data set some 10,000 steps]")
+    ] = None,
     strategy: Annotated[
         str | None, typer.Option(help="Kinds of augmentation, or none.  \\[what the set was made for]")
     ] = None,
@@ -64,7 +74,7 @@ def command(
     variants = (depth, width, norm, activation, pooling)
     chosen = NetworkSpec(arch or "convnet", *variants) if arch or any(v is not None for v in variants) else None
 
-    from dsactl.api import evaluate
+    from dsactl.api import evaluate, evaluate_whole
     from dsactl.engine.device import resolve_device
     from dsactl.engine.native import remark_on_speed
     from dsactl.evaluation import Protocol
@@ -73,6 +83,9 @@ def command(
     for remark in remark_on_speed(resolve_device(device)):
         output.remark(remark)
     finished = 0
+    folder = {"image_size": image_size, "test_fraction": test_fraction}
+    if split_seed is not None:
+        folder["split_seed"] = split_seed
     with output.progress(f"evaluating {reference or 'the newest set'}", networks, "networks") as bar:
 
         def report(done: float) -> None:
@@ -81,17 +94,11 @@ def command(
             bar.update(done, f"training network {min(finished + 1, networks)}")
 
         try:
-            result = evaluate(
-                reference,
-                protocol,
-                data=data,
-                image_size=image_size,
-                test_fraction=test_fraction,
-                split_seed=split_seed,
-                device=device,
-                fresh=fresh,
-                report=report,
-            )
+            how: dict[str, Any] = {**folder, "device": device, "fresh": fresh, "report": report}
+            if method is None:
+                result = evaluate(reference, protocol, data=data, **how)
+            else:
+                result = evaluate_whole(_dataset(method, reference, data), protocol, **how)
         except KeyboardInterrupt:
             if not finished:
                 raise
@@ -112,4 +119,20 @@ def command(
     if result.twin:
         output.remark(f"It was condensed with batch norm and is evaluated on {result.network}.")
     done = "Measured before; --fresh measures it again." if result.repeated else "Recorded."
-    output.note(f"{done} Next: dsactl show {result.reference}")
+    output.note(done if method else f"{done} Next: dsactl show {result.reference}")
+
+
+def _dataset(method: str, reference: str | None, data: Path | None) -> str:
+    """The data set that is meant where there is no set to evaluate.
+
+    Raises:
+        UsageError: there is none, or the method is not "whole".
+    """
+    if method != WHOLE:
+        raise UsageError(
+            f"--method {method} is for condense; evaluate has --method {WHOLE} alone.",
+            "Make a set first: dsactl condense DATASET --method …",
+        )
+    if reference is None and data is None:
+        raise UsageError("Which data set?", "For example: dsactl evaluate --method whole digits")
+    return str(data) if reference is None else reference

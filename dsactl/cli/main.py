@@ -26,6 +26,7 @@ from dsactl.cli import (
     rm,
     show,
     tag,
+    transfer,
     verify,
 )
 from dsactl.cli.output import Output
@@ -66,6 +67,7 @@ def _program(
 
 _PANELS = {
     "Make and measure": {"condense": condense, "evaluate": evaluate, "bench": bench},
+    "Study": {"transfer": transfer},
     "Keep": {
         "ls": ls,
         "show": show,

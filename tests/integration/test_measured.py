@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from subprocess import CompletedProcess as Ended
 
 import pytest
 
@@ -111,3 +113,27 @@ def test_ctrl_c_says_what_is_kept(digits: dsactl.SyntheticSet) -> None:
     assert 0 < kept < 50
     assert f"Interrupted; {kept} of 50 networks are done and kept." in errors
     assert "The same command goes on from there." in errors
+
+
+def test_a_whole_data_set_is_the_upper_bound(digits: dsactl.SyntheticSet, program: Callable[..., Ended]) -> None:
+    arguments = ("--networks", "2", "--epochs", "60", "--width", "16", "--json")
+    done = program("evaluate", "--method", "whole", "digits", *arguments)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["reference"] == "the whole of digits"
+    assert record["digest"] == dsactl.load_dataset("digits").train.checksum()
+    assert record["mean"] > dsactl.evaluate(digits, protocol(epochs=300)).mean + 5
+    assert record["paper"] is None
+    again = program("evaluate", "--method", "whole", "digits", *arguments)
+    assert json.loads(again.stdout) == record
+    assert "Measured before" in again.stderr
+    assert dsactl.evaluate_whole("digits", networks=2, epochs=60, network=dsactl.NetworkSpec(width=16)).repeated
+    for wrong, said in (
+        (("--method", "whole"), "Which data set?"),
+        (("--method", "dsa", "digits"), "--method dsa is for condense"),
+        (("--method", "whole", "digitz"), "Unknown data set 'digitz'"),
+    ):
+        refused = program("evaluate", *wrong)
+        assert refused.returncode == 2
+        assert said in refused.stderr
+    assert program("verify").returncode == 0

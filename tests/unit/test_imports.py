@@ -26,6 +26,7 @@ LAYERS = [
     {"dsactl.storing"},
     {"dsactl.importing"},
     {"dsactl.synthetic", "dsactl.cost"},
+    {"dsactl.whole"},
     {"dsactl.jobs"},
     {"dsactl.sitting"},
     {"dsactl.making"},
@@ -33,7 +34,7 @@ LAYERS = [
     {"dsactl.evaluation"},
     {"dsactl.measured"},
     {"dsactl.bench"},
-    {"dsactl.api"},
+    {"dsactl.studies", "dsactl.api"},
     {"dsactl.cli", "dsactl.__main__"},
 ]
 

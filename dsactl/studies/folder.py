@@ -1,0 +1,98 @@
+"""The folder of a study's results: JSON with every accuracy, CSV for a spreadsheet, plots; rewritten as cells finish.
+
+It is only an answer: everything in it can be made again from the store, so a folder may be removed at any time.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dsactl.errors import UsageError
+from dsactl.studies.cells import Cell
+from registry.errors import StoreError
+from registry.files import write_atomically
+
+COLUMNS = ("mean", "std", "n", "paper_mean", "paper_std", "deviations", "epochs", "seconds", "device", "references")
+
+
+class Folder:
+    """Where one study's results are written.
+
+    Args:
+        path: the folder; made if needed.
+        study: its name, which its files are called by.
+        plan: what the study is, as JSON: another plan's folder is refused.
+
+    Raises:
+        UsageError: the folder has the results of another plan, or cannot be used.
+    """
+
+    def __init__(self, path: Path, study: str, plan: Mapping[str, Any]) -> None:
+        self.path, self.study, self.plan = path, study, json.loads(json.dumps(plan))
+        results = path / f"{study}.json"
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is not a folder.", "Name another with --out.")
+        try:
+            found = json.loads(results.read_bytes())["plan"] if results.exists() else self.plan
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UsageError(f"{results} is not a study's results.", "Name another folder with --out.") from None
+        if found != self.plan:
+            other = ", ".join(name for name in {**found, **self.plan} if found.get(name) != self.plan.get(name))
+            raise UsageError(f"{path} has the results of another plan (other {other}).", "Name another with --out.")
+
+    def write(self, cells: Mapping[tuple[str, ...], Cell], names: tuple[str, ...], **more: Any) -> None:
+        """Write JSON and CSV.
+
+        Args:
+            cells: by what names them, such as row and column.
+            names: of these parts.
+            more: for the JSON.
+
+        Raises:
+            StoreError: the folder cannot be written to.
+        """
+        rows = [{**dict(zip(names, key, strict=True)), **as_json(cell)} for key, cell in cells.items()]
+        value = {"study": self.study, "plan": self.plan, "cells": rows, **more}
+        self.put(f"{self.study}.json", (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+        self.put(f"{self.study}.csv", to_csv(rows, (*names, *COLUMNS)).encode())
+
+    def put(self, name: str, data: bytes) -> Path:
+        """Write one file, whole or not at all.
+
+        Raises:
+            StoreError: the folder cannot be written to.
+        """
+        try:
+            write_atomically(self.path / name, data)
+        except StoreError as error:
+            raise StoreError(error.message, "Free space, or name another folder with --out.") from error
+        return self.path / name
+
+
+def as_json(cell: Cell) -> dict[str, Any]:
+    """A cell with what is derived from it."""
+    mean, std = cell.paper or (None, None)
+    return {
+        **asdict(cell),
+        "n": cell.n,
+        "mean": cell.mean,
+        "std": cell.std,
+        "paper_mean": mean,
+        "paper_std": std,
+        "deviations": cell.deviations,
+    }
+
+
+def to_csv(rows: Iterable[Mapping[str, Any]], columns: tuple[str, ...]) -> str:
+    """Rows as CSV; what is None is empty, and lists are joined by spaces."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        values = (row.get(column) for column in columns)
+        writer.writerow([" ".join(value) if isinstance(value, list | tuple) else value for value in values])
+    return text.getvalue()

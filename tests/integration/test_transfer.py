@@ -1,0 +1,119 @@
+"""Cross-architecture transfer, from the command line, on real data at a small scale."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from subprocess import CompletedProcess as Ended
+
+import pytest
+from PIL import Image
+
+import dsactl
+import registry
+from dsactl.recipe import Request
+from dsactl.studies.transfer import Transfer, papers, transfer
+
+Program = Callable[..., Ended[str]]
+SMALL = ("digits", "--archs", "mlp,convnet", "--iterations", "3", "--networks", "2", "--epochs", "3")
+MATRIX = [("mlp", "mlp"), ("mlp", "convnet"), ("convnet", "mlp"), ("convnet", "convnet")]
+
+
+def test_the_matrix_is_filled_kept_and_found_again(program: Program, tmp_path: Path) -> None:
+    out = tmp_path / "table"
+    done = program("transfer", *SMALL, "--out", str(out), "--json")
+    assert done.returncode == 0, done.stderr
+    cells = json.loads(done.stdout)["cells"]
+    assert [(cell["condensed_on"], cell["tested_on"]) for cell in cells] == MATRIX
+    assert [cell["network"] for cell in cells] == ["mlp", "convnet"] * 2
+    store = registry.Store()
+    for cell in cells:
+        assert cell["mean"] == pytest.approx(sum(cell["accuracies"]) / 2)
+        assert cell["n"] == 2
+        records = store.evaluations(cell["digests"][0])
+        assert cell["accuracies"] in [record["accuracies"] for record in records]
+        assert dsactl.load(cell["references"][0]).recipe.network.arch == cell["condensed_on"]
+    kept = json.loads((out / "transfer.json").read_text())
+    assert kept["cells"] == cells
+    with (out / "transfer.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["mean"]) for row in rows] == [cell["mean"] for cell in cells]
+    assert Image.open(out / "transfer.png").size > (300, 200)
+    before = len(store.sets())
+    again = program("transfer", *SMALL, "--out", str(out))
+    assert again.returncode == 0
+    assert "convnet" in again.stdout.splitlines()[-1]
+    assert len(store.sets()) == before == 2
+    assert json.loads((out / "transfer.json").read_text())["cells"] == cells, "nothing was measured twice"
+
+
+def test_another_plan_s_folder_is_refused(program: Program, tmp_path: Path) -> None:
+    program("transfer", *SMALL, "--out", str(tmp_path / "a"), "--archs", "mlp")
+    before = (tmp_path / "a" / "transfer.json").read_bytes()
+    other = program("transfer", *SMALL, "--out", str(tmp_path / "a"), "--ipc", "2")
+    assert other.returncode == 2
+    assert "has the results of another plan (other ipc)" in other.stderr
+    assert (tmp_path / "a" / "transfer.json").read_bytes() == before
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "transfer.json").write_text("notes")
+    assert "is not a study's results" in program("transfer", *SMALL, "--out", str(tmp_path / "b")).stderr
+    (tmp_path / "c").write_text("a file")
+    assert "is not a folder" in program("transfer", *SMALL, "--out", str(tmp_path / "c")).stderr
+
+
+def test_what_cannot_work_is_refused_before_any_work(program: Program, tmp_path: Path) -> None:
+    for arguments, said in (
+        (("--archs", "mlp,lenet"), "lenet cannot take 1×8×8 images"),
+        (("--archs", "mlp,resnet"), "Unknown network 'resnet'"),
+        (("--archs", ","), "No network was named"),
+        (("--archs", "mlp", "--method", "dsaa"), "Unknown method 'dsaa'"),
+        (("--archs", "mlp", "--ipc", "500"), "fewer than --ipc 500"),
+    ):
+        refused = program("transfer", "digits", "--out", str(tmp_path / "x"), *arguments)
+        assert refused.returncode in (1, 2)
+        assert said in refused.stderr
+        assert refused.stdout == ""
+    assert registry.Store().sets() == []
+    dry = program("transfer", "digits", "--archs", "mlp,convnet", "--sets", "5", "--dry-run")
+    assert "Would condense 10 sets" in dry.stdout
+    assert "Would train 400 networks for 4 cells" in dry.stdout
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dsactl", "transfer", *SMALL, "--networks", "3", "--out", str(tmp_path / "t")]
+    command += ["--epochs", "2000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    results = tmp_path / "t" / "transfer.json"
+    end = time.monotonic() + 120
+    while not (results.exists() and json.loads(results.read_text())["cells"]):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (130, "")
+    assert "of 4 cells are done, and what was made is kept" in errors
+    assert "Traceback" not in errors
+
+
+def test_the_paper_s_figures_stand_beside_its_own_cells_only() -> None:
+    study = Transfer(Request("mnist", 1), ("mlp", "vgg11"), ("convnet",), 1, dsactl.Protocol())
+    assert papers(study, "vgg11", "convnet") == (88.9, 0.7)
+    assert papers(study, "mlp", "vgg11bn") is None
+    assert papers(replace(study, request=Request("mnist", 10)), "mlp", "mlp") is None
+    assert study.requests()["vgg11"].arch == "vgg11bn"
+
+
+def test_several_sets_are_pooled() -> None:
+    request = Request("digits", 1, iterations=2)
+    study = Transfer(request, ("mlp",), ("mlp",), 2, dsactl.Protocol(networks=3, epochs=2))
+    ((_, _, cell),) = transfer(study, registry.Store())
+    assert cell.n == 6
+    assert len(set(cell.digests)) == 2
+    assert cell.references == ("digits-dsa-mlp-ipc1:1", "digits-dsa-mlp-ipc1:2")
