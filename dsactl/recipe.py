@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from dsactl.dsa.schedule import PAPER, loops
-from dsactl.dsa.strategy import KINDS, Strategy, default_strategy, parse_strategy
+from dsactl.dsa.strategy import KINDS, SCHEMES, SIAMESE, Strategy, default_strategy, parse_strategy
 from dsactl.errors import DataError, UnknownNameError, UsageError
 from dsactl.methods.catalogue import ALGORITHM_1, BUILT_IN, Value, find
 from dsactl.networks.catalogue import NetworkSpec
@@ -51,6 +51,7 @@ class Recipe:
         init: "real" images or "noise".
         distance: "ours", "mse" or "cos".
         precision: "float32" or "bfloat16".
+        scheme: which batches are augmented while condensing, a key of `dsa.strategy.SCHEMES`.
         options: the method's own, by name.
     """
 
@@ -76,6 +77,7 @@ class Recipe:
     init: str = "real"
     distance: str = "ours"
     precision: str = "float32"
+    scheme: str = SIAMESE
     options: dict[str, Value] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,7 +88,7 @@ class Recipe:
         return {
             name: value
             for name, value in values.items()
-            if not (name in (*unused, "options") and value == _USUAL[name])
+            if not (name in (*unused, "scheme", "options") and value == _USUAL[name])
         }
 
     @classmethod
@@ -100,8 +102,12 @@ class Recipe:
             recipe = _recipe_adapter().validate_python(values)
         except ValidationError as error:
             raise DataError(f"Not a recipe: {_first_fault(error)}") from None
-        if not METHOD_WORD.fullmatch(recipe.method) or not set(recipe.strategy) <= set(KINDS):
-            raise DataError(f"Not a recipe: method {recipe.method!r}, strategy {recipe.strategy}.", "Update dsactl.")
+        known = set(recipe.strategy) <= set(KINDS) and recipe.scheme in SCHEMES
+        if not METHOD_WORD.fullmatch(recipe.method) or not known:
+            raise DataError(
+                f"Not a recipe: method {recipe.method!r}, strategy {recipe.strategy}, scheme {recipe.scheme!r}.",
+                "Update dsactl.",
+            )
         return recipe
 
     def digest(self) -> str:
@@ -161,6 +167,7 @@ class Request:
     init: Literal["real", "noise"] | None = None
     strategy: str | None = None
     distance: Literal["ours", "mse", "cos"] | None = None
+    scheme: str | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     image_size: Annotated[int, Field(ge=4)] | None = None
@@ -195,6 +202,8 @@ class Request:
             if name in _GIVEN and getattr(request, name) is not None and name not in taken:
                 raise UsageError(f"--{name.replace('_', '-')} is not for --method {request.method}.", "Leave it out.")
         request.network()
+        if request.scheme not in (None, *SCHEMES):
+            raise UnknownNameError("scheme", str(request.scheme), SCHEMES)
         if request.strategy is not None:
             parse_strategy(request.strategy)
         return request
@@ -235,6 +244,7 @@ class Request:
             "batch_train": 256,
             "init": "noise" if self.method == "dc" else "real",
             "distance": "ours",
+            "scheme": SIAMESE,
         }
         given = {name: getattr(self, name) for name in usual}
         return replace(

@@ -103,11 +103,17 @@ def slow_condense(real: Dataset, recipe: Recipe) -> Iterator[Tensor]:
                     norm.eval()
             image_optimiser.zero_grad()
             for label in range(real.classes):
-                omega = draw(recipe.strategy, 1, real.size, generator(recipe.seed, "transformation", k, t, label))
                 batch = real.draw(label, recipe.batch_real, generator(recipe.seed, "real-batch", k, t, label))
+                source = generator(recipe.seed, "transformation", k, t, label)
+                if recipe.scheme == "siamese":
+                    omega = own_omega = draw(recipe.strategy, 1, real.size, source)
+                else:  # the rows C, D and F of Table 4, and A and B, which augment nothing while condensing
+                    on_real, on_synthetic = recipe.scheme in ("real", "both"), recipe.scheme in ("synthetic", "both")
+                    omega = draw(recipe.strategy, len(batch), real.size, source) if on_real else None
+                    own_omega = draw(recipe.strategy, recipe.ipc, real.size, source) if on_synthetic else None
                 loss_real = F.cross_entropy(network(augment(batch, omega)), torch.full((len(batch),), label))
                 gradient_real = [g.detach() for g in torch.autograd.grad(loss_real, weights)]
-                loss = F.cross_entropy(network(augment(images[label], omega)), torch.full((recipe.ipc,), label))
+                loss = F.cross_entropy(network(augment(images[label], own_omega)), torch.full((recipe.ipc,), label))
                 gradient = torch.autograd.grad(loss, weights, create_graph=True)
                 slow_distance(list(gradient), gradient_real, recipe.distance).backward(inputs=[images[label]])
             image_optimiser.step()
@@ -120,8 +126,10 @@ def slow_condense(real: Dataset, recipe: Recipe) -> Iterator[Tensor]:
             labels = torch.arange(real.classes).repeat_interleave(recipe.ipc)
             for _ in range(recipe.network_epochs):
                 for chosen in torch.split(torch.randperm(len(inputs), generator=source), recipe.batch_train):
-                    omega = draw(recipe.strategy, len(chosen), real.size, source)
-                    loss = F.cross_entropy(network(augment(inputs[chosen], omega)), labels[chosen])
+                    inputs_now = inputs[chosen]
+                    if recipe.scheme in ("siamese", "synthetic", "both"):
+                        inputs_now = augment(inputs_now, draw(recipe.strategy, len(chosen), real.size, source))
+                    loss = F.cross_entropy(network(inputs_now), labels[chosen])
                     network_optimiser.zero_grad()
                     loss.backward()
                     network_optimiser.step()

@@ -14,7 +14,7 @@ from dsactl.cli import options
 from dsactl.cli.output import Output, bytes_in_words, duration, in_words
 from dsactl.cli.tables import Facts
 from dsactl.dsa.schedule import PAPER
-from dsactl.dsa.strategy import KINDS
+from dsactl.dsa.strategy import KINDS, SCHEMES
 from dsactl.errors import InterruptedRunError, ProcessError, UsageError
 from dsactl.methods.catalogue import ALGORITHM_1, BUILT_IN
 from dsactl.networks.catalogue import PAPER_DEPTH
@@ -120,6 +120,14 @@ def command(
         typer.Option(
             help=f"Kinds of augmentation, e.g. color_crop: {', '.join(KINDS)}, or none.  "
             "\\[all; no flip for digits; none for dc]",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Which batches are augmented: {', '.join(SCHEMES)} (Table 4).  \\[siamese]",
+            autocompletion=options.one_of(*SCHEMES),
             rich_help_panel=_METHOD,
         ),
     ] = None,

@@ -22,6 +22,7 @@ _PLAIN = (
     "batch_train",
     "init",
     "distance",
+    "scheme",
 )
 _VARIANTS = ("depth", "width", "norm", "activation", "pooling")
 

@@ -19,7 +19,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from dsactl.dsa.strategy import Strategy
+from dsactl.dsa.strategy import Scheme, Strategy
 
 BRIGHTNESS = 0.5  # b ~ U(-0.5, 0.5)
 SATURATION = (0.0, 2.0)
@@ -255,6 +255,10 @@ TRANSFORMATIONS: dict[str, type[Transformation]] = {
 }
 
 
+Pair = tuple[Transformation | None, Transformation | None]
+"""What is applied to the real and to the synthetic images."""
+
+
 def draw(strategy: Strategy, count: int, size: tuple[int, int], generator: Generator) -> Transformation | None:
     """ω ~ Ω: one kind, uniformly from the strategy, and its parameters (Section 4.4, "Combination").
 
@@ -271,6 +275,26 @@ def draw(strategy: Strategy, count: int, size: tuple[int, int], generator: Gener
         return None
     kind = strategy[int(torch.randint(len(strategy), (1,), generator=generator))]
     return TRANSFORMATIONS[kind].draw(count, size, generator)
+
+
+def draw_pair(
+    scheme: Scheme, strategy: Strategy, counts: tuple[int, int], size: tuple[int, int], generator: Generator
+) -> Pair:
+    """What is applied to the real and to the synthetic images of one class in one inner step (Table 4).
+
+    Args:
+        scheme: which of them are augmented; "siamese" draws one ω for both, the others each image's own parameters.
+        strategy: the kinds to choose from.
+        counts: real and synthetic images.
+        size: H and W of the images.
+        generator: a CPU generator.
+    """
+    if scheme.shared:
+        omega = draw(strategy, 1, size, generator)
+        return omega, omega
+    real = draw(strategy, counts[0], size, generator) if scheme.real else None
+    synthetic = draw(strategy, counts[1], size, generator) if scheme.synthetic else None
+    return real, synthetic
 
 
 def augment(images_NCHW: Tensor, transformation: Transformation | None) -> Tensor:

@@ -7,19 +7,19 @@ Shapes: K classes, k of them at once, I images per class, C, H, W, R real images
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from dsactl.data.dataset import Dataset, draw_without_replacement
-from dsactl.dsa.augmentation import Transformation, augment, draw
+from dsactl.dsa.augmentation import Pair, augment, draw_pair
 from dsactl.dsa.matching import Loss, MatchingGradient, loss_function, matching_gradient, real_gradient
 from dsactl.dsa.packed import apply, pack
+from dsactl.dsa.strategy import SCHEMES
 from dsactl.engine.compilation import compiled
 from dsactl.engine.graphs import Graph, send
 from dsactl.engine.mode import Mode, best_mode
@@ -34,6 +34,9 @@ CPU_IMAGES_AT_ONCE = 16  # synthetic ones, see `classes_at_once`
 REAL_IMAGES_AT_ONCE = 64  # on a CPU: activations that stay in its cache, a tenth faster than 256
 
 
+Augmentation = Callable[[Tensor], Tensor]
+
+
 @dataclass(frozen=True)
 class _Draws:
     """What is random in the step of k classes, on the CPU.
@@ -41,13 +44,14 @@ class _Draws:
     Attributes:
         labels_k: the classes.
         places: of every class's real images in the training split, R of them or as many as there are.
-        omegas: a transformation for every class, shared by its real and its synthetic images.
+        omegas: for every class the transformations of its real and of its synthetic images: one and the same, or as the
+            recipe's scheme has it.
         chosen: which of a class's synthetic images, where a batch does not hold them all; else None.
     """
 
     labels_k: Tensor
     places: list[Tensor]
-    omegas: list[Transformation | None]
+    omegas: list[Pair]
     chosen: list[Tensor] | None
 
 
@@ -135,12 +139,14 @@ class InnerStep:
                 draw_without_replacement(recipe.ipc, recipe.batch_synthetic, source("synthetic-batch", label))
                 for label in labels
             ]
-        return _Draws(
-            torch.arange(labels.start, labels.stop),
-            [self._real.choose(label, recipe.batch_real, source("real-batch", label)) for label in labels],
-            [draw(recipe.strategy, 1, size, source("transformation", label)) for label in labels],
-            chosen,
-        )
+        places = [self._real.choose(label, recipe.batch_real, source("real-batch", label)) for label in labels]
+        synthetic = min(recipe.ipc, recipe.batch_synthetic)
+        sources = [source("transformation", label) for label in labels]
+        omegas = [
+            draw_pair(SCHEMES[recipe.scheme], recipe.strategy, (len(at), synthetic), size, source)
+            for at, source in zip(places, sources, strict=True)
+        ]
+        return _Draws(torch.arange(labels.start, labels.stop), places, omegas, chosen)
 
     def _compute(
         self, parameters: Parameters, buffers: Buffers, images_kICHW: Tensor, draws: _Draws
@@ -148,7 +154,10 @@ class InnerStep:
         device = images_kICHW.device
         places = [send(each, device) for each in draws.places]
         chosen = draws.chosen and [send(each, device) for each in draws.chosen]
-        augmentations = [partial(augment, transformation=omega) for omega in draws.omegas]
+        augmentations = [
+            (partial(augment, transformation=real), partial(augment, transformation=synthetic))
+            for real, synthetic in draws.omegas
+        ]
         return self._match(parameters, buffers, images_kICHW, draws.labels_k.to(device), places, augmentations, chosen)
 
     def _replay(
@@ -159,7 +168,8 @@ class InnerStep:
             "images": images_kICHW,
             "labels": draws.labels_k,
             "places": torch.stack(draws.places),
-            "omegas": torch.cat([pack(omega) for omega in draws.omegas]),
+            "real_omegas": torch.stack([pack(real) for real, _ in draws.omegas]),
+            "synthetic_omegas": torch.stack([pack(synthetic) for _, synthetic in draws.omegas]),
             **({} if draws.chosen is None else {"chosen": torch.stack(draws.chosen)}),
             **{f"parameter.{name}": tensor for name, tensor in parameters.items()},
             **{f"buffer.{name}": tensor for name, tensor in buffers.items()},
@@ -172,7 +182,11 @@ class InnerStep:
         """`_match` of tensors alone, whose values nothing depends on but values."""
         strategy = self._recipe.strategy
         augmentations = [
-            partial(apply, packed_PW=omega_1W, strategy=strategy) for omega_1W in torch.split(inputs["omegas"], 1)
+            (
+                partial(apply, packed_PW=real_PW, strategy=strategy),
+                partial(apply, packed_PW=synthetic_PW, strategy=strategy),
+            )
+            for real_PW, synthetic_PW in zip(inputs["real_omegas"], inputs["synthetic_omegas"], strict=True)
         ]
         chosen = list(inputs["chosen"]) if "chosen" in inputs else None
         return self._match(
@@ -192,18 +206,18 @@ class InnerStep:
         images_kICHW: Tensor,
         labels_k: Tensor,
         places: list[Tensor],
-        augmentations: list[Any],
+        augmentations: Sequence[tuple[Augmentation, Augmentation]],
         chosen: list[Tensor] | None,
     ) -> tuple[Tensor, Tensor]:
         """Distances and gradients of k classes from what was drawn, all on the device."""
         images_kICHW = images_kICHW.detach().requires_grad_()
         real, augmented = [], []
-        for index, apply_omega in enumerate(augmentations):
-            batch_RCHW = apply_omega(self._real.at(places[index]))
+        for index, (augment_real, augment_synthetic) in enumerate(augmentations):
+            batch_RCHW = augment_real(self._real.at(places[index]))
             label = labels_k[index]
             real.append(real_gradient(self._loss, parameters, buffers, batch_RCHW, label, self._at_once))
             own_ICHW = images_kICHW[index]
-            augmented.append(apply_omega(own_ICHW if chosen is None else own_ICHW[chosen[index]]))
+            augmented.append(augment_synthetic(own_ICHW if chosen is None else own_ICHW[chosen[index]]))
         # ω differs from class to class, so A_ω stays outside of the stacked function: the chain rule's last factor,
         # ∂A/∂S, is applied here (the equation after eq. 3).
         augmented_kICHW = torch.stack(augmented)

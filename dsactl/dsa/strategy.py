@@ -1,11 +1,38 @@
 """The names of the kinds of augmentation. Importing this does not import torch."""
 
+from dataclasses import dataclass
+
 from dsactl.errors import UnknownNameError, UsageError
 
 KINDS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 """The six kinds of Section 4.4, in the order of Table 5."""
 
 Strategy = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Which batches are augmented while condensing (Section 4.4, Table 4).
+
+    Attributes:
+        real, synthetic: whether these are.
+        shared: whether by one transformation, drawn once for both; else each image by its own.
+    """
+
+    real: bool
+    synthetic: bool
+    shared: bool = False
+
+
+SIAMESE = "siamese"
+SCHEMES = {
+    SIAMESE: Scheme(real=True, synthetic=True, shared=True),
+    "none": Scheme(real=False, synthetic=False),
+    "real": Scheme(real=True, synthetic=False),
+    "synthetic": Scheme(real=False, synthetic=True),
+    "both": Scheme(real=True, synthetic=True),
+}
+"""The schemes: the paper's own, and the ones of Table 4 that it is compared with."""
 
 
 def parse_strategy(text: str) -> Strategy:

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 import torch
@@ -7,6 +7,7 @@ from reference import slow_condense, small_dataset
 
 from dsactl.dsa.condense import State, condense, initial
 from dsactl.dsa.inner_step import classes_at_once
+from dsactl.dsa.strategy import SCHEMES
 from dsactl.engine.device import compute_reproducibly
 from dsactl.engine.mode import PLAIN
 from dsactl.engine.native import library
@@ -33,6 +34,10 @@ CASES = {
     "layer norm": recipe(norm="layer", distance="mse", image_lr=0.01),
     "mlp": recipe(arch="mlp", distance="cos"),
     "noise, all real images": recipe(init="noise", batch_real=1000),
+    "nothing augmented": recipe(scheme="none"),
+    "real ones augmented": recipe(scheme="real"),
+    "synthetic ones augmented": recipe(scheme="synthetic"),
+    "each image by itself": recipe(scheme="both"),
 }
 
 
@@ -47,6 +52,14 @@ def test_algorithm_1_against_the_paper_shaped_version(name: str) -> None:
         moved = (theirs - initial(DATASET, case).images_KICHW).norm()
         assert (ours - theirs).norm() / moved < 2e-3, f"step {step}"
     assert (fast[-1] - initial(DATASET, case).images_KICHW).abs().max() > 1e-4
+
+
+def test_schemes_differ_and_no_scheme_is_dc_from_real_images() -> None:
+    last = {name: list(condense(DATASET, recipe(scheme=name)))[-1].images_KICHW for name in SCHEMES}
+    for one, other in combinations(last.values(), 2):
+        assert not torch.allclose(one, other)
+    dc = list(condense(DATASET, recipe(method="dc", init="real")))[-1].images_KICHW
+    torch.testing.assert_close(last["none"], dc)
 
 
 def test_the_same_recipe_gives_the_same_bits_and_another_seed_others() -> None:
