@@ -1,44 +1,184 @@
-"""What the commands of the studies share."""
+"""What the commands of the studies share: run the cells, write them as they come, print the table."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from dsactl.errors import InterruptedRunError
+import typer
+
+from dsactl.cli import options
+from dsactl.cli.output import Output, mean_and_deviation
+from dsactl.cli.tables import Table
+from dsactl.errors import InterruptedRunError, UsageError
+from dsactl.recipe import Request
 
 if TYPE_CHECKING:
+    from dsactl.evaluation import Protocol
+    from dsactl.studies.cells import Cell, Entry, Key
     from dsactl.studies.folder import Folder
 
+Dataset = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET", help="A name (see: dsactl datasets) or a folder.", autocompletion=options.complete_dataset
+    ),
+]
+Sets = Annotated[int, typer.Option(min=1, help="Sets per cell, with derived seeds; the paper has 5.")]
+Networks = Annotated[int, typer.Option(min=1, help="Networks per set and cell; the paper has 20.")]
+Iterations = Annotated[int | None, typer.Option(help="Outer iterations K.  \\[1000]")]
+Epochs = Annotated[int | None, typer.Option(help="Of the networks that are tested.  \\[1000 or 300]")]
+Seed = Annotated[int, typer.Option(help="The root of every draw.")]
+ImageSize = Annotated[int | None, typer.Option(help="For a folder, as with condense.")]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the results.  \\[named for the study, here]")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be made and what it costs; do nothing.")]
 
-def out_folder(path: Path, study: str, plan: Mapping[str, Any]) -> "Folder":
-    """The folder of a study's results, refused before any work where it cannot take them.
+
+def request_of(dataset: str, ipc: int, **given: Any) -> Request:
+    """What a study makes, from options of which None stands for the default.
 
     Raises:
-        UsageError: it has those of another plan, or is no folder.
-        StoreError: it cannot be written to.
+        UsageError: one makes no sense.
     """
-    from dsactl.studies.folder import Folder
-
-    folder = Folder(path, study, plan)
-    if not (path / f"{study}.json").exists():
-        folder.write({}, ())
-    return folder
+    known = {name: value for name, value in given.items() if value is not None}
+    return Request.parse({"dataset": dataset, "ipc": ipc, **known})
 
 
-@contextlib.contextmanager
-def interrupted(what: str, total: int, done: Callable[[], int]) -> Iterator[None]:
-    """Say on Ctrl-C how far a study is.
+def plan_of(request: Request, sets: int, protocol: "Protocol", dataset: str) -> dict[str, Any]:
+    """What makes two studies the same, whatever part of it is asked for."""
+    return {
+        "dataset": dataset,
+        "ipc": request.ipc,
+        "method": request.method,
+        "seed": request.seed,
+        "iterations": request.iterations,
+        "image_size": request.image_size,
+        "sets": sets,
+        "networks": protocol.networks,
+        "epochs": protocol.epochs,
+    }
+
+
+def run(
+    entries: Sequence["Entry"],
+    names: tuple[str, ...],
+    folder: "Folder",
+    sets: int,
+    device: str,
+    output: Output,
+    draw: Callable[[Mapping["Key", "Cell"]], Mapping[str, bytes]] = lambda cells: {},
+) -> dict["Key", "Cell"]:
+    """Fill the cells, and write them and the plots after each.
 
     Args:
-        what: its parts, in the plural.
-        total: of them.
-        done: gives how many are finished.
+        entries: of the cells.
+        names: of the parts of their keys.
+        folder: for the results.
+        sets: per request.
+        device: as of `condense`.
+        output: for the progress.
+        draw: makes plots of the cells that are there, by file name.
+
+    Raises:
+        InterruptedRunError: on Ctrl-C, with how far it is.
     """
+    import registry
+    from dsactl.studies.cells import fill
+
+    cells: dict[Key, Cell] = {}
+
+    def write() -> None:
+        folder.write(cells, names)
+        for name, data in draw(cells).items():
+            folder.put(name, data)
+
+    write()
     try:
-        yield
+        with output.progress(folder.study, 2 * len(entries), "parts") as bar:
+
+            def report(done: float, total: int, doing: str) -> None:
+                bar.update(done, doing, total=total)
+
+            for entry, cell in fill(entries, sets, registry.Store(), device, report):
+                cells[entry.key] = cell
+                write()
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            f"Interrupted; {done()} of {total} {what} are done, and what was made is kept.",
+            f"Interrupted; {len(cells)} of {len(entries)} cells are done, and what was made is kept.",
             "The same command goes on from there.",
         ) from None
+    return cells
+
+
+def answer(cells: Mapping["Key", "Cell"], names: tuple[str, ...], folder: "Folder", sets: int, output: Output) -> None:
+    """Print the table, with the paper's figures beside ours, and where the files are."""
+    from dsactl.studies.folder import as_json
+
+    rows = [{**dict(zip(names, key, strict=True)), **as_json(cell)} for key, cell in cells.items()]
+    shown = _list(cells, names) if len(names) == 1 else _matrix(cells, names)
+    value = {"folder": str(folder.path), "cells": rows}
+    output.answer(value, [str(folder.path)], ["Test accuracy, %", shown])
+    each = max(cell.n for cell in cells.values()) // sets
+    output.remark(f"{each} networks on each of {sets} sets; mean ± population standard deviation over all of them.")
+    files = ", ".join(sorted(path.name for path in folder.path.iterdir() if path.name.startswith(folder.study)))
+    output.note(f"In {folder.path}: {files}")
+
+
+def _list(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:
+    shown = Table((*names, "accuracy", "n", "paper"), right=("accuracy", "n", "paper"))
+    for (name, *_), cell in cells.items():
+        shown.add(name, mean_and_deviation(cell.mean, cell.std), str(cell.n), _paper(cell))
+    return shown
+
+
+def _matrix(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:
+    """A row for each first part of the keys, and below it the paper's where it has any."""
+    columns = tuple(dict.fromkeys(column for _, column in cells))
+    shown = Table((names[0], *columns), right=columns)
+    for row in dict.fromkeys(row for row, _ in cells):
+        here = [cells.get((row, column)) for column in columns]
+        shown.add(row, *(mean_and_deviation(cell.mean, cell.std) if cell else "–" for cell in here))
+        if any(cell and cell.paper for cell in here):
+            shown.add("  paper", *(_paper(cell) if cell else "–" for cell in here))
+    return shown
+
+
+def _paper(cell: "Cell") -> str:
+    return mean_and_deviation(*cell.paper) if cell.paper else "–"
+
+
+def dry_run(entries: Sequence["Entry"], sets: int, device: str, output: Output) -> None:
+    """Say what would be made, measured and computed; nothing is written."""
+    from dsactl.cost import count_work
+    from dsactl.studies.cells import check
+
+    jobs = check(entries, device)
+    made = {repr(entry.request): job for entry, job in zip(entries, jobs, strict=True)}
+    operations = sets * sum(count_work(job.recipe, job.dataset).operations for job in made.values())
+    networks = sum(sets * entry.protocol.networks for entry in entries)
+    cells = [" → ".join(entry.key) for entry in entries]
+    value = {"cells": cells, "sets": sets * len(made), "networks": networks, "operations": operations}
+    lines = [
+        f"{len(cells)} cells: {', '.join(cells[:8])}{' …' if len(cells) > 8 else ''}",
+        f"Would make {sets * len(made)} sets, {operations:.2g} floating-point operations, "
+        f"and train and test {networks} networks.",
+    ]
+    output.answer(value, cells, lines)
+    output.note("What was made or measured before is only looked up. The time of one set: dsactl condense … --dry-run")
+
+
+def words(text: str, what: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Names joined by commas, each once.
+
+    Raises:
+        UnknownNameError: one is not known.
+        UsageError: there is none.
+    """
+    from dsactl.errors import UnknownNameError
+
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(what, name, known)
+    if not names:
+        raise UsageError(f"No {what} was named.", f"Known: {', '.join(known)}.")
+    return names

@@ -5,22 +5,44 @@ before is only looked up, by whichever study or command it was made.
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-
-import torch
+from functools import partial
 
 import registry
 from dsactl import jobs, runs
 from dsactl.evaluation import Evaluation, Protocol
 from dsactl.measured import measure
+from dsactl.networks.build import structure
+from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import Figure
 from dsactl.recipe import Request
 from dsactl.sitting import Progress
 from dsactl.synthetic import SyntheticSet, from_store
 
-Report = Callable[[float, float, str], None]
-"""Told how much is done, of how much, and what is done now."""
+Report = Callable[[float, int, str], None]
+"""Told how many parts are done, of how many, and what is done now."""
+
+
+Key = tuple[str, ...]
+"""What names a cell: its row and its column, for example."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a cell is to be.
+
+    Attributes:
+        key: its name.
+        request: what is made.
+        protocol: how it is evaluated.
+        paper: the paper's mean and standard deviation; None for the one that the evaluation finds itself, if any.
+    """
+
+    key: Key
+    request: Request
+    protocol: Protocol
+    paper: Figure | None = None
 
 
 @dataclass(frozen=True)
@@ -67,64 +89,97 @@ class Cell:
         return (self.mean - self.paper[0]) / self.paper[1] if self.paper and self.paper[1] else None
 
 
-def make_sets(
-    store: registry.Store, request: Request, sets: int, device: str, report: Report
-) -> tuple[jobs.Job, list[SyntheticSet], float]:
-    """Make the sets of a request, or find them made.
+def fill(
+    entries: Sequence[Entry],
+    sets: int,
+    store: registry.Store,
+    device: str = "auto",
+    report: Report = lambda done, total, doing: None,
+) -> Iterator[tuple[Entry, Cell]]:
+    """Make and measure cell after cell.
 
     Args:
-        store: keeps them.
-        request: what to make.
-        sets: how many, with derived seeds.
+        entries: of the cells; those of one request should follow each other.
+        sets: of each request, with derived seeds.
+        store: keeps sets and records.
         device: as of `condense`.
-        report: told of inner steps.
+        report: told of parts: each cell is two, its sets and their evaluation.
+
+    Yields:
+        Each entry with its cell, as it is finished.
+
+    Raises:
+        dsactl.Error: of a request, when its turn comes; see `check`.
+    """
+    total = 2 * len(entries)
+    known: _Sets | None = None
+    for index, entry in enumerate(entries):
+        what = " → ".join(entry.key)
+
+        def tell(part: int, done: float, doing: str, index: int = index, what: str = what) -> None:
+            report(2 * index + part + done, total, f"{what}: {doing}")
+
+        if known is None or known.request != entry.request:
+            known = _make(store, entry.request, sets, device, partial(tell, 0))
+        yield entry, _measure(store, known, entry, partial(tell, 1))
+
+
+def check(entries: Sequence[Entry], device: str = "auto") -> list[jobs.Job]:
+    """Refuse what cannot be made or evaluated, before anything is.
 
     Returns:
-        The job of the first, the sets, and the seconds that making them took.
+        The job of each entry.
+
+    Raises:
+        dsactl.Error: names what cannot work, and why.
     """
+    prepared: dict[str, jobs.Job] = {}
+    for entry in entries:
+        key = repr(entry.request)
+        job = prepared[key] = prepared.get(key) or jobs.prepare(entry.request, device)
+        tested = entry.protocol.network or (job.recipe.network or NetworkSpec()).instance_twin
+        structure(tested, job.dataset.channels, job.dataset.size, job.dataset.classes)
+    return [prepared[repr(entry.request)] for entry in entries]
+
+
+@dataclass(frozen=True)
+class _Sets:
+    request: Request
+    job: jobs.Job
+    made: list[SyntheticSet]
+    seconds: float
+
+
+def _make(
+    store: registry.Store, request: Request, sets: int, device: str, report: Callable[[float, str], None]
+) -> _Sets:
+    """Make the sets of a request, or find them made."""
     job = jobs.prepare(request, device)
     made, seconds = [], 0.0
     for index in range(sets):
 
         def tell(progress: Progress, index: int = index) -> None:
-            what = f"set {index + 1} of {sets}: {progress.doing}" if sets > 1 else progress.doing
-            report(index + progress.done / max(progress.total, 1), sets, what)
+            what = f"set {index + 1} of {sets}, {progress.doing}" if sets > 1 else progress.doing
+            report((index + progress.done / max(progress.total, 1)) / sets, what)
 
         outcome = runs.execute(job.with_seed(index), store, report=tell)
         made.append(from_store(store, outcome.stored))
         seconds += outcome.seconds
-    return job, made, seconds
+    return _Sets(request, job, made, seconds)
 
 
-def measure_sets(
-    store: registry.Store,
-    job: jobs.Job,
-    made: Sequence[SyntheticSet],
-    protocol: Protocol,
-    report: Report,
-    *,
-    made_in: float = 0.0,
-    paper: Figure | None = None,
-) -> Cell:
-    """Evaluate sets and pool the accuracies.
-
-    Args:
-        store: keeps the records.
-        job: of the sets.
-        made: the sets.
-        protocol: of each.
-        report: told of networks.
-        made_in: seconds that making them took.
-        paper: the figure to stand beside; if not given, the one that the evaluations have.
-    """
+def _measure(store: registry.Store, sets: _Sets, entry: Entry, report: Callable[[float, str], None]) -> Cell:
+    """Evaluate sets and pool the accuracies."""
     results: list[Evaluation] = []
-    total = len(made) * protocol.networks
-    for index, synthetic in enumerate(made):
+    networks = entry.protocol.networks
+    total = len(sets.made) * networks
+    for index, synthetic in enumerate(sets.made):
 
         def tell(done: float, index: int = index) -> None:
-            report(index * protocol.networks + done, total, f"training network {min(int(done) + 1, protocol.networks)}")
+            before = index * networks + done
+            report(before / total, f"network {min(int(before) + 1, total)} of {total}")
 
-        results.append(measure(store, synthetic, job.dataset, protocol, torch.device(job.device), tell))
+        results.append(measure(store, synthetic, sets.job.dataset, entry.protocol, sets.job.device, tell))
     first = results[0]
     return Cell(
         tuple(result.reference for result in results),
@@ -134,6 +189,6 @@ def measure_sets(
         first.epochs,
         first.augmentation,
         first.device,
-        made_in + sum(result.seconds for result in results),
-        paper or first.paper,
+        sets.seconds + sum(result.seconds for result in results),
+        entry.paper or first.paper,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dsactl.errors import UsageError
-from dsactl.studies.cells import Cell
+from dsactl.studies.cells import Cell, Key
 from registry.errors import StoreError
 from registry.files import write_atomically
 
@@ -44,7 +44,7 @@ class Folder:
             other = ", ".join(name for name in {**found, **self.plan} if found.get(name) != self.plan.get(name))
             raise UsageError(f"{path} has the results of another plan (other {other}).", "Name another with --out.")
 
-    def write(self, cells: Mapping[tuple[str, ...], Cell], names: tuple[str, ...], **more: Any) -> None:
+    def write(self, cells: Mapping[Key, Cell], names: tuple[str, ...], **more: Any) -> None:
         """Write JSON and CSV.
 
         Args:

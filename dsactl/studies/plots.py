@@ -4,11 +4,10 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from dsactl.studies.cells import Cell, Key
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Point = tuple[float, float]
-"""Mean and standard deviation."""
 
 _DPI = 150
 
@@ -16,7 +15,7 @@ _DPI = 150
 def heat_map(
     rows: Sequence[str],
     columns: Sequence[str],
-    cells: Mapping[tuple[str, str], Point],
+    cells: Mapping[Key, Cell],
     *,
     title: str,
     row_label: str,
@@ -26,20 +25,20 @@ def heat_map(
 
     Args:
         rows, columns: their names.
-        cells: accuracy in percent, by row and column.
+        cells: by row and column.
         title, row_label, column_label: what to write.
     """
     from matplotlib.ticker import MaxNLocator
 
     figure = _figure(1.4 + 1.15 * len(columns), 1.5 + 0.62 * len(rows))
     axes = figure.add_subplot()
-    grid = [[cells[row, column][0] if (row, column) in cells else float("nan") for column in columns] for row in rows]
-    means = [mean for mean, _ in cells.values()]
+    grid = [[cells[row, column].mean if (row, column) in cells else float("nan") for column in columns] for row in rows]
+    means = [cell.mean for cell in cells.values()]
     low, high = (min(means), max(means)) if means else (0.0, 100.0)
     image = axes.imshow(grid, cmap="Greys", vmin=low - 0.4 * (high - low) - 1, vmax=high + 1.2 * (high - low) + 1)
-    for (row, column), (mean, std) in cells.items():
+    for (row, column), cell in cells.items():
         place = (columns.index(column), rows.index(row))
-        axes.text(*place, f"{mean:.1f}\n± {std:.1f}", ha="center", va="center", fontsize=8)
+        axes.text(*place, f"{cell.mean:.1f}\n± {cell.std:.1f}", ha="center", va="center", fontsize=8)
     axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
     axes.set_yticks(range(len(rows)), rows)
     axes.set_xlabel(column_label)

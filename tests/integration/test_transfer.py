@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess as Ended
 
@@ -18,7 +17,8 @@ from PIL import Image
 import dsactl
 import registry
 from dsactl.recipe import Request
-from dsactl.studies.transfer import Transfer, papers, transfer
+from dsactl.studies.cells import fill
+from dsactl.studies.transfer import transfer
 
 Program = Callable[..., Ended[str]]
 SMALL = ("digits", "--archs", "mlp,convnet", "--iterations", "3", "--networks", "2", "--epochs", "3")
@@ -30,7 +30,7 @@ def test_the_matrix_is_filled_kept_and_found_again(program: Program, tmp_path: P
     done = program("transfer", *SMALL, "--out", str(out), "--json")
     assert done.returncode == 0, done.stderr
     cells = json.loads(done.stdout)["cells"]
-    assert [(cell["condensed_on"], cell["tested_on"]) for cell in cells] == MATRIX
+    assert [(cell["condensed on"], cell["tested on"]) for cell in cells] == MATRIX
     assert [cell["network"] for cell in cells] == ["mlp", "convnet"] * 2
     store = registry.Store()
     for cell in cells:
@@ -38,7 +38,7 @@ def test_the_matrix_is_filled_kept_and_found_again(program: Program, tmp_path: P
         assert cell["n"] == 2
         records = store.evaluations(cell["digests"][0])
         assert cell["accuracies"] in [record["accuracies"] for record in records]
-        assert dsactl.load(cell["references"][0]).recipe.network.arch == cell["condensed_on"]
+        assert dsactl.load(cell["references"][0]).recipe.network.arch == cell["condensed on"]
     kept = json.loads((out / "transfer.json").read_text())
     assert kept["cells"] == cells
     with (out / "transfer.csv").open() as file:
@@ -81,8 +81,9 @@ def test_what_cannot_work_is_refused_before_any_work(program: Program, tmp_path:
         assert refused.stdout == ""
     assert registry.Store().sets() == []
     dry = program("transfer", "digits", "--archs", "mlp,convnet", "--sets", "5", "--dry-run")
-    assert "Would condense 10 sets" in dry.stdout
-    assert "Would train 400 networks for 4 cells" in dry.stdout
+    assert "4 cells: mlp → mlp, mlp → convnet, convnet → mlp, convnet → convnet" in dry.stdout
+    assert "Would make 10 sets" in dry.stdout
+    assert "train and test 400 networks" in dry.stdout
 
 
 def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
@@ -103,17 +104,21 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
 
 
 def test_the_paper_s_figures_stand_beside_its_own_cells_only() -> None:
-    study = Transfer(Request("mnist", 1), ("mlp", "vgg11"), ("convnet",), 1, dsactl.Protocol())
-    assert papers(study, "vgg11", "convnet") == (88.9, 0.7)
-    assert papers(study, "mlp", "vgg11bn") is None
-    assert papers(replace(study, request=Request("mnist", 10)), "mlp", "mlp") is None
-    assert study.requests()["vgg11"].arch == "vgg11bn"
+    def paper(request: Request, row: str, column: str) -> tuple[float, float] | None:
+        (entry,) = transfer(request, [row], [column], dsactl.Protocol())
+        return entry.paper
+
+    assert paper(Request("mnist", 1), "vgg11", "convnet") == (88.9, 0.7)
+    assert paper(Request("mnist", 1), "mlp", "vgg11bn") is None
+    assert paper(Request("mnist", 10), "mlp", "mlp") is None
+    (entry,) = transfer(Request("mnist", 1), ["vgg11"], ["resnet18"], dsactl.Protocol())
+    assert (entry.request.arch, entry.protocol.network.arch) == ("vgg11bn", "resnet18")
 
 
 def test_several_sets_are_pooled() -> None:
-    request = Request("digits", 1, iterations=2)
-    study = Transfer(request, ("mlp",), ("mlp",), 2, dsactl.Protocol(networks=3, epochs=2))
-    ((_, _, cell),) = transfer(study, registry.Store())
+    entries = transfer(Request("digits", 1, iterations=2), ["mlp"], ["mlp"], dsactl.Protocol(networks=3, epochs=2))
+    ((entry, cell),) = fill(entries, 2, registry.Store())
+    assert entry.key == ("mlp", "mlp")
     assert cell.n == 6
     assert len(set(cell.digests)) == 2
     assert cell.references == ("digits-dsa-mlp-ipc1:1", "digits-dsa-mlp-ipc1:2")

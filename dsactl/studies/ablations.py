@@ -1,0 +1,102 @@
+"""Ablations: which batches are augmented (Table 4), by what (Table 5), where images start (Section 5.2), and how many
+there are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from dsactl.dsa.strategy import Strategy
+from dsactl.evaluation import Protocol
+from dsactl.paper import Figure, paper_accuracy, tables
+from dsactl.recipe import Request
+from dsactl.studies.cells import Entry
+
+SCHEMES: dict[str, tuple[str, bool]] = {
+    "siamese": ("siamese", True),
+    "A": ("none", False),
+    "B": ("none", True),
+    "C": ("real", True),
+    "D": ("synthetic", True),
+    "E": ("siamese", False),
+    "F": ("both", True),
+}
+"""The rows of Table 4: the scheme of condensing, and whether networks that are trained on the set augment it."""
+SCHEME_KINDS = ("crop", "flip", "scale", "rotate")
+"""The columns of Table 4."""
+COMBINATION = "combination"
+
+
+def schemes(request: Request, rows: Sequence[str], kinds: Sequence[str], protocol: Protocol) -> list[Entry]:
+    """Table 4: for each scheme and kind of augmentation a cell.
+
+    Where nothing is augmented while condensing, one set serves all kinds.
+
+    Args:
+        request: the set, but for its scheme and strategy.
+        rows: keys of `SCHEMES`.
+        kinds: of augmentation, one at a time.
+        protocol: of every cell, but for its strategy.
+    """
+    entries = []
+    for row in rows:
+        scheme, augmented = SCHEMES[row]
+        for kind in kinds:
+            made_with = "none" if scheme == "none" else kind
+            entries.append(
+                Entry(
+                    (row, kind),
+                    replace(request, scheme=None if scheme in ("siamese", "none") else scheme, strategy=made_with),
+                    replace(protocol, strategy=kind if augmented else "none"),
+                    _scheme_paper(request, row, kind),
+                )
+            )
+    return entries
+
+
+def strategies(request: Request, kinds: Strategy, protocol: Protocol) -> list[Entry]:
+    """Table 5: no augmentation, each kind alone, and all of them together.
+
+    Args:
+        request: the set, but for its strategy.
+        kinds: those that suit the data set.
+        protocol: of every cell.
+    """
+    columns = {"none": "none", **{kind: kind for kind in kinds}, COMBINATION: "_".join(kinds)}
+    return [
+        Entry((name,), replace(request, strategy=strategy), protocol, _strategy_paper(request, name))
+        for name, strategy in columns.items()
+    ]
+
+
+def starts(request: Request, protocol: Protocol) -> list[Entry]:
+    """Images that start as noise and as real ones (Section 5.2)."""
+    return [Entry((init,), replace(request, init=init), protocol) for init in ("noise", "real")]
+
+
+def ipcs(request: Request, numbers: Sequence[int], methods: Sequence[str], protocol: Protocol) -> list[Entry]:
+    """Accuracy over the number of images per class, for some methods."""
+    return [
+        Entry((method, str(ipc)), replace(request, ipc=ipc, method=method), protocol, _papers(request, ipc, method))
+        for method in methods
+        for ipc in numbers
+    ]
+
+
+def _scheme_paper(request: Request, row: str, kind: str) -> Figure | None:
+    table = tables()["schemes"]
+    if (request.dataset, request.ipc, request.method) != ("cifar10", 10, "dsa") or kind not in table["columns"]:
+        return None
+    accuracy = next(each["accuracy"] for each in table["rows"] if each["scheme"] == row)
+    return tuple(accuracy[table["columns"].index(kind)])
+
+
+def _strategy_paper(request: Request, name: str) -> Figure | None:
+    table = tables()["strategies"]
+    if (request.ipc, request.method) != (10, "dsa") or request.dataset not in table["rows"]:
+        return None
+    figure = table["rows"][request.dataset][table["columns"].index(name)]
+    return None if figure is None else tuple(figure)
+
+
+def _papers(request: Request, ipc: int, method: str) -> Figure | None:
+    return paper_accuracy(request.dataset, ipc, method, None, "convnet")
