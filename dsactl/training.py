@@ -78,25 +78,75 @@ def train(
     Returns:
         Parameters and buffers after training, stacked.
     """
-    network.train()
-    parameters_M = {name: tensor.detach().clone().requires_grad_() for name, tensor in parameters_M.items()}
-    buffers_M = {name: tensor.clone() for name, tensor in buffers_M.items()}
-    leaves = list(parameters_M.values())
-    velocity = [torch.zeros_like(tensor) for tensor in leaves]
-    count, device, lr = len(images_NCHW), images_NCHW.device, plan.lr
+    descent = Descent(network, plan, augment, parameters_M, buffers_M)
+    lr = plan.lr
     for epoch in range(plan.epochs):
         if epoch == plan.decay_at:
             lr = plan.lr / 10
-            torch._foreach_zero_(velocity)
-        orders_MN = torch.stack([torch.randperm(count, generator=generator) for generator in generators])
-        for chosen_MB in torch.split(orders_MN.to(device), plan.batch, dim=1):
-            batches = [images_NCHW[chosen_B] for chosen_B in chosen_MB]
-            if augment is not None:
-                batches = [augment(batch, generator) for batch, generator in zip(batches, generators, strict=True)]
-            loss = summed_loss(network, parameters_M, buffers_M, batches, labels_N[chosen_MB], plan.precision)
-            descend(leaves, velocity, torch.autograd.grad(loss, leaves), plan, lr)
+            torch._foreach_zero_(list(descent.velocity_M.values()))
+        descent.epoch(images_NCHW.__getitem__, labels_N, generators, lr)
         report(epoch + 1)
-    return {name: tensor.detach() for name, tensor in parameters_M.items()}, buffers_M
+    return {name: tensor.detach() for name, tensor in descent.parameters_M.items()}, descent.buffers_M
+
+
+class Descent:
+    """M networks in training, changed in place, epoch by epoch. From copies of its attributes another one goes on.
+
+    Attributes:
+        parameters_M, buffers_M, velocity_M: stacked; velocity is the momentum of each parameter.
+
+    Args:
+        network: gives the structure; it is put into training mode.
+        plan: see `Plan`; the epochs and the learning rate's decay are the caller's.
+        augment: applied to every batch; None for nothing.
+        parameters_M, buffers_M: to begin with; not changed.
+        velocity_M: the same; None for zero.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        plan: Plan,
+        augment: Augment | None,
+        parameters_M: Parameters,
+        buffers_M: Buffers,
+        velocity_M: Parameters | None = None,
+    ) -> None:
+        self._network, self._plan, self._augment = network.train(), plan, augment
+        self.parameters_M = {name: tensor.detach().clone().requires_grad_() for name, tensor in parameters_M.items()}
+        self.buffers_M = {name: tensor.clone() for name, tensor in buffers_M.items()}
+        if velocity_M is None:
+            self.velocity_M = {name: torch.zeros_like(tensor) for name, tensor in parameters_M.items()}
+        else:
+            self.velocity_M = {name: velocity_M[name].clone() for name in parameters_M}
+
+    def epoch(
+        self,
+        images: Callable[[Tensor], Tensor],
+        labels_N: Tensor,
+        generators: Sequence[Generator],
+        lr: float,
+        look: Callable[[Tensor, Tensor, Tensor], None] = lambda chosen_MB, logits_XK, loss: None,
+    ) -> None:
+        """One pass over the set, shuffled.
+
+        Args:
+            images: gives the normalised images at places.
+            labels_N: int64, or N×K soft labels.
+            generators: M CPU generators, one per network.
+            lr: the learning rate.
+            look: called in every step before the update, with the places of the batch, the logits, M·B×K, and the loss.
+        """
+        leaves, velocity = list(self.parameters_M.values()), list(self.velocity_M.values())
+        orders_MN = torch.stack([torch.randperm(len(labels_N), generator=generator) for generator in generators])
+        for chosen_MB in torch.split(orders_MN.to(labels_N.device), self._plan.batch, dim=1):
+            batches = [images(chosen_B) for chosen_B in chosen_MB]
+            if self._augment is not None:
+                batches = [self._augment(batch, source) for batch, source in zip(batches, generators, strict=True)]
+            logits_XK = stacked_logits(self._network, self.parameters_M, self.buffers_M, batches, self._plan.precision)
+            loss = _summed_cross_entropy(logits_XK, labels_N[chosen_MB])
+            look(chosen_MB, logits_XK.detach(), loss.detach())
+            descend(leaves, velocity, torch.autograd.grad(loss, leaves), self._plan, lr)
 
 
 @torch.no_grad()
@@ -123,7 +173,14 @@ def summed_loss(
     precision: str,
 ) -> Tensor:
     """The sum over networks of each one's mean cross-entropy: its gradient is every network's own."""
-    with autocast(labels_MB.device, precision):
+    return _summed_cross_entropy(stacked_logits(network, parameters_M, buffers_M, batches, precision), labels_MB)
+
+
+def stacked_logits(
+    network: nn.Module, parameters_M: Parameters, buffers_M: Buffers, batches: list[Tensor], precision: str
+) -> Tensor:
+    """Each network's logits of its own batch, one after the other: M·B×K, float32."""
+    with autocast(batches[0].device, precision):
         if len(batches) == 1:
             state = (unstack(parameters_M, 0), unstack(buffers_M, 0))
             logits_XK = functional_call(network, state, (batches[0],))
@@ -132,7 +189,11 @@ def summed_loss(
                 lambda parameters, buffers, images: functional_call(network, (parameters, buffers), images)
             )(parameters_M, buffers_M, torch.stack(batches))
             logits_XK = logits_MBK.flatten(0, 1)
-    return F.cross_entropy(logits_XK.float(), labels_MB.flatten(0, 1), reduction="sum") / labels_MB.shape[1]
+    return logits_XK.float()  # type: ignore[no-any-return]
+
+
+def _summed_cross_entropy(logits_XK: Tensor, labels_MB: Tensor) -> Tensor:
+    return F.cross_entropy(logits_XK, labels_MB.flatten(0, 1), reduction="sum") / labels_MB.shape[1]
 
 
 @torch.no_grad()

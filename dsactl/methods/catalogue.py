@@ -66,10 +66,19 @@ class Method:
         return values
 
 
+def _coreset(description: str, home: str) -> Method:
+    """One that chooses real images with a network trained on the whole set (`methods.whole`)."""
+    settings: dict[str, Value] = {"network_lr": 0.01, "batch_train": 256}
+    return Method(description, home, network=True, settings=settings, options={"epochs": 10})
+
+
 BUILT_IN: dict[str, Method] = {
     "dsa": Method("Differentiable Siamese Augmentation: Algorithm 1 of the paper", network=True),
     "dc": Method("Dataset Condensation: Algorithm 1 without augmentation", network=True),
     "random": Method("real images, drawn at random", "dsactl.methods.random:random"),
+    "herding": _coreset("real images whose mean is near the class mean", "dsactl.methods.herding:herding"),
+    "kcenter": _coreset("real images that are far from each other", "dsactl.methods.kcenter:kcenter"),
+    "forgetting": _coreset("real images that training forgets most often", "dsactl.methods.forgetting:forgetting"),
 }
 ALGORITHM_1 = ("dsa", "dc")
 """The methods that run Algorithm 1."""

@@ -1,0 +1,44 @@
+"""What a network trained on the whole set sees in the images of a class: the input of its last linear layer.
+
+Shapes: N images, C, H, W, D features.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from dsactl.data.dataset import Dataset
+from dsactl.engine.device import autocast
+from dsactl.methods.whole import Trained
+
+BATCH = 500
+
+
+@torch.no_grad()
+def class_features(trained: Trained, real: Dataset, label: int) -> Tensor:
+    """Features of every training image of a class, N×D float32, in evaluation mode and without augmentation.
+
+    Args:
+        trained: the network; it is put into evaluation mode.
+        real: on the network's device.
+        label: the class, 0 … K − 1.
+    """
+    network = trained.network.eval()
+    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    features: list[Tensor] = []
+    handle = last.register_forward_pre_hook(lambda _module, inputs: features.append(inputs[0].float()))
+    first = real.train.starts[label]
+    places_N = torch.arange(first, first + real.train.counts[label], device=real.train.images_NCHW.device)
+    try:
+        for chosen in torch.split(places_N, BATCH):
+            with autocast(places_N.device, trained.precision):
+                functional_call(network, (trained.parameters, trained.buffers), (real.at(chosen),))
+    finally:
+        handle.remove()
+    return torch.cat(features)
+
+
+def centred(features_ND: Tensor) -> Tensor:
+    """Features less their mean, in float64 on the CPU, where small differences decide which image is next."""
+    features_ND = features_ND.cpu().double()
+    return features_ND - features_ND.mean(0)

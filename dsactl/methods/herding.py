@@ -1,0 +1,45 @@
+"""Herding: real images whose mean is near the class mean (Welling, 2009; Rebuffi et al., 2017; Section 4.2).
+
+Shapes: N images of a class, D features.
+"""
+
+import torch
+from torch import Tensor
+
+from dsactl.methods.coreset import coreset
+from dsactl.methods.features import centred, class_features
+from dsactl.methods.whole import train_on_whole
+from dsactl.methods.work import Made, Work
+
+
+def herding(work: Work) -> Made:
+    """`ipc` images of every class by `herd`, on the features of a network trained on the whole set."""
+    trained, real, ipc = train_on_whole(work), work.dataset, work.recipe.ipc
+    return coreset(work, lambda label: herd(class_features(trained, real, label), ipc))
+
+
+def herd(features_ND: Tensor, count: int) -> Tensor:
+    """Choose greedily, without replacement, so that the mean of the chosen comes near the mean μ of all:
+
+        p_k = argmin_x ‖μ − (φ(x) + Σ_{j<k} φ(p_j)) / k‖
+
+    (Rebuffi et al., 2017, Algorithm 4, but for the features' length, which is left as it is). Of equals the first.
+
+    Args:
+        features_ND: φ of every image.
+        count: how many, N at most.
+
+    Returns:
+        Places, in the order of choice: the first n are the choice of n.
+    """
+    features_ND = centred(features_ND)
+    squares_N = features_ND.square().sum(1)
+    total_D = torch.zeros_like(features_ND[0])
+    chosen: list[int] = []
+    for _ in range(count):
+        # With μ = 0: ‖φ(x) + Σ‖² up to ‖Σ‖² and 1/k², which are the same for every x.
+        distances_N = squares_N + 2 * (features_ND @ total_D)
+        distances_N[chosen] = torch.inf
+        chosen.append(int(distances_N.argmin()))
+        total_D += features_ND[chosen[-1]]
+    return torch.tensor(chosen)

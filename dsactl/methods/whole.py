@@ -1,0 +1,123 @@
+"""A network trained on the whole training split, for methods that choose images by what it makes of them.
+
+Optimiser, batch and augmentation are those of evaluation (Section 4.1); how long it is trained, and that its
+learning rate is constant, is ours.
+
+Shapes: N images, C, H, W, B images of a batch, K classes. Stacked tensors (`_M`) have one network.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dsactl.dsa.packed import Augmenter
+from dsactl.errors import RunError, UsageError
+from dsactl.methods.work import Work
+from dsactl.networks.build import Buffers, Parameters, initial_state, structure
+from dsactl.networks.fused import fuse
+from dsactl.training import Descent, Plan, stack, unstack
+
+MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
+
+Look = Callable[[Tensor, Tensor], None]
+"""Told in every step, before the update, the places of the batch B and the logits B×K."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its weights.
+
+    Attributes:
+        network: gives the structure.
+        parameters, buffers: of the network.
+        precision: of its forward pass.
+    """
+
+    network: nn.Module
+    parameters: Parameters
+    buffers: Buffers
+    precision: str
+
+
+def train_on_whole(
+    work: Work, look: Look = lambda places_B, logits_BK: None, beside: Mapping[str, Tensor] | None = None
+) -> Trained:
+    """Train the recipe's network for `epochs` epochs; after each everything is kept, and training goes on from there.
+
+    Args:
+        work: of a method with an option `epochs`, and the settings `network_lr` and `batch_train`.
+        look: see `Look`.
+        beside: tensors that `look` changes in place; they are kept, and restored, with the network.
+
+    Raises:
+        UsageError: no epoch was asked for.
+        RunError: the training diverged.
+    """
+    recipe, real, epochs = work.recipe, work.dataset, int(work.option("epochs"))
+    if epochs < 1:
+        raise UsageError(f"--option epochs={epochs} must be at least 1.")
+    assert recipe.network is not None, "the method is registered with a network"
+    network = structure(recipe.network, real.channels, real.size, real.classes)
+    if work.device.type == "cpu":
+        fuse(network)
+    plan = Plan(epochs, recipe.network_lr, MOMENTUM, WEIGHT_DECAY, recipe.batch_train, precision=recipe.precision)
+    augment = Augmenter(recipe.strategy, real.size) if recipe.strategy else None
+    kept, beside = work.resume(), beside or {}
+    if kept:
+        descent = Descent(network, plan, augment, *(_part(kept, name) for name in ("parameter", "buffer", "velocity")))
+        for name, tensor in _part(kept, "beside").items():
+            beside[name].copy_(tensor)
+    else:
+        state = initial_state(network, work.generator("whole-network"), work.device)
+        descent = Descent(network, plan, augment, *(stack([part]) for part in state))
+    finished = int(kept["epoch"]) if kept else 0
+    work.keep(finished, epochs, kept, doing=_doing(finished, epochs))
+    for epoch in range(finished, epochs):
+        loss = _epoch(work, descent, epoch, look)
+        if not math.isfinite(loss):
+            raise RunError(
+                f"The training on the whole set diverged in epoch {epoch + 1}: its loss is no longer finite.",
+                f"Try a smaller --network-lr than {recipe.network_lr:g}, or --precision float32.",
+            )
+        work.keep(epoch + 1, epochs, _tensors(descent, epoch + 1, beside), loss=loss, doing=_doing(epoch + 1, epochs))
+    parameters = {name: tensor.detach() for name, tensor in unstack(descent.parameters_M, 0).items()}
+    return Trained(network, parameters, unstack(descent.buffers_M, 0), recipe.precision)
+
+
+def _epoch(work: Work, descent: Descent, epoch: int, look: Look) -> float:
+    """One epoch with draws of its own; its mean loss."""
+    real = work.dataset
+    total = torch.zeros((), device=work.device)
+
+    def see(chosen_MB: Tensor, logits_BK: Tensor, loss: Tensor) -> None:
+        total.add_(loss * chosen_MB.shape[1])
+        look(chosen_MB[0], logits_BK)
+
+    source = work.generator("whole-training", epoch)
+    descent.epoch(real.at, real.train.labels_N, [source], work.recipe.network_lr, see)
+    return total.item() / len(real.train)
+
+
+def _tensors(descent: Descent, epoch: int, beside: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of all that training goes on from: the next epoch changes the tensors in place."""
+    parts = {
+        "parameter": descent.parameters_M,
+        "buffer": descent.buffers_M,
+        "velocity": descent.velocity_M,
+        "beside": beside,
+    }
+    named = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+    return {"epoch": torch.tensor(epoch)} | {name: tensor.detach().clone() for name, tensor in named.items()}
+
+
+def _part(kept: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors that `_tensors` named so."""
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): tensor for name, tensor in kept.items() if name.startswith(prefix)}
+
+
+def _doing(finished: int, epochs: int) -> str:
+    return "training on the whole set" if finished < epochs else "choosing images"

@@ -1,0 +1,129 @@
+"""Herding, k-centre and forgetting on real digits, from the request to the stored set."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import dsactl
+import registry
+from dsactl import training
+from dsactl.data.dataset import Dataset
+from dsactl.errors import DataError
+from dsactl.methods.features import class_features
+from dsactl.methods.herding import herd
+from dsactl.methods.whole import train_on_whole
+from dsactl.methods.work import Work
+from dsactl.sitting import Progress
+from dsactl.synthetic import SyntheticSet
+
+METHODS = ("herding", "kcenter", "forgetting")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return dsactl.load_dataset("digits")
+
+
+def condense(method: str, ipc: int = 3, **options: Any) -> SyntheticSet:
+    options = {"width": 16, "precision": "float32", "options": {"epochs": 3}, **options}
+    return dsactl.condense("digits", ipc=ipc, method=method, device="cpu", **options)
+
+
+def places(made: SyntheticSet, digits: Dataset) -> list[int]:
+    """Where each image of a set is in the training split: the nearest image of its class, which must be itself."""
+    found = []
+    for image, label in zip(made.images, made.labels.tolist(), strict=True):
+        first, count = digits.train.starts[label], digits.train.counts[label]
+        real = digits.normalise(digits.train.images_NCHW[first : first + count])
+        distances: Tensor = (real - image).abs().amax((1, 2, 3))
+        assert distances.min() == 0
+        found.append(first + int(distances.argmin()))
+    return found
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_real_images_of_their_class_the_same_for_the_same_seed(method: str, digits: Dataset, tmp_path: Path) -> None:
+    made = condense(method)
+    assert made.reference.startswith(f"digits-{method}-convnet-width16-ipc3")
+    assert made.labels.tolist() == [label for label in range(10) for _ in range(3)]
+    assert len(set(places(made, digits))) == 30
+    assert condense(method, store=registry.Store(tmp_path / "again")).digest == made.digest
+    other = condense(method, seed=1)
+    assert set(places(other, digits)) != set(places(made, digits))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_first_images_are_the_set_of_fewer(method: str) -> None:
+    few, more = condense(method, 2), condense(method, 5)
+    assert torch.equal(few.images.unflatten(0, (10, 2)), more.images.unflatten(0, (10, 5))[:, :2])
+
+
+@pytest.mark.parametrize(("method", "options"), [*((m, {}) for m in METHODS), ("forgetting", {"norm": "batch"})])
+def test_an_interrupted_run_goes_on_to_the_same_set(
+    method: str, options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted between two epochs, then in the middle of the third and of the fourth."""
+    options = {**options, "options": {"epochs": 5}}
+    whole = condense(method, store=registry.Store(tmp_path / "whole"), **options)
+    store, steps, done = registry.Store(tmp_path / "parts"), 0, []
+    descend: Callable[..., None] = training.descend
+
+    def report(progress: Progress) -> None:
+        done.append(progress.done)
+        if progress.done == 2 and done.count(2) == 1:
+            raise KeyboardInterrupt
+
+    def interrupted(*arguments: Any) -> None:
+        nonlocal steps
+        steps += 1
+        descend(*arguments)
+        if steps in (12 + 3, 12 + 3 + 6 + 3):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "descend", interrupted)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            condense(method, store=store, report=report, **options)
+    made = condense(method, store=store, report=report, **options)
+    assert done == [0, 1, 2, 2, 2, 3, 3, 4, 5]
+    assert made.digest == whole.digest
+    assert torch.equal(made.images, whole.images)
+
+
+def test_the_mean_of_herding_is_nearer_than_that_of_random_choices(digits: Dataset) -> None:
+    made = condense("herding", 5)
+    work = Work(digits, made.recipe)
+    trained = train_on_whole(work)
+    for label in range(10):
+        features = class_features(trained, digits, label)
+        mean = features.mean(0)
+
+        def error(chosen: Tensor, features: Tensor = features, mean: Tensor = mean) -> float:
+            return (features[chosen].mean(0) - mean).norm().item()
+
+        chosen = herd(features, 5)
+        assert chosen.tolist() == [
+            place - digits.train.starts[label] for place in places(made, digits)[5 * label :][:5]
+        ]
+        source = torch.Generator().manual_seed(label)
+        drawn = [error(torch.randperm(len(features), generator=source)[:5]) for _ in range(100)]
+        assert error(chosen) < min(drawn)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_more_images_than_a_class_has_are_refused(method: str, digits: Dataset) -> None:
+    smallest = min(digits.train.counts)
+    with pytest.raises(DataError, match=rf"has {smallest} training images, fewer than --ipc {smallest + 1}") as raised:
+        condense(method, smallest + 1)
+    assert raised.value.hint == f"Use --ipc {smallest} or less, or add images."
+
+
+def test_nothing_is_said_of_a_schedule_that_the_method_has_not(program: Any) -> None:
+    done = program("condense", "digits", "--ipc", "3", "--method", "herding", "--option", "epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert "Stored digits-herding-convnet-ipc3:1" in done.stdout
+    assert "schedule" not in done.stderr
