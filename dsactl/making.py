@@ -14,6 +14,7 @@ from torch import Tensor
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.device import describe, prepare_device
 from dsactl.engine.memory import keep_freed_memory
+from dsactl.engine.native import library
 from dsactl.errors import RunError
 from dsactl.jobs import Job
 from dsactl.methods.catalogue import find
@@ -27,7 +28,8 @@ class _Kept(Work):
     def __init__(self, path: Path, job: Job, every: float, report: Callable[[Progress], None]) -> None:
         super().__init__(job.dataset, job.recipe)
         self._path, self._every, self._report = path, every, report
-        self._where = describe(job.device)
+        native = job.device.type == "cpu" and library() is not None
+        self._where = f"{describe(job.device)}{', native layers' if native else ''}"
         self._tensors: Mapping[str, Tensor] = {}
         self._done, self._saved, self._earlier, self._began = 0, time.monotonic(), 0.0, time.monotonic()
         self.environments: list[str] = []

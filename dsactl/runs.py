@@ -14,12 +14,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
 import registry
 from dsactl.data.catalogue import CATALOGUE
+from dsactl.dsa.condense import State
 from dsactl.engine.processes import ALONE, Processes
 from dsactl.errors import RunError
 from dsactl.jobs import Job, run_folder
@@ -57,6 +59,7 @@ def execute(
     fresh: bool = False,
     checkpoint_every: float = CHECKPOINT_SECONDS,
     report: Callable[[Progress], None] = lambda progress: None,
+    watch: Callable[[State], None] = lambda state: None,
 ) -> Outcome:
     """Make the set, or go on making it, or find it made.
 
@@ -67,6 +70,7 @@ def execute(
         fresh: forget an earlier run of the same recipe.
         checkpoint_every: seconds between checkpoints, at least; one is also written when the run is interrupted.
         report: called after every inner step, and when the work changes.
+        watch: of Algorithm 1, given the state after every inner step.
 
     Raises:
         RunError: another process is at it; a checkpoint is damaged or of another device; the images diverged.
@@ -97,9 +101,14 @@ def execute(
             return outcome
         if not fresh:
             _refuse_other_precision(job, store)
-        return _make(folder, job, store, processes, checkpoint_every, report)
+        return _make(folder, job, store, processes, checkpoint_every, report, watch)
     finally:
         lock.release()
+
+
+def has_finished(store: registry.Store, job: Job) -> bool:
+    """Whether a job is done, so that making it would only look it up."""
+    return _finished(run_folder(store, job.recipe), job, store) is not None
 
 
 def _finished(folder: Path, job: Job, store: registry.Store) -> Outcome | None:
@@ -150,10 +159,12 @@ def _make(
     processes: Processes,
     checkpoint_every: float,
     report: Callable[[Progress], None],
+    watch: Callable[[State], None],
 ) -> Outcome:
     if job.recipe.method in ALGORITHM_1:
         processes.broadcast(_WORK)
-        position = sit(folder, job, processes=processes, checkpoint_every=checkpoint_every, report=report)
+        how: dict[str, Any] = {"checkpoint_every": checkpoint_every, "report": report, "watch": watch}
+        position = sit(folder, job, processes=processes, **how)
         assert position.state is not None
         labels_N = torch.arange(job.dataset.classes).repeat_interleave(job.recipe.ipc)
         made = Made(position.state.images_KICHW.flatten(0, 1), labels_N)

@@ -70,6 +70,7 @@ def sit(
     processes: Processes = ALONE,
     checkpoint_every: float = CHECKPOINT_SECONDS,
     report: Callable[[Progress], None] = lambda progress: None,
+    watch: Callable[[State], None] = lambda state: None,
 ) -> Position:
     """Algorithm 1 from the checkpoint, if there is one, to the end.
 
@@ -79,6 +80,7 @@ def sit(
         processes: that share the classes; each of them calls this function.
         checkpoint_every: seconds between checkpoints, at least; one is also written when the run is interrupted.
         report: called after every inner step, and when the work changes.
+        watch: given the state after every inner step.
 
     Raises:
         RunError: the checkpoint is damaged or of another mode; the images diverged; another process died.
@@ -110,6 +112,7 @@ def sit(
             for state in condense(job.dataset, recipe, position.state, mode=mode, processes=processes, phase=phase):
                 now = time.monotonic()
                 position.state, position.seconds = state, earlier + now - began
+                watch(state)
                 progress.done = state.iteration * recipe.inner_steps + state.step
                 progress.iteration, progress.seconds = state.iteration, position.seconds
                 if now - last_event >= EVENT_SECONDS or progress.done == total:

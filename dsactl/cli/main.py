@@ -8,6 +8,7 @@ import typer
 
 from dsactl import __version__
 from dsactl.cli import (
+    ablate,
     archs,
     bash_completion,
     bench,
@@ -67,7 +68,7 @@ def _program(
 
 _PANELS = {
     "Make and measure": {"condense": condense, "evaluate": evaluate, "bench": bench},
-    "Study": {"transfer": transfer},
+    "Study": {"transfer": transfer, "ablate": ablate},
     "Keep": {
         "ls": ls,
         "show": show,

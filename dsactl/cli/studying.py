@@ -1,6 +1,7 @@
 """What the commands of the studies share: run the cells, write them as they come, print the table."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,6 +108,17 @@ def run(
             "The same command goes on from there.",
         ) from None
     return cells
+
+
+@contextlib.contextmanager
+def keeping() -> Iterator[None]:
+    """Say on Ctrl-C that what was made is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            "Interrupted; what was made is kept.", "The same command goes on from there."
+        ) from None
 
 
 def answer(cells: Mapping["Key", "Cell"], names: tuple[str, ...], folder: "Folder", sets: int, output: Output) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from dsactl.dsa.strategy import Strategy
 from dsactl.evaluation import Protocol
+from dsactl.methods.catalogue import ALGORITHM_1
 from dsactl.paper import Figure, paper_accuracy, tables
 from dsactl.recipe import Request
 from dsactl.studies.cells import Entry
@@ -73,10 +74,20 @@ def starts(request: Request, protocol: Protocol) -> list[Entry]:
     return [Entry((init,), replace(request, init=init), protocol) for init in ("noise", "real")]
 
 
+def with_and_without(request: Request, protocol: Protocol) -> list[Entry]:
+    """With the strategy of the request, and without augmentation (Figure 5)."""
+    return [Entry(("with",), request, protocol), Entry(("without",), replace(request, strategy="none"), protocol)]
+
+
 def ipcs(request: Request, numbers: Sequence[int], methods: Sequence[str], protocol: Protocol) -> list[Entry]:
-    """Accuracy over the number of images per class, for some methods."""
+    """Accuracy over the number of images per class, for some methods; iterations are those of Algorithm 1 alone."""
+
+    def made(ipc: int, method: str) -> Request:
+        own = request if method in ALGORITHM_1 else replace(request, iterations=None)
+        return replace(own, ipc=ipc, method=method)
+
     return [
-        Entry((method, str(ipc)), replace(request, ipc=ipc, method=method), protocol, _papers(request, ipc, method))
+        Entry((method, str(ipc)), made(ipc, method), protocol, _papers(request, ipc, method))
         for method in methods
         for ipc in numbers
     ]

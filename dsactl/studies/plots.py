@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dsactl.studies.cells import Cell, Key
+from dsactl.studies.gradients import Norms
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 150
+_MARKERS, _DASHES = "osD^vPX*<>", ("-", "--", "-.", ":")
 
 
 def heat_map(
@@ -47,6 +49,106 @@ def heat_map(
     axes.set_aspect("auto")
     ticks = MaxNLocator(6, steps=[1, 2, 5, 10])
     figure.colorbar(image, ax=axes, label="test accuracy, %", boundaries=_levels(low, high), ticks=ticks)
+    return _png(figure)
+
+
+def bars(names: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> bytes:
+    """Accuracies side by side as a PNG, with deviations, and the paper's beside them where it has any.
+
+    Args:
+        names: the keys' only parts, in order; those that are not there yet are left free.
+        cells: by name.
+        title: what to write.
+    """
+    figure = _figure(1.2 + 0.9 * len(names), 3.2)
+    axes = figure.add_subplot()
+    ours = [cells.get((name,)) for name in names]
+    with_paper = any(cell and cell.paper for cell in ours)
+    width = 0.4 if with_paper else 0.6
+    for place, cell in enumerate(ours):
+        if cell is None:
+            continue
+        left = place - (width / 2 if with_paper else 0)
+        axes.bar(left, cell.mean, width, yerr=cell.std, color="0.35", capsize=3)
+        if cell.paper:
+            axes.bar(place + width / 2, cell.paper[0], width, yerr=cell.paper[1], color="0.8", capsize=3)
+    if with_paper:
+        axes.bar(0, 0, color="0.35", label="ours")
+        axes.bar(0, 0, color="0.8", label="the paper")
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    tops = [cell.mean - cell.std for cell in ours if cell] + [cell.paper[0] for cell in ours if cell and cell.paper]
+    axes.set_ylim(bottom=max(0.0, min(tops, default=0.0) - 10))
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axes.set_ylabel("test accuracy, %")
+    axes.set_title(title, fontsize=10)
+    axes.grid(axis="y", color="0.9")
+    axes.set_axisbelow(True)
+    return _png(figure)
+
+
+def lines(methods: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> bytes:
+    """Accuracy over images per class as a PNG, a line for each method.
+
+    Args:
+        methods: their names.
+        cells: by method and number.
+        title: what to write.
+    """
+    figure = _figure(5.5, 3.6)
+    axes = figure.add_subplot()
+    for index, method in enumerate(methods):
+        points = sorted((int(ipc), cell) for (name, ipc), cell in cells.items() if name == method)
+        if points:
+            axes.errorbar(
+                [ipc for ipc, _ in points],
+                [cell.mean for _, cell in points],
+                [cell.std for _, cell in points],
+                label=method,
+                color=f"{0.7 * index / max(1, len(methods) - 1):.2f}",
+                marker=_MARKERS[index % len(_MARKERS)],
+                linestyle=_DASHES[index % len(_DASHES)],
+                capsize=3,
+            )
+    numbers = sorted({int(ipc) for _, ipc in cells})
+    if numbers:
+        axes.set_xscale("log")
+        axes.set_xticks(numbers, list(map(str, numbers)))
+        axes.minorticks_off()
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.set_xlabel("images per class")
+    axes.set_ylabel("test accuracy, %")
+    axes.set_title(title, fontsize=10)
+    axes.grid(color="0.9")
+    return _png(figure)
+
+
+def norms_histogram(found: Mapping[str, Sequence[Norms]], *, title: str) -> bytes:
+    """Distributions of gradient norms as a PNG, a panel for each way of condensing (Figure 5).
+
+    Args:
+        found: the norms, by what is written above the panel.
+        title: what to write above all.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    figure = _figure(3.4 * len(found), 3.2)
+    figure.suptitle(title, fontsize=10)
+    everything = [norm for several in found.values() for each in several for norm in (each.real, each.synthetic)]
+    low, high = max(min(everything), 1e-6), max(everything)
+    edges = [low * (high / low) ** (index / 40) for index in range(41)] if high > low else 10
+    panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (name, several) in zip(panels, found.items(), strict=True):
+        axes.hist([each.real for each in several], edges, color="0.75", label="real")
+        axes.hist([each.synthetic for each in several], edges, histtype="step", color="0.0", label="synthetic")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_title(name, fontsize=9)
+        axes.set_xlabel("norm of a class's gradient")
+    panels[0].set_ylabel("classes × steps × networks")
+    panels[0].legend(frameon=False, fontsize=8)
     return _png(figure)
 
 

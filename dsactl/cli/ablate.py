@@ -1,0 +1,192 @@
+"""dsactl ablate"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dsactl.cli import gradients, options, studying
+from dsactl.cli.output import Output
+from dsactl.dsa.strategy import KINDS
+from dsactl.errors import UnknownNameError, UsageError
+from dsactl.methods import catalogue as methods
+
+if TYPE_CHECKING:
+    from dsactl.evaluation import Protocol
+    from dsactl.recipe import Request
+    from dsactl.studies.cells import Cell, Entry, Key
+    from dsactl.studies.folder import Folder
+
+EXAMPLES = """Examples:
+
+  dsactl ablate strategies cifar10 --ipc 10 --dry-run
+  dsactl ablate schemes digits --kinds crop,rotate --iterations 100 --networks 5
+  dsactl ablate ipc digits --ipc 1,10 --methods random,herding,dsa --sets 5
+  dsactl ablate init digits --iterations 300
+  dsactl ablate gradients digits --ipc 10 --iterations 20"""
+
+_STUDIES = {
+    "schemes": ("scheme", "kind"),
+    "strategies": ("strategy",),
+    "init": ("init",),
+    "ipc": ("method", "ipc"),
+    "gradients": (),
+}
+"""The studies, and what names their cells."""
+_SCHEMES = "siamese,A,B,C,D,E,F"
+
+
+def command(
+    study: Annotated[
+        str,
+        typer.Argument(metavar="STUDY", help=f"{', '.join(_STUDIES)}.", autocompletion=options.one_of(*_STUDIES)),
+    ],
+    dataset: studying.Dataset,
+    ipc: Annotated[str, typer.Option(metavar="N", help="Images per class; for ipc several: 1,10,50.")] = "1",
+    method: Annotated[str, typer.Option(help="As of condense.", autocompletion=options.complete_method)] = "dsa",
+    several: Annotated[
+        str, typer.Option("--methods", metavar="A,B,…", help="For ipc: methods to compare.")
+    ] = "random,dc,dsa",
+    kinds: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,…", help="Kinds of augmentation.  \\[for schemes Table 4's, else all that suit]"),
+    ] = None,
+    rows: Annotated[str, typer.Option("--schemes", metavar="A,B,…", help="For schemes: Table 4's rows.")] = _SCHEMES,
+    sets: studying.Sets = 1,
+    networks: studying.Networks = 20,
+    iterations: studying.Iterations = None,
+    epochs: studying.Epochs = None,
+    seed: studying.Seed = 0,
+    arch: options.Arch = None,
+    image_size: studying.ImageSize = None,
+    device: options.Device = "auto",
+    out: studying.Out = None,
+    dry_run: studying.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Vary one thing and hold the rest: what the paper's Tables 4 and 5 and Figures 5 and 6 compare.
+
+    schemes: which batches are augmented, by one transformation or each image by its own. strategies: each kind of
+    augmentation alone, and all together. init: images that start as noise and as real ones, with pictures of the way.
+    gradients: norms of real and synthetic batches' gradients, with and without augmentation. ipc: accuracy over the
+    number of images per class. What was made or measured before is only looked up.
+    """
+    if study not in _STUDIES:
+        raise UnknownNameError("study", study, _STUDIES)
+    numbers = _numbers(ipc, several=study == "ipc")
+    output = Output(as_json=as_json, quiet=quiet)
+    request = studying.request_of(
+        dataset, numbers[0], method=method, seed=seed, iterations=iterations, arch=arch, image_size=image_size
+    )
+
+    from dsactl.data.load import load_dataset
+    from dsactl.evaluation import Protocol
+    from dsactl.studies.cells import check
+    from dsactl.studies.folder import Folder
+
+    protocol = Protocol(networks=networks, epochs=epochs)
+    real = load_dataset(dataset, image_size=image_size)
+    suitable = tuple(kind for kind in KINDS if kind != "flip" or real.mirrored)
+    entries = _entries(study, request, numbers, studying.words(several, "method", methods.names()), protocol)
+    entries = entries or _augmentations(study, request, rows, kinds, suitable, protocol)
+    if dry_run:
+        studying.dry_run(entries, sets, device, output)
+        return
+    check(entries, device)
+    plan = studying.plan_of(request, sets, protocol, real.name)
+    if study == "ipc":
+        del plan["ipc"], plan["method"]
+    folder = Folder(out or Path(_own_name(study, real.name, request)), study, plan)
+    if study == "gradients":
+        gradients.run([entry.request for entry in entries], networks, folder, device, output)
+        return
+    if study == "init":
+        _pictures_of_the_way(entries, folder, device, output)
+
+    def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
+        return _plot(study, cells, entries, f"{real.name}, {_about(study, request)}")
+
+    names = _STUDIES[study]
+    cells = studying.run(entries, names, folder, sets, device, output, draw)
+    studying.answer(cells, names, folder, sets, output)
+
+
+def _numbers(text: str, *, several: bool) -> list[int]:
+    """One number of images per class, or several."""
+    words = text.split(",")
+    if not all(word.strip().isdigit() and int(word) > 0 for word in words) or (len(words) > 1 and not several):
+        what = "numbers joined by commas, such as 1,10,50" if several else "a number of images per class"
+        raise UsageError(f"--ipc {text!r} is not {what}.")
+    return list(dict.fromkeys(int(word) for word in words))
+
+
+def _entries(
+    study: str, request: "Request", numbers: list[int], several: tuple[str, ...], protocol: "Protocol"
+) -> list["Entry"]:
+    """The cells of the studies that leave the augmentation as it is; none of the others."""
+    from dsactl.studies.ablations import ipcs, starts, with_and_without
+
+    match study:
+        case "ipc":
+            return ipcs(request, numbers, several, protocol)
+        case "init":
+            return starts(request, protocol)
+        case "gradients":
+            return with_and_without(request, protocol)
+        case _:
+            return []
+
+
+def _augmentations(
+    study: str, request: "Request", rows: str, kinds: str | None, suitable: tuple[str, ...], protocol: "Protocol"
+) -> list["Entry"]:
+    """The cells of the studies of augmentation."""
+    from dsactl.studies.ablations import SCHEME_KINDS, SCHEMES, schemes, strategies
+
+    chosen = None if kinds is None else studying.words(kinds, "kind of augmentation", KINDS)
+    if study == "strategies":
+        return strategies(request, chosen or suitable, protocol)
+    columns = chosen or [kind for kind in SCHEME_KINDS if kind in suitable]
+    return schemes(request, studying.words(rows, "scheme", list(SCHEMES)), columns, protocol)
+
+
+def _own_name(study: str, dataset: str, request: "Request") -> str:
+    return f"{dataset}-{study}" if study == "ipc" else f"{dataset}-{study}-{request.method}-ipc{request.ipc}"
+
+
+def _about(study: str, request: "Request") -> str:
+    each = f"{request.ipc} {'image' if request.ipc == 1 else 'images'} per class"
+    return "accuracy over images per class" if study == "ipc" else f"{each}, {request.method}"
+
+
+def _plot(study: str, cells: "Mapping[Key, Cell]", entries: "list[Entry]", title: str) -> dict[str, bytes]:
+    """The study's plot, of the cells that are there."""
+    from dsactl.studies.plots import bars, heat_map, lines
+
+    rows, *columns = (tuple(dict.fromkeys(part)) for part in zip(*(entry.key for entry in entries), strict=True))
+    if study == "schemes":
+        labels = {"row_label": "scheme", "column_label": "augmentation"}
+        return {"schemes.png": heat_map(rows, columns[0], cells, title=title, **labels)}
+    picture = lines(rows, cells, title=title) if study == "ipc" else bars(rows, cells, title=title)
+    return {f"{study}.png": picture}
+
+
+def _pictures_of_the_way(entries: "list[Entry]", folder: "Folder", device: str, output: Output) -> None:
+    """For each start a strip and an animation of the images while they are learned (Figure 6)."""
+    import registry
+    from dsactl.studies.evolution import animation, strip, watch_condensing
+
+    store = registry.Store()
+    for entry in entries:
+        (start,) = entry.key
+        with studying.keeping(), output.progress(f"from {start}", 1, "steps") as bar:
+
+            def report(done: float, total: int, doing: str) -> None:
+                bar.update(done, doing, total=total)
+
+            job, seen = watch_condensing(entry.request, store, device, report)
+        labels = range(min(job.dataset.classes, 4))
+        folder.put(f"init-{start}-strip.png", strip(seen, job.dataset, labels))
+        folder.put(f"init-{start}.webp", animation(seen, job.dataset))

@@ -1,0 +1,80 @@
+"""The part of `dsactl ablate` that measures gradients and not accuracies (Figure 5)."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from dsactl.cli import studying
+from dsactl.cli.output import Output
+from dsactl.cli.tables import Table
+from dsactl.recipe import Request
+
+if TYPE_CHECKING:
+    from dsactl.studies.folder import Folder
+    from dsactl.studies.gradients import Norms
+
+WITH, WITHOUT = "with DSA", "without"
+
+
+def run(requests: Sequence[Request], networks: int, folder: "Folder", device: str, output: Output) -> None:
+    """Condense with and without augmentation, measure the norms, and write numbers and a histogram.
+
+    Args:
+        requests: with augmentation, and without.
+        networks: that are matched and trained on each set.
+        folder: for the results.
+        device: as of `condense`.
+        output: for progress and answer.
+    """
+    from dsactl.studies.folder import to_csv
+    from dsactl.studies.plots import norms_histogram
+
+    found: dict[str, list[Norms]] = {}
+    for name, request in zip((WITH, WITHOUT), requests, strict=True):
+        found[name] = _measure(name, request, networks, device, output)
+    rows = [{"condensed": name, **asdict(norms)} for name, several in found.items() for norms in several]
+    columns = ("condensed", "network", "step", "label", "real", "synthetic")
+    folder.put("gradients.csv", to_csv(rows, columns).encode())
+    title = f"{folder.plan['dataset']}, {folder.plan['ipc']} per class"
+    folder.put("gradients.png", norms_histogram(found, title=title))
+    summary = {name: _summary(several) for name, several in found.items()}
+    value = {"study": "gradients", "plan": folder.plan, "summary": summary}
+    folder.put("gradients.json", (json.dumps(value, indent=1) + "\n").encode())
+    shown = Table(("condensed", "real", "synthetic", "ratio", "n"), right=("real", "synthetic", "ratio", "n"))
+    for name, each in summary.items():
+        numbers = (f"{each[key]:.3g}" for key in ("real", "synthetic", "ratio"))
+        shown.add(name, *numbers, str(each["n"]))
+    output.answer(value, [str(folder.path)], ["Median norms of the classes' gradients", shown])
+    output.note(f"In {folder.path}: gradients.csv, gradients.json, gradients.png")
+
+
+def _measure(name: str, request: Request, networks: int, device: str, output: Output) -> "list[Norms]":
+    import registry
+    from dsactl import jobs, runs
+    from dsactl.studies.gradients import gradient_norms
+    from dsactl.synthetic import from_store
+
+    store, job = registry.Store(), jobs.prepare(request, device)
+    with studying.keeping(), output.progress(name, 1, "steps") as bar:
+        stored = runs.execute(
+            job, store, report=lambda progress: bar.update(progress.done, progress.doing, total=progress.total)
+        ).stored
+        images_NCHW = from_store(store, stored).images.to(job.device)
+        images_KICHW = images_NCHW.view(job.dataset.classes, request.ipc, *images_NCHW.shape[1:])
+        return list(
+            gradient_norms(
+                job.dataset,
+                job.recipe,
+                images_KICHW,
+                networks,
+                lambda done: bar.update(done, "measuring gradients", total=networks),
+            )
+        )
+
+
+def _summary(norms: "list[Norms]") -> dict[str, Any]:
+    real, synthetic = ([getattr(each, name) for each in norms] for name in ("real", "synthetic"))
+    medians = statistics.median(real), statistics.median(synthetic)
+    return {"real": medians[0], "synthetic": medians[1], "ratio": medians[1] / medians[0], "n": len(norms)}

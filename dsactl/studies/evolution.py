@@ -1,0 +1,147 @@
+"""How synthetic images change while they are learned, from noise and from real images (Section 5.2, Figure 6).
+
+Images are looked at on the way: at numbers of iterations that grow by a constant factor, since they change most at the
+start. What was seen is kept in the run's folder.
+
+Shapes: K classes, I images per class, C, H, W.
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+import registry
+from dsactl import jobs, runs
+from dsactl.data.dataset import Dataset
+from dsactl.dsa.condense import State, initial
+from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
+from dsactl.errors import RunError
+from dsactl.recipe import Request
+from registry.pictures import to_pixels, to_uint8
+
+Seen = dict[int, Tensor]
+"""Images K×I×C×H×W on the CPU, by the number of iterations that led to them."""
+
+FRAMES = 24
+_SIDE, _GAP, _LABEL = 48, 4, 14  # pixels of a strip
+
+
+def milestones(iterations: int, count: int = FRAMES) -> list[int]:
+    """Numbers of iterations to look at, from 0 to all, each a constant factor above the one before."""
+    grown = {round(iterations ** (index / (count - 2))) for index in range(count - 1)}
+    return sorted({0, *grown, iterations})
+
+
+def watch_condensing(
+    request: Request,
+    store: registry.Store,
+    device: str = "auto",
+    report: Callable[[float, int, str], None] = lambda done, total, doing: None,
+) -> tuple[jobs.Job, Seen]:
+    """Condense, and keep the images of every milestone; a run that was finished unwatched is run again.
+
+    Args:
+        request: of Algorithm 1.
+        store: keeps the set, the run and what was seen.
+        device: as of `condense`.
+        report: told of steps.
+    """
+    job = jobs.prepare(request, device)
+    folder = jobs.run_folder(store, job.recipe) / "seen"
+    wanted = milestones(job.recipe.iterations)
+    start = initial(job.dataset, job.recipe).images_KICHW.cpu()
+
+    def place(iteration: int) -> Path:
+        return folder / f"{iteration:06d}.safetensors"
+
+    def watch(state: State) -> None:
+        if state.step == 0 and state.iteration in wanted:
+            save_checkpoint(place(state.iteration), {"images": state.images_KICHW}, {"iteration": state.iteration})
+
+    unseen = [iteration for iteration in wanted[1:] if not place(iteration).exists()]
+    done = runs.has_finished(store, job)
+    runs.execute(
+        job,
+        store,
+        fresh=bool(unseen) and done,
+        report=lambda progress: report(progress.done, progress.total, progress.doing),
+        watch=watch,
+    )
+    seen: Seen = {0: start}
+    for iteration in wanted[1:]:
+        if not place(iteration).exists():
+            raise RunError(
+                f"The images after {iteration} iterations were not kept: the run was begun unwatched.",
+                f"Start it over: dsactl condense … --fresh, or remove {folder.parent}.",
+            )
+        data = place(iteration).read_bytes()
+        seen[iteration] = read_checkpoint(data, place(iteration), torch.device("cpu"))[0]["images"]
+    return job, seen
+
+
+def strip(seen: Mapping[int, Tensor], real: Dataset, labels: Sequence[int], columns: int = 8) -> bytes:
+    """Some classes' first images over the iterations, as a PNG: a row for each class, a column for each number.
+
+    Args:
+        seen: what was seen.
+        real: the data set, for its normalisation.
+        labels: the classes.
+        columns: how many of the numbers of iterations.
+    """
+    numbers = sorted(seen)
+    places = np.linspace(0, len(numbers) - 1, min(columns, len(numbers))).round().astype(int)
+    chosen = [numbers[place] for place in dict.fromkeys(places.tolist())]
+    size = (_GAP + len(chosen) * (_SIDE + _GAP), _LABEL + len(labels) * (_SIDE + _GAP) + _GAP)
+    whole = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(whole)
+    for column, number in enumerate(chosen):
+        left = _GAP + column * (_SIDE + _GAP)
+        pen.text((left + _SIDE / 2, 2), str(number), fill="black", anchor="ma")
+        for row, label in enumerate(labels):
+            image = Image.fromarray(_levels(seen[number][label, :1], real)[0])
+            whole.paste(image.resize((_SIDE, _SIDE), Image.Resampling.NEAREST), (left, _LABEL + row * (_SIDE + _GAP)))
+    return _bytes(whole)
+
+
+def animation(seen: Mapping[int, Tensor], real: Dataset, *, milliseconds: int = 250) -> bytes:
+    """Every class's first image over the iterations, as an animated WebP that ends on the finished ones.
+
+    Args:
+        seen: what was seen.
+        real: the data set, for its normalisation.
+        milliseconds: that each frame is shown.
+    """
+    frames = []
+    for number in sorted(seen):
+        levels_KHWC = _levels(seen[number][:, 0], real)
+        columns = -(-len(levels_KHWC) // (1 if len(levels_KHWC) < 4 else 2))
+        rows = -(-len(levels_KHWC) // columns)
+        frame = Image.new("RGB", (columns * (_SIDE + _GAP) + _GAP, _LABEL + rows * (_SIDE + _GAP) + _GAP), "white")
+        ImageDraw.Draw(frame).text((_GAP, 2), f"{number} iterations", fill="black")
+        for index, levels_HWC in enumerate(levels_KHWC):
+            row, column = divmod(index, columns)
+            image = Image.fromarray(levels_HWC).resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
+            frame.paste(image, (_GAP + column * (_SIDE + _GAP), _LABEL + row * (_SIDE + _GAP)))
+        frames.append(frame)
+    buffer = io.BytesIO()
+    durations = [milliseconds] * (len(frames) - 1) + [8 * milliseconds]
+    frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, lossless=True)
+    return buffer.getvalue()
+
+
+def _levels(images_NCHW: Tensor, real: Dataset) -> npt.NDArray[np.uint8]:
+    """N×H×W×3 8-bit."""
+    levels_NHWC, _ = to_uint8(to_pixels(images_NCHW.numpy(), list(real.mean), list(real.std)))
+    return np.repeat(levels_NHWC, 3, axis=3) if levels_NHWC.shape[3] == 1 else levels_NHWC
+
+
+def _bytes(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

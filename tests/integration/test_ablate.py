@@ -1,0 +1,155 @@
+"""Ablations, from the command line, on real data at a small scale."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess as Ended
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from reference import small_dataset
+
+import dsactl
+import registry
+from dsactl import jobs, runs
+from dsactl.dsa.condense import condense, initial
+from dsactl.networks.build import initial_state, structure
+from dsactl.recipe import Request
+from dsactl.studies import ablations
+from dsactl.studies.evolution import animation, milestones, strip, watch_condensing
+from dsactl.studies.gradients import gradient_norms
+
+Program = Callable[..., Ended[str]]
+SMALL = ("digits", "--iterations", "2", "--networks", "2", "--epochs", "3", "--json")
+
+
+def cells(done: Ended[str]) -> list[dict[str, object]]:
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, object]] = json.loads(done.stdout)["cells"]
+    return found
+
+
+def test_schemes_are_condensed_and_tested_as_table_4_says(program: Program, tmp_path: Path) -> None:
+    found = cells(program("ablate", "schemes", *SMALL, "--kinds", "rotate", "--out", str(tmp_path)))
+    assert [cell["scheme"] for cell in found] == ["siamese", "A", "B", "C", "D", "E", "F"]
+    expected = {"siamese": 1, "A": 0, "B": 1, "C": 1, "D": 1, "E": 0, "F": 1}
+    schemes = {"C": "real", "D": "synthetic", "F": "both"}
+    for cell in found:
+        row = str(cell["scheme"])
+        assert cell["augmentation"] == ("dsa rotate" if expected[row] else "none")
+        recipe = dsactl.load(cell["references"][0]).recipe  # type: ignore[index]
+        assert recipe.scheme == schemes.get(row, "siamese")
+        assert recipe.strategy == (() if row in "AB" else ("rotate",))
+    assert found[1]["digests"] == found[2]["digests"], "nothing augmented: one set for A and B"
+    assert len({cell["digests"][0] for cell in found}) == 5  # type: ignore[index]
+    assert Image.open(tmp_path / "schemes.png").size > (200, 200)
+
+
+def test_strategies_have_each_kind_alone_and_all(program: Program, tmp_path: Path) -> None:
+    found = cells(program("ablate", "strategies", *SMALL, "--kinds", "crop,color", "--out", str(tmp_path)))
+    assert [cell["strategy"] for cell in found] == ["none", "crop", "color", "combination"]
+    assert [cell["augmentation"] for cell in found] == ["none", "dsa crop", "dsa color", "dsa color crop"]
+    entries = ablations.strategies(Request("cifar10", 10), ("flip",), dsactl.Protocol())
+    assert [entry.paper for entry in entries] == [(45.5, 0.6), (47.9, 0.7), (52.1, 0.5)]
+    assert ablations.strategies(Request("mnist", 10), ("flip",), dsactl.Protocol())[1].paper is None
+
+
+def test_ipc_has_a_line_for_each_method(program: Program, tmp_path: Path) -> None:
+    arguments = ("--ipc", "1,2", "--methods", "random,dc", "--sets", "2", "--out", str(tmp_path))
+    found = cells(program("ablate", "ipc", *SMALL, *arguments))
+    assert [(cell["method"], cell["ipc"]) for cell in found] == [
+        ("random", "1"),
+        ("random", "2"),
+        ("dc", "1"),
+        ("dc", "2"),
+    ]
+    assert all(cell["n"] == 4 for cell in found)
+    with (tmp_path / "ipc.csv").open() as file:
+        assert [row["ipc"] for row in csv.DictReader(file)] == ["1", "2", "1", "2"]
+
+
+def test_what_makes_no_sense_is_refused(program: Program) -> None:
+    for arguments, said in (
+        (("shemes", "digits"), "Did you mean 'schemes'"),
+        (("schemes", "digits", "--ipc", "1,2"), "is not a number of images per class"),
+        (("ipc", "digits", "--ipc", "1,x"), "is not numbers joined by commas"),
+        (("ipc", "digits", "--methods", "dsa,herdin"), "Unknown method 'herdin'"),
+        (("schemes", "digits", "--kinds", "crop,blur"), "Unknown kind of augmentation 'blur'"),
+        (("schemes", "digits", "--schemes", "G"), "Unknown scheme 'G'"),
+    ):
+        refused = program("ablate", *arguments)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert said in refused.stderr
+    dry = program("ablate", "strategies", "digits", "--dry-run")
+    assert "7 cells: none, color, crop, cutout, scale, rotate, combination" in dry.stdout
+    assert registry.Store().sets() == []
+
+
+def test_the_way_is_watched_and_kept() -> None:
+    store, request = registry.Store(), Request("digits", 1, iterations=4, init="noise", precision="float32")
+    job, seen = watch_condensing(request, store)
+    assert list(seen) == milestones(4) == [0, 1, 2, 3, 4]
+    straight = {state.iteration: state.images_KICHW for state in condense(job.dataset, job.recipe)}
+    assert torch.equal(seen[0], initial(job.dataset, job.recipe).images_KICHW)
+    for iteration, images in straight.items():
+        assert (seen[iteration] - images).norm() < 0.01 * (images - seen[0]).norm()
+    stored = dsactl.load("digits-dsa-convnet-ipc1")
+    assert torch.equal(seen[4].flatten(0, 1), stored.images)
+    assert not torch.equal(seen[3], seen[4])
+    again = watch_condensing(request, store)[1]
+    assert all(torch.equal(seen[number], again[number]) for number in seen)
+    unwatched = Request("digits", 1, iterations=3)
+    digest = runs.execute(jobs.prepare(unwatched), store).stored.digest
+    _, late = watch_condensing(unwatched, store)
+    assert list(late) == [0, 1, 2, 3]
+    assert runs.execute(jobs.prepare(unwatched), store).stored.digest == digest, "watching changes nothing"
+
+
+def test_pictures_of_the_way_have_a_frame_for_each_number(tmp_path: Path) -> None:
+    real = small_dataset()
+    seen = {number: torch.full((3, 1, 1, 8, 8), float(number)) for number in (0, 1, 5)}
+    (tmp_path / "a.webp").write_bytes(animation(seen, real))
+    with Image.open(tmp_path / "a.webp") as moving:
+        assert moving.n_frames == 3  # type: ignore[attr-defined]
+        frames = []
+        for index in range(3):
+            moving.seek(index)
+            frames.append(np.asarray(moving.convert("RGB")).astype(int))
+    assert (frames[1] != frames[0]).any()
+    (tmp_path / "s.png").write_bytes(strip(seen, real, [0, 2]))
+    picture = np.asarray(Image.open(tmp_path / "s.png"))
+    # Two rows and three columns of tiles; mean 0.5 and deviation 0.25: 0 is grey, 5 is white.
+    assert picture[40, 20].tolist() == [128] * 3
+    assert picture[40, 3 * 52 - 20].tolist() == [255] * 3
+    assert milestones(1000)[0] == 0
+    assert milestones(1000)[-1] == 1000
+    assert len(milestones(1000)) <= 24
+
+
+@pytest.mark.parametrize("strategy", ["none", "crop_rotate"])
+def test_gradient_norms_against_a_plain_backward_pass(strategy: str) -> None:
+    real = small_dataset()
+    values = {"dataset": "small", "ipc": 2, "width": 8, "strategy": strategy, "iterations": 3, "inner_steps": 1}
+    recipe = Request.parse(values).resolve(
+        "small", real.train.checksum(), (1, 8, 8), mirrored=True, precision="float32"
+    )
+    images = initial(real, recipe).images_KICHW
+    found = list(gradient_norms(real, recipe, images, networks=2))
+    assert [(each.network, each.step, each.label) for each in found] == [
+        (network, 0, label) for network in range(2) for label in range(3)
+    ]
+    if strategy == "none":
+        from dsactl.engine.random import generator
+
+        network = structure(recipe.network, 1, (8, 8), 3)
+        state, _ = initial_state(network, generator(recipe.seed, "network", 3))
+        module = network.to_empty(device="cpu")
+        module.load_state_dict(state, strict=False)
+        loss = torch.nn.functional.cross_entropy(module(images[1]), torch.full((2,), 1))
+        loss.backward()
+        norm = sum(weight.grad.double().square().sum() for weight in module.parameters()) ** 0.5
+        assert found[1].synthetic == pytest.approx(float(norm), rel=1e-4)
+    assert all(each.real > 0 and each.synthetic > 0 for each in found)
