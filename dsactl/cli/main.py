@@ -24,6 +24,7 @@ from dsactl.cli import (
     prune,
     pull,
     push,
+    reproduce,
     rm,
     show,
     tag,
@@ -68,7 +69,7 @@ def _program(
 
 _PANELS = {
     "Make and measure": {"condense": condense, "evaluate": evaluate, "bench": bench},
-    "Study": {"transfer": transfer, "ablate": ablate},
+    "Study": {"transfer": transfer, "ablate": ablate, "reproduce": reproduce},
     "Keep": {
         "ls": ls,
         "show": show,

@@ -67,6 +67,7 @@ def run(
     device: str,
     output: Output,
     draw: Callable[[Mapping["Key", "Cell"]], Mapping[str, bytes]] = lambda cells: {},
+    before: Mapping["Key", "Cell"] | None = None,
 ) -> dict["Key", "Cell"]:
     """Fill the cells, and write them and the plots after each.
 
@@ -77,7 +78,8 @@ def run(
         sets: per request.
         device: as of `condense`.
         output: for the progress.
-        draw: makes plots of the cells that are there, by file name.
+        draw: makes plots and documents of the cells that are there, by file name.
+        before: cells of earlier calls, which are written with those of this one.
 
     Raises:
         InterruptedRunError: on Ctrl-C, with how far it is.
@@ -85,7 +87,8 @@ def run(
     import registry
     from dsactl.studies.cells import fill
 
-    cells: dict[Key, Cell] = {}
+    cells: dict[Key, Cell] = dict(before or {})
+    done = 0
 
     def write() -> None:
         folder.write(cells, names)
@@ -101,10 +104,11 @@ def run(
 
             for entry, cell in fill(entries, sets, registry.Store(), device, report):
                 cells[entry.key] = cell
+                done += 1
                 write()
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            f"Interrupted; {len(cells)} of {len(entries)} cells are done, and what was made is kept.",
+            f"Interrupted; {done} of {len(entries)} cells are done, and what was made is kept.",
             "The same command goes on from there.",
         ) from None
     return cells
@@ -126,7 +130,7 @@ def answer(cells: Mapping["Key", "Cell"], names: tuple[str, ...], folder: "Folde
     from dsactl.studies.folder import as_json
 
     rows = [{**dict(zip(names, key, strict=True)), **as_json(cell)} for key, cell in cells.items()]
-    shown = _list(cells, names) if len(names) == 1 else _matrix(cells, names)
+    shown = _matrix(cells, names) if len(names) == 2 else _list(cells, names)
     value = {"folder": str(folder.path), "cells": rows}
     output.answer(value, [str(folder.path)], ["Test accuracy, %", shown])
     each = max(cell.n for cell in cells.values()) // sets
@@ -137,8 +141,8 @@ def answer(cells: Mapping["Key", "Cell"], names: tuple[str, ...], folder: "Folde
 
 def _list(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:
     shown = Table((*names, "accuracy", "n", "paper"), right=("accuracy", "n", "paper"))
-    for (name, *_), cell in cells.items():
-        shown.add(name, mean_and_deviation(cell.mean, cell.std), str(cell.n), _paper(cell))
+    for key, cell in cells.items():
+        shown.add(*key, mean_and_deviation(cell.mean, cell.std), str(cell.n), _paper(cell))
     return shown
 
 

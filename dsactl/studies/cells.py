@@ -6,7 +6,7 @@ before is only looked up, by whichever study or command it was made.
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import registry
@@ -16,9 +16,10 @@ from dsactl.measured import measure
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import Figure
-from dsactl.recipe import Request
+from dsactl.recipe import WHOLE, Request
 from dsactl.sitting import Progress
 from dsactl.synthetic import SyntheticSet, from_store
+from dsactl.whole import whole_set
 
 Report = Callable[[float, int, str], None]
 """Told how many parts are done, of how many, and what is done now."""
@@ -136,7 +137,9 @@ def check(entries: Sequence[Entry], device: str = "auto") -> list[jobs.Job]:
     prepared: dict[str, jobs.Job] = {}
     for entry in entries:
         key = repr(entry.request)
-        job = prepared[key] = prepared.get(key) or jobs.prepare(entry.request, device)
+        asked = entry.request
+        request = replace(asked, method="random", ipc=1) if asked.method == WHOLE else asked
+        job = prepared[key] = prepared.get(key) or jobs.prepare(request, device)
         tested = entry.protocol.network or (job.recipe.network or NetworkSpec()).instance_twin
         structure(tested, job.dataset.channels, job.dataset.size, job.dataset.classes)
     return [prepared[repr(entry.request)] for entry in entries]
@@ -154,6 +157,9 @@ def _make(
     store: registry.Store, request: Request, sets: int, device: str, report: Callable[[float, str], None]
 ) -> _Sets:
     """Make the sets of a request, or find them made."""
+    if request.method == WHOLE:
+        job = jobs.prepare(replace(request, method="random", ipc=1), device)
+        return _Sets(request, job, [whole_set(job.dataset)], 0.0)
     job = jobs.prepare(request, device)
     made, seconds = [], 0.0
     for index in range(sets):

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,24 @@ class Folder:
         if found != self.plan:
             other = ", ".join(name for name in {**found, **self.plan} if found.get(name) != self.plan.get(name))
             raise UsageError(f"{path} has the results of another plan (other {other}).", "Name another with --out.")
+
+    def cells(self, names: tuple[str, ...]) -> dict[Key, Cell]:
+        """The cells that were written before, by their keys.
+
+        Args:
+            names: of the parts of the keys.
+
+        Raises:
+            UsageError: the file was changed by hand.
+        """
+        results = self.path / f"{self.study}.json"
+        if not results.exists():
+            return {}
+        try:
+            rows = json.loads(results.read_bytes())["cells"]
+            return {tuple(row[name] for name in names): _from_json(row) for row in rows}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{results} is damaged ({error!r}).", "Remove it; its cells are found again.") from None
 
     def write(self, cells: Mapping[Key, Cell], names: tuple[str, ...], **more: Any) -> None:
         """Write JSON and CSV.
@@ -85,6 +103,12 @@ def as_json(cell: Cell) -> dict[str, Any]:
         "paper_std": std,
         "deviations": cell.deviations,
     }
+
+
+def _from_json(row: Mapping[str, Any]) -> Cell:
+    found = {each.name: row[each.name] for each in fields(Cell)}
+    values: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in found.items()}
+    return Cell(**values)
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]], columns: tuple[str, ...]) -> str:

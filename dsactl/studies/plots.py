@@ -152,6 +152,32 @@ def norms_histogram(found: Mapping[str, Sequence[Norms]], *, title: str) -> byte
     return _png(figure)
 
 
+def against_the_paper(cells: Mapping[str, Cell]) -> bytes:
+    """Our accuracies over the paper's as a PNG, with both deviations; equal ones lie on the line.
+
+    Args:
+        cells: that have a figure of the paper's, by what is written at the point.
+    """
+    figure = _figure(5.2, 4.8)
+    axes = figure.add_subplot()
+    lows, highs = [], []
+    for name, cell in cells.items():
+        theirs, deviation = cell.paper or (0.0, 0.0)
+        axes.errorbar(
+            theirs, cell.mean, xerr=deviation, yerr=cell.std, color="0.2", marker="o", markersize=4, capsize=2
+        )
+        axes.annotate(name, (theirs, cell.mean), textcoords="offset points", xytext=(5, -9), fontsize=7, color="0.3")
+        lows += [theirs - deviation, cell.mean - cell.std]
+        highs += [theirs + deviation, cell.mean + cell.std]
+    ends = [min(lows) - 2, max(highs) + 2]
+    axes.plot(ends, ends, color="0.7", linewidth=1, zorder=0)
+    axes.set_xlabel("the paper's test accuracy, %")
+    axes.set_ylabel("our test accuracy, %")
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+    return _png(figure)
+
+
 def _levels(low: float, high: float) -> list[float]:
     span = max(high - low, 0.1)
     return [low + span * index / 50 for index in range(51)]

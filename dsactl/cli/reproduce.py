@@ -1,0 +1,113 @@
+"""dsactl reproduce"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dsactl import __version__
+from dsactl.cli import options, studying
+from dsactl.cli.output import Output
+from dsactl.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from dsactl.studies.cells import Cell, Key
+    from dsactl.studies.folder import Folder
+    from dsactl.studies.papers import Plan
+
+EXAMPLES = """Examples:
+
+  dsactl reproduce table1 --dry-run
+  dsactl reproduce table1 --only mnist:1,fashionmnist:1 --sets 1 --networks 10
+  dsactl reproduce table3 --scale 0.1 --networks 5
+  dsactl reproduce table5 --only cifar10"""
+
+_TABLES = ("table1", "table2", "table3", "table4", "table5")
+
+
+def command(
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", help=f"{', '.join(_TABLES)}.", autocompletion=options.one_of(*_TABLES))
+    ],
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="CELLS", help="Cells whose name begins so, joined by commas: mnist:1,cifar10:1:dsa."),
+    ] = None,
+    sets: studying.Sets = 5,
+    networks: studying.Networks = 20,
+    scale: Annotated[
+        float, typer.Option(min=0.0001, max=1, help="Of the iterations of the methods that have some.")
+    ] = 1.0,
+    seed: studying.Seed = 0,
+    device: options.Device = "auto",
+    out: studying.Out = None,
+    dry_run: studying.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Run a table of the paper, cell by cell, into a document that has its figures beside ours.
+
+    The document grows as cells are finished, says what was scaled down, and keeps the cells of earlier calls. An
+    interrupted call goes on when it is given again; what other commands have made or measured is used.
+    """
+    if table not in _TABLES:
+        raise UnknownNameError("table", table, _TABLES)
+    output = Output(as_json=as_json, quiet=quiet)
+
+    from dsactl.studies.folder import Folder
+    from dsactl.studies.papers import plan
+
+    whole = plan(table, networks, scale, seed)
+    wanted = whole if only is None else whole.only([text.strip() for text in only.split(",") if text.strip()])
+    if not wanted.entries:
+        known = ", ".join(dict.fromkeys(":".join(entry.key) for entry in whole.entries[:8]))
+        raise UsageError(f"{table} has no cell that begins with {only}.", f"It has {known} …")
+    if dry_run:
+        studying.dry_run(list(wanted.entries), sets, device, output)
+        return
+    about = {"sets": sets, "networks": networks, "scale": scale, "seed": seed}
+    folder = Folder(out or Path(table), table, about)
+    before = folder.cells(whole.names)
+
+    def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
+        return _document(whole, folder, cells)
+
+    cells = studying.run(
+        list(wanted.entries), whole.names, folder, sets, device, output, draw, before=_in_order(whole, before)
+    )
+    studying.answer({entry.key: cells[entry.key] for entry in wanted.entries}, whole.names, folder, sets, output)
+
+
+def _in_order(plan: "Plan", cells: "Mapping[Key, Cell]") -> "dict[Key, Cell]":
+    return {entry.key: cells[entry.key] for entry in plan.entries if entry.key in cells}
+
+
+def _document(plan: "Plan", folder: "Folder", cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
+    """The document of what is finished, in Markdown and HTML, with its plots."""
+    from dsactl.studies.papers import PAPER_NETWORKS, PAPER_SETS
+    from dsactl.studies.plots import against_the_paper
+    from dsactl.studies.report import Report, to_html, to_markdown
+
+    done = _in_order(plan, cells)
+    about, paper = folder.plan, [cell for cell in done.values() if cell.paper]
+    scaled = [
+        f"{about['sets']} of the paper's {PAPER_SETS} sets",
+        f"{about['networks']} of its {PAPER_NETWORKS} networks per set",
+        f"{about['scale']:g} of its iterations",
+    ]
+    text = [
+        f"Test accuracy in percent, mean ± population standard deviation over n networks; {', '.join(scaled)}.",
+        f"Made with dsactl {__version__}, seed {about['seed']}. Each cell says on what machine, and how long making "
+        "its sets and training its networks took.",
+    ]
+    pictures, files = {}, {}
+    if paper:
+        plot = against_the_paper({" ".join(key): cell for key, cell in done.items() if cell.paper})
+        pictures["Ours over the paper's, with deviations; on the line they are equal"] = plot
+        files[f"{plan.name}.png"] = plot
+    report = Report(plan.title, text, plan.names, done, len(plan.entries), pictures)
+    names = dict(zip(pictures, files, strict=True))
+    files[f"{plan.name}.md"] = to_markdown(report, names).encode()
+    files[f"{plan.name}.html"] = to_html(report).encode()
+    return files

@@ -1,0 +1,116 @@
+"""The paper's tables and figures as plans: which cells they have, how they are laid out, and what is scaled down.
+
+Shapes do not occur here: a plan is made of requests and protocols.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from dsactl.data.catalogue import CATALOGUE
+from dsactl.dsa.strategy import KINDS
+from dsactl.evaluation import Protocol
+from dsactl.methods.catalogue import ALGORITHM_1, find
+from dsactl.networks.catalogue import NetworkSpec
+from dsactl.paper import QUOTED, paper_accuracy, tables, whole_accuracy
+from dsactl.recipe import WHOLE, Request
+from dsactl.studies.ablations import SCHEME_KINDS, SCHEMES, schemes, strategies
+from dsactl.studies.cells import Entry
+from dsactl.studies.transfer import transfer
+
+METHODS = ("random", "herding", "forgetting", "dd", "ld", "dc", "dsa", WHOLE)
+PAPER_SETS, PAPER_NETWORKS, PAPER_ITERATIONS = 5, 20, 1000
+NETWORKS = ("mlp", "convnet", "lenet", "alexnet", "vgg11", "resnet18")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A table of the paper.
+
+    Attributes:
+        name: "table1" …
+        title: what it compares, and where the paper has it.
+        names: of the parts of its cells' keys.
+        entries: its cells.
+    """
+
+    name: str
+    title: str
+    names: tuple[str, ...]
+    entries: tuple[Entry, ...]
+
+    def only(self, wanted: Sequence[str]) -> "Plan":
+        """The cells whose key begins as one of some texts says, "mnist:1" or "cifar10"."""
+        kept = [entry for entry in self.entries if any(_begins(entry.key, text.split(":")) for text in wanted)]
+        return replace(self, entries=tuple(kept))
+
+
+def plan(name: str, networks: int, scale: float, seed: int = 0) -> Plan:
+    """A plan by its name.
+
+    Args:
+        name: a key of `PLANS`.
+        networks: per set and cell.
+        scale: of the paper's iterations.
+        seed: the root of every draw.
+    """
+    title, names = PLANS[name]
+    protocol = Protocol(networks=networks)
+    iterations = max(1, round(PAPER_ITERATIONS * scale))
+    base = Request("", 1, seed=seed, iterations=None if iterations == PAPER_ITERATIONS else iterations)
+    return Plan(name, title, names, tuple(_entries(name, base, protocol, scale)))
+
+
+PLANS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "table1": ("Coresets and training set synthesis, ten classes (Table 1)", ("data set", "ipc", "method")),
+    "table2": ("Coresets and training set synthesis, CIFAR-100 (Table 2)", ("data set", "ipc", "method")),
+    "table3": ("Cross-architecture transfer, MNIST (Table 3)", ("condensed on", "tested on")),
+    "table4": ("Schemes of augmentation, CIFAR-10 (Table 4)", ("scheme", "kind")),
+    "table5": ("Strategies of augmentation (Table 5)", ("data set", "strategy")),
+}
+
+
+def _entries(name: str, base: Request, protocol: Protocol, scale: float) -> Iterable[Entry]:
+    match name:
+        case "table1" | "table2":
+            rows = [row for row in tables()["accuracy"]["rows"] if (row["dataset"] == "cifar100") == (name == "table2")]
+            for row in rows:
+                for method in METHODS:
+                    if row.get(method) is not None or (method == WHOLE and row["ipc"] == 1):
+                        yield _accuracy(replace(base, dataset=row["dataset"], ipc=row["ipc"]), method, protocol, scale)
+        case "table3":
+            yield from transfer(replace(base, dataset="mnist"), NETWORKS, NETWORKS, protocol)
+        case "table4":
+            request = replace(base, dataset="cifar10", ipc=10)
+            yield from schemes(request, list(SCHEMES), SCHEME_KINDS, protocol)
+        case _:
+            for dataset in tables()["strategies"]["rows"]:
+                kinds = tuple(kind for kind in KINDS if kind != "flip" or CATALOGUE[dataset].mirrored)
+                for entry in strategies(replace(base, dataset=dataset, ipc=10), kinds, protocol):
+                    yield replace(entry, key=(dataset, *entry.key))
+
+
+def _accuracy(request: Request, method: str, protocol: Protocol, scale: float) -> Entry:
+    """A cell of Tables 1 and 2: networks are those that the paper's figure is of."""
+    dataset, ipc = request.dataset, request.ipc
+    if method == WHOLE:
+        request = replace(request, method=WHOLE, iterations=None)
+        return Entry((dataset, "all", WHOLE), request, protocol, whole_accuracy(dataset))
+    arch = QUOTED.get(method, {}).get(dataset, "convnet")
+    iterations = request.iterations if method in ALGORITHM_1 else _scaled(method, scale)
+    condensed_on = arch if find(method).network else None
+    return Entry(
+        (dataset, str(ipc), method),
+        replace(request, method=method, arch=arch, iterations=iterations),
+        replace(protocol, network=None if arch == "convnet" else NetworkSpec(arch)),
+        paper_accuracy(dataset, ipc, method, condensed_on, arch),
+    )
+
+
+def _scaled(method: str, scale: float) -> int | None:
+    """Iterations of a method that has some of its own; None for its default."""
+    usual = find(method).settings.get("iterations")
+    return max(1, round(usual * scale)) if isinstance(usual, int) and scale != 1 else None
+
+
+def _begins(key: tuple[str, ...], parts: Sequence[str]) -> bool:
+    return key[: len(parts)] == tuple(parts)

@@ -1,0 +1,128 @@
+"""A study as a document: Markdown, and HTML in one file with its pictures in it. It grows as cells are finished."""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from string import Template
+
+from dsactl.studies.cells import Cell, Key
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 70em; margin: 2em auto; padding: 0 1em; }
+table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums; }
+th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+thead th { border-bottom: 2px solid #222; }
+figure { margin: 1.5em 0; } img { max-width: 100%; height: auto; } figcaption, .note { color: #666; font-size: 90%; }
+progress { width: 20em; }
+"""
+_PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>$style</style>
+</head>
+<body>
+<h1>$title</h1>
+$body
+</body>
+</html>
+""")
+
+
+@dataclass
+class Report:
+    """What a document says.
+
+    Attributes:
+        title: its heading.
+        about: paragraphs below it: what was run, on what, and what was scaled down.
+        names: of the parts of the cells' keys.
+        cells: that are finished.
+        total: of the plan.
+        pictures: PNG or WebP, by their captions.
+    """
+
+    title: str
+    about: Sequence[str]
+    names: tuple[str, ...]
+    cells: Mapping[Key, Cell]
+    total: int
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+
+    def heads(self) -> list[str]:
+        """Of the table's columns."""
+        return [*self.names, "ours, %", "the paper's, %", "difference in its deviations", "n", "time", "machine"]
+
+    def rows(self) -> list[list[str]]:
+        """Of the table."""
+        return [[*key, *_row(cell)] for key, cell in self.cells.items()]
+
+    def state(self) -> str:
+        """How far the plan is."""
+        return f"{len(self.cells)} of {self.total} cells are finished."
+
+
+def _row(cell: Cell) -> list[str]:
+    far = cell.deviations
+    return [
+        f"{cell.mean:.1f} ± {cell.std:.1f}",
+        f"{cell.paper[0]:.1f} ± {cell.paper[1]:.1f}" if cell.paper else "–",
+        f"{far:+.1f}" if far is not None else "–",
+        str(cell.n),
+        _duration(cell.seconds),
+        cell.device,
+    ]
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def to_markdown(report: Report, picture_files: Mapping[str, str]) -> str:
+    """The document in Markdown.
+
+    Args:
+        report: what it says.
+        picture_files: names of the pictures' files, by caption.
+    """
+    heads = report.heads()
+    lines = [f"# {report.title}", "", *[line for text in report.about for line in (text, "")], report.state(), ""]
+    if report.cells:
+        lines += ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+        lines += ["| " + " | ".join(_plain(cell) for cell in row) + " |" for row in report.rows()]
+        lines += [""]
+    for caption, name in picture_files.items():
+        lines += [f"![{_plain(caption)}]({name})", "", f"*{_plain(caption)}*", ""]
+    return "\n".join(lines)
+
+
+def to_html(report: Report) -> str:
+    """The document in HTML: one file, which needs nothing else."""
+
+    def cells(tag: str, texts: Sequence[str]) -> str:
+        return "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts)
+
+    parts = [f"<p>{html.escape(text)}</p>" for text in report.about]
+    parts.append(
+        f'<p><progress max="{report.total}" value="{len(report.cells)}"></progress> {html.escape(report.state())}</p>'
+    )
+    if report.cells:
+        rows = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in report.rows())
+        head = f"<thead><tr>{cells('th', report.heads())}</tr></thead>"
+        parts.append(f"<table>\n{head}\n<tbody>\n{rows}\n</tbody>\n</table>")
+    for caption, data in report.pictures.items():
+        kind = "png" if data.startswith(b"\x89PNG") else "webp"
+        source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+        words = html.escape(caption)
+        parts.append(f'<figure><img src="{source}" alt="{words}"><figcaption>{words}</figcaption></figure>')
+    return _PAGE.substitute(title=html.escape(report.title), style=_STYLE, body="\n".join(parts))
+
+
+def _plain(text: str) -> str:
+    """A text that does not break a table or an emphasis in Markdown."""
+    return text.replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
