@@ -222,7 +222,7 @@ def _remarks(request: Request, job: "jobs.Job") -> Iterator[str]:
     from dsactl.engine.native import remark_on_speed
 
     yield from remark_on_speed(job.device)
-    if request.ipc not in PAPER and request.inner_steps is None:
+    if recipe.method in ALGORITHM_1 and request.ipc not in PAPER and request.inner_steps is None:
         yield (
             f"The paper has no schedule for --ipc {request.ipc}; {recipe.inner_steps} inner steps of "
             f"{recipe.network_epochs} network epochs are ours."

@@ -70,6 +70,28 @@ BUILT_IN: dict[str, Method] = {
     "dsa": Method("Differentiable Siamese Augmentation: Algorithm 1 of the paper", network=True),
     "dc": Method("Dataset Condensation: Algorithm 1 without augmentation", network=True),
     "random": Method("real images, drawn at random", "dsactl.methods.random:random"),
+    "dd": Method(
+        "Dataset Distillation: images and step sizes, learned through a few steps of training",
+        "dsactl.methods.dd:dd",
+        network=True,
+        settings={
+            "iterations": 500,
+            "inner_steps": 10,
+            "image_lr": 0.01,
+            "network_lr": 0.02,
+            "batch_real": 256,
+            "batch_synthetic": 10,
+            "init": "noise",
+        },
+        options={"weights": "random", "networks": 1},
+    ),
+    "ld": Method(
+        "Label Distillation: soft labels of real images, learned through training",
+        "dsactl.methods.ld:ld",
+        network=True,
+        settings={"iterations": 500, "inner_steps": 1, "network_lr": 0.01, "batch_real": 256, "batch_train": 50},
+        options={"label_lr": 0.01, "smoothing": 0.1, "patience": 50},
+    ),
 }
 ALGORITHM_1 = ("dsa", "dc")
 """The methods that run Algorithm 1."""
