@@ -77,20 +77,20 @@ BUILT_IN: dict[str, Method] = {
         settings={
             "iterations": 500,
             "inner_steps": 10,
-            "image_lr": 0.01,
-            "network_lr": 0.02,
+            "image_lr": 0.1,
+            "network_lr": 0.1,
             "batch_real": 256,
             "batch_synthetic": 10,
             "init": "noise",
         },
-        options={"weights": "random", "networks": 1},
+        options={"step_lr": 0.01, "weights": "random", "networks": 1},
     ),
     "ld": Method(
         "Label Distillation: soft labels of real images, learned through training",
         "dsactl.methods.ld:ld",
         network=True,
-        settings={"iterations": 500, "inner_steps": 1, "network_lr": 0.01, "batch_real": 256, "batch_train": 50},
-        options={"label_lr": 0.01, "smoothing": 0.1, "patience": 50},
+        settings={"iterations": 500, "inner_steps": 1, "network_lr": 0.1, "batch_real": 256, "batch_train": 50},
+        options={"label_lr": 0.1, "smoothing": 0.1, "patience": 20},
     ),
 }
 ALGORITHM_1 = ("dsa", "dc")

@@ -50,8 +50,9 @@ def dd(work: Work) -> Made:
         loss = torch.stack([result.loss for result in results]).mean()
         gradient = [torch.stack(each).mean(0) for each in zip(*(result.gradient for result in results), strict=True)]
         said = finite(loss, gradient, iteration)
-        lr = recipe.image_lr * 0.5 ** (iteration * HALVINGS // recipe.iterations)
-        state = adam(state, dict(zip(LEARNED, gradient, strict=True)), iteration + 1, lr, BETAS)
+        decay = 0.5 ** (iteration * HALVINGS // recipe.iterations)
+        for name, slope, lr in zip(LEARNED, gradient, (recipe.image_lr, work.option("step_lr")), strict=True):
+            state = adam(state, {name: slope}, iteration + 1, lr * decay, BETAS)
         state |= {"done": torch.tensor(iteration + 1)}
         work.keep(iteration + 1, recipe.iterations, state, loss=said, doing="learning images")
     rates = F.softplus(state["raw step sizes"]).tolist()
@@ -65,6 +66,8 @@ def _check(work: Work) -> None:
         raise UsageError(f"--option weights={work.option('weights')} is neither random nor fixed.")
     if work.option("networks") < 1:
         raise UsageError(f"--option networks={work.option('networks')} is not at least 1.")
+    if not work.option("step_lr") > 0:
+        raise UsageError(f"--option step_lr={work.option('step_lr')} is not above 0.")
     if recipe.inner_steps < _parts(work):
         raise UsageError(
             f"{recipe.inner_steps} inner steps of {recipe.batch_synthetic} images per class do not reach all "
