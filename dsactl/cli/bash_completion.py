@@ -5,6 +5,7 @@ and replaces the last alone.
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -19,7 +20,7 @@ def complete(program: Callable[[], object]) -> None:
     """
     if os.environ.get(_ASKED) != "complete_bash":
         return
-    words = os.environ.get("COMP_WORDS", "").split("\n")
+    words = re.split(r"[ \n]", os.environ.get("COMP_WORDS", ""))
     whole = join(words[: int(os.environ.get("COMP_CWORD", "0")) + 1])
     os.environ["COMP_WORDS"], os.environ["COMP_CWORD"] = "\n".join(whole), str(len(whole) - 1)
     begun, colon, _ = whole[-1].rpartition(":")

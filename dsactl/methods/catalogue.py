@@ -79,6 +79,28 @@ BUILT_IN: dict[str, Method] = {
     "herding": _coreset("real images whose mean is near the class mean", "dsactl.methods.herding:herding"),
     "kcenter": _coreset("real images that are far from each other", "dsactl.methods.kcenter:kcenter"),
     "forgetting": _coreset("real images that training forgets most often", "dsactl.methods.forgetting:forgetting"),
+    "dd": Method(
+        "Dataset Distillation: images and step sizes, learned through a few steps of training",
+        "dsactl.methods.dd:dd",
+        network=True,
+        settings={
+            "iterations": 500,
+            "inner_steps": 10,
+            "image_lr": 0.1,
+            "network_lr": 0.1,
+            "batch_real": 256,
+            "batch_synthetic": 10,
+            "init": "noise",
+        },
+        options={"step_lr": 0.01, "weights": "random", "networks": 1},
+    ),
+    "ld": Method(
+        "Label Distillation: soft labels of real images, learned through training",
+        "dsactl.methods.ld:ld",
+        network=True,
+        settings={"iterations": 500, "inner_steps": 1, "network_lr": 0.1, "batch_real": 256, "batch_train": 50},
+        options={"label_lr": 0.1, "smoothing": 0.1, "patience": 20},
+    ),
 }
 ALGORITHM_1 = ("dsa", "dc")
 """The methods that run Algorithm 1."""

@@ -1,0 +1,98 @@
+"""Dataset Distillation: images and step sizes from which a network learns in a few steps (Wang et al., 2018).
+
+    for i = 0 … iterations − 1:
+        (x, y) ~ real images;  θ_0 ~ P(θ_0)                       several networks, fresh or always the same
+        θ_{t+1} = θ_t − η_t ∇_θ ℓ(x̃_t; θ_t),  t = 0 … T−1         η_t = softplus(raw step size)
+        x̃, η ← Adam on the mean over networks of ℓ(x, y; θ_T)
+
+That is Algorithm 1 of arXiv 1811.10959. Step t trains on part t mod P of the set, a part being the next
+`batch_synthetic` images of every class: on the whole set, where each class has no more than that.
+
+Shapes: N images, K classes, I images per class, B of them in a step, C, H, W, T steps.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dsactl.dsa.condense import initial
+from dsactl.errors import UsageError
+from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch
+from dsactl.methods.work import Made, Work
+
+BETAS = (0.5, 0.999)
+LEARNED = ("images", "raw step sizes")
+HALVINGS = 10  # of the learning rate: after 40, 80, … of the authors' 400 epochs
+
+
+def dd(work: Work) -> Made:
+    """Learn images and step sizes by back-propagation through training."""
+    recipe, classes = work.recipe, work.dataset.classes
+    _check(work)
+    network, fresh = learner(work)
+    state = work.resume() or _start(work)
+    always = work.option("weights") == "fixed"
+    for iteration in range(int(state["done"]), recipe.iterations):
+        images_NCHW, raw_T = (state[name].detach().requires_grad_() for name in LEARNED)
+        real = real_batch(work, iteration)
+        results = [
+            network.unroll(
+                fresh("network", 0 if always else iteration, index),
+                recipe.inner_steps,
+                partial(_batch, work, images_NCHW, raw_T),
+                [images_NCHW, raw_T],
+                real,
+            )
+            for index in range(work.option("networks"))
+        ]
+        loss = torch.stack([result.loss for result in results]).mean()
+        gradient = [torch.stack(each).mean(0) for each in zip(*(result.gradient for result in results), strict=True)]
+        said = finite(loss, gradient, iteration)
+        decay = 0.5 ** (iteration * HALVINGS // recipe.iterations)
+        for name, slope, lr in zip(LEARNED, gradient, (recipe.image_lr, work.option("step_lr")), strict=True):
+            state = adam(state, {name: slope}, iteration + 1, lr * decay, BETAS)
+        state |= {"done": torch.tensor(iteration + 1)}
+        work.keep(iteration + 1, recipe.iterations, state, loss=said, doing="learning images")
+    rates = F.softplus(state["raw step sizes"]).tolist()
+    labels_N = torch.arange(classes).repeat_interleave(recipe.ipc)
+    return Made(state["images"], labels_N, provenance={"step sizes": [round(rate, 6) for rate in rates]})
+
+
+def _check(work: Work) -> None:
+    recipe = work.recipe
+    if work.option("weights") not in ("random", "fixed"):
+        raise UsageError(f"--option weights={work.option('weights')} is neither random nor fixed.")
+    if work.option("networks") < 1:
+        raise UsageError(f"--option networks={work.option('networks')} is not at least 1.")
+    if not work.option("step_lr") > 0:
+        raise UsageError(f"--option step_lr={work.option('step_lr')} is not above 0.")
+    if recipe.inner_steps < _parts(work):
+        raise UsageError(
+            f"{recipe.inner_steps} inner steps of {recipe.batch_synthetic} images per class do not reach all "
+            f"{recipe.ipc}.",
+            f"Use --inner-steps {_parts(work)} or a larger --batch-synthetic.",
+        )
+
+
+def _parts(work: Work) -> int:
+    return -(-work.recipe.ipc // work.recipe.batch_synthetic)
+
+
+def _start(work: Work) -> dict[str, Tensor]:
+    """The first images, and the step sizes by the inverse of softplus."""
+    recipe = work.recipe
+    rate_T = torch.full((recipe.inner_steps,), recipe.network_lr, device=work.device)
+    images_NCHW = initial(work.dataset, recipe).images_KICHW.flatten(0, 1)
+    return {"images": images_NCHW, "raw step sizes": rate_T.expm1().log(), "done": torch.tensor(0)}
+
+
+def _batch(work: Work, images_NCHW: Tensor, raw_T: Tensor, t: int) -> Batch:
+    """What step t trains on."""
+    recipe, classes = work.recipe, work.dataset.classes
+    first = t % _parts(work) * recipe.batch_synthetic
+    images_KICHW = images_NCHW.view(classes, recipe.ipc, *images_NCHW.shape[1:])
+    part_KBCHW = images_KICHW[:, first : first + recipe.batch_synthetic]
+    labels_KB = torch.arange(classes, device=work.device)[:, None].expand(part_KBCHW.shape[:2])
+    return Batch(part_KBCHW.flatten(0, 1), labels_KB.flatten(), F.softplus(raw_T[t]))

@@ -1,0 +1,97 @@
+"""Label Distillation: soft labels of real images from which a network learns (Bohdal, Yang and Hospedales, 2020).
+
+    for i = 0 … iterations − 1:
+        (x, y) ~ real images
+        θ_{t+1} = θ_t − η ∇_θ ℓ(x̃_t, ỹ_t; θ_t),  t = 0 … T−1      on `batch_train` images of the set
+        ỹ ← Adam on ℓ(x, y; θ_T)                                   ỹ = softmax(z)
+        θ_0 ← θ_T, or a fresh network where the loss has stopped falling
+
+That is the second-order method of arXiv 2006.08572. The images x̃ are real ones and stay as they are.
+
+Shapes: N images, B of a step, K classes, C, H, W.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dsactl.errors import UsageError
+from dsactl.methods.random import random
+from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch
+from dsactl.methods.work import Made, Work
+from dsactl.networks.build import Parameters
+
+BETAS = (0.9, 0.999)
+_NETWORK = "network."
+
+
+def ld(work: Work) -> Made:
+    """Learn soft labels by back-propagation through training."""
+    recipe = work.recipe
+    _check(work)
+    network, fresh = learner(work)
+    chosen = random(work)
+    state = work.resume() or _start(work, chosen.labels_N) | _network(fresh("network", 0))
+    for iteration in range(int(state["done"]), recipe.iterations):
+        logits_NK = state["logits"].detach().requires_grad_()
+        result = network.unroll(
+            {name.removeprefix(_NETWORK): state[name] for name in state if name.startswith(_NETWORK)},
+            recipe.inner_steps,
+            partial(_batch, work, chosen.images_NCHW, logits_NK, iteration),
+            [logits_NK],
+            real_batch(work, iteration),
+        )
+        loss = finite(result.loss, result.gradient, iteration)
+        state = adam(state, {"logits": result.gradient[0]}, iteration + 1, work.option("label_lr"), BETAS)
+        losses, stalled = _judge(work, state, result.loss)
+        parameters = fresh("network", iteration + 1) if stalled else result.parameters
+        state |= losses | _network(parameters) | {"done": torch.tensor(iteration + 1)}
+        work.keep(iteration + 1, recipe.iterations, state, loss=loss, doing="learning labels")
+    return Made(chosen.images_NCHW, chosen.labels_N, state["logits"].softmax(1))
+
+
+def _check(work: Work) -> None:
+    if not 0 < work.option("smoothing") < 1:
+        raise UsageError(f"--option smoothing={work.option('smoothing')} is not between 0 and 1.")
+    for name in ("label_lr", "patience"):
+        if not work.option(name) > 0:
+            raise UsageError(f"--option {name}={work.option(name)} is not above 0.")
+
+
+def _start(work: Work, labels_N: Tensor) -> dict[str, Tensor]:
+    """The images' own classes, with the share `smoothing` of each label spread over all classes; nothing seen yet."""
+    classes, smoothing = work.dataset.classes, work.option("smoothing")
+    own_NK = F.one_hot(labels_N, classes).float()
+    logits_NK = (own_NK * (1 - smoothing) + smoothing / classes).log().to(work.device)
+    return {"logits": logits_NK, "done": torch.tensor(0), **_unseen(work)}
+
+
+def _unseen(work: Work) -> dict[str, Tensor]:
+    """What is known of the losses of a fresh network."""
+    none = torch.tensor(torch.inf, device=work.device)
+    return {"sum": torch.zeros_like(none), "seen": torch.tensor(0), "lowest": none}
+
+
+def _judge(work: Work, state: dict[str, Tensor], loss: Tensor) -> tuple[dict[str, Tensor], bool]:
+    """Take a loss down; a network whose mean loss over `patience` iterations is no lower than before has stalled."""
+    total, seen = state["sum"] + loss, state["seen"] + 1
+    if seen < work.option("patience"):
+        return {"sum": total, "seen": seen}, False
+    if total >= state["lowest"]:
+        return _unseen(work), True
+    return {**_unseen(work), "lowest": total}, False
+
+
+def _batch(work: Work, images_NCHW: Tensor, logits_NK: Tensor, iteration: int, t: int) -> Batch:
+    """What step t of an iteration trains on."""
+    order = torch.randperm(len(images_NCHW), generator=work.generator("set-batch", iteration, t))
+    places_B = order[: work.recipe.batch_train].to(work.device)
+    rate = torch.tensor(work.recipe.network_lr, device=work.device)
+    return Batch(images_NCHW[places_B], logits_NK[places_B].softmax(1), rate)
+
+
+def _network(parameters: Parameters) -> dict[str, Tensor]:
+    """Parameters by their names in the state."""
+    return {f"{_NETWORK}{name}": tensor for name, tensor in parameters.items()}
