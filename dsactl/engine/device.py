@@ -99,5 +99,6 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda, {torch.cuda.get_device_name(device)}"
     if device.type == "cpu":
-        return f"cpu, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+        count = torch.get_num_threads()
+        return f"cpu, {count} {'thread' if count == 1 else 'threads'}, {torch.backends.cpu.get_cpu_capability()}"
     return device.type

@@ -29,8 +29,13 @@ def test_a_dry_run_writes_what_would_be_pushed(hub: LoopbackHub, machine: Machin
     arguments = ("push", NAME, repo, "--licence", "MIT")
     assert machine.json(*arguments, "--dry-run")["folder"] == NAME
     assert hub.seen == []
-    assert f"{NAME} is there and not empty" in machine.run(*arguments, "--dry-run", code=1).stderr
     folder = tmp_path / "mine" / NAME
+    (folder / "README.md").write_text("of an earlier time")
+    machine.run(*arguments, "--dry-run")
+    (folder / "notes.txt").write_text("mine")
+    assert f"{NAME} is there, with more than such files" in machine.run(*arguments, "--dry-run", code=1).stderr
+    assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "notes.txt").unlink()
     files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     machine.run(*arguments)
     pushed = hub.repositories.all[repo].files("v1")
@@ -50,7 +55,7 @@ def test_a_dry_run_that_fails_leaves_nothing(machine: Machine, repo: str, tmp_pa
     link, out = tmp_path / "link", tmp_path / "out"
     for target in (tmp_path / "nowhere", tmp_path / "empty"):
         link.symlink_to(target)
-        assert f"{link} is there and not empty" in machine.run(*arguments, str(link), code=1).stderr
+        assert f"{link} is there, with more than such files" in machine.run(*arguments, str(link), code=1).stderr
         link.unlink()
         (tmp_path / "empty").mkdir(exist_ok=True)
     out.mkdir()

@@ -253,7 +253,7 @@ def test_recipes_of_imported_sets_survive_json() -> None:
         assert set(values) == {"dataset", "checksum", "method", "ipc", "seed", "image_shape", "strategy"}
         assert Recipe.from_dict(values) == recipe
         assert recipe.set_name == f"digits-{method}-ipc3"
-    for change in ({"method": "a method"}, {"method": ""}, {"network": {"arch": "convnet"}}):
+    for change in ({"method": "a method"}, {"method": ""}, {"scheme": "mtt"}):
         with pytest.raises(DataError, match="Not a recipe"):
             Recipe.from_dict(values | {"method": "mtt"} | change)
     with pytest.raises(UnknownNameError, match="Unknown method 'imported'"):

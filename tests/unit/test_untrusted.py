@@ -234,8 +234,11 @@ def test_manifests_must_describe_images_with_labels() -> None:
         {"tensors": {**values["tensors"], "labels": {**values["tensors"]["labels"], "shape": [3]}}},
         {"tensors": {**values["tensors"], "images": {**values["tensors"]["images"], "shape": [4, 9]}}},
         {"dataset": {**values["dataset"], "mean": [0.1, 0.2], "std": [1.0, 1.0]}},
+        {"tensors": {**values["tensors"], "soft_labels": {**values["tensors"]["labels"], "shape": [4]}}},
+        {"tensors": {**values["tensors"], "soft_labels": {**values["tensors"]["labels"], "shape": [3, 2]}}},
+        {"tensors": {**values["tensors"], "soft_labels": {**values["tensors"]["labels"], "shape": [4, 7]}}},
     ):
-        with pytest.raises(ValueError, match=r"tensors images and labels|N×C×H×W"):
+        with pytest.raises(ValueError, match=r"tensors images and labels|N×C×H×W|mean for every channel|soft labels"):
             registry.Manifest.model_validate(values | change)
     for change in (
         {"method": "\x1b[2J"},
