@@ -11,7 +11,7 @@ from dsactl.recipe import WHOLE, Recipe
 from dsactl.synthetic import SyntheticSet
 
 STEPS = 10_000
-"""Of SGD, after which more do not help (docs/method.md): ours, since the paper has no number."""
+"""Of SGD, about: ours, since the paper has no number."""
 
 
 def whole_set(dataset: Dataset) -> SyntheticSet:

@@ -1,5 +1,8 @@
 """Small sets of random numbers, for tests of the registry."""
 
+import struct
+from pathlib import Path
+
 import numpy as np
 
 import registry
@@ -47,3 +50,23 @@ def put(
 def find(store: registry.Store, text: str) -> registry.StoredSet:
     """The set that a reference means."""
     return store.find(registry.parse_reference(text))
+
+
+def write_idx(root: Path, folder: str, counts: tuple[int, int] = (30, 20)) -> dict[str, np.ndarray]:
+    """A data set of noise in the files of MNIST, its training and test images in order.
+
+    Args:
+        root: the data folder.
+        folder: of the set in it.
+        counts: of training and test images.
+    """
+    raw = root / folder / "raw"
+    raw.mkdir(parents=True)
+    source, arrays = np.random.default_rng(0), {}
+    for part, count in zip(("train", "t10k"), counts, strict=True):
+        images = source.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, count, 28, 28) + images.tobytes())
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + labels.tobytes())
+        arrays[part] = images
+    return arrays

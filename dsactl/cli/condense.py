@@ -358,8 +358,11 @@ def _dry_run(job: "jobs.Job", sets: int, output: Output) -> None:
         shown.add(key.replace("_", " "), in_words(item))
     shown.add("", "")
     shown.add("device", describe(job.device))
-    shown.add("work per set", f"{work.inner_steps:,} inner steps, {work.network_steps:,} network steps")
-    shown.add("operations per set", f"{work.operations:.2g}")
+    if recipe.method in ALGORITHM_1:
+        shown.add("work per set", f"{work.inner_steps:,} inner steps, {work.network_steps:,} network steps")
+        shown.add("operations per set", f"{work.operations:.2g}")
+    else:
+        shown.add("work per set", f"not counted for {recipe.method}: work and time are estimated for Algorithm 1 alone")
     if estimate:
         shown.add("time per set", f"about {duration(estimate.seconds)}, uncompiled, from a trial of a few steps")
         shown.add("memory", f"about {bytes_in_words(estimate.memory)}")

@@ -11,6 +11,7 @@ import pytest
 import scipy.io
 import torch
 import torchvision
+from samples import write_idx
 
 from dsactl.data.catalogue import CATALOGUE, missing_files
 from dsactl.data.load import load_dataset
@@ -21,19 +22,6 @@ SOURCE = np.random.default_rng(0)
 
 def md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
-
-
-def write_idx(root: Path, folder: str, counts: tuple[int, int] = (30, 20)) -> dict[str, np.ndarray]:
-    raw = root / folder / "raw"
-    raw.mkdir(parents=True)
-    arrays = {}
-    for part, count in zip(("train", "t10k"), counts, strict=True):
-        images = SOURCE.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        labels = (np.arange(count) % 10).astype(np.uint8)
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, count, 28, 28) + images.tobytes())
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + labels.tobytes())
-        arrays[part] = images
-    return arrays
 
 
 @pytest.fixture

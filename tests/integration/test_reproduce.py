@@ -1,0 +1,152 @@
+"""The paper's tables as documents, from the command line; the HTML is opened in a real browser."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess as Ended
+
+import numpy as np
+import pytest
+from PIL import Image
+from samples import write_idx
+
+from dsactl.studies.cells import Cell
+from dsactl.studies.folder import Folder
+from dsactl.studies.papers import PLANS, plan
+from dsactl.studies.plots import against_the_paper
+from dsactl.studies.report import Report, to_html, to_markdown
+
+Program = Callable[..., Ended[str]]
+FAST = ("--sets", "1", "--networks", "2", "--scale", "0.002", "--json")
+
+
+def cell(mean: float = 50.0, paper: tuple[float, float] | None = (60.0, 2.0)) -> Cell:
+    return Cell(("a:1",), ("d",), "convnet", (mean - 1, mean + 1), 1000, "dsa crop", "cpu, 2 threads", 90.0, paper)
+
+
+def test_a_table_grows_call_by_call(program: Program, tmp_path: Path) -> None:
+    write_idx(tmp_path / "data", "MNIST")
+    out = ("--out", str(tmp_path / "t"))
+    first = program("reproduce", "table3", "--only", "mlp:mlp", *FAST, *out)
+    assert first.returncode == 0, first.stderr
+    (made,) = json.loads(first.stdout)["cells"]
+    assert (made["condensed on"], made["tested on"], made["n"], made["paper"]) == ("mlp", "mlp", 2, [76.5, 1.2])
+    second = program("reproduce", "table3", "--only", "mlp:lenet", *FAST, *out)
+    assert second.returncode == 0, second.stderr
+    assert len(json.loads(second.stdout)["cells"]) == 1
+    kept = json.loads((tmp_path / "t" / "table3.json").read_text())
+    assert [each["tested on"] for each in kept["cells"]] == ["mlp", "lenet"]
+    assert kept["cells"][0] == made
+    text = (tmp_path / "t" / "table3.md").read_text()
+    assert "2 of 36 cells are finished." in text
+    assert "1 of the paper's 5 sets, 2 of its 20 networks per set, 0.002 of its iterations" in text
+    far = (made["mean"] - 76.5) / 1.2
+    assert f"| mlp | mlp | {made['mean']:.1f} ± {made['std']:.1f} | 76.5 ± 1.2 | {far:+.1f} | 2 |" in text
+    assert "![" in text
+    assert (tmp_path / "t" / "table3.png").exists()
+    other = program("reproduce", "table3", "--only", "mlp:mlp", *FAST, *out, "--seed", "1")
+    assert other.returncode == 2
+    assert "has the results of another plan (other seed)" in other.stderr
+
+
+def test_what_makes_no_sense_is_refused(program: Program) -> None:
+    for arguments, said in (
+        (("table7",), "Unknown table 'table7'"),
+        (("table3", "--only", "convmet"), "table3 has no cell that begins with convmet"),
+    ):
+        refused = program("reproduce", *arguments)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert said in refused.stderr
+
+
+def test_the_plans_have_the_paper_s_cells() -> None:
+    sizes = {name: len(plan(name, 20, 1.0).entries) for name in PLANS}
+    assert sizes == {"table1": 12 * 5 + 10 + 4, "table2": 2 * 4 + 1 + 1, "table3": 36, "table4": 28, "table5": 30}
+    table = {entry.key: entry for entry in plan("table1", 20, 1.0).entries}
+    dd = table["mnist", "10", "dd"]
+    assert (dd.request.arch, dd.protocol.network.arch, dd.paper) == ("lenet", "lenet", (79.5, 8.1))
+    assert table["cifar10", "50", "dsa"].paper == (60.6, 0.5)
+    assert table["cifar10", "50", "dsa"].request.iterations is None
+    assert table["svhn", "all", "whole"].paper == (95.4, 0.1)
+    scaled = {entry.key: entry.request for entry in plan("table1", 20, 0.1).entries}
+    assert scaled["mnist", "1", "dsa"].iterations == 100
+    assert scaled["mnist", "1", "herding"].iterations is None
+    assert scaled["mnist", "1", "ld"].iterations == 50
+    only = plan("table1", 20, 1.0).only(["mnist:1", "cifar10:10:dsa"])
+    assert {entry.key[:2] for entry in only.entries} == {("mnist", "1"), ("cifar10", "10")}
+    assert all(
+        entry.paper for name in ("table2", "table3", "table4", "table5") for entry in plan(name, 20, 1.0).entries
+    )
+
+
+def test_cells_survive_their_file(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "table", {"seed": 0})
+    cells = {("a", "b"): cell(), ("a", "c"): cell(paper=None)}
+    folder.write(cells, ("row", "column"))
+    assert Folder(tmp_path, "table", {"seed": 0}).cells(("row", "column")) == cells
+    (tmp_path / "table.json").write_text('{"plan": {"seed": 0}, "cells": [{"row": "a"}]}')
+    with pytest.raises(Exception, match="is damaged"):
+        folder.cells(("row", "column"))
+
+
+HOSTILE = '<script>document.title="bad"</script> | *x*'
+
+
+def report(pictures: dict[str, bytes]) -> Report:
+    cells = {("mnist", HOSTILE): cell(), ("cifar10", "dsa"): cell(30.0, None)}
+    return Report(f"Table {HOSTILE}", [f"About {HOSTILE}"], ("data set", "method"), cells, 5, pictures)
+
+
+def test_markdown_says_ours_the_paper_s_and_how_far() -> None:
+    text = to_markdown(report({}), {"A plot": "plot.png"})
+    assert (
+        "| data set | method | ours, % | the paper's, % | difference in its deviations | n | time | machine |" in text
+    )
+    assert "| 50.0 ± 1.0 | 60.0 ± 2.0 | -5.0 | 2 | 90 s | cpu, 2 threads |" in text
+    assert "| cifar10 | dsa | 30.0 ± 1.0 | – | – | 2 |" in text
+    assert "![A plot](plot.png)" in text
+    assert "2 of 5 cells are finished." in text
+    rows = [line for line in text.splitlines() if line.startswith("| mnist")]
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 9, "a bar in a name is no column"
+
+
+@pytest.fixture
+def browser() -> Callable[..., Ended[str]]:
+    """Open a page in a headless Chromium; returns its document, and its console on the standard error."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium")
+
+    def run(page: Path, *arguments: str) -> Ended[str]:
+        command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+        command += ["--virtual-time-budget=3000", "--window-size=1000,1600", *arguments, page.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+def test_the_page_opens_in_a_browser_with_its_pictures_and_no_error(
+    browser: Callable[..., Ended[str]], tmp_path: Path
+) -> None:
+    plot = against_the_paper({"mnist dsa": cell()})
+    page = to_html(report({f"A plot {HOSTILE}": plot}))
+    assert "http" not in page, "it needs nothing else"
+    # What the page itself can tell: that each picture was decoded, and how large it is.
+    probe = "<script>document.body.dataset.sizes = [...document.images].map(i => i.complete * i.naturalWidth)</script>"
+    (tmp_path / "probe.html").write_text(page.replace("</body>", f"{probe}</body>"))
+    opened = browser(tmp_path / "probe.html", "--dump-dom")
+    assert opened.returncode == 0
+    assert f'data-sizes="{Image.open(io.BytesIO(plot)).width}"' in opened.stdout
+    assert "CONSOLE" not in opened.stderr
+    assert opened.stdout.count("<tr>") == 3
+    assert "<title>Table &lt;script&gt;" in opened.stdout, "what a name says is shown, not run"
+    (tmp_path / "page.html").write_text(page)
+    browser(tmp_path / "page.html", f"--screenshot={tmp_path / 'shot.png'}")
+    pixels = np.asarray(Image.open(tmp_path / "shot.png").convert("L"))
+    assert (pixels < 100).mean() > 0.005, "there is something to see"
+    (tmp_path / "bad.html").write_text("<script>nothing_of_that_name()</script>")
+    assert "CONSOLE" in browser(tmp_path / "bad.html", "--dump-dom").stderr, "an error would have been seen"
