@@ -175,8 +175,8 @@ def dry_run(entries: Sequence["Entry"], sets: int, device: str, output: Output) 
     value = {"cells": cells, "sets": sets * len(made), "networks": networks, "operations": operations}
     lines = [
         f"{len(cells)} cells: {', '.join(cells[:8])}{' …' if len(cells) > 8 else ''}",
-        f"Would make {sets * len(made)} sets ({operations:.2g} floating-point operations of Algorithm 1), and train and "
-        f"test {networks} networks.",
+        f"Would make {sets * len(made)} sets ({operations:.2g} floating-point operations of Algorithm 1), "
+        f"and train and test {networks} networks.",
     ]
     output.answer(value, cells, lines)
     output.note("What was made or measured before is only looked up. The time of one set: dsactl condense … --dry-run")
