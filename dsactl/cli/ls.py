@@ -1,6 +1,7 @@
 """dsactl ls"""
 
 import fnmatch
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -134,8 +135,8 @@ def _table(entries: list["registry.Entry"]) -> Table:
     for entry in entries:
         shown.add(
             entry.reference,
-            "×".join(map(str, entry.shape)),
-            _seed(entry),
+            _shape(tuple(entry.shape)),
+            _seed(entry.seed),
             "–" if entry.iterations is None else str(entry.iterations),
             *_accuracy(entry),
             bytes_in_words(entry.size),
@@ -144,9 +145,14 @@ def _table(entries: list["registry.Entry"]) -> Table:
     return shown
 
 
-def _seed(entry: "registry.Entry") -> str:
-    """The root of the set's draws, short where it was derived from another set's."""
-    text = str(entry.seed)
+@functools.cache
+def _shape(numbers: tuple[int, ...]) -> str:
+    return "×".join(map(str, numbers))
+
+
+def _seed(seed: int) -> str:
+    """The root of a set's draws, short where it was derived from another set's."""
+    text = str(seed)
     return text if len(text) <= _LONGEST_SEED else f"{text[: _LONGEST_SEED - 1]}…"
 
 
@@ -169,6 +175,8 @@ def _mean(entry: "registry.Entry") -> float:
 
 def _best(entry: "registry.Entry") -> dict[str, Any] | None:
     """The evaluation that says most: by the paper's protocol, on the set's own network, of most networks, newest."""
+    if len(entry.evaluations) <= 1:
+        return next(iter(entry.evaluations), None)
     own = entry.network or "convnet"
     twin = ARCHITECTURES[own].twin if own in ARCHITECTURES else None
 

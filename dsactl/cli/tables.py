@@ -39,7 +39,7 @@ class Table:
             width: columns of the terminal; None for no limit.
         """
         columns = dict(zip(self.columns, zip(self.columns, *self.rows, strict=True), strict=True))
-        widths = {head: max(map(cell_len, texts)) for head, texts in columns.items()}
+        widths = {head: _width(texts) for head, texts in columns.items()}
         for head in self.optional:
             if width is None or _total(widths) <= width:
                 break
@@ -101,9 +101,19 @@ def _wrap(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
+def _is_simple(texts: Sequence[str]) -> bool:
+    """Whether every letter takes one column of the terminal: asked of letters, not of ten thousand cells."""
+    joined = "".join(texts)
+    return joined.isascii() or all(cell_len(letter) == 1 for letter in set(joined))
+
+
+def _width(texts: Sequence[str]) -> int:
+    return max(map(len if _is_simple(texts) else cell_len, texts))
+
+
 def _aligned(texts: Sequence[str], width: int, to_the_right: bool) -> list[str]:
     """The cells of a column, filled with spaces to one width."""
-    if all(cell_len(letter) == 1 for letter in set().union(*texts)):
+    if _is_simple(texts):
         return [text.rjust(width) if to_the_right else text.ljust(width) for text in texts]
     spaces = [" " * (width - cell_len(text)) for text in texts]
     return [space + text if to_the_right else text + space for text, space in zip(texts, spaces, strict=True)]

@@ -8,7 +8,6 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 from dsactl.errors import UnknownNameError, UsageError
@@ -117,6 +116,8 @@ def find(name: str) -> Method:
         return BUILT_IN[name]
     if name not in _foreign():
         raise UnknownNameError("method", name, [*BUILT_IN, *_foreign()], "Own methods: docs/methods.md")
+    from importlib.metadata import entry_points  # as below: here, where it is needed, for it takes its time
+
     try:
         function = entry_points(group=GROUP)[name].load()
     except (ImportError, AttributeError) as error:
@@ -138,4 +139,6 @@ def names() -> list[str]:
 @functools.cache
 def _foreign() -> tuple[str, ...]:
     """Names of the methods of other packages."""
+    from importlib.metadata import entry_points
+
     return tuple(sorted(point.name for point in entry_points(group=GROUP) if point.name not in BUILT_IN))
