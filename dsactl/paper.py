@@ -15,7 +15,8 @@ EPOCHS_AUGMENTED, EPOCHS_PLAIN = 1000, 300
 """Epochs of the networks that are trained on a set, with and without augmentation (Section 4.1)."""
 EVALUATION_EPOCHS = (EPOCHS_AUGMENTED, EPOCHS_PLAIN)
 
-QUOTED = {"dd": {"mnist": "lenet", "cifar10": "alexnet"}, "ld": {"mnist": "lenet", "cifar10": "alexnet"}}
+_THEIRS = {"mnist": "lenet", "cifar10": "alexnet", "cifar100": "alexnet"}
+QUOTED = {"dd": _THEIRS, "ld": _THEIRS}
 """Methods whose figures the paper quotes from their authors, and the networks that those used."""
 
 
