@@ -63,6 +63,7 @@ def evaluate(
     fresh: bool = False,
     store: registry.Store | None = None,
     report: Callable[[float], None] = lambda networks: None,
+    keeping: Callable[[int], None] = lambda networks: None,
     **options: Any,
 ) -> Evaluation:
     """Train networks from scratch on a stored set, test them on the real test images, and keep the record.
@@ -78,6 +79,7 @@ def evaluate(
         fresh: train every network anew.
         store: the default one if not given.
         report: called after every epoch with the number of networks done, a fraction for those in training.
+        keeping: told how many finished networks are kept, which an interrupted evaluation goes on with.
         options: attributes of `dsactl.Protocol` in place of a protocol, e.g. `networks=5`.
 
     Raises:
@@ -98,7 +100,7 @@ def evaluate(
         dataset = jobs.load_source(store, synthetic.recipe)
     else:
         dataset = load_dataset(str(data), **{**synthetic.folder_options, **given})
-    return measure(store, synthetic, dataset, protocol, target, report, fresh=fresh)
+    return measure(store, synthetic, dataset, protocol, target, report, fresh=fresh, keeping=keeping)
 
 
 def evaluate_whole(
@@ -112,13 +114,14 @@ def evaluate_whole(
     fresh: bool = False,
     store: registry.Store | None = None,
     report: Callable[[float], None] = lambda networks: None,
+    keeping: Callable[[int], None] = lambda networks: None,
     **options: Any,
 ) -> Evaluation:
     """Train networks from scratch on a whole training split, the upper bound of what a set of it can reach.
 
     Args:
         dataset: a name (`dsactl datasets`) or an image folder.
-        protocol, device, fresh, store, report, options: as of `evaluate`.
+        protocol, device, fresh, store, report, keeping, options: as of `evaluate`.
         image_size, test_fraction, split_seed: for a folder.
 
     Raises:
@@ -128,7 +131,8 @@ def evaluate_whole(
     protocol = _protocol(protocol, options)
     target = resolve_device(device)
     real = load_dataset(str(dataset), image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
-    return measure(store or registry.Store(), whole_set(real), real, protocol, target, report, fresh=fresh)
+    store = store or registry.Store()
+    return measure(store, whole_set(real), real, protocol, target, report, fresh=fresh, keeping=keeping)
 
 
 def _protocol(protocol: Protocol | None, options: dict[str, Any]) -> Protocol:

@@ -35,6 +35,8 @@ def find(reference: str, store: registry.Store) -> tuple[registry.Reader, regist
         registry.RegistryError: neither has it; or it is damaged.
     """
     wanted = registry.parse_reference(reference)
+    if wanted.name is not None and wanted.name.namespace == NAMESPACE:
+        return bundled(), _find_bundled(wanted)
     try:
         return store, store.find(wanted)
     except registry.NotFoundError as missing:
@@ -54,6 +56,17 @@ def find(reference: str, store: registry.Store) -> tuple[registry.Reader, regist
                 ) from None
             known = [*store.names(), *bundled().names(), *names()]
             raise registry.NotFoundError(missing.message, registry.nearest(wanted.name, known)) from None
+
+
+def check_own_name(name: registry.SetName) -> registry.SetName:
+    """Refuse the program's namespace for a set of the user's.
+
+    Raises:
+        registry.BadNameError: it is that.
+    """
+    if name.namespace == NAMESPACE:
+        raise registry.BadNameError(f"The namespace {NAMESPACE}/ is the program's own.", "Choose another name.")
+    return name
 
 
 def own(reference: str, store: registry.Store) -> registry.StoredSet:

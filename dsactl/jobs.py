@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 import registry
+from dsactl.bundled import check_own_name
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import check_counts, is_folder, load_dataset
@@ -45,8 +46,13 @@ class Job:
         return replace(self, recipe=replace(self.recipe, seed=derive_seed(self.recipe.seed, "set", index)))
 
 
-def prepare(request: Request, device: str = "auto") -> Job:
+def prepare(request: Request, device: str = "auto", like: Job | None = None) -> Job:
     """Load the data set, resolve the recipe, and refuse whatever cannot work.
+
+    Args:
+        request: what is asked for.
+        device: where to compute.
+        like: a job that may have the data set already.
 
     Raises:
         DsactlError: of the data set, the options, the network or the device.
@@ -54,14 +60,14 @@ def prepare(request: Request, device: str = "auto") -> Job:
     """
     target = resolve_device(device)
     precision = resolve_precision(request.precision, target)
-    name = None if request.name is None else registry.parse_name(request.name)
+    name = None if request.name is None else check_own_name(registry.parse_name(request.name))
     source: dict[str, Any] = {
         "name": str(Path(request.dataset).expanduser().absolute()) if is_folder(request.dataset) else request.dataset,
         "image_size": request.image_size,
         "test_fraction": request.test_fraction,
         "split_seed": request.split_seed,
     }
-    dataset = load_dataset(**source)
+    dataset = like.dataset if like is not None and like.source == source else load_dataset(**source)
     check_counts(dataset, request.ipc)
     if find(request.method).network:
         structure(request.network(), dataset.channels, dataset.size, dataset.classes)
@@ -72,6 +78,7 @@ def prepare(request: Request, device: str = "auto") -> Job:
         mirrored=dataset.mirrored,
         precision=precision,
     )
+    find(request.method).refuse(recipe)
     prepare_device(target)
     return Job(dataset.to(target), recipe, target, name or _own_name(recipe), source)
 

@@ -4,6 +4,7 @@ A method says after each step what it needs to go on (`Work.keep`). That is writ
 then, and whenever the method ends before its time.
 """
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -132,13 +133,20 @@ def _check(made: Made, job: Job) -> None:
         raise RunError(f"{who} made images of shape {tuple(images.shape)}, not N×{dataset.channels}×H×W as they are.")
     if not torch.isfinite(images).all():
         raise RunError(f"{who} made images that are not finite.", "Try smaller learning rates.")
-    counts = torch.bincount(labels.cpu(), minlength=dataset.classes) if labels.dtype == torch.int64 else None
-    if counts is None or labels.shape != images.shape[:1] or (labels.diff() < 0).any():
+    fits = labels.dtype == torch.int64 and labels.shape == images.shape[:1] and len(labels) > 0
+    if not fits or labels.min() < 0 or (labels.diff() < 0).any():
         raise RunError(f"{who} made labels that are not one for each image, ascending.")
-    if len(counts) > dataset.classes or counts.max() > job.recipe.ipc:
+    counts = torch.bincount(labels.cpu(), minlength=dataset.classes)
+    if len(counts) > dataset.classes:
+        raise RunError(f"{who} made a label {int(labels.max())} of {dataset.classes} classes.")
+    if counts.max() > job.recipe.ipc:
         raise RunError(f"{who} made {int(counts.max())} images of a class, not {job.recipe.ipc}.")
     if soft is not None:
         if soft.shape != (len(images), dataset.classes):
             raise RunError(f"{who} made soft labels of shape {tuple(soft.shape)}, not images × classes.")
         if soft.min() < 0 or not torch.allclose(soft.sum(1), torch.ones_like(soft[:, 0]), atol=1e-4):
             raise RunError(f"{who} made soft labels that do not sum to one.")
+    try:
+        json.dumps(dict(made.provenance), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{who} gave a provenance that cannot be written down ({error}).") from None

@@ -1,15 +1,18 @@
 """What was measured is kept: networks that are finished survive an interruption, and none is trained twice.
 
-Unfinished evaluations lie beside unfinished runs in the store's home:
+What this machine measured lies beside its runs in the store's home, under a key of everything that decides a network's
+accuracy. Records of the registry are not trusted for this: they may have come with a set from elsewhere.
 
-    runs/evaluations/KEY.json      the conditions, accuracies of the networks so far, the seconds that they took
+    runs/evaluations/KEY.json      accuracy and seconds of each network so far, and when the last was finished
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import fields
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,6 @@ from dsactl.synthetic import SyntheticSet
 from registry.files import write_atomically
 from registry.manifest import canonical
 
-Report = Callable[[float], None]
-
 
 def measure(
     store: registry.Store,
@@ -31,9 +32,10 @@ def measure(
     dataset: Dataset,
     protocol: Protocol,
     device: torch.device,
-    report: Report = lambda networks: None,
+    report: Callable[[float], None] = lambda networks: None,
     *,
     fresh: bool = False,
+    keeping: Callable[[int], None] = lambda networks: None,
 ) -> Evaluation:
     """Evaluate a set and keep the record; or find it measured already, wholly or in part.
 
@@ -41,74 +43,61 @@ def measure(
         store: keeps records and unfinished evaluations.
         synthetic, dataset, protocol, device, report: as of `evaluation.evaluate`.
         fresh: train every network anew.
+        keeping: told how many networks are kept, whatever happens next.
 
     Raises:
         DsactlError: as of `evaluation.evaluate`.
         registry.StoreError: the store cannot be written to.
     """
     store.check_writable()
-    kept = _InStore(store, fresh=fresh)
-    result = evaluate(synthetic, dataset, protocol, device, report, kept)
-    before = kept.whole(result)
-    if before is not None:
-        return before
+    kept = _InStore(store, fresh=fresh, keeping=keeping)
+    result = replace(evaluate(synthetic, dataset, protocol, device, report, kept), created=kept.created)
+    if not kept.has_trained and _is_recorded(store, result):
+        return replace(result, repeated=True)
     store.add_evaluation(synthetic.digest, result.to_dict())
-    kept.forget()
     return result
 
 
+def _is_recorded(store: registry.Store, result: Evaluation) -> bool:
+    """Whether just these networks have a record."""
+    same = json.loads(canonical({"accuracies": result.accuracies, "network": result.network}))
+    records = store.evaluations(result.digest)
+    return any(all(record.get(name) == value for name, value in same.items()) for record in records)
+
+
 class _InStore(Kept):
-    """Finished networks in a store: those of its records, and of evaluations that were interrupted."""
+    """Finished networks in a store's home."""
 
-    def __init__(self, store: registry.Store, *, fresh: bool) -> None:
-        self._store, self._fresh = store, fresh
-        self._records: list[dict[str, Any]] = []
-        self._path: Path | None = None
+    def __init__(self, store: registry.Store, *, fresh: bool, keeping: Callable[[int], None]) -> None:
+        self._folder, self._fresh, self._keeping = store.home / "runs" / "evaluations", fresh, keeping
+        self.has_trained = False
+        self.created = _now()
 
-    def load(self, conditions: Conditions) -> tuple[list[float], float]:
-        self._path = self._place(conditions)
-        if self._fresh:
-            return [], 0.0
-        records: list[dict[str, Any]] = self._store.evaluations(conditions["digest"])
-        self._records = [record for record in records if _under(record, conditions)]
-        same = list(self._records)
-        with contextlib.suppress(OSError, ValueError):
-            unfinished = json.loads(self._path.read_bytes())
-            if _under(unfinished, conditions):
-                same.append(unfinished)
-        if not same:
-            return [], 0.0
-        longest = max(same, key=lambda record: len(record["accuracies"]))
-        return list(longest["accuracies"]), float(longest["seconds"])
+    def load(self, conditions: Conditions) -> list[tuple[float, float]]:
+        found: list[tuple[float, float]] = []
+        if not self._fresh:
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+                value = json.loads(self._place(conditions).read_bytes())
+                found = [(_finite(accuracy), _finite(seconds)) for accuracy, seconds in value["networks"]]
+                self.created = str(value["created"])
+        self._keeping(len(found))
+        return found
 
-    def save(self, conditions: Conditions, accuracies: list[float], seconds: float) -> None:
-        value = {**conditions, "accuracies": accuracies, "seconds": seconds}
+    def save(self, conditions: Conditions, networks: Sequence[tuple[float, float]]) -> None:
+        self.has_trained, self.created = True, _now()
+        value: dict[str, Any] = {"conditions": conditions, "networks": list(networks), "created": self.created}
         write_atomically(self._place(conditions), canonical(value))
-
-    def forget(self) -> None:
-        """An evaluation is recorded: what was kept of it meanwhile is not needed any more."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-
-    def whole(self, result: Evaluation) -> Evaluation | None:
-        """The record that has just these accuracies already, if there is one."""
-        names = {field.name for field in fields(Evaluation)} - {"repeated"}
-        for record in self._records:
-            if record["accuracies"] == list(result.accuracies) and names <= set(record):
-                values = {**{name: record[name] for name in names}, "accuracies": result.accuracies}
-                return Evaluation(**{**values, "paper": result.paper}, repeated=True)
-        return None
+        self._keeping(len(networks))
 
     def _place(self, conditions: Conditions) -> Path:
-        key = hashlib.sha256(canonical(conditions)).hexdigest()[:32]
-        return self._store.home / "runs" / "evaluations" / f"{key}.json"
+        return self._folder / f"{hashlib.sha256(canonical(conditions)).hexdigest()[:32]}.json"
 
 
-def _under(record: Any, conditions: Conditions) -> bool:
-    """Whether a record was measured under these conditions, and has accuracies."""
-    return (
-        isinstance(record, dict)
-        and all(record.get(name) == value for name, value in conditions.items())
-        and isinstance(record.get("accuracies"), list)
-        and isinstance(record.get("seconds"), int | float)
-    )
+def _finite(number: Any) -> float:
+    if not math.isfinite(number):
+        raise ValueError("not a number that was measured")
+    return float(number)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

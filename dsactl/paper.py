@@ -13,7 +13,6 @@ Figure = tuple[float, float]
 
 EPOCHS_AUGMENTED, EPOCHS_PLAIN = 1000, 300
 """Epochs of the networks that are trained on a set, with and without augmentation (Section 4.1)."""
-EVALUATION_EPOCHS = (EPOCHS_AUGMENTED, EPOCHS_PLAIN)
 
 _THEIRS = {"mnist": "lenet", "cifar10": "alexnet", "cifar100": "alexnet"}
 QUOTED = {"dd": _THEIRS, "ld": _THEIRS}

@@ -13,14 +13,17 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from dsactl.data.catalogue import CATALOGUE
 from dsactl.dsa.schedule import PAPER, loops
 from dsactl.dsa.strategy import KINDS, SCHEMES, SIAMESE, Strategy, default_strategy, parse_strategy
 from dsactl.errors import DataError, UnknownNameError, UsageError
-from dsactl.methods.catalogue import ALGORITHM_1, BUILT_IN, Value, find
+from dsactl.methods.catalogue import ALGORITHM_1, Value, find
 from dsactl.networks.catalogue import NetworkSpec
 
 IMPORTED = "imported"
 """The method of a set that another program made, where nobody says how."""
+PAPER_METHODS = (*ALGORITHM_1, "random", "herding", "forgetting")
+"""The methods whose settings here are the paper's, where it has any; those of DD and LD are ours."""
 WHOLE = "whole"
 """The method of a whole training split, which is no set but is evaluated like one."""
 METHOD_WORD = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
@@ -129,12 +132,17 @@ class Recipe:
 
     @property
     def is_papers(self) -> bool:
-        """Whether every hyper-parameter but the seed is the paper's."""
-        if self.method not in BUILT_IN:
+        """Whether every hyper-parameter but the seed is the paper's, or the paper does not say: of coresets."""
+        if self.method not in PAPER_METHODS:
             return False
+        entry = CATALOGUE.get(self.dataset)
         request = Request(self.dataset, self.ipc, self.method, self.network.arch if self.network else "convnet")
         usual = request.resolve(
-            self.dataset, self.checksum, self.image_shape, mirrored="flip" in self.strategy, precision=self.precision
+            self.dataset,
+            self.checksum,
+            self.image_shape,
+            mirrored=entry is None or entry.mirrored,
+            precision=self.precision,
         )
         return self.ipc in PAPER and self == replace(usual, seed=self.seed)
 
@@ -196,6 +204,8 @@ class Request:
         except ValidationError as error:
             raise UsageError(_first_fault(error)) from None
         method = find(request.method)
+        if "arch" in values and not method.network:
+            raise UsageError(f"--arch is not for --method {request.method}, which has no network.", "Leave it out.")
         method.parse_options(request.options, request.method)
         taken = method.settings if request.method not in ALGORITHM_1 else _SETTINGS
         for name in _SETTINGS:

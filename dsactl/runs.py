@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 import registry
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.dsa.condense import State
+from dsactl.engine.checkpoint import read_checkpoint
 from dsactl.engine.processes import ALONE, Processes
 from dsactl.errors import RunError
 from dsactl.jobs import Job, run_folder
@@ -106,9 +107,16 @@ def execute(
         lock.release()
 
 
-def has_finished(store: registry.Store, job: Job) -> bool:
-    """Whether a job is done, so that making it would only look it up."""
-    return _finished(run_folder(store, job.recipe), job, store) is not None
+def iterations_done(store: registry.Store, job: Job) -> int:
+    """How many outer iterations of a job of Algorithm 1 are done, by its checkpoint; all, if its set is there."""
+    folder = run_folder(store, job.recipe)
+    if _finished(folder, job, store) is not None:
+        return job.recipe.iterations
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0
+    _, about = read_checkpoint(path.read_bytes(), path, torch.device("cpu"))
+    return int(about.get("iteration", 0))
 
 
 def _finished(folder: Path, job: Job, store: registry.Store) -> Outcome | None:

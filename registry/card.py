@@ -176,10 +176,11 @@ def _origin(stored: StoredSet, notes: Notes) -> str:
 def _loading(stored: StoredSet, repo_id: str) -> str:
     address, name = f"{repo_id}:{stored.version}", local_name(repo_id)
     call = f'"{address}"' if name else f'"{address}", name="{stored.name}"'
-    exact = f"import dsactl\ncondensed = dsactl.pull({call})\nimages, labels = condensed.images, condensed.labels"
+    labels, column = ("soft_labels", "soft_label") if stored.manifest.has_soft_labels else ("labels", "label")
+    exact = f"import dsactl\ncondensed = dsactl.pull({call})\nimages, labels = condensed.images, condensed.{labels}"
     pictures = (
         f'from datasets import load_dataset\ndataset = load_dataset("{repo_id}", revision="v{stored.version}", '
-        'split="train")\nimage, label = dataset[0]["image"], dataset[0]["label"]'
+        f'split="train")\nimage, label = dataset[0]["image"], dataset[0]["{column}"]'
     )
     return f"The exact tensors, normalised:\n\n{_code(exact)}\n\nThe images as 8-bit pictures:\n\n{_code(pictures)}"
 

@@ -23,10 +23,10 @@ from registry.names import SetName
 from registry.records import read_version
 from registry.results import read_result
 
-_LAYOUT = 4
+_LAYOUT = 5
 _PARTS = ("sets", "evaluations")
 _YOUNG = 2 * 10**9  # nanoseconds: file systems keep times to two seconds at worst
-_SHOWN = ("network", "mean", "std", "n", "epochs", "created")  # of an evaluation
+_SHOWN = ("network", "mean", "std", "n", "epochs", "augmentation", "created")  # of an evaluation
 
 
 class Entry(NamedTuple):

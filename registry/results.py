@@ -3,14 +3,16 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from statistics import fmean
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from registry.errors import CorruptError, StoreError
 from registry.files import read_limited, sha256
 from registry.manifest import Text, canonical, has_control_characters
 
+_ROUNDING = 0.01  # of a mean that was rounded to be read
 LONGEST = 100_000  # bytes of a record
 _NAME = 32  # digits of a record's own SHA-256, which its file is called by
 
@@ -28,11 +30,20 @@ class _Result(BaseModel):
     std: Number | None = None
     n: Count | None = None
     paper: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
-    accuracies: list[Number] | None = None
+    accuracies: list[Annotated[float, Field(ge=0, le=100)]] | None = None
     epochs: Count | None = None
     augmentation: Text | None = None
     created: Text | None = None
     seconds: Number | None = None
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.accuracies is not None:
+            if self.n is not None and self.n != len(self.accuracies):
+                raise ValueError("n is not the number of accuracies")
+            if self.mean is not None and self.accuracies and abs(fmean(self.accuracies) - self.mean) > _ROUNDING:
+                raise ValueError("mean is not that of the accuracies")
+        return self
 
 
 def check_result(record: Mapping[str, JsonValue]) -> None:

@@ -76,6 +76,7 @@ def command(
     if study not in _STUDIES:
         raise UnknownNameError("study", study, _STUDIES)
     numbers = _numbers(ipc, several=study == "ipc")
+    _check_method(study, method, sets)
     output = Output(as_json=as_json, quiet=quiet)
     request = studying.request_of(
         dataset, numbers[0], method=method, seed=seed, iterations=iterations, arch=arch, image_size=image_size
@@ -98,6 +99,8 @@ def command(
     plan = studying.plan_of(request, sets, protocol, real.name)
     if study == "ipc":
         del plan["ipc"], plan["method"]
+    if study == "gradients":
+        del plan["sets"], plan["epochs"]
     folder = Folder(out or Path(_own_name(study, real.name, request)), study, plan)
     if study == "gradients":
         gradients.run([entry.request for entry in entries], networks, folder, device, output)
@@ -113,10 +116,23 @@ def command(
     studying.answer(cells, names, folder, sets, output)
 
 
+def _check_method(study: str, method: str, sets: int) -> None:
+    """Refuse methods in which a study varies nothing."""
+    fits = {"ipc": None, "init": methods.ALGORITHM_1}.get(study, ("dsa",))
+    if fits is not None and method not in fits:
+        raise UsageError(
+            f"{study} is a study of Algorithm 1, and --method {method} has nothing that it could vary.",
+            f"Use --method {' or '.join(fits)}.",
+        )
+    if study == "gradients" and sets != 1:
+        raise UsageError("gradients is a study of one set.", "Leave --sets out; --networks says how often to measure.")
+
+
 def _numbers(text: str, *, several: bool) -> list[int]:
     """One number of images per class, or several."""
     words = text.split(",")
-    if not all(word.strip().isdigit() and int(word) > 0 for word in words) or (len(words) > 1 and not several):
+    numbers = [word.isascii() and word.strip().isdigit() and int(word) > 0 for word in words]
+    if not all(numbers) or (len(words) > 1 and not several):
         what = "numbers joined by commas, such as 1,10,50" if several else "a number of images per class"
         raise UsageError(f"--ipc {text!r} is not {what}.")
     return list(dict.fromkeys(int(word) for word in words))

@@ -169,10 +169,12 @@ def command(
     answers with its set at once.
     """
     flags = {key: value for key, value in locals().items() if value is not None and key not in _NOT_IN_RECIPE}
-    if option:
-        flags["options"] = dict(map(_own_option, option))
     output = Output(as_json=as_json, quiet=quiet)
-    request = _request({**_read_config(config), **flags})
+    given = _read_config(config)
+    if option:
+        known = given.get("options", {})
+        flags["options"] = {**(known if isinstance(known, dict) else {}), **dict(map(_own_option, option))}
+    request = _request({**given, **flags})
 
     from dsactl import jobs
     from dsactl.engine.device import resolve_device

@@ -82,29 +82,33 @@ def command(
     protocol = Protocol(chosen, networks, epochs, strategy=strategy, seed=seed, precision=precision)
     for remark in remark_on_speed(resolve_device(device)):
         output.remark(remark)
-    finished = 0
     folder = {"image_size": image_size, "test_fraction": test_fraction}
     if split_seed is not None:
         folder["split_seed"] = split_seed
+    kept = 0
+
+    def keeping(count: int) -> None:
+        nonlocal kept
+        kept = count
+
     with output.progress(f"evaluating {reference or 'the newest set'}", networks, "networks") as bar:
 
         def report(done: float) -> None:
-            nonlocal finished
-            finished = int(done)
-            bar.update(done, f"training network {min(finished + 1, networks)}")
+            bar.update(done, f"training network {min(int(done) + 1, networks)}")
 
         try:
-            how: dict[str, Any] = {**folder, "device": device, "fresh": fresh, "report": report}
+            how: dict[str, Any] = {**folder, "device": device, "fresh": fresh, "report": report, "keeping": keeping}
             if method is None:
                 result = evaluate(reference, protocol, data=data, **how)
             else:
                 result = evaluate_whole(_dataset(method, reference, data), protocol, **how)
         except KeyboardInterrupt:
-            if not finished:
-                raise
+            if not kept:
+                raise InterruptedRunError("Interrupted before a network was finished; nothing is kept.") from None
+            again = "without --fresh goes" if fresh else "goes"
             raise InterruptedRunError(
-                f"Interrupted; {finished} of {networks} networks are done and kept.",
-                "The same command goes on from there.",
+                f"Interrupted; {kept} of {networks} networks are finished and kept.",
+                f"The same command {again} on from there.",
             ) from None
     columns = ("set", "tested on", "accuracy %", "n", "paper %")
     shown = Table(columns, right=("accuracy %", "n", "paper %"))

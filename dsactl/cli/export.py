@@ -68,7 +68,9 @@ def command(
     }
     output.answer(value, [str(path)], [f"Wrote [bold]{escape(str(path))}[/]"])
     if exported.lost:
-        output.note("Its soft labels are not in there; a picture has its class alone. They are in the other formats.")
+        output.note(
+            "Its soft labels are not in there; a picture has its class alone. They are in safetensors, npz and parquet."
+        )
     if exported.clipped:
         share = 100 * exported.clipped / exported.values
         output.note(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
+
 from dsactl.cli import studying
 from dsactl.cli.output import Output
 from dsactl.cli.tables import Table
@@ -47,16 +49,17 @@ def run(requests: Sequence[Request], networks: int, folder: "Folder", device: st
         numbers = (f"{each[key]:.3g}" for key in ("real", "synthetic", "ratio"))
         shown.add(name, *numbers, str(each["n"]))
     output.answer(value, [str(folder.path)], ["Median norms of the classes' gradients", shown])
-    output.note(f"In {folder.path}: gradients.csv, gradients.json, gradients.png")
+    output.note(f"In {escape(str(folder.path))}: gradients.csv, gradients.json, gradients.png")
 
 
 def _measure(name: str, request: Request, networks: int, device: str, output: Output) -> "list[Norms]":
     import registry
     from dsactl import jobs, runs
+    from dsactl.studies.cells import in_studies
     from dsactl.studies.gradients import gradient_norms
     from dsactl.synthetic import from_store
 
-    store, job = registry.Store(), jobs.prepare(request, device)
+    store, job = registry.Store(), in_studies(jobs.prepare(request, device))
     with studying.keeping(), output.progress(name, 1, "steps") as bar:
         stored = runs.execute(
             job, store, report=lambda progress: bar.update(progress.done, progress.doing, total=progress.total)

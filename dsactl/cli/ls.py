@@ -13,7 +13,7 @@ from dsactl.cli.output import Output, accuracy, bytes_in_words
 from dsactl.cli.tables import Table
 from dsactl.errors import UnknownNameError
 from dsactl.networks.catalogue import ARCHITECTURES
-from dsactl.paper import EVALUATION_EPOCHS
+from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN
 
 if TYPE_CHECKING:
     import registry
@@ -161,9 +161,14 @@ def _accuracy(entry: "registry.Entry") -> tuple[str, str, str]:
     record = _best(entry)
     if record is None:
         return "–", "", ""
-    epochs = record.get("epochs")
-    unusual = "" if epochs in EVALUATION_EPOCHS else f", {epochs} epochs"
+    unusual = "" if _is_usual(record) else f", {record.get('epochs')} epochs"
     return accuracy(record), str(record.get("n", "?")), f"{record.get('network', '?')}{unusual}"
+
+
+def _is_usual(record: dict[str, Any]) -> bool:
+    """Whether networks were trained for as many epochs as the paper has with, or without, augmentation."""
+    plain = record.get("augmentation") == "none"
+    return record.get("epochs") == (EPOCHS_PLAIN if plain else EPOCHS_AUGMENTED)
 
 
 def _mean(entry: "registry.Entry") -> float:
@@ -183,7 +188,7 @@ def _best(entry: "registry.Entry") -> dict[str, Any] | None:
     def weight(record: dict[str, Any]) -> tuple[bool, bool, int, str]:
         n = record.get("n")
         return (
-            record.get("epochs") in EVALUATION_EPOCHS,
+            _is_usual(record),
             record.get("network") in (own, twin),
             n if isinstance(n, int) else 0,
             str(record.get("created", "")),

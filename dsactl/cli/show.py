@@ -122,6 +122,8 @@ def _code(stored: "registry.StoredSet") -> str:
     strategy = stored.manifest.recipe.get("strategy")
     kinds = [kind for kind in KINDS if kind in strategy] if isinstance(strategy, list) else []
     made_for = " ".join(kinds) or "none"
+    soft = stored.manifest.has_soft_labels
+    labels, what = ("soft_labels", "distributions over the classes") if soft else ("labels", "labels int64")
     return f'''# {stored.reference}, @sha256:{stored.digest}
 import dsactl
 
@@ -129,11 +131,11 @@ condensed = dsactl.load("{stored.reference}")
 for images, labels in condensed.batches(epochs=1000):  # shuffled, and augmented as the set was made for
     ...  # one step of training
 
-# The same tensors without dsactl: images {shape} float32, normalised, and labels int64.
+# The same tensors without dsactl: images {shape} float32, normalised, and {what}.
 # Bring other images into the same space by (pixels / 255 - mean) / std. Made for the augmentation: {made_for}.
 from safetensors.torch import load_file
 
 tensors = load_file({str(stored.file)!r})
-images, labels = tensors["images"], tensors["labels"]
+images, labels = tensors["images"], tensors["{labels}"]
 class_names = {info.class_names!r}
 mean, std = {info.mean!r}, {info.std!r}'''

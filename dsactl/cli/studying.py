@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from dsactl.cli import options
 from dsactl.cli.output import Output, mean_and_deviation
@@ -50,6 +51,7 @@ def plan_of(request: Request, sets: int, protocol: "Protocol", dataset: str) -> 
         "dataset": dataset,
         "ipc": request.ipc,
         "method": request.method,
+        "arch": request.arch,
         "seed": request.seed,
         "iterations": request.iterations,
         "image_size": request.image_size,
@@ -67,9 +69,8 @@ def run(
     device: str,
     output: Output,
     draw: Callable[[Mapping["Key", "Cell"]], Mapping[str, bytes]] = lambda cells: {},
-    before: Mapping["Key", "Cell"] | None = None,
 ) -> dict["Key", "Cell"]:
-    """Fill the cells, and write them and the plots after each.
+    """Fill the cells, and write them and the plots after each, with the cells of earlier calls.
 
     Args:
         entries: of the cells.
@@ -79,7 +80,6 @@ def run(
         device: as of `condense`.
         output: for the progress.
         draw: makes plots and documents of the cells that are there, by file name.
-        before: cells of earlier calls, which are written with those of this one.
 
     Raises:
         InterruptedRunError: on Ctrl-C, with how far it is.
@@ -87,8 +87,7 @@ def run(
     import registry
     from dsactl.studies.cells import fill
 
-    cells: dict[Key, Cell] = dict(before or {})
-    done = 0
+    cells, done = folder.cells(names), 0
 
     def write() -> None:
         folder.write(cells, names)
@@ -111,7 +110,7 @@ def run(
             f"Interrupted; {done} of {len(entries)} cells are done, and what was made is kept.",
             "The same command goes on from there.",
         ) from None
-    return cells
+    return {entry.key: cells[entry.key] for entry in entries}
 
 
 @contextlib.contextmanager
@@ -133,10 +132,10 @@ def answer(cells: Mapping["Key", "Cell"], names: tuple[str, ...], folder: "Folde
     shown = _matrix(cells, names) if len(names) == 2 else _list(cells, names)
     value = {"folder": str(folder.path), "cells": rows}
     output.answer(value, [str(folder.path)], ["Test accuracy, %", shown])
-    each = max(cell.n for cell in cells.values()) // sets
-    output.remark(f"{each} networks on each of {sets} sets; mean ± population standard deviation over all of them.")
+    several = f"{sets} sets" if sets > 1 else "one set"
+    output.remark(f"Mean ± population standard deviation over the networks of {several} for each cell.")
     files = ", ".join(sorted(path.name for path in folder.path.iterdir() if path.name.startswith(folder.study)))
-    output.note(f"In {folder.path}: {files}")
+    output.note(f"In {escape(str(folder.path))}: {escape(files)}")
 
 
 def _list(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:

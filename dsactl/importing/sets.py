@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import registry
+from dsactl.bundled import check_own_name
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import load_dataset
@@ -17,7 +18,7 @@ from dsactl.errors import DataError, DsactlError, UnknownNameError, UsageError
 from dsactl.importing.layouts import FileName, parse_file_name, read, to_experiment
 from dsactl.importing.torch_files import check_is_torch
 from dsactl.methods.work import Made
-from dsactl.recipe import IMPORTED, METHOD_WORD, Recipe
+from dsactl.recipe import IMPORTED, METHOD_WORD, WHOLE, Recipe
 from dsactl.storing import store_set
 from registry.files import sha256
 from registry.importing import check_file, read_file, read_folder
@@ -70,7 +71,7 @@ def import_sets(path: Path, source: Source, store: registry.Store) -> list[regis
         DsactlError: what is there cannot be used, or more must be said about it.
         registry.RegistryError: the same; or the store cannot be written to.
     """
-    name = None if source.name is None else registry.parse_name(source.name)
+    name = None if source.name is None else check_own_name(registry.parse_name(source.name))
     if source.space is not None and source.space not in SPACES:
         raise UnknownNameError("space", source.space, SPACES)
     if path.is_dir():
@@ -226,7 +227,7 @@ class _Import:
 
     def _recipe(self, ipc: int) -> Recipe:
         method = (self.source.method or (self.file_name.method if self.file_name else IMPORTED)).lower()
-        if not METHOD_WORD.fullmatch(method):
+        if not METHOD_WORD.fullmatch(method) or method == WHOLE:
             raise UsageError(f"--method {method!r} is not a word of a-z, 0-9, '.', '_' and '-'.")
         channels, size = self.dataset.channels, self.dataset.size
         return Recipe(self.dataset.name, self._checksum, method, ipc, 0, (channels, *size), self._strategy(method))

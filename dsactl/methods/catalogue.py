@@ -5,6 +5,7 @@ A package adds a method with an entry point in the group `dsactl.methods`, which
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -24,6 +25,7 @@ class Method:
     Attributes:
         description: a line.
         home: "module:function"; empty for those that run Algorithm 1 (`dsactl.dsa`).
+        check: the same for a function that refuses a recipe which the method cannot make; empty for none.
         network: whether it uses a network, which is then part of the recipe.
         settings: options of `condense` that it takes, beside those that every method takes, with its defaults.
         options: its own, given by `--option NAME=VALUE`, with their defaults, whose types hold.
@@ -32,6 +34,7 @@ class Method:
 
     description: str
     home: str = ""
+    check: str = ""
     network: bool = False
     settings: Mapping[str, Value] = field(default_factory=dict)
     options: Mapping[str, Value] = field(default_factory=dict)
@@ -39,9 +42,16 @@ class Method:
 
     def load(self) -> Callable[..., Any]:
         """The function that makes the set, from `Work` to `Made`."""
-        module, _, name = self.home.partition(":")
-        function: Callable[..., Any] = getattr(import_module(module), name)
-        return function
+        return _load(self.home)
+
+    def refuse(self, recipe: object) -> None:
+        """Refuse a recipe that the method cannot make.
+
+        Raises:
+            UsageError: says what to change.
+        """
+        if self.check:
+            _load(self.check)(recipe)
 
     def parse_options(self, given: Mapping[str, Value], method: str) -> dict[str, Value]:
         """The method's own options, each of the type of its default.
@@ -56,19 +66,38 @@ class Method:
                     raise UnknownNameError(f"option of {method}", name, self.options or ["none"])
                 values[name] = value
                 continue
-            kind = type(self.options[name])
-            try:
-                values[name] = kind(value)
-            except ValueError:
-                what = {int: "a whole number", float: "a number"}.get(kind, "a word")
-                raise UsageError(f"--option {name}={value} is not {what}.") from None
+            values[name] = _as(type(self.options[name]), name, value)
         return values
 
 
 def _coreset(description: str, home: str) -> Method:
     """One that chooses real images with a network trained on the whole set (`methods.whole`)."""
     settings: dict[str, Value] = {"network_lr": 0.01, "batch_train": 256}
-    return Method(description, home, network=True, settings=settings, options={"epochs": 10})
+    check = "dsactl.methods.whole:check"
+    return Method(description, home, check, network=True, settings=settings, options={"epochs": 10})
+
+
+def _load(home: str) -> Callable[..., Any]:
+    module, _, name = home.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
+def _as(kind: type[Value], name: str, value: Value) -> Value:
+    """A given option in the type of its default.
+
+    Raises:
+        UsageError: it is not of that type, or not finite.
+    """
+    try:
+        converted = kind(value)
+        fits = isinstance(converted, str) or (math.isfinite(converted) and converted == float(value))
+    except (ValueError, OverflowError):
+        fits = False
+    if not fits:
+        what = {int: "a whole number", float: "a finite number"}.get(kind, "a word")
+        raise UsageError(f"--option {name}={value} is not {what}.")
+    return converted
 
 
 BUILT_IN: dict[str, Method] = {
@@ -81,6 +110,7 @@ BUILT_IN: dict[str, Method] = {
     "dd": Method(
         "Dataset Distillation: images and step sizes, learned through a few steps of training",
         "dsactl.methods.dd:dd",
+        "dsactl.methods.dd:check",
         network=True,
         settings={
             "iterations": 500,
@@ -96,6 +126,7 @@ BUILT_IN: dict[str, Method] = {
     "ld": Method(
         "Label Distillation: soft labels of real images, learned through training",
         "dsactl.methods.ld:ld",
+        "dsactl.methods.ld:check",
         network=True,
         settings={"iterations": 500, "inner_steps": 1, "network_lr": 0.1, "batch_real": 256, "batch_train": 50},
         options={"label_lr": 0.1, "smoothing": 0.1, "patience": 20},
@@ -120,11 +151,13 @@ def find(name: str) -> Method:
 
     try:
         function = entry_points(group=GROUP)[name].load()
-    except (ImportError, AttributeError) as error:
+        about = (function.__doc__ or "").strip() or "a method of another package"
+        home = f"{function.__module__}:{function.__qualname__}"
+    except Exception as error:  # whatever another package stumbles over
         raise UsageError(f"The method {name!r} cannot be loaded: {error}.", "Install its package again.") from None
     return Method(
-        (function.__doc__ or "a method of another package").strip().splitlines()[0],
-        f"{function.__module__}:{function.__qualname__}",
+        about.splitlines()[0],
+        home,
         network=getattr(function, "network", False),
         options=getattr(function, "options", {}),
         any_option=not hasattr(function, "options"),

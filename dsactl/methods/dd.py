@@ -19,8 +19,9 @@ from torch.nn import functional as F
 
 from dsactl.dsa.condense import initial
 from dsactl.errors import UsageError
-from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch
+from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch, refuse_batch_norm
 from dsactl.methods.work import Made, Work
+from dsactl.recipe import Recipe
 
 BETAS = (0.5, 0.999)
 LEARNED = ("images", "raw step sizes")
@@ -30,7 +31,6 @@ HALVINGS = 10  # of the learning rate: after 40, 80, … of the authors' 400 epo
 def dd(work: Work) -> Made:
     """Learn images and step sizes by back-propagation through training."""
     recipe, classes = work.recipe, work.dataset.classes
-    _check(work)
     network, fresh = learner(work)
     state = work.resume() or _start(work)
     always = work.option("weights") == "fixed"
@@ -60,24 +60,30 @@ def dd(work: Work) -> Made:
     return Made(state["images"], labels_N, provenance={"step sizes": [round(rate, 6) for rate in rates]})
 
 
-def _check(work: Work) -> None:
-    recipe = work.recipe
-    if work.option("weights") not in ("random", "fixed"):
-        raise UsageError(f"--option weights={work.option('weights')} is neither random nor fixed.")
-    if work.option("networks") < 1:
-        raise UsageError(f"--option networks={work.option('networks')} is not at least 1.")
-    if not work.option("step_lr") > 0:
-        raise UsageError(f"--option step_lr={work.option('step_lr')} is not above 0.")
-    if recipe.inner_steps < _parts(work):
+def check(recipe: Recipe) -> None:
+    """Refuse options that make no sense.
+
+    Raises:
+        UsageError: says which, and what to give instead.
+    """
+    refuse_batch_norm(recipe)
+    options = recipe.options
+    if options["weights"] not in ("random", "fixed"):
+        raise UsageError(f"--option weights={options['weights']} is neither random nor fixed.")
+    if int(options["networks"]) < 1:
+        raise UsageError(f"--option networks={options['networks']} is not at least 1.")
+    if float(options["step_lr"]) <= 0:
+        raise UsageError(f"--option step_lr={options['step_lr']} is not above 0.")
+    if recipe.inner_steps < _parts(recipe):
         raise UsageError(
             f"{recipe.inner_steps} inner steps of {recipe.batch_synthetic} images per class do not reach all "
             f"{recipe.ipc}.",
-            f"Use --inner-steps {_parts(work)} or a larger --batch-synthetic.",
+            f"Use --inner-steps {_parts(recipe)} or a larger --batch-synthetic.",
         )
 
 
-def _parts(work: Work) -> int:
-    return -(-work.recipe.ipc // work.recipe.batch_synthetic)
+def _parts(recipe: Recipe) -> int:
+    return -(-recipe.ipc // recipe.batch_synthetic)
 
 
 def _start(work: Work) -> dict[str, Tensor]:
@@ -91,7 +97,7 @@ def _start(work: Work) -> dict[str, Tensor]:
 def _batch(work: Work, images_NCHW: Tensor, raw_T: Tensor, t: int) -> Batch:
     """What step t trains on."""
     recipe, classes = work.recipe, work.dataset.classes
-    first = t % _parts(work) * recipe.batch_synthetic
+    first = t % _parts(recipe) * recipe.batch_synthetic
     images_KICHW = images_NCHW.view(classes, recipe.ipc, *images_NCHW.shape[1:])
     part_KBCHW = images_KICHW[:, first : first + recipe.batch_synthetic]
     labels_KB = torch.arange(classes, device=work.device)[:, None].expand(part_KBCHW.shape[:2])

@@ -19,9 +19,10 @@ from torch.nn import functional as F
 
 from dsactl.errors import UsageError
 from dsactl.methods.random import random
-from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch
+from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch, refuse_batch_norm
 from dsactl.methods.work import Made, Work
 from dsactl.networks.build import Parameters
+from dsactl.recipe import Recipe
 
 BETAS = (0.9, 0.999)
 _NETWORK = "network."
@@ -30,7 +31,6 @@ _NETWORK = "network."
 def ld(work: Work) -> Made:
     """Learn soft labels by back-propagation through training."""
     recipe = work.recipe
-    _check(work)
     network, fresh = learner(work)
     chosen = random(work)
     state = work.resume() or _start(work, chosen.labels_N) | _network(fresh("network", 0))
@@ -52,12 +52,19 @@ def ld(work: Work) -> Made:
     return Made(chosen.images_NCHW, chosen.labels_N, state["logits"].softmax(1))
 
 
-def _check(work: Work) -> None:
-    if not 0 < work.option("smoothing") < 1:
-        raise UsageError(f"--option smoothing={work.option('smoothing')} is not between 0 and 1.")
+def check(recipe: Recipe) -> None:
+    """Refuse options that make no sense.
+
+    Raises:
+        UsageError: says which.
+    """
+    refuse_batch_norm(recipe)
+    options = recipe.options
+    if not 0 < float(options["smoothing"]) < 1:
+        raise UsageError(f"--option smoothing={options['smoothing']} is not between 0 and 1.")
     for name in ("label_lr", "patience"):
-        if not work.option(name) > 0:
-            raise UsageError(f"--option {name}={work.option(name)} is not above 0.")
+        if float(options[name]) <= 0:
+            raise UsageError(f"--option {name}={options[name]} is not above 0.")
 
 
 def _start(work: Work, labels_N: Tensor) -> dict[str, Tensor]:

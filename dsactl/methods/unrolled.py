@@ -24,6 +24,7 @@ from dsactl.errors import RunError, UsageError
 from dsactl.methods.work import Work
 from dsactl.networks.build import Parameters, initial_state, structure
 from dsactl.networks.fused import fuse
+from dsactl.recipe import Recipe
 
 
 class Batch(NamedTuple):
@@ -111,21 +112,25 @@ class Learner:
         return list(torch.autograd.grad(-batch.rate * along, wanted, materialize_grads=True))
 
 
-def learner(work: Work) -> tuple[Learner, Callable[..., Parameters]]:
-    """The network of a recipe: its loss, and a function that draws fresh parameters for a purpose and position.
+def refuse_batch_norm(recipe: Recipe) -> None:
+    """Refuse networks whose statistics would have to be unrolled as well.
 
     Raises:
-        UsageError: it has batch norm, whose statistics would have to be unrolled as well.
+        UsageError: names the same network with instance norm.
     """
-    recipe, real = work.recipe, work.dataset
-    assert recipe.network is not None, "an unrolled method needs a network"
-    if recipe.network.has_batch_norm:
+    if recipe.network is not None and recipe.network.has_batch_norm:
         twin = recipe.network.instance_twin
         instead = f"--arch {twin.arch}" if twin.arch != "convnet" else "--norm instance"
         raise UsageError(
             f"--method {recipe.method} does not take networks with batch norm, as {recipe.network_label} is.",
             f"Use the same with instance norm: {instead}.",
         )
+
+
+def learner(work: Work) -> tuple[Learner, Callable[..., Parameters]]:
+    """The network of a recipe: its loss, and a function that draws fresh parameters for a purpose and position."""
+    recipe, real = work.recipe, work.dataset
+    assert recipe.network is not None, "an unrolled method needs a network"
     shape = (recipe.network, real.channels, real.size, real.classes)
     network = structure(*shape)
     loss = loss_function(network, recipe.precision)

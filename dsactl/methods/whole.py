@@ -18,6 +18,7 @@ from dsactl.errors import RunError, UsageError
 from dsactl.methods.work import Work
 from dsactl.networks.build import Buffers, Parameters, initial_state, structure
 from dsactl.networks.fused import fuse
+from dsactl.recipe import Recipe
 from dsactl.training import Descent, Plan, stack, unstack
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
@@ -42,6 +43,16 @@ class Trained:
     precision: str
 
 
+def check(recipe: Recipe) -> None:
+    """Refuse a training without an epoch.
+
+    Raises:
+        UsageError: it is that.
+    """
+    if int(recipe.options["epochs"]) < 1:
+        raise UsageError(f"--option epochs={recipe.options['epochs']} must be at least 1.")
+
+
 def train_on_whole(
     work: Work, look: Look = lambda places_B, logits_BK: None, beside: Mapping[str, Tensor] | None = None
 ) -> Trained:
@@ -53,12 +64,9 @@ def train_on_whole(
         beside: tensors that `look` changes in place; they are kept, and restored, with the network.
 
     Raises:
-        UsageError: no epoch was asked for.
         RunError: the training diverged.
     """
     recipe, real, epochs = work.recipe, work.dataset, int(work.option("epochs"))
-    if epochs < 1:
-        raise UsageError(f"--option epochs={epochs} must be at least 1.")
     assert recipe.network is not None, "the method is registered with a network"
     network = structure(recipe.network, real.channels, real.size, real.classes)
     if work.device.type == "cpu":

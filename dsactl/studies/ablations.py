@@ -5,10 +5,11 @@ there are.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dsactl.dsa.strategy import Strategy
+from dsactl.data.catalogue import CATALOGUE
+from dsactl.dsa.strategy import Strategy, default_strategy
 from dsactl.evaluation import Protocol
 from dsactl.methods.catalogue import ALGORITHM_1
-from dsactl.paper import Figure, paper_accuracy, tables
+from dsactl.paper import Figure, tables
 from dsactl.recipe import Request
 from dsactl.studies.cells import Entry
 
@@ -27,7 +28,9 @@ SCHEME_KINDS = ("crop", "flip", "scale", "rotate")
 COMBINATION = "combination"
 
 
-def schemes(request: Request, rows: Sequence[str], kinds: Sequence[str], protocol: Protocol) -> list[Entry]:
+def schemes(
+    request: Request, rows: Sequence[str], kinds: Sequence[str], protocol: Protocol, *, scaled: bool = False
+) -> list[Entry]:
     """Table 4: for each scheme and kind of augmentation a cell.
 
     Where nothing is augmented while condensing, one set serves all kinds.
@@ -37,7 +40,9 @@ def schemes(request: Request, rows: Sequence[str], kinds: Sequence[str], protoco
         rows: keys of `SCHEMES`.
         kinds: of augmentation, one at a time.
         protocol: of every cell, but for its strategy.
+        scaled: whether the paper's figures stand beside ours though iterations are cut; the caller says so.
     """
+    beside = is_comparable(request, protocol, scaled=scaled)
     entries = []
     for row in rows:
         scheme, augmented = SCHEMES[row]
@@ -48,23 +53,30 @@ def schemes(request: Request, rows: Sequence[str], kinds: Sequence[str], protoco
                     (row, kind),
                     replace(request, scheme=None if scheme in ("siamese", "none") else scheme, strategy=made_with),
                     replace(protocol, strategy=kind if augmented else "none"),
-                    _scheme_paper(request, row, kind),
+                    _scheme_paper(request, row, kind) if beside else None,
                 )
             )
     return entries
 
 
-def strategies(request: Request, kinds: Strategy, protocol: Protocol) -> list[Entry]:
+def strategies(request: Request, kinds: Strategy, protocol: Protocol, *, scaled: bool = False) -> list[Entry]:
     """Table 5: no augmentation, each kind alone, and all of them together.
 
     Args:
         request: the set, but for its strategy.
         kinds: those that suit the data set.
         protocol: of every cell.
+        scaled: as of `schemes`.
     """
+    beside = is_comparable(request, protocol, scaled=scaled)
     columns = {"none": "none", **{kind: kind for kind in kinds}, COMBINATION: "_".join(kinds)}
     return [
-        Entry((name,), replace(request, strategy=strategy), protocol, _strategy_paper(request, name))
+        Entry(
+            (name,),
+            replace(request, strategy=strategy),
+            protocol,
+            _strategy_paper(request, name, kinds) if beside else None,
+        )
         for name, strategy in columns.items()
     ]
 
@@ -86,11 +98,7 @@ def ipcs(request: Request, numbers: Sequence[int], methods: Sequence[str], proto
         own = request if method in ALGORITHM_1 else replace(request, iterations=None)
         return replace(own, ipc=ipc, method=method)
 
-    return [
-        Entry((method, str(ipc)), made(ipc, method), protocol, _papers(request, ipc, method))
-        for method in methods
-        for ipc in numbers
-    ]
+    return [Entry((method, str(ipc)), made(ipc, method), protocol) for method in methods for ipc in numbers]
 
 
 def _scheme_paper(request: Request, row: str, kind: str) -> Figure | None:
@@ -101,13 +109,24 @@ def _scheme_paper(request: Request, row: str, kind: str) -> Figure | None:
     return tuple(accuracy[table["columns"].index(kind)])
 
 
-def _strategy_paper(request: Request, name: str) -> Figure | None:
-    table = tables()["strategies"]
-    if (request.ipc, request.method) != (10, "dsa") or request.dataset not in table["rows"]:
+def _strategy_paper(request: Request, name: str, kinds: Strategy) -> Figure | None:
+    table, entry = tables()["strategies"], CATALOGUE.get(request.dataset)
+    if entry is None or (request.ipc, request.method) != (10, "dsa") or request.dataset not in table["rows"]:
+        return None
+    if name == COMBINATION and kinds != default_strategy(mirrored=entry.mirrored):
         return None
     figure = table["rows"][request.dataset][table["columns"].index(name)]
     return None if figure is None else tuple(figure)
 
 
-def _papers(request: Request, ipc: int, method: str) -> Figure | None:
-    return paper_accuracy(request.dataset, ipc, method, None, "convnet")
+def is_comparable(request: Request, protocol: Protocol, *, scaled: bool = False) -> bool:
+    """Whether all but what a study varies is the paper's: network, hyper-parameters, protocol.
+
+    Args:
+        request, protocol: of the study; what it varies is not looked at.
+        scaled: pass over the number of iterations.
+    """
+    usual = Request(request.dataset, request.ipc, request.method, seed=request.seed, precision=request.precision)
+    if scaled:
+        request = replace(request, iterations=None)
+    return replace(request, name=None) == usual and protocol.is_papers

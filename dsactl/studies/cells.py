@@ -25,6 +25,8 @@ Report = Callable[[float, int, str], None]
 """Told how many parts are done, of how many, and what is done now."""
 
 
+NAMESPACE = "studies"
+
 Key = tuple[str, ...]
 """What names a cell: its row and its column, for example."""
 
@@ -54,7 +56,7 @@ class Cell:
         references, digests: of its sets.
         network: label of the networks that were trained.
         accuracies: of every network on every set, percent.
-        epochs, augmentation, device: as of `Evaluation`.
+        epochs, augmentation, device, program: as of `Evaluation`.
         seconds: of making the sets, and of training and testing the networks, whenever that was.
         paper: the paper's mean and standard deviation; None where it has none.
     """
@@ -66,6 +68,7 @@ class Cell:
     epochs: int
     augmentation: str
     device: str
+    program: str
     seconds: float
     paper: Figure | None
 
@@ -121,7 +124,7 @@ def fill(
             report(2 * index + part + done, total, f"{what}: {doing}")
 
         if known is None or known.request != entry.request:
-            known = _make(store, entry.request, sets, device, partial(tell, 0))
+            known = _make(store, entry.request, sets, device, known.job if known else None, partial(tell, 0))
         yield entry, _measure(store, known, entry, partial(tell, 1))
 
 
@@ -134,15 +137,23 @@ def check(entries: Sequence[Entry], device: str = "auto") -> list[jobs.Job]:
     Raises:
         dsactl.Error: names what cannot work, and why.
     """
-    prepared: dict[str, jobs.Job] = {}
+    found: list[jobs.Job] = []
     for entry in entries:
-        key = repr(entry.request)
-        asked = entry.request
-        request = replace(asked, method="random", ipc=1) if asked.method == WHOLE else asked
-        job = prepared[key] = prepared.get(key) or jobs.prepare(request, device)
+        job = jobs.prepare(_request(entry.request), device, found[-1] if found else None)
         tested = entry.protocol.network or (job.recipe.network or NetworkSpec()).instance_twin
         structure(tested, job.dataset.channels, job.dataset.size, job.dataset.classes)
-    return [prepared[repr(entry.request)] for entry in entries]
+        found.append(job)
+    return found
+
+
+def _request(request: Request) -> Request:
+    """What can be prepared: a whole data set is not made, but loaded as for any set."""
+    return replace(request, method="random", ipc=1) if request.method == WHOLE else request
+
+
+def in_studies(job: jobs.Job) -> jobs.Job:
+    """The job under a name of the studies' own: a set that is unusual in one thing should not be `NAME:latest`."""
+    return replace(job, name=registry.SetName(NAMESPACE, job.name.name))
 
 
 @dataclass(frozen=True)
@@ -154,13 +165,17 @@ class _Sets:
 
 
 def _make(
-    store: registry.Store, request: Request, sets: int, device: str, report: Callable[[float, str], None]
+    store: registry.Store,
+    request: Request,
+    sets: int,
+    device: str,
+    like: jobs.Job | None,
+    report: Callable[[float, str], None],
 ) -> _Sets:
     """Make the sets of a request, or find them made."""
+    job = jobs.prepare(_request(request), device, like)
     if request.method == WHOLE:
-        job = jobs.prepare(replace(request, method="random", ipc=1), device)
         return _Sets(request, job, [whole_set(job.dataset)], 0.0)
-    job = jobs.prepare(request, device)
     made, seconds = [], 0.0
     for index in range(sets):
 
@@ -168,7 +183,7 @@ def _make(
             what = f"set {index + 1} of {sets}, {progress.doing}" if sets > 1 else progress.doing
             report((index + progress.done / max(progress.total, 1)) / sets, what)
 
-        outcome = runs.execute(job.with_seed(index), store, report=tell)
+        outcome = runs.execute(in_studies(job.with_seed(index)), store, report=tell)
         made.append(from_store(store, outcome.stored))
         seconds += outcome.seconds
     return _Sets(request, job, made, seconds)
@@ -195,6 +210,7 @@ def _measure(store: registry.Store, sets: _Sets, entry: Entry, report: Callable[
         first.epochs,
         first.augmentation,
         first.device,
+        first.program,
         sets.seconds + sum(result.seconds for result in results),
         entry.paper or first.paper,
     )

@@ -21,8 +21,8 @@ from dsactl import jobs, runs
 from dsactl.data.dataset import Dataset
 from dsactl.dsa.condense import State, initial
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
-from dsactl.errors import RunError
 from dsactl.recipe import Request
+from dsactl.studies.cells import in_studies
 from registry.pictures import to_pixels, to_uint8
 
 Seen = dict[int, Tensor]
@@ -52,7 +52,7 @@ def watch_condensing(
         device: as of `condense`.
         report: told of steps.
     """
-    job = jobs.prepare(request, device)
+    job = in_studies(jobs.prepare(request, device))
     folder = jobs.run_folder(store, job.recipe) / "seen"
     wanted = milestones(job.recipe.iterations)
     start = initial(job.dataset, job.recipe).images_KICHW.cpu()
@@ -65,21 +65,17 @@ def watch_condensing(
             save_checkpoint(place(state.iteration), {"images": state.images_KICHW}, {"iteration": state.iteration})
 
     unseen = [iteration for iteration in wanted[1:] if not place(iteration).exists()]
-    done = runs.has_finished(store, job)
+    # What was run unwatched beyond a milestone is run again from the start, to the same bits.
+    passed = runs.iterations_done(store, job)
     runs.execute(
         job,
         store,
-        fresh=bool(unseen) and done,
+        fresh=any(iteration <= passed for iteration in unseen),
         report=lambda progress: report(progress.done, progress.total, progress.doing),
         watch=watch,
     )
     seen: Seen = {0: start}
     for iteration in wanted[1:]:
-        if not place(iteration).exists():
-            raise RunError(
-                f"The images after {iteration} iterations were not kept: the run was begun unwatched.",
-                f"Start it over: dsactl condense … --fresh, or remove {folder.parent}.",
-            )
         data = place(iteration).read_bytes()
         seen[iteration] = read_checkpoint(data, place(iteration), torch.device("cpu"))[0]["images"]
     return job, seen

@@ -16,7 +16,19 @@ from dsactl.studies.cells import Cell, Key
 from registry.errors import StoreError
 from registry.files import write_atomically
 
-COLUMNS = ("mean", "std", "n", "paper_mean", "paper_std", "deviations", "epochs", "seconds", "device", "references")
+COLUMNS = (
+    "mean",
+    "std",
+    "n",
+    "paper_mean",
+    "paper_std",
+    "deviations",
+    "epochs",
+    "seconds",
+    "device",
+    "program",
+    "references",
+)
 
 
 class Folder:
@@ -37,7 +49,7 @@ class Folder:
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is not a folder.", "Name another with --out.")
         try:
-            found = json.loads(results.read_bytes())["plan"] if results.exists() else self.plan
+            found = dict(json.loads(results.read_bytes())["plan"]) if results.exists() else self.plan
         except (OSError, ValueError, KeyError, TypeError):
             raise UsageError(f"{results} is not a study's results.", "Name another folder with --out.") from None
         if found != self.plan:

@@ -1,4 +1,4 @@
-"""Gradient norms of real and synthetic batches, with and without augmentation (Section 4.7, Figure 5).
+"""Gradient norms of real and synthetic batches, with and without augmentation (Section 5.1, Figure 5).
 
 Where the gradient of a synthetic batch vanishes, so does the update of its images: the paper's reason why augmentation
 helps. The norms are those that the last outer iterations of a run would see: a fresh network is matched on the finished
@@ -22,6 +22,7 @@ from dsactl.dsa.packed import Augmenter
 from dsactl.dsa.strategy import SCHEMES
 from dsactl.engine.device import autocast
 from dsactl.engine.random import generator
+from dsactl.errors import UsageError
 from dsactl.networks.build import Buffers, Parameters, initial_state, structure
 from dsactl.recipe import Recipe
 from dsactl.training import Plan, stack, train, unstack
@@ -50,7 +51,7 @@ def gradient_norms(
     networks: int,
     report: Callable[[int], None] = lambda done: None,
 ) -> Iterator[Norms]:
-    """The norms of every class and inner step, for some networks.
+    """The norms of every class and inner step, for some networks without batch norm.
 
     Args:
         real: the data set, on the device.
@@ -58,8 +59,13 @@ def gradient_norms(
         images_KICHW: the finished set, on the device.
         networks: how many, each from scratch.
         report: told the number of networks done.
+
+    Raises:
+        UsageError: the network has batch norm, whose statistics a run freezes before each matching.
     """
     assert recipe.network is not None
+    if recipe.network.has_batch_norm:
+        raise UsageError("Gradients are not measured of networks with batch norm.", "Use --arch convnet.")
     network = structure(recipe.network, real.channels, real.size, real.classes)
     augmented = SCHEMES[recipe.scheme].synthetic
     augmenter = Augmenter(recipe.strategy if augmented else (), real.size)

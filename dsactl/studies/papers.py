@@ -78,14 +78,14 @@ def _entries(name: str, base: Request, protocol: Protocol, scale: float) -> Iter
                     if row.get(method) is not None or (method == WHOLE and row["ipc"] == 1):
                         yield _accuracy(replace(base, dataset=row["dataset"], ipc=row["ipc"]), method, protocol, scale)
         case "table3":
-            yield from transfer(replace(base, dataset="mnist"), NETWORKS, NETWORKS, protocol)
+            yield from transfer(replace(base, dataset="mnist"), NETWORKS, NETWORKS, protocol, scaled=True)
         case "table4":
             request = replace(base, dataset="cifar10", ipc=10)
-            yield from schemes(request, list(SCHEMES), SCHEME_KINDS, protocol)
+            yield from schemes(request, list(SCHEMES), SCHEME_KINDS, protocol, scaled=True)
         case _:
             for dataset in tables()["strategies"]["rows"]:
                 kinds = tuple(kind for kind in KINDS if kind != "flip" or CATALOGUE[dataset].mirrored)
-                for entry in strategies(replace(base, dataset=dataset, ipc=10), kinds, protocol):
+                for entry in strategies(replace(base, dataset=dataset, ipc=10), kinds, protocol, scaled=True):
                     yield replace(entry, key=(dataset, *entry.key))
 
 

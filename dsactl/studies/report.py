@@ -55,7 +55,15 @@ class Report:
 
     def heads(self) -> list[str]:
         """Of the table's columns."""
-        return [*self.names, "ours, %", "the paper's, %", "difference in its deviations", "n", "time", "machine"]
+        return [
+            *self.names,
+            "ours, %",
+            "the paper's, %",
+            "difference in its deviations",
+            "n",
+            "time",
+            "machine and program",
+        ]
 
     def rows(self) -> list[list[str]]:
         """Of the table."""
@@ -74,7 +82,7 @@ def _row(cell: Cell) -> list[str]:
         f"{far:+.1f}" if far is not None else "–",
         str(cell.n),
         _duration(cell.seconds),
-        cell.device,
+        f"{cell.device}; {cell.program}",
     ]
 
 

@@ -11,13 +11,16 @@ from dsactl.evaluation import Protocol
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import Figure, tables
 from dsactl.recipe import Request
+from dsactl.studies.ablations import is_comparable
 from dsactl.studies.cells import Entry
 
 CONDENSED_ON = {"vgg11": "vgg11bn", "resnet18": "resnet18bn_ap"}
 """What stands for these rows while condensing."""
 
 
-def transfer(request: Request, rows: Sequence[str], columns: Sequence[str], protocol: Protocol) -> list[Entry]:
+def transfer(
+    request: Request, rows: Sequence[str], columns: Sequence[str], protocol: Protocol, *, scaled: bool = False
+) -> list[Entry]:
     """The cells, row by row.
 
     Args:
@@ -25,13 +28,15 @@ def transfer(request: Request, rows: Sequence[str], columns: Sequence[str], prot
         rows: networks to condense on.
         columns: networks to test on.
         protocol: of every cell, but for its network.
+        scaled: whether the paper's figures stand beside ours though iterations are cut; the caller says so.
     """
+    beside = is_comparable(request, protocol, scaled=scaled)
     return [
         Entry(
             (row, column),
             replace(request, arch=CONDENSED_ON.get(row, row)),
             replace(protocol, network=NetworkSpec(column)),
-            _papers(request, row, column),
+            _papers(request, row, column) if beside else None,
         )
         for row in rows
         for column in columns

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess as Ended
 
@@ -16,8 +17,10 @@ import dsactl
 import registry
 from dsactl import jobs, runs
 from dsactl.dsa.condense import condense, initial
+from dsactl.dsa.strategy import KINDS
 from dsactl.networks.build import initial_state, structure
 from dsactl.recipe import Request
+from dsactl.sitting import Progress
 from dsactl.studies import ablations
 from dsactl.studies.evolution import animation, milestones, strip, watch_condensing
 from dsactl.studies.gradients import gradient_norms
@@ -52,9 +55,31 @@ def test_strategies_have_each_kind_alone_and_all(program: Program, tmp_path: Pat
     found = cells(program("ablate", "strategies", *SMALL, "--kinds", "crop,color", "--out", str(tmp_path)))
     assert [cell["strategy"] for cell in found] == ["none", "crop", "color", "combination"]
     assert [cell["augmentation"] for cell in found] == ["none", "dsa crop", "dsa color", "dsa color crop"]
-    entries = ablations.strategies(Request("cifar10", 10), ("flip",), dsactl.Protocol())
-    assert [entry.paper for entry in entries] == [(45.5, 0.6), (47.9, 0.7), (52.1, 0.5)]
-    assert ablations.strategies(Request("mnist", 10), ("flip",), dsactl.Protocol())[1].paper is None
+    again = cells(program("ablate", "strategies", *SMALL, "--kinds", "crop", "--out", str(tmp_path)))
+    assert [cell["strategy"] for cell in again] == ["none", "crop", "combination"]
+    kept = json.loads((tmp_path / "strategies.json").read_text())["cells"]
+    assert [cell["strategy"] for cell in kept] == ["none", "crop", "color", "combination"], "earlier cells stay"
+    other = program("ablate", "strategies", *SMALL, "--arch", "mlp", "--out", str(tmp_path))
+    assert "has the results of another plan (other arch)" in other.stderr
+
+
+def test_the_paper_s_figures_stand_beside_what_is_the_paper_s_alone() -> None:
+    cifar, usual = Request("cifar10", 10), dsactl.Protocol()
+
+    def papers(request: Request, kinds: tuple[str, ...], protocol: dsactl.Protocol, **more: bool) -> list[object]:
+        return [entry.paper for entry in ablations.strategies(request, kinds, protocol, **more)]
+
+    assert papers(cifar, ("flip",), usual) == [(45.5, 0.6), (47.9, 0.7), None], "one kind is not all kinds"
+    assert papers(cifar, KINDS, usual)[-1] == (52.1, 0.5)
+    assert papers(Request("mnist", 10), ("flip",), usual)[1] is None
+    for request in (replace(cifar, arch="mlp"), replace(cifar, iterations=10), replace(cifar, image_lr=1.0)):
+        assert papers(request, ("flip",), usual) == [None] * 3
+    assert papers(cifar, ("flip",), dsactl.Protocol(epochs=5)) == [None] * 3
+    assert papers(replace(cifar, iterations=10), ("flip",), usual, scaled=True)[0] == (45.5, 0.6)
+    (first, *_) = ablations.schemes(cifar, ["siamese"], ["crop"], usual)
+    assert first.paper == (49.1, 0.6)
+    (first, *_) = ablations.schemes(replace(cifar, ipc=1), ["siamese"], ["crop"], usual)
+    assert first.paper is None
 
 
 def test_ipc_has_a_line_for_each_method(program: Program, tmp_path: Path) -> None:
@@ -79,6 +104,10 @@ def test_what_makes_no_sense_is_refused(program: Program) -> None:
         (("ipc", "digits", "--methods", "dsa,herdin"), "Unknown method 'herdin'"),
         (("schemes", "digits", "--kinds", "crop,blur"), "Unknown kind of augmentation 'blur'"),
         (("schemes", "digits", "--schemes", "G"), "Unknown scheme 'G'"),
+        (("schemes", "digits", "--method", "random"), "--method random has nothing that it could vary"),
+        (("gradients", "digits", "--method", "dc"), "--method dc has nothing that it could vary"),
+        (("gradients", "digits", "--sets", "2"), "gradients is a study of one set"),
+        (("ipc", "digits", "--ipc", "²"), "is not numbers joined by commas"),
     ):
         refused = program("ablate", *arguments)
         assert (refused.returncode, refused.stdout) == (2, "")
@@ -96,7 +125,7 @@ def test_the_way_is_watched_and_kept() -> None:
     assert torch.equal(seen[0], initial(job.dataset, job.recipe).images_KICHW)
     for iteration, images in straight.items():
         assert (seen[iteration] - images).norm() < 0.01 * (images - seen[0]).norm()
-    stored = dsactl.load("digits-dsa-convnet-ipc1")
+    stored = dsactl.load("studies/digits-dsa-convnet-ipc1")
     assert torch.equal(seen[4].flatten(0, 1), stored.images)
     assert not torch.equal(seen[3], seen[4])
     again = watch_condensing(request, store)[1]
@@ -106,6 +135,23 @@ def test_the_way_is_watched_and_kept() -> None:
     _, late = watch_condensing(unwatched, store)
     assert list(late) == [0, 1, 2, 3]
     assert runs.execute(jobs.prepare(unwatched), store).stored.digest == digest, "watching changes nothing"
+
+
+def test_a_run_that_was_begun_unwatched_is_watched_from_the_start() -> None:
+    store, request = registry.Store(), Request("digits", 1, iterations=6)
+
+    def stop(progress: Progress) -> None:
+        if progress.done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.execute(jobs.prepare(request), store, report=stop)
+    assert runs.iterations_done(store, jobs.prepare(request)) == 3
+    steps = []
+    _, seen = watch_condensing(request, store, report=lambda done, total, doing: steps.append(done))
+    assert list(seen) == milestones(6)
+    assert min(steps) <= 1, "begun again"
+    assert runs.iterations_done(store, jobs.prepare(request)) == 6
 
 
 def test_pictures_of_the_way_have_a_frame_for_each_number(tmp_path: Path) -> None:

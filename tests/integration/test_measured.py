@@ -48,7 +48,6 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(digits: dsactl.Synt
     assert not result.repeated
     (record,) = store.evaluations(digits.digest)
     assert record["accuracies"] == list(result.accuracies)
-    assert not any((store.home / "runs" / "evaluations").iterdir()), "nothing is left over"
     whole = dsactl.evaluate(digits, protocol(), fresh=True, report=again)
     assert again.epochs == 3 * 4
     assert whole.accuracies == result.accuracies
@@ -66,6 +65,7 @@ def test_what_was_measured_is_found_again_and_other_conditions_are_not(digits: d
     assert more.epochs == 2 * 4
     assert third.accuracies[:3] == first.accuracies
     assert third.seconds > first.seconds
+    assert dsactl.evaluate(digits, protocol(networks=1)).seconds == pytest.approx(first.seconds / 3, rel=0.9)
     assert dsactl.evaluate(digits, protocol(networks=2), report=fewer).accuracies == first.accuracies[:2]
     assert fewer.epochs == 0
     dsactl.evaluate(digits, protocol(seed=1), report=other)
@@ -86,7 +86,7 @@ def test_a_damaged_unfinished_evaluation_is_not_used(digits: dsactl.SyntheticSet
     with pytest.raises(KeyboardInterrupt):
         dsactl.evaluate(digits, protocol(), report=Counter(stop_after=6))
     (path,) = (registry.Store().home / "runs" / "evaluations").iterdir()
-    for bad in ("{", "[]", '{"accuracies": 3}'):
+    for bad in ("{", "[]", '{"networks": 3}', '{"networks": [[NaN, 1]], "created": ""}'):
         path.write_text(bad)
         counter = Counter(stop_after=12)
         with pytest.raises(KeyboardInterrupt):
@@ -109,9 +109,9 @@ def test_ctrl_c_says_what_is_kept(digits: dsactl.SyntheticSet) -> None:
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (130, "")
     (path,) = folder.glob("*.json")
-    kept = len(json.loads(path.read_text())["accuracies"])
+    kept = len(json.loads(path.read_text())["networks"])
     assert 0 < kept < 50
-    assert f"Interrupted; {kept} of 50 networks are done and kept." in errors
+    assert f"Interrupted; {kept} of 50 networks are finished and kept." in errors
     assert "The same command goes on from there." in errors
 
 
@@ -137,3 +137,35 @@ def test_a_whole_data_set_is_the_upper_bound(digits: dsactl.SyntheticSet, progra
         assert refused.returncode == 2
         assert said in refused.stderr
     assert program("verify").returncode == 0
+
+
+def test_a_record_from_elsewhere_is_not_taken_for_one_s_own(digits: dsactl.SyntheticSet) -> None:
+    """Records may have come with a pulled set: they are shown, and never used in place of a measurement."""
+    store = registry.Store()
+    own = dsactl.evaluate(digits, protocol(networks=2)).to_dict()
+    forged = {**own, "accuracies": [99.0, 99.5, 100.0], "n": 3, "mean": 99.5, "std": 0.4, "reference": "x[/b]"}
+    store.add_evaluation(digits.digest, forged)
+    counter = Counter()
+    result = dsactl.evaluate(digits, protocol(), report=counter)
+    assert counter.epochs == 4, "only the third network was trained"
+    assert result.accuracies[:2] == tuple(own["accuracies"])
+    assert result.reference == digits.reference
+    for wrong in ({"n": 4}, {"mean": 50.0}, {"accuracies": [101.0, 99.5, 100.0]}):
+        with pytest.raises(ValueError, match="a result"):
+            store.add_evaluation(digits.digest, {**forged, **wrong})
+
+
+def test_what_is_trained_side_by_side_is_not_said_to_be_kept() -> None:
+    """Ten 8×8 images: all networks are trained at once, and none is finished before the others."""
+    set_of_ten = dsactl.condense("digits", ipc=1, method="random")
+    command = [sys.executable, "-m", "dsactl", "evaluate", set_of_ten.reference, "--networks", "20"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    assert process.stderr is not None
+    said = ""
+    while "networks," not in said:
+        said += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "before a network was finished; nothing is kept" in errors
+    assert not list((registry.Store().home / "runs").glob("evaluations/*"))

@@ -25,7 +25,9 @@ FAST = ("--sets", "1", "--networks", "2", "--scale", "0.002", "--json")
 
 
 def cell(mean: float = 50.0, paper: tuple[float, float] | None = (60.0, 2.0)) -> Cell:
-    return Cell(("a:1",), ("d",), "convnet", (mean - 1, mean + 1), 1000, "dsa crop", "cpu, 2 threads", 90.0, paper)
+    return Cell(
+        ("a:1",), ("d",), "convnet", (mean - 1, mean + 1), 1000, "dsa crop", "cpu, 2 threads", "dsactl 1", 90.0, paper
+    )
 
 
 def test_a_table_grows_call_by_call(program: Program, tmp_path: Path) -> None:
@@ -104,9 +106,9 @@ def report(pictures: dict[str, bytes]) -> Report:
 def test_markdown_says_ours_the_paper_s_and_how_far() -> None:
     text = to_markdown(report({}), {"A plot": "plot.png"})
     assert (
-        "| data set | method | ours, % | the paper's, % | difference in its deviations | n | time | machine |" in text
+        "| data set | method | ours, % | the paper's, % | difference in its deviations | n | time | made with |" in text
     )
-    assert "| 50.0 ± 1.0 | 60.0 ± 2.0 | -5.0 | 2 | 90 s | cpu, 2 threads |" in text
+    assert "| 50.0 ± 1.0 | 60.0 ± 2.0 | -5.0 | 2 | 90 s | cpu, 2 threads; dsactl 1 |" in text
     assert "| cifar10 | dsa | 30.0 ± 1.0 | – | – | 2 |" in text
     assert "![A plot](plot.png)" in text
     assert "2 of 5 cells are finished." in text

@@ -16,7 +16,7 @@ from dsactl.networks.build import initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.training import Plan, stack, train, unstack
 from registry.export import export
-from registry.tensors import Array, decode, describe, encode
+from registry.tensors import Array, decode, encode
 
 pytest_plugins = ["hub.fixtures"]
 
@@ -65,16 +65,14 @@ def test_they_are_part_of_the_content(tmp_path: Path) -> None:
 )
 def test_what_is_no_distribution_is_refused(soft: Array) -> None:
     arrays = soft_tensors(soft)
-    with pytest.raises(registry.CorruptError, match="do not sum to one|no distributions"):
+    with pytest.raises(registry.CorruptError, match="do not sum to one"):
         decode(encode(arrays, manifest(arrays)), "file")
 
 
 def test_shapes_and_tensors_must_be_those_of_the_manifest() -> None:
     for wrong in (SOFT[:3], SOFT[:, :1], SOFT.astype(np.float64), SOFT[None]):
         with pytest.raises(ValueError, match=r"soft labels|soft_labels|N×K"):
-            arrays = soft_tensors(wrong)
-            described = describe(arrays)
-            registry.Manifest.model_validate(manifest(tensors()).model_dump() | {"tensors": described})
+            manifest(soft_tensors(wrong))
     with pytest.raises(registry.CorruptError, match="soft_labels"):
         decode(encode(soft_tensors(), manifest(tensors())), "a file with more than its manifest says")
     with pytest.raises(registry.CorruptError, match="soft_labels"):

@@ -121,4 +121,4 @@ def test_several_sets_are_pooled() -> None:
     assert entry.key == ("mlp", "mlp")
     assert cell.n == 6
     assert len(set(cell.digests)) == 2
-    assert cell.references == ("digits-dsa-mlp-ipc1:1", "digits-dsa-mlp-ipc1:2")
+    assert cell.references == ("studies/digits-dsa-mlp-ipc1:1", "studies/digits-dsa-mlp-ipc1:2")

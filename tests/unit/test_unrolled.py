@@ -307,12 +307,12 @@ def test_what_diverges_says_so(method: str) -> None:
 )
 def test_what_makes_no_sense_is_refused(method: str, options: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        run(method, **options)
+        find(method).refuse(recipe(method, **options))
 
 
 def test_another_network_than_one_with_batch_norm_is_named() -> None:
     for options, instead in (({"norm": "batch"}, "--norm instance"), ({"arch": "resnet18bn"}, "--arch resnet18.")):
         plain = {"width": None, "depth": None, "activation": None} if "arch" in options else {}
         with pytest.raises(UsageError, match="batch norm, as ") as caught:
-            run("dd", **options, **plain)
+            find("dd").refuse(recipe("dd", **options, **plain))
         assert instead in caught.value.hint
