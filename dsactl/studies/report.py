@@ -62,7 +62,7 @@ class Report:
             "difference in its deviations",
             "n",
             "time",
-            "machine and program",
+            "made with",
         ]
 
     def rows(self) -> list[list[str]]:
