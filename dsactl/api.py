@@ -10,7 +10,7 @@ from typing import Any
 
 import registry
 from dsactl import jobs, runs
-from dsactl.bundled import find
+from dsactl.bundled import find, own_name
 from dsactl.data.load import load_dataset
 from dsactl.engine.device import resolve_device
 from dsactl.evaluation import Evaluation, Protocol
@@ -156,5 +156,5 @@ def pull(address: str, *, name: str | None = None, store: registry.Store | None 
     """
     store = store or registry.Store()
     repo_id, revision = hub.parse_address(address)
-    pulled = hub.pull(store, repo_id, revision, None if name is None else registry.parse_name(name))
+    pulled = hub.pull(store, repo_id, revision, own_name(name, repo_id))
     return from_store(store, pulled.stored)

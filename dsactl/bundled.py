@@ -69,6 +69,17 @@ def check_own_name(name: registry.SetName) -> registry.SetName:
     return name
 
 
+def own_name(name: str | None, repo_id: str) -> registry.SetName | None:
+    """What a set from the Hub is to be called; None for the name of its repository.
+
+    Raises:
+        registry.BadNameError: it would be called as the program's own sets are.
+    """
+    if name is None and not repo_id.lower().startswith(f"{NAMESPACE}/"):
+        return None
+    return check_own_name(registry.parse_name(name or repo_id.lower()))
+
+
 def own(reference: str, store: registry.Store) -> registry.StoredSet:
     """The set of the user's that a reference means, to change it.
 

@@ -37,6 +37,7 @@ def command(
     Downloads go through the Hub client's cache, so without a network what was pulled before is found there.
     """
     import registry
+    from dsactl.bundled import own_name
     from registry import hub
 
     output = Output(as_json=as_json, quiet=quiet)
@@ -44,7 +45,7 @@ def command(
     if wanted is not None and revision is not None:
         raise UsageError(f"Both :{wanted} and --revision {revision} were given.", "Give one of them.")
     hub.calm_client(quiet=quiet)
-    given = None if name is None else registry.parse_name(name)
+    given = own_name(name, repo_id)
     pulled = hub.pull(registry.Store(), repo_id, wanted or revision, given)
     stored = pulled.stored
     value = {

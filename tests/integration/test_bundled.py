@@ -10,6 +10,7 @@ from subprocess import CompletedProcess
 
 import pytest
 import torch
+from samples import put
 
 import dsactl
 import registry
@@ -101,3 +102,18 @@ def test_what_is_measured_on_them_is_kept_in_the_user_s_store() -> None:
     before = evaluations(theirs, store)
     store.add_evaluation(theirs.digest, {"mean": 1.0, "created": "2026-01-01"})
     assert evaluations(theirs, store) == [*before, {"mean": 1.0, "created": "2026-01-01"}]
+
+
+def test_their_namespace_is_theirs_alone() -> None:
+    name = "bundled/mnist-dsa-convnet-ipc1"
+    for refused in (
+        lambda: dsactl.condense("digits", ipc=1, method="random", name=name),
+        lambda: dsactl.pull("Bundled/x"),
+        lambda: dsactl.pull("user/x", name=name),
+    ):
+        with pytest.raises(registry.BadNameError, match="the program's own"):
+            refused()
+    store = registry.Store()
+    _, theirs = find(name, store)
+    put(store, 0, registry.parse_name(name))  # as an earlier program may have done
+    assert find(name, store)[1].digest == theirs.digest
