@@ -87,11 +87,10 @@ def run(
     import registry
     from dsactl.studies.cells import fill
 
-    cells, done = folder.cells(names), 0
+    cells: dict[Key, Cell] = {}
 
     def write() -> None:
-        folder.write(cells, names)
-        for name, data in draw(cells).items():
+        for name, data in draw(folder.add(cells, names)).items():
             folder.put(name, data)
 
     write()
@@ -103,14 +102,13 @@ def run(
 
             for entry, cell in fill(entries, sets, registry.Store(), device, report):
                 cells[entry.key] = cell
-                done += 1
                 write()
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            f"Interrupted; {done} of {len(entries)} cells are done, and what was made is kept.",
+            f"Interrupted; {len(cells)} of {len(entries)} cells are done, and what was made is kept.",
             "The same command goes on from there.",
         ) from None
-    return {entry.key: cells[entry.key] for entry in entries}
+    return cells
 
 
 @contextlib.contextmanager

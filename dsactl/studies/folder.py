@@ -11,6 +11,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from dsactl.errors import UsageError
 from dsactl.studies.cells import Cell, Key
 from registry.errors import StoreError
@@ -29,6 +31,9 @@ COLUMNS = (
     "program",
     "references",
 )
+
+
+_ELSEWHERE = "Free space, or name another folder with --out."
 
 
 class Folder:
@@ -74,21 +79,35 @@ class Folder:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{results} is damaged ({error!r}).", "Remove it; its cells are found again.") from None
 
-    def write(self, cells: Mapping[Key, Cell], names: tuple[str, ...], **more: Any) -> None:
-        """Write JSON and CSV.
+    def add(self, cells: Mapping[Key, Cell], names: tuple[str, ...]) -> dict[Key, Cell]:
+        """Write cells into JSON and CSV beside those that are there, which other processes may add to as well.
 
         Args:
             cells: by what names them, such as row and column.
             names: of these parts.
-            more: for the JSON.
+
+        Returns:
+            All cells that are there now.
 
         Raises:
             StoreError: the folder cannot be written to.
+            UsageError: the file was changed by hand.
         """
-        rows = [{**dict(zip(names, key, strict=True)), **as_json(cell)} for key, cell in cells.items()]
-        value = {"study": self.study, "plan": self.plan, "cells": rows, **more}
-        self.put(f"{self.study}.json", (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
-        self.put(f"{self.study}.csv", to_csv(rows, (*names, *COLUMNS)).encode())
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            lock.acquire()
+        except OSError as error:
+            raise StoreError(f"Cannot write to {self.path}: {error.strerror or error}.", _ELSEWHERE) from error
+        try:
+            merged = {**self.cells(names), **cells}
+            rows = [{**dict(zip(names, key, strict=True)), **as_json(cell)} for key, cell in merged.items()]
+            value = {"study": self.study, "plan": self.plan, "cells": rows}
+            self.put(f"{self.study}.json", (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+            self.put(f"{self.study}.csv", to_csv(rows, (*names, *COLUMNS)).encode())
+        finally:
+            lock.release()
+        return merged
 
     def put(self, name: str, data: bytes) -> Path:
         """Write one file, whole or not at all.
@@ -99,7 +118,7 @@ class Folder:
         try:
             write_atomically(self.path / name, data)
         except StoreError as error:
-            raise StoreError(error.message, "Free space, or name another folder with --out.") from error
+            raise StoreError(error.message, _ELSEWHERE) from error
         return self.path / name
 
 

@@ -88,7 +88,11 @@ def test_the_plans_have_the_paper_s_cells() -> None:
 def test_cells_survive_their_file(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "table", {"seed": 0})
     cells = {("a", "b"): cell(), ("a", "c"): cell(paper=None)}
-    folder.write(cells, ("row", "column"))
+    assert folder.add(cells, ("row", "column")) == cells
+    other = Folder(tmp_path, "table", {"seed": 0})
+    more = {("z", "z"): cell(1.0)}
+    assert other.add(more, ("row", "column")) == cells | more, "what another process wrote stays"
+    cells |= more
     assert Folder(tmp_path, "table", {"seed": 0}).cells(("row", "column")) == cells
     (tmp_path / "table.json").write_text('{"plan": {"seed": 0}, "cells": [{"row": "a"}]}')
     with pytest.raises(Exception, match="is damaged"):
