@@ -4,49 +4,17 @@ import ast
 import json
 import os
 import pty
-import select
-import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
-from hub.worker import Worker
+from registry_fixtures import Program
 from samples import put
 
 import registry
 
-Program = Callable[..., CompletedProcess[str]]
-
-
-@pytest.fixture
-def store() -> registry.Store:
-    """The user's store, with three versions of one name and one of another."""
-    store = registry.Store()
-    for seed in range(3):
-        put(store, seed, registry.parse_name("a"))
-    put(store, 9, registry.parse_name("lab/b"))
-    return store
-
-
-@pytest.fixture(scope="module")
-def _worker() -> Iterator[Worker]:
-    with Worker({**os.environ, "NO_COLOR": "1"}) as worker:
-        yield worker
-
-
-@pytest.fixture
-def quick(_worker: Worker, tmp_path: Path) -> Program:
-    """Run the real command line in a process that has it loaded; returns what a finished process would."""
-
-    def run(*arguments: str, **environment: str) -> CompletedProcess[str]:
-        own = {name: os.environ[name] for name in ("DSACTL_HOME", "DSACTL_DATA")}
-        return _worker.run(arguments, {**own, **environment}, tmp_path)
-
-    return run
+pytest_plugins = ["registry_fixtures"]
 
 
 def references(quick: Program, *arguments: str) -> list[str]:
@@ -80,23 +48,6 @@ def test_ls_filters_and_sorts(store: registry.Store, quick: Program) -> None:
     assert "Did you mean 'size'?" in bad.stderr
 
 
-@pytest.mark.parametrize("columns", [40, 80, 120])
-@pytest.mark.usefixtures("store")
-def test_no_name_or_digest_is_broken_on_a_narrow_terminal(quick: Program, store: registry.Store, columns: int) -> None:
-    narrow = {"COLUMNS": str(columns)}
-    heads, *rows = quick("ls", **narrow).stdout.splitlines()
-    assert [row.split()[0] for row in rows] == ["a:1", "a:2", "a:3", "lab/b:1"]
-    assert heads.split()[:1] == ["set"]
-    assert ("size" in heads, "stored" in heads) == (columns == 120, columns >= 80)
-    assert "accuracy %" in heads
-    assert all(len(row) <= max(columns, 54) for row in (heads, *rows))
-    digest = store.read(registry.parse_name("a"), 1).digest
-    shown = quick("show", "a:1", **narrow).stdout
-    assert f"@sha256:{digest}" in shown
-    assert str(store.home) in shown
-    assert "a:1" in quick("diff", "a:1", "a:2", **narrow).stdout.splitlines()[0]
-
-
 def test_ls_shows_the_evaluation_that_says_most(store: registry.Store, quick: Program) -> None:
     digest = store.read(registry.parse_name("a"), 3).digest
 
@@ -111,24 +62,6 @@ def test_ls_shows_the_evaluation_that_says_most(store: registry.Store, quick: Pr
     assert "50.0 ± 1.0 2 convnet" in measured(n=2)
     assert "51.0 ± 1.0 20 convnet" in measured(mean=51.0, created="2026-01-01")
     assert "51.0 ± 1.0 20 convnet" in measured(mean=99.0, n=1, epochs=1, created="2027-01-01")
-
-
-def test_tables_are_laid_out_for_a_width() -> None:
-    from dsactl.cli.tables import Facts, Table
-
-    rows = Table(("set", "size", "ö"), right=("size",), optional=("size",))
-    rows.add("a", "1 kB", "界")
-    rows.add("bb", "10 kB", "")
-    assert list(rows.lines(None)) == ["set   size  ö", "a     1 kB  界", "bb   10 kB"]
-    assert list(rows.lines(8)) == ["set  ö", "a    界", "bb"]
-    folded = Table(("name", "what"), rows=[("mnist-dsa", "one two three")])
-    assert list(folded.lines(20)) == ["name       what", "mnist-dsa  one two", "           three"]
-    assert list(folded.lines(3))[-1] == "           three", "never less than the longest words"
-    facts = Facts()
-    facts.add("words", "one two three")
-    facts.add("path", "/a folder/with spaces", whole=True)
-    assert list(facts.lines(12)) == ["words  one", "       two", "       three", "path   /a folder/with spaces"]
-    assert list(facts.lines(None)) == ["words  one two three", "path   /a folder/with spaces"]
 
 
 def test_tags_from_setting_to_removal(store: registry.Store, quick: Program) -> None:
@@ -253,102 +186,6 @@ def test_show_prints_code_that_runs(quick: Program) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert "torch.Size([10, 1, 28, 28]) [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]" in ran.stdout
-
-
-def test_show_draws_the_images_where_it_is_wanted(quick: Program) -> None:
-    drawn = quick("show", "mnist-dsa-convnet-ipc1", "--picture").stdout
-    lines = [line for line in drawn.splitlines() if "▀" in line]
-    assert 15 < len(lines) < 40, "two rows of five"
-    assert {len(line) for line in lines} == {80}
-    assert "▀" not in quick("show", "mnist-dsa-convnet-ipc1").stdout
-
-
-def test_half_blocks_have_the_colours_of_the_picture() -> None:
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    from dsactl.cli import half_blocks
-
-    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    text = half_blocks.draw(buffer.getvalue(), 10)
-    assert text.plain == "▀▀▀\n▀▀▀\n"
-    styles = [span.style for span in text.spans]
-    for place, style in enumerate(styles):
-        row, column = divmod(place, 3)
-        for colour, half in ((style.color, 0), (style.bgcolor, 1)):  # type: ignore[union-attr]
-            assert tuple(colour.triplet) == tuple(pixels[2 * row + half, column])  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        ("dsactl show a", ["a"]),
-        ("dsactl show lab/", ["lab/b"]),
-        ("dsactl tag a:", ["1", "2", "3", "best"]),
-        ("dsactl show a:b", ["best"]),
-        ("dsactl rm a:1 l", ["lab/b"]),
-        ("dsactl show mnist-dsa", ["mnist-dsa-convnet-ipc1"]),
-        ("dsactl show bundled/mnist", ["bundled/mnist-dsa-convnet-ipc1"]),
-        ("dsactl show mnist-dsa-convnet-ipc1:", ["1", "2", "3"]),
-        ("dsactl show bundled/mnist-dsa-convnet-ipc1:", ["1", "2", "3"]),
-        ("dsactl condense digits --method d", ["dsa", "dc", "dd"]),
-        ("dsactl export a --format p", ["png", "parquet"]),
-        ("dsactl show ../", []),
-    ],
-)
-def test_references_are_completed(store: registry.Store, program: Program, typed: str, offered: list[str]) -> None:
-    store.tag(store.read(registry.parse_name("a"), 3), "best")
-    words = typed.replace(":", " : ").split()  # as bash breaks them
-    asked = {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
-    completed = program(_DSACTL_COMPLETE="complete_bash", **asked)
-    assert completed.stdout.split() == offered
-    assert "Traceback" not in completed.stderr
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_bash_itself_completes_versions(store: registry.Store) -> None:
-    """An interactive bash on a terminal, with the script that `dsactl --show-completion` prints."""
-    store.tag(store.read(registry.parse_name("a"), 3), "best")
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "TERM": "dumb",
-        "PS1": "$ ",
-        "SHELL": shutil.which("bash") or "",
-    }
-    ours, theirs = pty.openpty()
-    shell = subprocess.Popen(
-        ["bash", "--norc", "--noprofile", "-i"],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment,
-        start_new_session=True,
-    )
-    os.close(theirs)
-
-    def type_and_read(keys: str, until: str) -> str:
-        os.write(ours, keys.encode())
-        said = ""
-        end = time.monotonic() + 30
-        while until not in said:
-            assert time.monotonic() < end, said
-            if select.select([ours], [], [], 0.1)[0]:
-                said += os.read(ours, 4096).decode(errors="replace")
-        return said
-
-    try:
-        type_and_read("source <(dsactl --show-completion bash); echo rea''dy\n", "\nready")
-        type_and_read("dsactl show a:b\t", "a:best ")
-        type_and_read("; dsactl tag a:\t\t", "1     2     3     best")
-    finally:
-        shell.kill()
-        shell.wait()
-        os.close(ours)
 
 
 def test_a_damaged_store_is_told_and_the_rest_is_used(store: registry.Store, quick: Program) -> None:

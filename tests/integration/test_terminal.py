@@ -1,0 +1,148 @@
+"""What a terminal shows: narrow tables, images in half blocks, and what bash completes."""
+
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from registry_fixtures import Program
+
+import registry
+
+pytest_plugins = ["registry_fixtures"]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.usefixtures("store")
+def test_no_name_or_digest_is_broken_on_a_narrow_terminal(quick: Program, store: registry.Store, columns: int) -> None:
+    narrow = {"COLUMNS": str(columns)}
+    heads, *rows = quick("ls", **narrow).stdout.splitlines()
+    assert [row.split()[0] for row in rows] == ["a:1", "a:2", "a:3", "lab/b:1"]
+    assert heads.split()[:1] == ["set"]
+    assert ("size" in heads, "stored" in heads) == (columns == 120, columns >= 80)
+    assert "accuracy %" in heads
+    assert all(len(row) <= max(columns, 54) for row in (heads, *rows))
+    digest = store.read(registry.parse_name("a"), 1).digest
+    shown = quick("show", "a:1", **narrow).stdout
+    assert f"@sha256:{digest}" in shown
+    assert str(store.home) in shown
+    assert "a:1" in quick("diff", "a:1", "a:2", **narrow).stdout.splitlines()[0]
+
+
+def test_tables_are_laid_out_for_a_width() -> None:
+    from dsactl.cli.tables import Facts, Table
+
+    rows = Table(("set", "size", "ö"), right=("size",), optional=("size",))
+    rows.add("a", "1 kB", "界")
+    rows.add("bb", "10 kB", "")
+    assert list(rows.lines(None)) == ["set   size  ö", "a     1 kB  界", "bb   10 kB"]
+    assert list(rows.lines(8)) == ["set  ö", "a    界", "bb"]
+    folded = Table(("name", "what"), rows=[("mnist-dsa", "one two three")])
+    assert list(folded.lines(20)) == ["name       what", "mnist-dsa  one two", "           three"]
+    assert list(folded.lines(3))[-1] == "           three", "never less than the longest words"
+    facts = Facts()
+    facts.add("words", "one two three")
+    facts.add("path", "/a folder/with spaces", whole=True)
+    assert list(facts.lines(12)) == ["words  one", "       two", "       three", "path   /a folder/with spaces"]
+    assert list(facts.lines(None)) == ["words  one two three", "path   /a folder/with spaces"]
+
+
+def test_show_draws_the_images_where_it_is_wanted(quick: Program) -> None:
+    drawn = quick("show", "mnist-dsa-convnet-ipc1", "--picture").stdout
+    lines = [line for line in drawn.splitlines() if "▀" in line]
+    assert 15 < len(lines) < 40, "two rows of five"
+    assert {len(line) for line in lines} == {80}
+    assert "▀" not in quick("show", "mnist-dsa-convnet-ipc1").stdout
+
+
+def test_half_blocks_have_the_colours_of_the_picture() -> None:
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from dsactl.cli import half_blocks
+
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    text = half_blocks.draw(buffer.getvalue(), 10)
+    assert text.plain == "▀▀▀\n▀▀▀\n"
+    styles = [span.style for span in text.spans]
+    for place, style in enumerate(styles):
+        row, column = divmod(place, 3)
+        for colour, half in ((style.color, 0), (style.bgcolor, 1)):  # type: ignore[union-attr]
+            assert tuple(colour.triplet) == tuple(pixels[2 * row + half, column])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("dsactl show a", ["a"]),
+        ("dsactl show lab/", ["lab/b"]),
+        ("dsactl tag a:", ["1", "2", "3", "best"]),
+        ("dsactl show a:b", ["best"]),
+        ("dsactl rm a:1 l", ["lab/b"]),
+        ("dsactl show mnist-dsa", ["mnist-dsa-convnet-ipc1"]),
+        ("dsactl show bundled/mnist", ["bundled/mnist-dsa-convnet-ipc1"]),
+        ("dsactl show mnist-dsa-convnet-ipc1:", ["1", "2", "3"]),
+        ("dsactl show bundled/mnist-dsa-convnet-ipc1:", ["1", "2", "3"]),
+        ("dsactl condense digits --method d", ["dsa", "dc", "dd"]),
+        ("dsactl export a --format p", ["png", "parquet"]),
+        ("dsactl show ../", []),
+    ],
+)
+def test_references_are_completed(store: registry.Store, program: Program, typed: str, offered: list[str]) -> None:
+    store.tag(store.read(registry.parse_name("a"), 3), "best")
+    words = typed.replace(":", " : ").split()  # as bash breaks them
+    asked = {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
+    completed = program(_DSACTL_COMPLETE="complete_bash", **asked)
+    assert completed.stdout.split() == offered
+    assert "Traceback" not in completed.stderr
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_itself_completes_versions(store: registry.Store) -> None:
+    """An interactive bash on a terminal, with the script that `dsactl --show-completion` prints."""
+    store.tag(store.read(registry.parse_name("a"), 3), "best")
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "TERM": "dumb",
+        "PS1": "$ ",
+        "SHELL": shutil.which("bash") or "",
+    }
+    ours, theirs = pty.openpty()
+    shell = subprocess.Popen(
+        ["bash", "--norc", "--noprofile", "-i"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        start_new_session=True,
+    )
+    os.close(theirs)
+
+    def type_and_read(keys: str, until: str) -> str:
+        os.write(ours, keys.encode())
+        said = ""
+        end = time.monotonic() + 30
+        while until not in said:
+            assert time.monotonic() < end, said
+            if select.select([ours], [], [], 0.1)[0]:
+                said += os.read(ours, 4096).decode(errors="replace")
+        return said
+
+    try:
+        type_and_read("source <(dsactl --show-completion bash); echo rea''dy\n", "\nready")
+        type_and_read("dsactl show a:b\t", "a:best ")
+        type_and_read("; dsactl tag a:\t\t", "1     2     3     best")
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(ours)
