@@ -68,10 +68,17 @@ def command(
 ) -> None:
     """Vary one thing and hold the rest: what the paper's Tables 4 and 5 and Figures 5 and 6 compare.
 
-    schemes: which batches are augmented, by one transformation or each image by its own. strategies: each kind of
-    augmentation alone, and all together. init: images that start as noise and as real ones, with pictures of the way.
-    gradients: norms of real and synthetic batches' gradients, with and without augmentation. ipc: accuracy over the
-    number of images per class. What was made or measured before is only looked up.
+    schemes: which batches are augmented, by one transformation or each image by its own.
+
+    strategies: each kind of augmentation alone, and all together.
+
+    init: images that start as noise and as real ones, with pictures of the way.
+
+    gradients: norms of real and synthetic batches' gradients, with and without augmentation.
+
+    ipc: accuracy over the number of images per class, for some methods.
+
+    What was made or measured before is only looked up.
     """
     if study not in _STUDIES:
         raise UnknownNameError("study", study, _STUDIES)
