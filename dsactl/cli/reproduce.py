@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dsactl.cli import options, studying
+from dsactl.cli import figures, options, studying
 from dsactl.cli.output import Output
 from dsactl.errors import UnknownNameError, UsageError
 
@@ -20,14 +20,21 @@ EXAMPLES = """Examples:
   dsactl reproduce table1 --dry-run
   dsactl reproduce table1 --only mnist:1,fashionmnist:1 --sets 1 --networks 10
   dsactl reproduce table3 --scale 0.1 --networks 5
-  dsactl reproduce table5 --only cifar10"""
+  dsactl reproduce table5 --only cifar10
+  dsactl reproduce figure6 --scale 0.3"""
 
 _TABLES = ("table1", "table2", "table3", "table4", "table5")
+_FIGURES = ("figure2", "figure5", "figure6")
 
 
 def command(
     table: Annotated[
-        str, typer.Argument(metavar="TABLE", help=f"{', '.join(_TABLES)}.", autocompletion=options.one_of(*_TABLES))
+        str,
+        typer.Argument(
+            metavar="TABLE",
+            help=f"{', '.join((*_TABLES, *_FIGURES))}.",
+            autocompletion=options.one_of(*_TABLES, *_FIGURES),
+        ),
     ],
     only: Annotated[
         str | None,
@@ -45,27 +52,36 @@ def command(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Run a table of the paper, cell by cell, into a document that has its figures beside ours.
+    """Run a table or figure of the paper, cell by cell, into a document that has its numbers beside ours.
 
-    The document grows as cells are finished, says what was scaled down, and keeps the cells of earlier calls. An
-    interrupted call goes on when it is given again; what other commands have made or measured is used.
+    The document grows as cells are finished, says what was scaled down, and keeps the cells of earlier calls.
+
+    An interrupted call goes on when it is given again; what other commands have made or measured is used.
     """
-    if table not in _TABLES:
-        raise UnknownNameError("table", table, _TABLES)
+    if table not in (*_TABLES, *_FIGURES):
+        raise UnknownNameError("table", table, (*_TABLES, *_FIGURES))
     output = Output(as_json=as_json, quiet=quiet)
+    names = [] if only is None else [text.strip() for text in only.split(",") if text.strip()]
 
     from dsactl.studies.folder import Folder
-    from dsactl.studies.papers import plan
+    from dsactl.studies.papers import plan, scaled_request
 
+    about = {"sets": sets, "networks": networks, "scale": scale, "seed": seed}
+    if table in _FIGURES:
+        pictures = figures.choose(table, scaled_request(scale, seed), networks, names)
+        if dry_run:
+            output.answer({"parts": [part.name for part in pictures]}, [], [part.caption for part in pictures])
+            return
+        figures.run(table, pictures, Folder(out or Path(table), table, about), device, output)
+        return
     whole = plan(table, networks, scale, seed)
-    wanted = whole if only is None else whole.only([text.strip() for text in only.split(",") if text.strip()])
+    wanted = whole.only(names) if names else whole
     if not wanted.entries:
         known = ", ".join(dict.fromkeys(":".join(entry.key) for entry in whole.entries[:8]))
         raise UsageError(f"{table} has no cell that begins with {only}.", f"It has {known} …")
     if dry_run:
         studying.dry_run(list(wanted.entries), sets, device, output)
         return
-    about = {"sets": sets, "networks": networks, "scale": scale, "seed": seed}
     folder = Folder(out or Path(table), table, about)
 
     def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:

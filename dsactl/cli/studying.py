@@ -139,7 +139,7 @@ def answer(cells: Mapping["Key", "Cell"], names: tuple[str, ...], folder: "Folde
 def _list(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:
     shown = Table((*names, "accuracy", "n", "paper"), right=("accuracy", "n", "paper"))
     for key, cell in cells.items():
-        shown.add(*key, mean_and_deviation(cell.mean, cell.std), str(cell.n), _paper(cell))
+        shown.add(*key, cell.in_words, str(cell.n), _paper(cell))
     return shown
 
 
@@ -149,7 +149,7 @@ def _matrix(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:
     shown = Table((names[0], *columns), right=columns)
     for row in dict.fromkeys(row for row, _ in cells):
         here = [cells.get((row, column)) for column in columns]
-        shown.add(row, *(mean_and_deviation(cell.mean, cell.std) if cell else "–" for cell in here))
+        shown.add(row, *(cell.in_words if cell else "–" for cell in here))
         if any(cell and cell.paper for cell in here):
             shown.add("  paper", *(_paper(cell) if cell else "–" for cell in here))
     return shown

@@ -88,6 +88,11 @@ class Cell:
         return statistics.pstdev(self.accuracies)
 
     @property
+    def in_words(self) -> str:
+        """Mean and deviation; one network has no deviation."""
+        return f"{self.mean:.1f}" if self.n == 1 else f"{self.mean:.1f} ± {self.std:.1f}"
+
+    @property
     def deviations(self) -> float | None:
         """How far the mean is from the paper's, in the paper's standard deviations; None where that is unknown or 0."""
         return (self.mean - self.paper[0]) / self.paper[1] if self.paper and self.paper[1] else None

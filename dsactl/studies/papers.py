@@ -55,9 +55,13 @@ def plan(name: str, networks: int, scale: float, seed: int = 0) -> Plan:
     """
     title, names = PLANS[name]
     protocol = Protocol(networks=networks)
+    return Plan(name, title, names, tuple(_entries(name, scaled_request(scale, seed), protocol, scale)))
+
+
+def scaled_request(scale: float, seed: int) -> Request:
+    """A request of no data set yet, with a share of the paper's iterations."""
     iterations = max(1, round(PAPER_ITERATIONS * scale))
-    base = Request("", 1, seed=seed, iterations=None if iterations == PAPER_ITERATIONS else iterations)
-    return Plan(name, title, names, tuple(_entries(name, base, protocol, scale)))
+    return Request("", 1, seed=seed, iterations=None if iterations == PAPER_ITERATIONS else iterations)
 
 
 PLANS: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -40,7 +40,7 @@ def heat_map(
     image = axes.imshow(grid, cmap="Greys", vmin=low - 0.4 * (high - low) - 1, vmax=high + 1.2 * (high - low) + 1)
     for (row, column), cell in cells.items():
         place = (columns.index(column), rows.index(row))
-        axes.text(*place, f"{cell.mean:.1f}\n± {cell.std:.1f}", ha="center", va="center", fontsize=8)
+        axes.text(*place, cell.in_words.replace(" ± ", "\n± "), ha="center", va="center", fontsize=8)
     axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
     axes.set_yticks(range(len(rows)), rows)
     axes.set_xlabel(column_label)

@@ -42,7 +42,7 @@ class Report:
         about: paragraphs below it: what was run, on what, and what was scaled down.
         names: of the parts of the cells' keys.
         cells: that are finished.
-        total: of the plan.
+        total: cells, or pictures where there are no cells, of the plan.
         pictures: PNG or WebP, by their captions.
     """
 
@@ -71,13 +71,18 @@ class Report:
 
     def state(self) -> str:
         """How far the plan is."""
-        return f"{len(self.cells)} of {self.total} cells are finished."
+        return f"{self.done} of {self.total} {'cells' if self.names else 'pictures'} are finished."
+
+    @property
+    def done(self) -> int:
+        """How many cells, or pictures, are finished."""
+        return len(self.cells if self.names else self.pictures)
 
 
 def _row(cell: Cell) -> list[str]:
     far = cell.deviations
     return [
-        f"{cell.mean:.1f} ± {cell.std:.1f}",
+        cell.in_words,
         f"{cell.paper[0]:.1f} ± {cell.paper[1]:.1f}" if cell.paper else "–",
         f"{far:+.1f}" if far is not None else "–",
         str(cell.n),
@@ -117,7 +122,7 @@ def to_html(report: Report) -> str:
 
     parts = [f"<p>{html.escape(text)}</p>" for text in report.about]
     parts.append(
-        f'<p><progress max="{report.total}" value="{len(report.cells)}"></progress> {html.escape(report.state())}</p>'
+        f'<p><progress max="{report.total}" value="{report.done}"></progress> {html.escape(report.state())}</p>'
     )
     if report.cells:
         rows = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in report.rows())

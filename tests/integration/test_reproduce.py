@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from samples import write_idx
 
+import registry
 from dsactl.studies.cells import Cell
 from dsactl.studies.folder import Folder
 from dsactl.studies.papers import PLANS, plan
@@ -53,6 +54,22 @@ def test_a_table_grows_call_by_call(program: Program, tmp_path: Path) -> None:
     other = program("reproduce", "table3", "--only", "mlp:mlp", *FAST, *out, "--seed", "1")
     assert other.returncode == 2
     assert "has the results of another plan (other seed)" in other.stderr
+
+
+def test_a_figure_grows_too(program: Program, tmp_path: Path) -> None:
+    write_idx(tmp_path / "data", "MNIST", (120, 20))
+    out = ("--scale", "0.001", "--json", "--out", str(tmp_path / "f"))
+    first = program("reproduce", "figure2", "--only", "mnist", *out)
+    assert first.returncode == 0, first.stderr
+    assert json.loads(first.stdout)["pictures"] == ["figure2-mnist.png"]
+    (stored,) = registry.Store().sets()
+    assert (tmp_path / "f" / "figure2-mnist.png").read_bytes() == registry.Store().picture_bytes(stored)
+    page = (tmp_path / "f" / "figure2.html").read_text()
+    assert "1 of 4 pictures are finished." in page
+    assert page.count("<img ") == 1
+    assert "![mnist, ten images per class](figure2-mnist.png)" in (tmp_path / "f" / "figure2.md").read_text()
+    assert "has no part called digits" in program("reproduce", "figure2", "--only", "digits", *out).stderr
+    assert "automobile and cat, from noise" in program("reproduce", "figure6", "--dry-run").stdout
 
 
 def test_what_makes_no_sense_is_refused(program: Program) -> None:

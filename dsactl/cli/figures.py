@@ -1,0 +1,76 @@
+"""The part of `dsactl reproduce` that draws the paper's figures."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from dsactl.cli import studying
+from dsactl.cli.output import Output
+from dsactl.errors import UsageError
+from dsactl.recipe import Request
+
+if TYPE_CHECKING:
+    from dsactl.studies.figures import Part
+    from dsactl.studies.folder import Folder
+
+
+def choose(figure: str, base: Request, networks: int, only: Sequence[str]) -> "list[Part]":
+    """The parts of a figure, or those of some names.
+
+    Raises:
+        UsageError: there is none of such a name.
+    """
+    from dsactl.studies.figures import parts
+
+    every = parts(figure, base, networks)
+    wanted = [part for part in every if not only or part.name in only]
+    if not wanted:
+        known = ", ".join(part.name for part in every)
+        raise UsageError(f"{figure} has no part called {', '.join(only)}.", f"It has {known}.")
+    return wanted
+
+
+def run(figure: str, wanted: "list[Part]", folder: "Folder", device: str, output: Output) -> None:
+    """Draw the parts, each into the document as it comes; pictures of earlier calls stay.
+
+    Args:
+        figure: its name.
+        wanted: of its parts.
+        folder: for the document.
+        device: as of `condense`.
+        output: for progress and answer.
+    """
+    import registry
+
+    store = registry.Store()
+    folder.add({}, ())
+    for part in wanted:
+        with studying.keeping(), output.progress(f"{figure}, {part.name}", 1, "steps") as bar:
+
+            def report(done: float, total: int, doing: str) -> None:
+                bar.update(done, doing, total=total)
+
+            picture = part.make(store, device, report)
+        folder.put(f"{figure}-{part.name}.png", picture)
+        _write(figure, folder)
+    value = {"folder": str(folder.path), "pictures": [f"{figure}-{part.name}.png" for part in wanted]}
+    where = escape(str(folder.path))
+    output.answer(value, [str(folder.path)], [f"{len(wanted)} pictures in {where}"])
+    output.note(f"In {where}: {figure}.html, {figure}.md")
+
+
+def _write(figure: str, folder: "Folder") -> None:
+    """The document of the pictures that are there."""
+    from dsactl.studies.figures import FIGURES, parts
+    from dsactl.studies.report import Report, to_html, to_markdown
+
+    about = folder.plan
+    every = parts(figure, Request("", 1), about["networks"])
+    files = {part.caption: f"{figure}-{part.name}.png" for part in every}
+    files = {caption: name for caption, name in files.items() if (folder.path / name).exists()}
+    text = [f"{about['scale']:g} of the paper's iterations, seed {about['seed']}."]
+    pictures = {caption: (folder.path / name).read_bytes() for caption, name in files.items()}
+    report = Report(FIGURES[figure], text, (), {}, len(every), pictures)
+    folder.put(f"{figure}.md", to_markdown(report, files).encode())
+    folder.put(f"{figure}.html", to_html(report).encode())
