@@ -25,17 +25,17 @@ def store() -> registry.Store:
 
 
 @pytest.fixture(scope="module")
-def _worker() -> Iterator[Worker]:
+def _quick_worker() -> Iterator[Worker]:
     with Worker({**os.environ, "NO_COLOR": "1"}) as worker:
         yield worker
 
 
 @pytest.fixture
-def quick(_worker: Worker, tmp_path: Path) -> Program:
+def quick(_quick_worker: Worker, tmp_path: Path) -> Program:
     """Run the real command line in a process that has it loaded; returns what a finished process would."""
 
     def run(*arguments: str, **environment: str) -> CompletedProcess[str]:
         own = {name: os.environ[name] for name in ("DSACTL_HOME", "DSACTL_DATA")}
-        return _worker.run(arguments, {**own, **environment}, tmp_path)
+        return _quick_worker.run(arguments, {**own, **environment}, tmp_path)
 
     return run

@@ -65,7 +65,7 @@ def test_what_was_measured_is_found_again_and_other_conditions_are_not(digits: d
     assert more.epochs == 2 * 4
     assert third.accuracies[:3] == first.accuracies
     assert third.seconds > first.seconds
-    assert dsactl.evaluate(digits, protocol(networks=1)).seconds == pytest.approx(first.seconds / 3, rel=0.9)
+    assert 0 < dsactl.evaluate(digits, protocol(networks=1)).seconds < first.seconds, "of that network alone"
     assert dsactl.evaluate(digits, protocol(networks=2), report=fewer).accuracies == first.accuracies[:2]
     assert fewer.epochs == 0
     dsactl.evaluate(digits, protocol(seed=1), report=other)

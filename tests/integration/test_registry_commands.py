@@ -6,15 +6,18 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
-from registry_fixtures import Program
 from samples import put
 
 import registry
 
 pytest_plugins = ["registry_fixtures"]
+
+Program = Callable[..., CompletedProcess[str]]
 
 
 def references(quick: Program, *arguments: str) -> list[str]:

@@ -7,14 +7,17 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
-from registry_fixtures import Program
 
 import registry
 
 pytest_plugins = ["registry_fixtures"]
+
+Program = Callable[..., CompletedProcess[str]]
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120])
