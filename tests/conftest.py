@@ -1,6 +1,7 @@
 """Fixtures. Tests run on a store and a data folder of their own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,10 @@ from dsactl.engine.memory import keep_freed_memory
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 keep_freed_memory()
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # As in the background of a shell without job control. Programs that the tests start would ignore Ctrl-C too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
