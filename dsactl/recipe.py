@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from dsactl.data.catalogue import CATALOGUE
+from dsactl.data.catalogue import is_mirrored
 from dsactl.dsa.schedule import PAPER, loops
 from dsactl.dsa.strategy import KINDS, SCHEMES, SIAMESE, Strategy, default_strategy, parse_strategy
 from dsactl.errors import DataError, UnknownNameError, UsageError
@@ -131,17 +131,21 @@ class Recipe:
         return self.network.label(channels, (size[0], size[1])) if self.network else None
 
     @property
+    def inner_strategy(self) -> Strategy:
+        """With which Algorithm 1 trains its networks: theirs are augmented wherever the matching augments the set."""
+        return self.strategy if SCHEMES[self.scheme].synthetic else ()
+
+    @property
     def is_papers(self) -> bool:
         """Whether every hyper-parameter but the seed is the paper's, or the paper does not say: of coresets."""
         if self.method not in PAPER_METHODS:
             return False
-        entry = CATALOGUE.get(self.dataset)
         request = Request(self.dataset, self.ipc, self.method, self.network.arch if self.network else "convnet")
         usual = request.resolve(
             self.dataset,
             self.checksum,
             self.image_shape,
-            mirrored=entry is None or entry.mirrored,
+            mirrored=is_mirrored(self.dataset),
             precision=self.precision,
         )
         return self.ipc in PAPER and self == replace(usual, seed=self.seed)

@@ -8,7 +8,8 @@ import typer
 
 from dsactl.cli import gradients, options, studying
 from dsactl.cli.output import Output
-from dsactl.dsa.strategy import KINDS
+from dsactl.data.catalogue import is_mirrored
+from dsactl.dsa.strategy import KINDS, default_strategy
 from dsactl.errors import UnknownNameError, UsageError
 from dsactl.methods import catalogue as methods
 
@@ -89,26 +90,23 @@ def command(
         dataset, numbers[0], method=method, seed=seed, iterations=iterations, arch=arch, image_size=image_size
     )
 
-    from dsactl.data.load import load_dataset
     from dsactl.evaluation import Protocol
     from dsactl.studies.cells import check
     from dsactl.studies.folder import Folder
 
     protocol = Protocol(networks=networks, epochs=epochs)
-    real = load_dataset(dataset, image_size=image_size)
-    suitable = tuple(kind for kind in KINDS if kind != "flip" or real.mirrored)
-    entries = _entries(study, request, numbers, studying.words(several, "method", methods.names()), protocol)
-    entries = entries or _augmentations(study, request, rows, kinds, suitable, protocol)
+    entries = _entries(study, request, numbers, several, rows, kinds, protocol)
     if dry_run:
         studying.dry_run(entries, sets, device, output)
         return
-    check(entries, device)
-    plan = studying.plan_of(request, sets, protocol, real.name)
+    job = check(entries, device)[0]
+    name = job.dataset.name
+    plan = studying.plan_of(request, sets, protocol, name)
     if study == "ipc":
         del plan["ipc"], plan["method"]
     if study == "gradients":
         del plan["sets"], plan["epochs"]
-    folder = Folder(out or Path(_own_name(study, real.name, request)), study, plan)
+    folder = Folder(out or Path(_own_name(study, name, request)), study, plan)
     if study == "gradients":
         gradients.run([entry.request for entry in entries], networks, folder, device, output)
         return
@@ -116,10 +114,10 @@ def command(
         _pictures_of_the_way(entries, folder, device, output)
 
     def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
-        return _plot(study, cells, entries, f"{real.name}, {_about(study, request)}")
+        return _plot(study, cells, entries, f"{name}, {_about(study, request)}")
 
     names = _STUDIES[study]
-    cells = studying.run(entries, names, folder, sets, device, output, draw)
+    cells = studying.run(entries, names, folder, sets, device, output, draw, job)
     studying.answer(cells, names, folder, sets, output)
 
 
@@ -146,33 +144,32 @@ def _numbers(text: str, *, several: bool) -> list[int]:
 
 
 def _entries(
-    study: str, request: "Request", numbers: list[int], several: tuple[str, ...], protocol: "Protocol"
+    study: str,
+    request: "Request",
+    numbers: list[int],
+    several: str,
+    rows: str,
+    kinds: str | None,
+    protocol: "Protocol",
 ) -> list["Entry"]:
-    """The cells of the studies that leave the augmentation as it is; none of the others."""
-    from dsactl.studies.ablations import ipcs, starts, with_and_without
+    """The cells of a study."""
+    from dsactl.studies import ablations
 
+    compared = studying.words(several, "method", methods.names())
     match study:
         case "ipc":
-            return ipcs(request, numbers, several, protocol)
+            return ablations.ipcs(request, numbers, compared, protocol)
         case "init":
-            return starts(request, protocol)
+            return ablations.starts(request, protocol)
         case "gradients":
-            return with_and_without(request, protocol)
-        case _:
-            return []
-
-
-def _augmentations(
-    study: str, request: "Request", rows: str, kinds: str | None, suitable: tuple[str, ...], protocol: "Protocol"
-) -> list["Entry"]:
-    """The cells of the studies of augmentation."""
-    from dsactl.studies.ablations import SCHEME_KINDS, SCHEMES, schemes, strategies
-
+            return ablations.with_and_without(request, protocol)
+    suitable = default_strategy(mirrored=is_mirrored(request.dataset))
     chosen = None if kinds is None else studying.words(kinds, "kind of augmentation", KINDS)
     if study == "strategies":
-        return strategies(request, chosen or suitable, protocol)
-    columns = chosen or [kind for kind in SCHEME_KINDS if kind in suitable]
-    return schemes(request, studying.words(rows, "scheme", list(SCHEMES)), columns, protocol)
+        return ablations.strategies(request, chosen or suitable, protocol)
+    columns = chosen or [kind for kind in ablations.SCHEME_KINDS if kind in suitable]
+    known = studying.words(rows, "scheme", list(ablations.SCHEMES))
+    return ablations.schemes(request, known, columns, protocol)
 
 
 def _own_name(study: str, dataset: str, request: "Request") -> str:
@@ -180,8 +177,7 @@ def _own_name(study: str, dataset: str, request: "Request") -> str:
 
 
 def _about(study: str, request: "Request") -> str:
-    each = f"{request.ipc} {'image' if request.ipc == 1 else 'images'} per class"
-    return "accuracy over images per class" if study == "ipc" else f"{each}, {request.method}"
+    return "accuracy over images per class" if study == "ipc" else f"{studying.per_class(request)}, {request.method}"
 
 
 def _plot(study: str, cells: "Mapping[Key, Cell]", entries: "list[Entry]", title: str) -> dict[str, bytes]:
@@ -204,11 +200,7 @@ def _pictures_of_the_way(entries: "list[Entry]", folder: "Folder", device: str, 
     store = registry.Store()
     for entry in entries:
         (start,) = entry.key
-        with studying.keeping(), output.progress(f"from {start}", 1, "steps") as bar:
-
-            def report(done: float, total: int, doing: str) -> None:
-                bar.update(done, doing, total=total)
-
+        with studying.keeping(), studying.steps(f"from {start}", output) as report:
             job, seen = watch_condensing(entry.request, store, device, report)
         labels = range(min(job.dataset.classes, 4))
         folder.put(f"init-{start}-strip.png", strip(seen, job.dataset, labels))

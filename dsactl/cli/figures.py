@@ -46,11 +46,7 @@ def run(figure: str, wanted: "list[Part]", folder: "Folder", device: str, output
     store = registry.Store()
     folder.add({}, ())
     for part in wanted:
-        with studying.keeping(), output.progress(f"{figure}, {part.name}", 1, "steps") as bar:
-
-            def report(done: float, total: int, doing: str) -> None:
-                bar.update(done, doing, total=total)
-
+        with studying.keeping(), studying.steps(f"{figure}, {part.name}", output) as report:
             picture = part.make(store, device, report)
         folder.put(f"{figure}-{part.name}.png", picture)
         _write(figure, folder)

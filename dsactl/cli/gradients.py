@@ -54,27 +54,10 @@ def run(requests: Sequence[Request], networks: int, folder: "Folder", device: st
 
 def _measure(name: str, request: Request, networks: int, device: str, output: Output) -> "list[Norms]":
     import registry
-    from dsactl import jobs, runs
-    from dsactl.studies.cells import in_studies
-    from dsactl.studies.gradients import gradient_norms
-    from dsactl.synthetic import from_store
+    from dsactl.studies.gradients import measure_norms
 
-    store, job = registry.Store(), in_studies(jobs.prepare(request, device))
-    with studying.keeping(), output.progress(name, 1, "steps") as bar:
-        stored = runs.execute(
-            job, store, report=lambda progress: bar.update(progress.done, progress.doing, total=progress.total)
-        ).stored
-        images_NCHW = from_store(store, stored).images.to(job.device)
-        images_KICHW = images_NCHW.view(job.dataset.classes, request.ipc, *images_NCHW.shape[1:])
-        return list(
-            gradient_norms(
-                job.dataset,
-                job.recipe,
-                images_KICHW,
-                networks,
-                lambda done: bar.update(done, "measuring gradients", total=networks),
-            )
-        )
+    with studying.keeping(), studying.steps(name, output) as report:
+        return measure_norms(request, networks, registry.Store(), device, report)
 
 
 def _summary(norms: "list[Norms]") -> dict[str, Any]:

@@ -73,8 +73,7 @@ Device = Annotated[
         autocompletion=one_of("auto", "cpu", "cuda", "mps"),
     ),
 ]
-PRECISIONS = ("auto", "float32", "bfloat16")
-complete_precision = one_of(*PRECISIONS)
+complete_precision = one_of("auto", "float32", "bfloat16")
 Reference = Annotated[
     str,
     typer.Argument(metavar="REF", help="name, name:version, name:tag or @sha256:…", autocompletion=complete_reference),

@@ -3,7 +3,7 @@
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from dsactl.data.catalogue import CATALOGUE
+from dsactl.data.catalogue import CATALOGUE, is_mirrored
 from dsactl.errors import DataError
 from dsactl.methods import catalogue as methods
 from dsactl.recipe import Recipe, Request
@@ -51,7 +51,7 @@ def condense_command(recipe: Recipe) -> str:
         recipe.dataset,
         recipe.checksum,
         recipe.image_shape,
-        mirrored=entry is None or entry.mirrored,
+        mirrored=is_mirrored(recipe.dataset),
         precision=recipe.precision,
     )
     given: dict[str, Any] = {"ipc": recipe.ipc}

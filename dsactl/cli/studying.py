@@ -9,14 +9,15 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options
-from dsactl.cli.output import Output, mean_and_deviation
+from dsactl.cli.output import Output
 from dsactl.cli.tables import Table
-from dsactl.errors import InterruptedRunError, UsageError
+from dsactl.errors import InterruptedRunError, UnknownNameError, UsageError
 from dsactl.recipe import Request
 
 if TYPE_CHECKING:
     from dsactl.evaluation import Protocol
-    from dsactl.studies.cells import Cell, Entry, Key
+    from dsactl.jobs import Job
+    from dsactl.studies.cells import Cell, Entry, Key, Report
     from dsactl.studies.folder import Folder
 
 Dataset = Annotated[
@@ -61,6 +62,11 @@ def plan_of(request: Request, sets: int, protocol: "Protocol", dataset: str) -> 
     }
 
 
+def per_class(request: Request) -> str:
+    """ "1 image per class", for titles."""
+    return f"{request.ipc} {'image' if request.ipc == 1 else 'images'} per class"
+
+
 def run(
     entries: Sequence["Entry"],
     names: tuple[str, ...],
@@ -68,7 +74,8 @@ def run(
     sets: int,
     device: str,
     output: Output,
-    draw: Callable[[Mapping["Key", "Cell"]], Mapping[str, bytes]] = lambda cells: {},
+    draw: Callable[[Mapping["Key", "Cell"]], Mapping[str, bytes]],
+    like: "Job | None" = None,
 ) -> dict["Key", "Cell"]:
     """Fill the cells, and write them and the plots after each, with the cells of earlier calls.
 
@@ -80,6 +87,7 @@ def run(
         device: as of `condense`.
         output: for the progress.
         draw: makes plots and documents of the cells that are there, by file name.
+        like: a job that may have the data set already.
 
     Raises:
         InterruptedRunError: on Ctrl-C, with how far it is.
@@ -100,7 +108,7 @@ def run(
             def report(done: float, total: int, doing: str) -> None:
                 bar.update(done, doing, total=total)
 
-            for entry, cell in fill(entries, sets, registry.Store(), device, report):
+            for entry, cell in fill(entries, sets, registry.Store(), device, report, like):
                 cells[entry.key] = cell
                 write()
     except KeyboardInterrupt:
@@ -109,6 +117,17 @@ def run(
             "The same command goes on from there.",
         ) from None
     return cells
+
+
+@contextlib.contextmanager
+def steps(title: str, output: Output) -> Iterator["Report"]:
+    """A bar for the steps of one set, as the report that studies take."""
+    with output.progress(title, 1, "steps") as bar:
+
+        def report(done: float, total: int, doing: str) -> None:
+            bar.update(done, doing, total=total)
+
+        yield report
 
 
 @contextlib.contextmanager
@@ -124,11 +143,10 @@ def keeping() -> Iterator[None]:
 
 def answer(cells: Mapping["Key", "Cell"], names: tuple[str, ...], folder: "Folder", sets: int, output: Output) -> None:
     """Print the table, with the paper's figures beside ours, and where the files are."""
-    from dsactl.studies.folder import as_json
+    from dsactl.studies.folder import rows_of
 
-    rows = [{**dict(zip(names, key, strict=True)), **as_json(cell)} for key, cell in cells.items()]
     shown = _matrix(cells, names) if len(names) == 2 else _list(cells, names)
-    value = {"folder": str(folder.path), "cells": rows}
+    value = {"folder": str(folder.path), "cells": rows_of(cells, names)}
     output.answer(value, [str(folder.path)], ["Test accuracy, %", shown])
     several = f"{sets} sets" if sets > 1 else "one set"
     output.remark(f"Mean ± population standard deviation over the networks of {several} for each cell.")
@@ -139,7 +157,7 @@ def answer(cells: Mapping["Key", "Cell"], names: tuple[str, ...], folder: "Folde
 def _list(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:
     shown = Table((*names, "accuracy", "n", "paper"), right=("accuracy", "n", "paper"))
     for key, cell in cells.items():
-        shown.add(*key, cell.in_words, str(cell.n), _paper(cell))
+        shown.add(*key, cell.in_words, str(cell.n), cell.paper_in_words)
     return shown
 
 
@@ -151,12 +169,8 @@ def _matrix(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:
         here = [cells.get((row, column)) for column in columns]
         shown.add(row, *(cell.in_words if cell else "–" for cell in here))
         if any(cell and cell.paper for cell in here):
-            shown.add("  paper", *(_paper(cell) if cell else "–" for cell in here))
+            shown.add("  paper", *(cell.paper_in_words if cell else "–" for cell in here))
     return shown
-
-
-def _paper(cell: "Cell") -> str:
-    return mean_and_deviation(*cell.paper) if cell.paper else "–"
 
 
 def dry_run(entries: Sequence["Entry"], sets: int, device: str, output: Output) -> None:
@@ -186,8 +200,6 @@ def words(text: str, what: str, known: Sequence[str]) -> tuple[str, ...]:
         UnknownNameError: one is not known.
         UsageError: there is none.
     """
-    from dsactl.errors import UnknownNameError
-
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
         if name not in known:

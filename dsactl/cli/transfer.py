@@ -8,7 +8,7 @@ import typer
 
 from dsactl.cli import options, studying
 from dsactl.cli.output import Output
-from dsactl.networks.catalogue import ARCHITECTURES
+from dsactl.networks.catalogue import ARCHITECTURES, PAPER_ARCHS
 
 if TYPE_CHECKING:
     from dsactl.studies.cells import Cell, Key
@@ -20,7 +20,7 @@ EXAMPLES = """Examples:
   dsactl transfer mnist --ipc 1 --archs convnet,lenet --test-on mlp,convnet,lenet,alexnet,vgg11,resnet18
   dsactl transfer mnist --ipc 1 --sets 5 --dry-run"""
 
-_USUAL = "mlp,convnet,lenet,alexnet,vgg11,resnet18"
+_USUAL = ",".join(PAPER_ARCHS)
 _NAMES = ("condensed on", "tested on")
 
 
@@ -65,17 +65,18 @@ def command(
     if dry_run:
         studying.dry_run(entries, sets, device, output)
         return
-    name = check(entries, device)[0].dataset.name
+    job = check(entries, device)[0]
+    name = job.dataset.name
     plan = studying.plan_of(request, sets, protocol, name)
     folder = Folder(out or Path(f"{name}-transfer-{method}-ipc{ipc}"), "transfer", plan)
 
     def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
-        title = f"{name}, {ipc} {'image' if ipc == 1 else 'images'} per class, {method}"
+        title = f"{name}, {studying.per_class(request)}, {method}"
         return {
             "transfer.png": heat_map(
                 rows, columns, cells, title=title, row_label="condensed on", column_label="tested on"
             )
         }
 
-    cells = studying.run(entries, _NAMES, folder, sets, device, output, draw)
+    cells = studying.run(entries, _NAMES, folder, sets, device, output, draw, job)
     studying.answer(cells, _NAMES, folder, sets, output)

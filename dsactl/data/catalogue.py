@@ -130,3 +130,8 @@ def missing_files(name: str) -> list[Path]:
     """Which files of a named data set are not under the data folder; empty when it is ready to use."""
     root = data_root()
     return [root / file for file in CATALOGUE[name].files if not (root / file).is_file()]
+
+
+def is_mirrored(name: str) -> bool:
+    """Whether mirrored images of a data set keep their class, as those of a folder are taken to."""
+    return name not in CATALOGUE or CATALOGUE[name].mirrored

@@ -26,7 +26,6 @@ from dsactl.captured_training import CapturedTraining
 from dsactl.data.dataset import Dataset
 from dsactl.dsa.inner_step import InnerStep
 from dsactl.dsa.packed import Augmenter
-from dsactl.dsa.strategy import SCHEMES
 from dsactl.engine.mode import PLAIN, Mode
 from dsactl.engine.processes import ALONE, Processes
 from dsactl.engine.random import generator
@@ -101,8 +100,7 @@ def condense(
     step = InnerStep(real, recipe, network, mode, processes)
     labels_N = torch.arange(real.classes, device=state.images_KICHW.device).repeat_interleave(recipe.ipc)
     plan = Plan(recipe.network_epochs, recipe.network_lr, batch=recipe.batch_train, precision=recipe.precision)
-    # The network is trained on images that are augmented wherever the matching augments them.
-    augment = Augmenter(recipe.strategy if SCHEMES[recipe.scheme].synthetic else (), real.size)
+    augment = Augmenter(recipe.inner_strategy, real.size)
     training = CapturedTraining(network, plan, augment) if mode.captured else partial(train, network, plan, augment)
 
     images_KICHW, velocity_KICHW = state.images_KICHW, state.velocity_KICHW

@@ -36,6 +36,8 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+PAPER_ARCHS = ("mlp", "convnet", "lenet", "alexnet", "vgg11", "resnet18")
+"""Those of Table 3."""
 PAPER_DEPTH = 3
 SMALLEST_NORMED = 4  # pixels on a side
 

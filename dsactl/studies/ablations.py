@@ -5,7 +5,7 @@ there are.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dsactl.data.catalogue import CATALOGUE
+from dsactl.data.catalogue import is_mirrored
 from dsactl.dsa.strategy import Strategy, default_strategy
 from dsactl.evaluation import Protocol
 from dsactl.methods.catalogue import ALGORITHM_1
@@ -110,10 +110,10 @@ def _scheme_paper(request: Request, row: str, kind: str) -> Figure | None:
 
 
 def _strategy_paper(request: Request, name: str, kinds: Strategy) -> Figure | None:
-    table, entry = tables()["strategies"], CATALOGUE.get(request.dataset)
-    if entry is None or (request.ipc, request.method) != (10, "dsa") or request.dataset not in table["rows"]:
+    table = tables()["strategies"]
+    if (request.ipc, request.method) != (10, "dsa") or request.dataset not in table["rows"]:
         return None
-    if name == COMBINATION and kinds != default_strategy(mirrored=entry.mirrored):
+    if name == COMBINATION and kinds != default_strategy(mirrored=is_mirrored(request.dataset)):
         return None
     figure = table["rows"][request.dataset][table["columns"].index(name)]
     return None if figure is None else tuple(figure)

@@ -93,6 +93,11 @@ class Cell:
         return f"{self.mean:.1f}" if self.n == 1 else f"{self.mean:.1f} ± {self.std:.1f}"
 
     @property
+    def paper_in_words(self) -> str:
+        """The paper's mean and deviation, or a dash."""
+        return f"{self.paper[0]:.1f} ± {self.paper[1]:.1f}" if self.paper else "–"
+
+    @property
     def deviations(self) -> float | None:
         """How far the mean is from the paper's, in the paper's standard deviations; None where that is unknown or 0."""
         return (self.mean - self.paper[0]) / self.paper[1] if self.paper and self.paper[1] else None
@@ -104,6 +109,7 @@ def fill(
     store: registry.Store,
     device: str = "auto",
     report: Report = lambda done, total, doing: None,
+    like: jobs.Job | None = None,
 ) -> Iterator[tuple[Entry, Cell]]:
     """Make and measure cell after cell.
 
@@ -113,6 +119,7 @@ def fill(
         store: keeps sets and records.
         device: as of `condense`.
         report: told of parts: each cell is two, its sets and their evaluation.
+        like: a job that may have the data set already.
 
     Yields:
         Each entry with its cell, as it is finished.
@@ -129,7 +136,7 @@ def fill(
             report(2 * index + part + done, total, f"{what}: {doing}")
 
         if known is None or known.request != entry.request:
-            known = _make(store, entry.request, sets, device, known.job if known else None, partial(tell, 0))
+            known = _make(store, entry.request, sets, device, known.job if known else like, partial(tell, 0))
         yield entry, _measure(store, known, entry, partial(tell, 1))
 
 
@@ -159,6 +166,22 @@ def _request(request: Request) -> Request:
 def in_studies(job: jobs.Job) -> jobs.Job:
     """The job under a name of the studies' own: a set that is unusual in one thing should not be `NAME:latest`."""
     return replace(job, name=registry.SetName(NAMESPACE, job.name.name))
+
+
+def make_one(
+    request: Request, store: registry.Store, device: str, report: Report
+) -> tuple[jobs.Job, registry.StoredSet]:
+    """Make one set, or find it made.
+
+    Args:
+        request: of the set.
+        store: keeps it.
+        device: as of `condense`.
+        report: told of steps.
+    """
+    job = in_studies(jobs.prepare(request, device))
+    outcome = runs.execute(job, store, report=lambda step: report(step.done, step.total, step.doing))
+    return job, outcome.stored
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ Shapes: K classes, I images per class, C, H, W.
 """
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,8 @@ from dsactl.data.dataset import Dataset
 from dsactl.dsa.condense import State, initial
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.recipe import Request
-from dsactl.studies.cells import in_studies
-from registry.pictures import to_pixels, to_uint8
+from dsactl.studies.cells import Report, in_studies
+from registry.pictures import png, to_pixels, to_uint8
 
 Seen = dict[int, Tensor]
 """Images K×I×C×H×W on the CPU, by the number of iterations that led to them."""
@@ -42,7 +42,7 @@ def watch_condensing(
     request: Request,
     store: registry.Store,
     device: str = "auto",
-    report: Callable[[float, int, str], None] = lambda done, total, doing: None,
+    report: Report = lambda done, total, doing: None,
 ) -> tuple[jobs.Job, Seen]:
     """Condense, and keep the images of every milestone; a run that was finished unwatched is run again.
 
@@ -100,9 +100,8 @@ def strip(seen: Mapping[int, Tensor], real: Dataset, labels: Sequence[int], colu
         left = _GAP + column * (_SIDE + _GAP)
         pen.text((left + _SIDE / 2, 2), str(number), fill="black", anchor="ma")
         for row, label in enumerate(labels):
-            image = Image.fromarray(_levels(seen[number][label, :1], real)[0])
-            whole.paste(image.resize((_SIDE, _SIDE), Image.Resampling.NEAREST), (left, _LABEL + row * (_SIDE + _GAP)))
-    return _bytes(whole)
+            whole.paste(_tile(_levels(seen[number][label, :1], real)[0]), (left, _LABEL + row * (_SIDE + _GAP)))
+    return png(np.asarray(whole))
 
 
 def animation(seen: Mapping[int, Tensor], real: Dataset, *, milliseconds: int = 250) -> bytes:
@@ -122,8 +121,7 @@ def animation(seen: Mapping[int, Tensor], real: Dataset, *, milliseconds: int = 
         ImageDraw.Draw(frame).text((_GAP, 2), f"{number} iterations", fill="black")
         for index, levels_HWC in enumerate(levels_KHWC):
             row, column = divmod(index, columns)
-            image = Image.fromarray(levels_HWC).resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
-            frame.paste(image, (_GAP + column * (_SIDE + _GAP), _LABEL + row * (_SIDE + _GAP)))
+            frame.paste(_tile(levels_HWC), (_GAP + column * (_SIDE + _GAP), _LABEL + row * (_SIDE + _GAP)))
         frames.append(frame)
     buffer = io.BytesIO()
     durations = [milliseconds] * (len(frames) - 1) + [8 * milliseconds]
@@ -137,7 +135,5 @@ def _levels(images_NCHW: Tensor, real: Dataset) -> npt.NDArray[np.uint8]:
     return np.repeat(levels_NHWC, 3, axis=3) if levels_NHWC.shape[3] == 1 else levels_NHWC
 
 
-def _bytes(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+def _tile(levels_HWC: npt.NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(levels_HWC).resize((_SIDE, _SIDE), Image.Resampling.NEAREST)

@@ -1,17 +1,15 @@
 """The paper's figures, drawn of ours: sets (Figure 2), gradient norms (Figure 5), images on their way (Figure 6)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import registry
-from dsactl import jobs, runs
 from dsactl.recipe import Request
-from dsactl.studies.cells import Report, in_studies
+from dsactl.studies.cells import Report, make_one
 from dsactl.studies.evolution import strip, watch_condensing
-from dsactl.studies.gradients import Norms, gradient_norms
+from dsactl.studies.gradients import measure_norms
 from dsactl.studies.plots import norms_histogram
-from dsactl.synthetic import from_store
 
 FIGURES = {
     "figure2": "Synthetic sets of ten images per class (Figure 2)",
@@ -65,32 +63,20 @@ def parts(figure: str, base: Request, networks: int) -> list[Part]:
 
 
 def _set(request: Request, store: registry.Store, device: str, report: Report) -> bytes:
-    stored = _made(request, store, device, report)[1]
+    _, stored = make_one(request, store, device, report)
     picture = store.picture_bytes(stored)
     assert picture is not None, "every set that is condensed has one"
     return picture
 
 
 def _norms(request: Request, networks: int, store: registry.Store, device: str, report: Report) -> bytes:
-    found: dict[str, Sequence[Norms]] = {}
-    for name, asked in (("with DSA", request), ("without", replace(request, strategy="none"))):
-        job, stored = _made(asked, store, device, report)
-        images_NCHW = from_store(store, stored).images.to(job.device)
-        images_KICHW = images_NCHW.view(job.dataset.classes, request.ipc, *images_NCHW.shape[1:])
-
-        def tell(done: int, name: str = name) -> None:
-            report(done, networks, f"gradients {name}")
-
-        found[name] = list(gradient_norms(job.dataset, job.recipe, images_KICHW, networks, tell))
+    found = {
+        name: measure_norms(asked, networks, store, device, report)
+        for name, asked in (("with DSA", request), ("without", replace(request, strategy="none")))
+    }
     return norms_histogram(found, title=f"{request.dataset}, {request.ipc} per class")
 
 
 def _way(request: Request, store: registry.Store, device: str, report: Report) -> bytes:
     job, seen = watch_condensing(request, store, device, report)
     return strip(seen, job.dataset, [job.dataset.class_names.index(name) for name in CLASSES])
-
-
-def _made(request: Request, store: registry.Store, device: str, report: Report) -> tuple[jobs.Job, registry.StoredSet]:
-    job = in_studies(jobs.prepare(request, device))
-    outcome = runs.execute(job, store, report=lambda step: report(step.done, step.total, step.doing))
-    return job, outcome.stored

@@ -101,7 +101,7 @@ class Folder:
             raise StoreError(f"Cannot write to {self.path}: {error.strerror or error}.", _ELSEWHERE) from error
         try:
             merged = {**self.cells(names), **cells}
-            rows = [{**dict(zip(names, key, strict=True)), **as_json(cell)} for key, cell in merged.items()]
+            rows = rows_of(merged, names)
             value = {"study": self.study, "plan": self.plan, "cells": rows}
             self.put(f"{self.study}.json", (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
             self.put(f"{self.study}.csv", to_csv(rows, (*names, *COLUMNS)).encode())
@@ -122,7 +122,12 @@ class Folder:
         return self.path / name
 
 
-def as_json(cell: Cell) -> dict[str, Any]:
+def rows_of(cells: Mapping[Key, Cell], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Cells as JSON objects, with the parts of their keys by name."""
+    return [{**dict(zip(names, key, strict=True)), **_as_json(cell)} for key, cell in cells.items()]
+
+
+def _as_json(cell: Cell) -> dict[str, Any]:
     """A cell with what is derived from it."""
     mean, std = cell.paper or (None, None)
     return {

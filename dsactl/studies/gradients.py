@@ -13,18 +13,19 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
-from torch.nn import functional as F
 
+import registry
 from dsactl.data.dataset import Dataset
 from dsactl.dsa.augmentation import augment, draw_pair
+from dsactl.dsa.matching import loss_function, real_gradient
 from dsactl.dsa.packed import Augmenter
 from dsactl.dsa.strategy import SCHEMES
-from dsactl.engine.device import autocast
 from dsactl.engine.random import generator
 from dsactl.errors import UsageError
-from dsactl.networks.build import Buffers, Parameters, initial_state, structure
-from dsactl.recipe import Recipe
+from dsactl.networks.build import Parameters, initial_state, structure
+from dsactl.recipe import Recipe, Request
+from dsactl.studies.cells import Report, make_one
+from dsactl.synthetic import from_store
 from dsactl.training import Plan, stack, train, unstack
 
 
@@ -67,8 +68,8 @@ def gradient_norms(
     if recipe.network.has_batch_norm:
         raise UsageError("Gradients are not measured of networks with batch norm.", "Use --arch convnet.")
     network = structure(recipe.network, real.channels, real.size, real.classes)
-    augmented = SCHEMES[recipe.scheme].synthetic
-    augmenter = Augmenter(recipe.strategy if augmented else (), real.size)
+    loss = loss_function(network, recipe.precision)
+    augmenter = Augmenter(recipe.inner_strategy, real.size)
     plan = Plan(recipe.network_epochs, recipe.network_lr, batch=recipe.batch_train, precision=recipe.precision)
     labels_N = torch.arange(real.classes, device=images_KICHW.device).repeat_interleave(images_KICHW.shape[1])
     fit = partial(train, network, plan, augmenter)
@@ -78,7 +79,6 @@ def gradient_norms(
         parameters, buffers = initial_state(network, generator(recipe.seed, "network", k), images_KICHW.device)
         for t in range(recipe.inner_steps):
             network.train()
-            norm = partial(_norm, partial(_loss, network, parameters, buffers, recipe.precision), parameters)
             for label in range(real.classes):
                 batch_RCHW = real.draw(label, recipe.batch_real, generator(recipe.seed, "real-batch", k, t, label))
                 own_ICHW = images_KICHW[label]
@@ -89,7 +89,8 @@ def gradient_norms(
                     real.size,
                     generator(recipe.seed, "transformation", k, t, label),
                 )
-                pair = (norm(augment(batch_RCHW, on_real), label), norm(augment(own_ICHW, on_synthetic), label))
+                batches = (augment(batch_RCHW, on_real), augment(own_ICHW, on_synthetic))
+                pair = (_norm(real_gradient(loss, parameters, buffers, batch, label)) for batch in batches)
                 yield Norms(index, t, label, *pair)
             if t < recipe.inner_steps - 1:
                 source = generator(recipe.seed, "network-training", k, t)
@@ -98,15 +99,25 @@ def gradient_norms(
         report(index + 1)
 
 
-def _loss(
-    network: torch.nn.Module, parameters: Parameters, buffers: Buffers, precision: str, images: Tensor, label: int
-) -> Tensor:
-    with autocast(images.device, precision):
-        logits = functional_call(network, (parameters, buffers), (images,))
-    return F.cross_entropy(logits.float(), torch.full((len(images),), label, device=images.device))
+def measure_norms(request: Request, networks: int, store: registry.Store, device: str, report: Report) -> list[Norms]:
+    """The norms on a set that is made, or found made.
+
+    Args:
+        request: of the set.
+        networks: as of `gradient_norms`.
+        store: keeps the set.
+        device: as of `condense`.
+        report: told of the set's steps, then of networks.
+    """
+    job, stored = make_one(request, store, device, report)
+    images_NCHW = from_store(store, stored).images.to(job.device)
+    images_KICHW = images_NCHW.view(job.dataset.classes, request.ipc, *images_NCHW.shape[1:])
+
+    def tell(done: int) -> None:
+        report(done, networks, "measuring gradients")
+
+    return list(gradient_norms(job.dataset, job.recipe, images_KICHW, networks, tell))
 
 
-def _norm(loss: Callable[[Tensor, int], Tensor], parameters: Parameters, images: Tensor, label: int) -> float:
-    leaves = [tensor.requires_grad_() for tensor in parameters.values()]
-    gradient = torch.autograd.grad(loss(images, label), leaves)
-    return float(torch.stack([each.double().norm() for each in gradient]).norm())
+def _norm(gradient: Parameters) -> float:
+    return float(torch.stack([each.double().norm() for each in gradient.values()]).norm())

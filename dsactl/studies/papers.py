@@ -6,11 +6,11 @@ Shapes do not occur here: a plan is made of requests and protocols.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from dsactl.data.catalogue import CATALOGUE
-from dsactl.dsa.strategy import KINDS
+from dsactl.data.catalogue import is_mirrored
+from dsactl.dsa.strategy import default_strategy
 from dsactl.evaluation import Protocol
 from dsactl.methods.catalogue import ALGORITHM_1, find
-from dsactl.networks.catalogue import NetworkSpec
+from dsactl.networks.catalogue import PAPER_ARCHS, NetworkSpec
 from dsactl.paper import QUOTED, paper_accuracy, tables, whole_accuracy
 from dsactl.recipe import WHOLE, Request
 from dsactl.studies.ablations import SCHEME_KINDS, SCHEMES, schemes, strategies
@@ -19,7 +19,6 @@ from dsactl.studies.transfer import transfer
 
 METHODS = ("random", "herding", "forgetting", "dd", "ld", "dc", "dsa", WHOLE)
 PAPER_SETS, PAPER_NETWORKS, PAPER_ITERATIONS = 5, 20, 1000
-NETWORKS = ("mlp", "convnet", "lenet", "alexnet", "vgg11", "resnet18")
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,13 @@ def _entries(name: str, base: Request, protocol: Protocol, scale: float) -> Iter
                     if row.get(method) is not None or (method == WHOLE and row["ipc"] == 1):
                         yield _accuracy(replace(base, dataset=row["dataset"], ipc=row["ipc"]), method, protocol, scale)
         case "table3":
-            yield from transfer(replace(base, dataset="mnist"), NETWORKS, NETWORKS, protocol, scaled=True)
+            yield from transfer(replace(base, dataset="mnist"), PAPER_ARCHS, PAPER_ARCHS, protocol, scaled=True)
         case "table4":
             request = replace(base, dataset="cifar10", ipc=10)
             yield from schemes(request, list(SCHEMES), SCHEME_KINDS, protocol, scaled=True)
         case _:
             for dataset in tables()["strategies"]["rows"]:
-                kinds = tuple(kind for kind in KINDS if kind != "flip" or CATALOGUE[dataset].mirrored)
+                kinds = default_strategy(mirrored=is_mirrored(dataset))
                 for entry in strategies(replace(base, dataset=dataset, ipc=10), kinds, protocol, scaled=True):
                     yield replace(entry, key=(dataset, *entry.key))
 

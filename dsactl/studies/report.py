@@ -83,7 +83,7 @@ def _row(cell: Cell) -> list[str]:
     far = cell.deviations
     return [
         cell.in_words,
-        f"{cell.paper[0]:.1f} ± {cell.paper[1]:.1f}" if cell.paper else "–",
+        cell.paper_in_words,
         f"{far:+.1f}" if far is not None else "–",
         str(cell.n),
         _duration(cell.seconds),

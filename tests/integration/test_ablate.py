@@ -96,6 +96,33 @@ def test_ipc_has_a_line_for_each_method(program: Program, tmp_path: Path) -> Non
         assert [row["ipc"] for row in csv.DictReader(file)] == ["1", "2", "1", "2"]
 
 
+def test_starts_have_accuracies_and_pictures_of_the_way(program: Program, tmp_path: Path) -> None:
+    found = cells(program("ablate", "init", *SMALL, "--out", str(tmp_path)))
+    assert [cell["init"] for cell in found] == ["noise", "real"]
+    inits = [dsactl.load(cell["references"][0]).recipe.init for cell in found]  # type: ignore[index]
+    assert inits == ["noise", "real"]
+    for start in inits:
+        with Image.open(tmp_path / f"init-{start}.webp") as moving:
+            assert moving.n_frames == 3  # type: ignore[attr-defined]
+        assert Image.open(tmp_path / f"init-{start}-strip.png").width > 3 * 48
+    noise, real = (np.asarray(Image.open(tmp_path / f"init-{start}-strip.png")) for start in inits)
+    assert (noise != real).any()
+
+
+def test_norms_with_and_without_augmentation_are_kept(program: Program, tmp_path: Path) -> None:
+    arguments = ("digits", "--iterations", "2", "--networks", "2", "--out", str(tmp_path), "--json")
+    done = program("ablate", "gradients", *arguments)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "gradients.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * 10, "two sets, two networks, ten classes, one inner step"
+    assert {row["condensed"] for row in rows} == {"with DSA", "without"}
+    assert all(float(row[side]) > 0 for row in rows for side in ("real", "synthetic"))
+    assert Image.open(tmp_path / "gradients.png").size > (200, 200)
+    again = program("ablate", "gradients", *arguments)
+    assert again.stdout == done.stdout, "drawn from the seed alone"
+
+
 def test_what_makes_no_sense_is_refused(program: Program) -> None:
     for arguments, said in (
         (("shemes", "digits"), "Did you mean 'schemes'"),
