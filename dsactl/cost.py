@@ -5,18 +5,23 @@ gradient of the matching distance with respect to images costs seven, since each
 differentiated again with respect to its input and its incoming gradient, but not to the weights.
 """
 
+import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from dsactl.data.dataset import Dataset
+from dsactl.data.parts import first_of_each
 from dsactl.dsa.condense import condense
 from dsactl.dsa.inner_step import choose_mode
 from dsactl.engine.memory import peak_memory, reset_peak_memory
-from dsactl.methods.catalogue import ALGORITHM_1
+from dsactl.methods.catalogue import ALGORITHM_1, BUILT_IN, find
+from dsactl.methods.work import Work as MethodWork
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipe import Recipe
@@ -47,7 +52,7 @@ class Estimate:
     """What a trial step tells.
 
     Attributes:
-        seconds: for the whole run, uncompiled.
+        seconds: for the whole run; of Algorithm 1 uncompiled.
         memory: peak of the process (CPU) or of the device (CUDA) during the trial, bytes.
     """
 
@@ -79,21 +84,31 @@ def count_work(recipe: Recipe, dataset: Dataset) -> Work:
     return Work(inner_steps, network_steps, forward * passes, forward * matching)
 
 
-def try_a_step(recipe: Recipe, dataset: Dataset) -> Estimate:
-    """Time a few inner steps, with and without a network epoch after them, and scale up; nothing is kept.
+def try_a_step(recipe: Recipe, dataset: Dataset) -> Estimate | None:
+    """Time a few steps and scale up; nothing is kept.
 
     Args:
-        recipe: of method "dsa" or "dc".
+        recipe: of any method.
         dataset: on the device to compute on.
+
+    Returns:
+        What it tells; None for a method of another package, of which it is not known what a step is.
     """
+    if recipe.method not in BUILT_IN:
+        return None
     device = dataset.train.images_NCHW.device
     reset_peak_memory(device)
+    seconds = (_algorithm_1 if recipe.method in ALGORITHM_1 else _another_method)(recipe, dataset)
+    return Estimate(seconds, peak_memory(device))
+
+
+def _algorithm_1(recipe: Recipe, dataset: Dataset) -> float:
+    """Seconds of a run, from inner steps with and without a network epoch after them."""
     inner = _seconds_per_step(replace(recipe, inner_steps=1), dataset)
     epoch = 0.0
     if recipe.inner_steps > 1:
         epoch = max(0.0, _seconds_per_step(replace(recipe, inner_steps=_TRIAL + 2, network_epochs=1), dataset) - inner)
-    per_iteration = recipe.inner_steps * inner + (recipe.inner_steps - 1) * recipe.network_epochs * epoch
-    return Estimate(recipe.iterations * per_iteration, peak_memory(device))
+    return recipe.iterations * (recipe.inner_steps * inner + (recipe.inner_steps - 1) * recipe.network_epochs * epoch)
 
 
 _TRIAL = 3
@@ -109,3 +124,45 @@ def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:
             torch.cuda.synchronize(device)
         marks.append(time.perf_counter())
     return min(later - earlier for earlier, later in pairwise(marks))
+
+
+class _EnoughError(Exception):
+    """A trial has seen what it wanted."""
+
+
+class _Trial(MethodWork):
+    """Work that is stopped after a few steps."""
+
+    def __init__(self, dataset: Dataset, recipe: Recipe) -> None:
+        super().__init__(dataset, recipe)
+        self.total, self.marks = 0, [time.perf_counter()]
+
+    def keep(
+        self, done: int, total: int, tensors: Mapping[str, Tensor], *, loss: float | None = None, doing: str = ""
+    ) -> None:
+        del done, tensors, loss, doing  # the clock alone is looked at
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.total = total
+        self.marks.append(time.perf_counter())
+        if len(self.marks) > _STEPS + 1:
+            raise _EnoughError
+
+
+def _another_method(recipe: Recipe, dataset: Dataset) -> float:
+    """Seconds of a run, from its first steps; where a step is a pass over all images, on a part of them."""
+    share = 1.0
+    if find(recipe.method).passes:
+        few = first_of_each(dataset, max(recipe.ipc, -(-_TRIAL_IMAGES // dataset.classes)))
+        share, dataset = len(few.train) / len(dataset.train), few
+    trial = _Trial(dataset, recipe)
+    with contextlib.suppress(_EnoughError):
+        find(recipe.method).load()(trial)
+    if not trial.total:
+        return time.perf_counter() - trial.marks[0]
+    marks = trial.marks[1:] if len(trial.marks) > 2 else trial.marks  # the first step warms up
+    return trial.total * min(later - earlier for earlier, later in pairwise(marks)) / share
+
+
+_STEPS = 2
+_TRIAL_IMAGES = 1000

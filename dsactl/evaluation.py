@@ -202,7 +202,7 @@ def evaluate(
     label = spec.label(dataset.channels, dataset.size)
     network = structure(spec, dataset.channels, dataset.size, dataset.classes)
     augmentation, augment_batch = _augmentation(synthetic, protocol)
-    epochs = protocol.epochs or _usual_epochs(synthetic, protocol, augmented=augment_batch is not None)
+    epochs = training_epochs(synthetic, protocol, len(synthetic))
     plan = Plan(
         epochs,
         protocol.lr,
@@ -267,10 +267,13 @@ def evaluate(
     )
 
 
-def _usual_epochs(synthetic: SyntheticSet, protocol: Protocol, *, augmented: bool) -> int:
+def training_epochs(synthetic: SyntheticSet, protocol: Protocol, images: int) -> int:
+    """For how many epochs a protocol trains on a set that is like this one and has so many images."""
+    if protocol.epochs is not None:
+        return protocol.epochs
     if synthetic.recipe.method == WHOLE:
-        return usual_epochs(len(synthetic), protocol.batch)
-    return EPOCHS_AUGMENTED if augmented else EPOCHS_PLAIN
+        return usual_epochs(images, protocol.batch)
+    return EPOCHS_PLAIN if _augmentation(synthetic, protocol)[1] is None else EPOCHS_AUGMENTED
 
 
 def _paper(synthetic: SyntheticSet, protocol: Protocol, label: str) -> Figure | None:

@@ -33,6 +33,7 @@ from dsactl.recipe import Recipe
 from dsactl.sitting import CHECKPOINT, CHECKPOINT_SECONDS, Progress, sit
 from dsactl.storing import folder_options, store_set
 from registry.files import write_atomically
+from registry.tensors import Array
 
 _WORK, _NOTHING = b"work", b"nothing"  # what process 0 tells the others
 
@@ -119,19 +120,31 @@ def iterations_done(store: registry.Store, job: Job) -> int:
     return int(about.get("iteration", 0))
 
 
+def is_made(store: registry.Store, job: Job) -> bool:
+    """Whether the set of a job is there, so that it would only be looked up."""
+    return _find(run_folder(store, job.recipe), store) is not None
+
+
 def _finished(folder: Path, job: Job, store: registry.Store) -> Outcome | None:
     """The set of a run that is done, under the job's name; None if it is not done or the set is gone or damaged."""
-    try:
-        done = json.loads((folder / "finished.json").read_text())
-        stored = store.find(registry.Reference(None, digest=done["digest"]))
-        tensors = store.tensors(stored)
-        seconds = float(done["seconds"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError, registry.NotFoundError, registry.CorruptError):
+    found = _find(folder, store)
+    if found is None:
         return None
+    stored, tensors, seconds = found
     if stored.name != job.name:
         picture = stored.picture.read_bytes() if stored.picture else None
         stored = store.put(job.name, tensors, stored.manifest, picture)
     return Outcome(stored, seconds, repeated=True)
+
+
+def _find(folder: Path, store: registry.Store) -> tuple[registry.StoredSet, dict[str, Array], float] | None:
+    """The set of a run, its tensors and the seconds it took, whatever it is called."""
+    try:
+        done = json.loads((folder / "finished.json").read_text())
+        stored = store.find(registry.Reference(None, digest=done["digest"]))
+        return stored, store.tensors(stored), float(done["seconds"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError, registry.NotFoundError, registry.CorruptError):
+        return None
 
 
 def follow(job: Job, processes: Processes) -> None:

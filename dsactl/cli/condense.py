@@ -343,7 +343,7 @@ def _dry_run(job: "jobs.Job", sets: int, output: Output) -> None:
     keep_freed_memory()
     recipe = job.recipe
     work = count_work(recipe, job.dataset)
-    estimate = try_a_step(recipe, job.dataset) if recipe.method in ALGORITHM_1 else None
+    estimate = try_a_step(recipe, job.dataset)
     value = {
         "name": str(job.name),
         "sets": sets,
@@ -351,8 +351,8 @@ def _dry_run(job: "jobs.Job", sets: int, output: Output) -> None:
         "inner_steps": work.inner_steps,
         "network_steps": work.network_steps,
         "operations": work.operations,
-        "seconds": estimate.seconds if estimate else 0.0,
-        "memory": estimate.memory if estimate else 0,
+        "seconds": estimate.seconds if estimate else None,
+        "memory": estimate.memory if estimate else None,
         "device": describe(job.device),
     }
     shown = Facts()
@@ -363,10 +363,13 @@ def _dry_run(job: "jobs.Job", sets: int, output: Output) -> None:
     if recipe.method in ALGORITHM_1:
         shown.add("work per set", f"{work.inner_steps:,} inner steps, {work.network_steps:,} network steps")
         shown.add("operations per set", f"{work.operations:.2g}")
-    else:
-        shown.add("work per set", f"not counted for {recipe.method}: work and time are estimated for Algorithm 1 alone")
     if estimate:
-        shown.add("time per set", f"about {duration(estimate.seconds)}, uncompiled, from a trial of a few steps")
+        how = (
+            "uncompiled, from a trial of a few steps" if recipe.method in ALGORITHM_1 else "from a trial of a few steps"
+        )
+        shown.add("time per set", f"about {duration(estimate.seconds)}, {how}")
         shown.add("memory", f"about {bytes_in_words(estimate.memory)}")
+    else:
+        shown.add("time per set", f"unknown: {recipe.method} is a method of another package")
     shown.add("would store", f"{job.name}, {sets} version{'s' if sets > 1 else ''}")
     output.answer(value, [str(job.name)], [shown])

@@ -8,7 +8,7 @@ import typer
 
 from dsactl.cli import figures, options, studying
 from dsactl.cli.output import Output
-from dsactl.errors import UnknownNameError, UsageError
+from dsactl.errors import DataError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from dsactl.studies.cells import Cell, Key
@@ -82,6 +82,7 @@ def command(
     if dry_run:
         studying.dry_run(list(wanted.entries), sets, device, output)
         return
+    _check(wanted, device)
     folder = Folder(out or Path(table), table, about)
 
     def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
@@ -89,6 +90,27 @@ def command(
 
     cells = studying.run(list(wanted.entries), whole.names, folder, sets, device, output, draw)
     studying.answer(cells, whole.names, folder, sets, output)
+
+
+def _check(plan: "Plan", device: str) -> None:
+    """Refuse, before any work, a plan some of whose cells cannot be made here.
+
+    Raises:
+        DataError: a data set is missing; says how to go on without it.
+    """
+    from dsactl.studies.cells import check
+
+    names = list(dict.fromkeys(entry.request.dataset for entry in plan.entries))
+    wrong: dict[str, DataError] = {}
+    for name in names:
+        try:
+            check([entry for entry in plan.entries if entry.request.dataset == name], device)
+        except DataError as error:
+            wrong[name] = error
+    if wrong:
+        first, others = next(iter(wrong.values())), ",".join(name for name in names if name not in wrong)
+        without = f" Without {' and '.join(wrong)}: --only {others}" if others else ""
+        raise DataError(str(first), first.hint + without)
 
 
 def _in_order(plan: "Plan", cells: "Mapping[Key, Cell]") -> "dict[Key, Cell]":

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options
-from dsactl.cli.output import Output
+from dsactl.cli.output import Output, duration
 from dsactl.cli.tables import Table
 from dsactl.errors import InterruptedRunError, UnknownNameError, UsageError
 from dsactl.recipe import Request
@@ -174,23 +175,44 @@ def _matrix(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:
 
 
 def dry_run(entries: Sequence["Entry"], sets: int, device: str, output: Output) -> None:
-    """Say what would be made, measured and computed; nothing is written."""
-    from dsactl.cost import count_work
-    from dsactl.studies.cells import check
+    """Say what would be made, measured and computed, and how long it would take here; nothing is written.
 
-    jobs = check(entries, device)
-    made = {repr(entry.request): job for entry, job in zip(entries, jobs, strict=True)}
-    operations = sets * sum(count_work(job.recipe, job.dataset).operations for job in made.values())
-    networks = sum(sets * entry.protocol.networks for entry in entries)
+    Cells of a data set that would have to be downloaded first are named, but not counted.
+    """
+    import registry
+    from dsactl.data.catalogue import missing_files
+    from dsactl.engine.device import describe
+    from dsactl.engine.memory import keep_freed_memory
+    from dsactl.studies.cells import check
+    from dsactl.studies.costs import estimate
+
+    keep_freed_memory()
     cells = [" → ".join(entry.key) for entry in entries]
-    value = {"cells": cells, "sets": sets * len(made), "networks": networks, "operations": operations}
+    absent = [name for name in dict.fromkeys(entry.request.dataset for entry in entries) if missing_files(name)]
+    entries = [entry for entry in entries if entry.request.dataset not in absent] or entries
+    jobs = check(entries, device)
+    with output.progress("trying steps", len(entries), "trials") as bar:
+        cost = estimate(entries, jobs, sets, registry.Store(), lambda done, total: bar.update(done, "", total=total))
     lines = [
         f"{len(cells)} cells: {', '.join(cells[:8])}{' …' if len(cells) > 8 else ''}",
-        f"Would make {sets * len(made)} sets ({operations:.2g} floating-point operations of Algorithm 1), "
-        f"and train and test {networks} networks.",
+        f"{cost.sets} sets would be made{_there(cost.made)}: {cost.operations:.2g} operations of Algorithm 1, "
+        f"about {duration(cost.making)}.",
+        f"{cost.networks} networks would be trained and tested: about {duration(cost.testing)}.",
+        f"Together about {duration(cost.making + cost.testing)} on {describe(jobs[0].device)}.",
     ]
-    output.answer(value, cells, lines)
-    output.note("What was made or measured before is only looked up. The time of one set: dsactl condense … --dry-run")
+    output.answer({"cells": cells, "absent": absent, **asdict(cost)}, cells, lines)
+    if absent:
+        output.remark(f"Not on this machine, and not counted: {', '.join(absent)}.")
+    if cost.unknown:
+        output.remark(f"How long {' and '.join(cost.unknown)} takes is not known, and not counted.")
+    output.remark(
+        "From trials of a few steps, uncompiled; long runs are compiled and take less. Networks that were measured "
+        "before are counted, but only looked up."
+    )
+
+
+def _there(count: int) -> str:
+    return f" ({count} {'is' if count == 1 else 'are'} there already)" if count else ""
 
 
 def words(text: str, what: str, known: Sequence[str]) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ class Method:
         settings: options of `condense` that it takes, beside those that every method takes, with its defaults.
         options: its own, given by `--option NAME=VALUE`, with their defaults, whose types hold.
         any_option: whether it takes whatever option is given.
+        passes: whether each of its steps is a pass over the whole training split.
     """
 
     description: str
@@ -39,6 +40,7 @@ class Method:
     settings: Mapping[str, Value] = field(default_factory=dict)
     options: Mapping[str, Value] = field(default_factory=dict)
     any_option: bool = False
+    passes: bool = False
 
     def load(self) -> Callable[..., Any]:
         """The function that makes the set, from `Work` to `Made`."""
@@ -74,7 +76,7 @@ def _coreset(description: str, home: str) -> Method:
     """One that chooses real images with a network trained on the whole set (`methods.whole`)."""
     settings: dict[str, Value] = {"network_lr": 0.01, "batch_train": 256}
     check = "dsactl.methods.whole:check"
-    return Method(description, home, check, network=True, settings=settings, options={"epochs": 10})
+    return Method(description, home, check, network=True, settings=settings, options={"epochs": 10}, passes=True)
 
 
 def _load(home: str) -> Callable[..., Any]:

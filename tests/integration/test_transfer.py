@@ -82,8 +82,8 @@ def test_what_cannot_work_is_refused_before_any_work(program: Program, tmp_path:
     assert registry.Store().sets() == []
     dry = program("transfer", "digits", "--archs", "mlp,convnet", "--sets", "5", "--dry-run")
     assert "4 cells: mlp → mlp, mlp → convnet, convnet → mlp, convnet → convnet" in dry.stdout
-    assert "Would make 10 sets" in dry.stdout
-    assert "train and test 400 networks" in dry.stdout
+    assert "10 sets would be made: " in dry.stdout
+    assert "400 networks would be trained and tested" in dry.stdout
 
 
 def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:

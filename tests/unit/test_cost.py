@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from reference import slow_distance, small_dataset
@@ -49,7 +51,36 @@ def test_work_is_counted_over_the_loops() -> None:
     assert count_work(resolve(method="random"), DATASET).operations == 0
 
 
+@pytest.fixture
+def ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock on which a second passes whenever it is looked at, so that a step takes one."""
+    clock = itertools.count()
+    monkeypatch.setattr("dsactl.cost.time.perf_counter", lambda: float(next(clock)))
+
+
+@pytest.mark.usefixtures("ticks")
+def test_other_methods_are_tried_too() -> None:
+    for method in ("dd", "ld"):
+        estimate = try_a_step(resolve(method=method, iterations=400), DATASET)
+        assert estimate is not None
+        assert estimate.seconds == 400
+    for method in ("herding", "forgetting", "kcenter"):
+        estimate = try_a_step(resolve(method=method, options={"epochs": 30}), DATASET)
+        assert estimate is not None
+        assert estimate.seconds == 30, "few images are all tried"
+
+
+@pytest.mark.usefixtures("ticks")
+def test_a_pass_is_tried_on_a_part_and_scaled_to_the_whole() -> None:
+    real = small_dataset(channels=3, side=16, per_class=1000)
+    estimate = try_a_step(resolve(method="herding", options={"epochs": 30}), real)
+    assert estimate is not None
+    assert estimate.seconds == pytest.approx(30 * 3000 / (3 * 334))
+
+
 def test_a_trial_scales_with_the_run() -> None:
     short, long = (try_a_step(resolve(iterations=n, inner_steps=2, network_epochs=2), DATASET) for n in (10, 1000))
+    assert short is not None
+    assert long is not None
     assert 20 < long.seconds / short.seconds < 500
     assert long.memory > 1e7

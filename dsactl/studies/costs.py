@@ -1,0 +1,176 @@
+"""What a study costs before it is begun, in sets, networks, operations and time.
+
+Seconds come from trials of a few steps on this machine. Algorithm 1 is tried once for each network and shape of image,
+with and without the network's training, and scaled by its operations; the training of the networks that are tested, once for each
+network, shape and size of batch.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+
+import registry
+from dsactl import jobs, runs
+from dsactl.cost import count_work, try_a_step
+from dsactl.data.parts import first_of_each
+from dsactl.evaluation import Conditions, Kept, evaluate, evaluated_network, training_epochs
+from dsactl.methods.catalogue import ALGORITHM_1, find
+from dsactl.recipe import WHOLE
+from dsactl.studies.cells import Entry, in_studies
+from dsactl.synthetic import SyntheticSet
+
+_EPOCHS = 4  # of a trial; the first warms up
+_TESTED = 50  # images of each class
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a study.
+
+    Attributes:
+        sets: to be made.
+        made: sets that are there already.
+        operations: floating-point operations of Algorithm 1, of the sets to be made.
+        making: seconds for them; those of foreign methods are not counted.
+        unknown: methods of other packages, whose time is not known.
+        networks: to be trained and tested; those that were measured before are only looked up, but counted here.
+        testing: seconds for them.
+    """
+
+    sets: int
+    made: int
+    operations: float
+    making: float
+    unknown: tuple[str, ...]
+    networks: int
+    testing: float
+
+
+def estimate(
+    entries: Sequence[Entry],
+    prepared: Sequence[jobs.Job],
+    sets: int,
+    store: registry.Store,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Cost:
+    """Count and try.
+
+    Args:
+        entries: of the cells.
+        prepared: the job of each, from `cells.check`.
+        sets: of each request.
+        store: tells which sets are there.
+        report: told of trials that are done, of how many.
+    """
+    trials = _Trials()
+    wanted = {
+        repr(entry.request): (entry, job)
+        for entry, job in zip(entries, prepared, strict=True)
+        if entry.request.method != WHOLE
+    }
+    left, operations, making, unknown = 0, 0.0, 0.0, set[str]()
+    ordered = sorted(wanted.values(), key=lambda pair: count_work(pair[1].recipe, pair[1].dataset).operations)
+    total = len(ordered) + len(entries)
+    for index, (_, job) in enumerate(ordered):
+        count = sum(not runs.is_made(store, in_studies(job.with_seed(number))) for number in range(sets))
+        if count:
+            seconds = trials.making(job)
+            left, operations = left + count, operations + count * count_work(job.recipe, job.dataset).operations
+            making += count * (seconds or 0.0)
+            unknown |= set() if seconds is not None else {job.recipe.method}
+        report(index + 1, total)
+    networks, testing = 0, 0.0
+    for index, (entry, job) in enumerate(zip(entries, prepared, strict=True)):
+        count = entry.protocol.networks * (1 if entry.request.method == WHOLE else sets)
+        networks += count
+        testing += count * trials.testing(job, entry)
+        report(len(ordered) + index + 1, total)
+    return Cost(left, sets * len(wanted) - left, operations, making, tuple(sorted(unknown)), networks, testing)
+
+
+class _Trials:
+    """What was tried, so that nothing is tried twice."""
+
+    def __init__(self) -> None:
+        self._making: dict[Hashable, float | None] = {}
+        self._testing: dict[Hashable, tuple[float, float]] = {}
+
+    def making(self, job: jobs.Job) -> float | None:
+        """Seconds of making one set; None where that is not known."""
+        recipe, method = job.recipe, find(job.recipe.method)
+        size, same = float(recipe.iterations or 1), repr(replace(recipe, dataset="", checksum="", seed=0, iterations=0))
+        if recipe.method in ALGORITHM_1:
+            size, same = count_work(recipe, job.dataset).operations, f"Algorithm 1, trained: {recipe.inner_steps > 1}"
+        elif method.passes:
+            size, same = float(len(job.dataset.train)) * int(recipe.options["epochs"]), "passes"
+        key = (same, recipe.network_label, recipe.image_shape, recipe.precision)
+        if key not in self._making:
+            tried = try_a_step(recipe, job.dataset)
+            self._making[key] = None if tried is None else tried.seconds / size
+        rate = self._making[key]
+        return None if rate is None else rate * size
+
+    def testing(self, job: jobs.Job, entry: Entry) -> float:
+        """Seconds of training and testing one network on a set of an entry."""
+        dataset, batch = job.dataset, entry.protocol.batch
+        whole = entry.request.method == WHOLE
+        recipe = replace(job.recipe, method=WHOLE) if whole else job.recipe
+        images = len(dataset.train) if whole else dataset.classes * recipe.ipc
+        few = first_of_each(dataset, _TESTED)
+        tried = min(images, batch)
+        standing_in = SyntheticSet(
+            torch.zeros(tried, *recipe.image_shape),
+            torch.arange(tried) * dataset.classes // tried,
+            dataset.class_names,
+            dataset.mean,
+            dataset.std,
+            replace(recipe, checksum=few.train.checksum()),
+            "",
+            "a trial",
+        )
+        network = evaluated_network(standing_in, entry.protocol).label(dataset.channels, dataset.size)
+        strategy = standing_in.strategy if entry.protocol.strategy is None else entry.protocol.strategy != "none"
+        key = (network, recipe.image_shape, tried, bool(strategy), entry.protocol.networks, recipe.precision)
+        if key not in self._testing:
+            watch = _Watch()
+            protocol = replace(entry.protocol, epochs=_EPOCHS)
+            with contextlib.suppress(_EnoughError):
+                evaluate(standing_in, few, protocol, job.device, watch.report, watch)
+            self._testing[key] = watch.seconds
+        epoch, test = self._testing[key]
+        epochs = training_epochs(standing_in, entry.protocol, images)
+        return epochs * epoch * images / tried + test * len(dataset.test) / len(few.test)
+
+
+class _EnoughError(Exception):
+    """A trial has seen what it wanted."""
+
+
+class _Watch(Kept):
+    """Looks at the clock while the first networks are trained and tested, and stops the evaluation after them.
+
+    Attributes:
+        seconds: of an epoch, and of the test, of one network.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = (0.0, 0.0)
+        self._marks = [time.perf_counter()]
+
+    def report(self, _networks: float) -> None:
+        """Take the time of an epoch's end."""
+        self._marks.append(time.perf_counter())
+
+    def load(self, conditions: Conditions) -> list[tuple[float, float]]:
+        del conditions
+        return []
+
+    def save(self, conditions: Conditions, networks: Sequence[tuple[float, float]]) -> None:
+        del conditions
+        epoch = min(later - earlier for earlier, later in pairwise(self._marks))
+        self.seconds = (epoch / len(networks), (time.perf_counter() - self._marks[-1]) / len(networks))
+        raise _EnoughError
