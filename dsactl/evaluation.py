@@ -7,7 +7,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -31,7 +31,7 @@ from dsactl.errors import DataError, UsageError
 from dsactl.networks.build import Buffers, Parameters, count_outputs, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.networks.fused import fuse
-from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN, Figure, paper_accuracy, whole_accuracy
+from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN, FROM_DC, Figure, paper_accuracy, whole_accuracy
 from dsactl.recipe import WHOLE
 from dsactl.synthetic import SyntheticSet
 from dsactl.training import Augment, Plan, count_correct, stack, train, unstack
@@ -45,6 +45,8 @@ TEST_BATCH = 500
 REVISION = 1
 """To be raised when a change of the program changes what accuracy a network has: then nothing kept is used."""
 MOST_NETWORKS = 1000
+DC = "dc"
+"""A strategy of the networks that are trained on a set."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Protocol:
         networks: n, how many.
         epochs: None for 1000 with augmentation, 300 without; on a whole data set for `whole.STEPS` steps.
         lr, momentum, weight_decay, batch: of SGD; lr is divided by 10 at half time and the momentum forgotten there.
-        strategy: kinds of augmentation, or "none"; None for what the set was made for.
+        strategy: kinds of augmentation; "none"; "dc" for what DC's own evaluation does, which augments MNIST alone;
+            None for what the set was made for.
         seed: the root of every draw; each set has draws of its own.
         precision: "auto", "float32" or "bfloat16".
     """
@@ -81,12 +84,18 @@ class Protocol:
             for name in ("epochs", "lr", "momentum", "weight_decay", "batch", "strategy")
         )
 
+    def is_of(self, method: str) -> bool:
+        """Whether the paper's figures of a method are by this protocol: those that it takes from DC's are by DC's."""
+        if method in FROM_DC:
+            return self.strategy == DC and replace(self, strategy=None).is_papers
+        return self.is_papers
+
     def __post_init__(self) -> None:
         if not 1 <= self.networks <= MOST_NETWORKS:
             raise UsageError(f"--networks must be at least 1 and at most {MOST_NETWORKS}, not {self.networks}.")
         if self.epochs is not None and self.epochs < 1:
             raise UsageError(f"--epochs must be at least 1, not {self.epochs}.")
-        if self.strategy is not None:
+        if self.strategy not in (None, DC):
             parse_strategy(self.strategy)
 
 
@@ -280,7 +289,7 @@ def _paper(synthetic: SyntheticSet, protocol: Protocol, label: str) -> Figure | 
     recipe = synthetic.recipe
     if recipe.method == WHOLE:
         return whole_accuracy(recipe.dataset) if label == "convnet" and protocol.is_papers else None
-    if not (recipe.is_papers and protocol.is_papers):
+    if not (recipe.is_papers and protocol.is_of(recipe.method)):
         return None
     return paper_accuracy(recipe.dataset, recipe.ipc, recipe.method, recipe.network_label, label)
 
@@ -288,8 +297,8 @@ def _paper(synthetic: SyntheticSet, protocol: Protocol, label: str) -> Figure | 
 def _augmentation(synthetic: SyntheticSet, protocol: Protocol) -> tuple[str, Augment | None]:
     """What batches are augmented with, in words and as a function; None for nothing."""
     recipe = synthetic.recipe
-    if protocol.strategy is None and recipe.method == "dc" and not recipe.strategy:
-        return ("dc", augment_for_dc) if recipe.dataset == "mnist" else ("none", None)
+    if protocol.strategy == DC or (protocol.strategy is None and recipe.method == "dc" and not recipe.strategy):
+        return (DC, augment_for_dc) if recipe.dataset == "mnist" else ("none", None)
     strategy = synthetic.strategy if protocol.strategy is None else parse_strategy(protocol.strategy)
     if not strategy:
         return "none", None

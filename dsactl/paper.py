@@ -14,6 +14,10 @@ Figure = tuple[float, float]
 EPOCHS_AUGMENTED, EPOCHS_PLAIN = 1000, 300
 """Epochs of the networks that are trained on a set, with and without augmentation (Section 4.1)."""
 
+CONDENSED_ON = {"vgg11": "vgg11bn", "resnet18": "resnet18bn_ap"}
+"""What the networks of these rows of Table 3 are while condensing: with batch norm."""
+FROM_DC = ("random", "herding", "forgetting")
+"""Methods whose figures the paper takes from DC's, whose networks are trained as DC's are."""
 _THEIRS = {"mnist": "lenet", "cifar10": "alexnet", "cifar100": "alexnet"}
 QUOTED = {"dd": _THEIRS, "ld": _THEIRS}
 """Methods whose figures the paper quotes from their authors, and the networks that those used."""
@@ -41,10 +45,11 @@ def paper_accuracy(dataset: str, ipc: int, method: str, condensed_on: str | None
         return _accuracy(dataset, ipc, method) if usual == condensed_on == tested_on else None
     if tested_on == "convnet" and condensed_on in (None, "convnet"):
         return _accuracy(dataset, ipc, method)
-    transfer = tables()["transfer"]
-    if (dataset, ipc, method) == ("mnist", 1, "dsa") and condensed_on in transfer["rows"]:
-        row = dict(zip(transfer["columns"], transfer["rows"][condensed_on], strict=True))
-        return _figure(row.get(tested_on))
+    if (dataset, ipc, method) == ("mnist", 1, "dsa"):
+        transfer = tables()["transfer"]
+        rows = {CONDENSED_ON.get(row, row): figures for row, figures in transfer["rows"].items()}
+        figures = rows.get(condensed_on, [None] * len(transfer["columns"]))
+        return _figure(dict(zip(transfer["columns"], figures, strict=True)).get(tested_on))
     return None
 
 

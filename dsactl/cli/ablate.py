@@ -35,7 +35,6 @@ _STUDIES = {
     "gradients": (),
 }
 """The studies, and what names their cells."""
-_SCHEMES = "siamese,A,B,C,D,E,F"
 
 
 def command(
@@ -43,17 +42,21 @@ def command(
         str,
         typer.Argument(metavar="STUDY", help=f"{', '.join(_STUDIES)}.", autocompletion=options.one_of(*_STUDIES)),
     ],
-    dataset: studying.Dataset,
+    dataset: studying.DatasetName,
     ipc: Annotated[str, typer.Option(metavar="N", help="Images per class; for ipc several: 1,10,50.")] = "1",
     method: Annotated[str, typer.Option(help="As of condense.", autocompletion=options.complete_method)] = "dsa",
     several: Annotated[
-        str, typer.Option("--methods", metavar="A,B,…", help="For ipc: methods to compare.")
-    ] = "random,dc,dsa",
+        str | None, typer.Option("--methods", metavar="A,B,…", help="For ipc: methods to compare.  \\[random,dc,dsa]")
+    ] = None,
     kinds: Annotated[
         str | None,
-        typer.Option(metavar="A,B,…", help="Kinds of augmentation.  \\[for schemes Table 4's, else all that suit]"),
+        typer.Option(
+            metavar="A,B,…", help="For schemes and strategies: kinds.  \\[of schemes Table 4's, else all that suit]"
+        ),
     ] = None,
-    rows: Annotated[str, typer.Option("--schemes", metavar="A,B,…", help="For schemes: Table 4's rows.")] = _SCHEMES,
+    rows: Annotated[
+        str | None, typer.Option("--schemes", metavar="A,B,…", help="For schemes: rows of Table 4.  \\[all seven]")
+    ] = None,
     sets: studying.Sets = 1,
     networks: studying.Networks = 20,
     iterations: studying.Iterations = None,
@@ -85,6 +88,7 @@ def command(
         raise UnknownNameError("study", study, _STUDIES)
     numbers = _numbers(ipc, several=study == "ipc")
     _check_method(study, method, sets)
+    _check_options(study, several, rows, kinds)
     output = Output(as_json=as_json, quiet=quiet)
     request = studying.request_of(
         dataset, numbers[0], method=method, seed=seed, iterations=iterations, arch=arch, image_size=image_size
@@ -97,14 +101,15 @@ def command(
     protocol = Protocol(networks=networks, epochs=epochs)
     entries = _entries(study, request, numbers, several, rows, kinds, protocol)
     if dry_run:
-        studying.dry_run(entries, sets, device, output)
+        studying.dry_run(entries, sets, device, output, tested=study != "gradients")
         return
     job = check(entries, device)[0]
     name = job.dataset.name
-    plan = studying.plan_of(request, sets, protocol, name)
+    plan = studying.plan_of(request, sets, protocol, job.dataset)
     if study == "ipc":
         del plan["ipc"], plan["method"]
     if study == "gradients":
+        gradients.check(request)
         del plan["sets"], plan["epochs"]
     folder = Folder(out or Path(_own_name(study, name, request)), study, plan)
     if study == "gradients":
@@ -118,19 +123,32 @@ def command(
 
     names = _STUDIES[study]
     cells = studying.run(entries, names, folder, sets, device, output, draw, job)
-    studying.answer(cells, names, folder, sets, output)
+    studying.answer(cells, len(entries), names, folder, sets, output)
 
 
 def _check_method(study: str, method: str, sets: int) -> None:
     """Refuse methods in which a study varies nothing."""
-    fits = {"ipc": None, "init": methods.ALGORITHM_1}.get(study, ("dsa",))
-    if fits is not None and method not in fits:
+    fits = methods.ALGORITHM_1 if study == "init" else ("dsa",)
+    if study == "ipc" and method != "dsa":
+        raise UsageError("ipc compares --methods.", f"Use --methods {method}.")
+    if method not in fits:
         raise UsageError(
             f"{study} is a study of Algorithm 1, and --method {method} has nothing that it could vary.",
             f"Use --method {' or '.join(fits)}.",
         )
     if study == "gradients" and sets != 1:
         raise UsageError("gradients is a study of one set.", "Leave --sets out; --networks says how often to measure.")
+
+
+def _check_options(study: str, several: str | None, rows: str | None, kinds: str | None) -> None:
+    """Refuse options that are another study's."""
+    for option, value, studies in (
+        ("--methods", several, ("ipc",)),
+        ("--schemes", rows, ("schemes",)),
+        ("--kinds", kinds, ("schemes", "strategies")),
+    ):
+        if value is not None and study not in studies:
+            raise UsageError(f"{option} is for {' and '.join(studies)}, not for {study}.", "Leave it out.")
 
 
 def _numbers(text: str, *, several: bool) -> list[int]:
@@ -147,17 +165,17 @@ def _entries(
     study: str,
     request: "Request",
     numbers: list[int],
-    several: str,
-    rows: str,
+    several: str | None,
+    rows: str | None,
     kinds: str | None,
     protocol: "Protocol",
 ) -> list["Entry"]:
     """The cells of a study."""
     from dsactl.studies import ablations
 
-    compared = studying.words(several, "method", methods.names())
     match study:
         case "ipc":
+            compared = studying.words(several or "random,dc,dsa", "method", methods.names())
             return ablations.ipcs(request, numbers, compared, protocol)
         case "init":
             return ablations.starts(request, protocol)
@@ -168,8 +186,9 @@ def _entries(
     if study == "strategies":
         return ablations.strategies(request, chosen or suitable, protocol)
     columns = chosen or [kind for kind in ablations.SCHEME_KINDS if kind in suitable]
-    known = studying.words(rows, "scheme", list(ablations.SCHEMES))
-    return ablations.schemes(request, known, columns, protocol)
+    known = list(ablations.SCHEMES)
+    chosen_rows = known if rows is None else studying.words(rows, "scheme", known)
+    return ablations.schemes(request, chosen_rows, columns, protocol)
 
 
 def _own_name(study: str, dataset: str, request: "Request") -> str:
@@ -182,13 +201,14 @@ def _about(study: str, request: "Request") -> str:
 
 def _plot(study: str, cells: "Mapping[Key, Cell]", entries: "list[Entry]", title: str) -> dict[str, bytes]:
     """The study's plot, of the cells that are there."""
-    from dsactl.studies.plots import bars, heat_map, lines
+    from dsactl.studies.plots import heat_map, lines, points
 
-    rows, *columns = (tuple(dict.fromkeys(part)) for part in zip(*(entry.key for entry in entries), strict=True))
+    rows = studying.in_order(0, entries, cells)
     if study == "schemes":
         labels = {"row_label": "scheme", "column_label": "augmentation"}
-        return {"schemes.png": heat_map(rows, columns[0], cells, title=title, **labels)}
-    picture = lines(rows, cells, title=title) if study == "ipc" else bars(rows, cells, title=title)
+        columns = studying.in_order(1, entries, cells)
+        return {"schemes.png": heat_map(rows, columns, cells, title=title, **labels)}
+    picture = lines(rows, cells, title=title) if study == "ipc" else points(rows, cells, title=title)
     return {f"{study}.png": picture}
 
 

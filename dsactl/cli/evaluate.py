@@ -43,7 +43,7 @@ def command(
         int | None, typer.Option(help="\\[1000 with augmentation, 300 without; of a whole data set some 10,000 steps]")
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="Kinds of augmentation, or none.  \\[what the set was made for]")
+        str | None, typer.Option(help="Kinds of augmentation, none, or dc: DC's own.  \\[what the set was made for]")
     ] = None,
     seed: Annotated[int, typer.Option(help="The root of every draw.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what was measured already.")] = False,
@@ -91,7 +91,8 @@ def command(
         nonlocal kept
         kept = count
 
-    with output.progress(f"evaluating {reference or 'the newest set'}", networks, "networks") as bar:
+    what = reference or "the newest set" if method is None else f"the whole of {_dataset(method, reference, data)}"
+    with output.progress(f"evaluating {what}", networks, "networks") as bar:
 
         def report(done: float) -> None:
             bar.update(done, f"training network {min(int(done) + 1, networks)}")
@@ -139,4 +140,6 @@ def _dataset(method: str, reference: str | None, data: Path | None) -> str:
         )
     if reference is None and data is None:
         raise UsageError("Which data set?", "For example: dsactl evaluate --method whole digits")
+    if reference is not None and data is not None:
+        raise UsageError(f"Which data set: {reference}, or {data}?", "Leave one of them out.")
     return str(data) if reference is None else reference

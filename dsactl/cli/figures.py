@@ -31,6 +31,16 @@ def choose(figure: str, base: Request, networks: int, only: Sequence[str]) -> "l
     return wanted
 
 
+def dry_run(wanted: "list[Part]", device: str, output: Output) -> None:
+    """Say which sets would be made, and what they cost."""
+    from dsactl.evaluation import Protocol
+    from dsactl.studies.cells import Entry
+
+    asked = [(part.name, request) for part in wanted for request in part.requests]
+    entries = [Entry((name, request.strategy or request.init or "set"), request, Protocol()) for name, request in asked]
+    studying.dry_run(entries, 1, device, output, tested=False)
+
+
 def run(figure: str, wanted: "list[Part]", folder: "Folder", device: str, output: Output) -> None:
     """Draw the parts, each into the document as it comes; pictures of earlier calls stay.
 
@@ -49,6 +59,7 @@ def run(figure: str, wanted: "list[Part]", folder: "Folder", device: str, output
         with studying.keeping(), studying.steps(f"{figure}, {part.name}", output) as report:
             picture = part.make(store, device, report)
         folder.put(f"{figure}-{part.name}.png", picture)
+        folder.put(f"{figure}-{part.name}.txt", f"{part.caption}; {part.origin(store, device)}\n".encode())
         _write(figure, folder)
     value = {"folder": str(folder.path), "pictures": [f"{figure}-{part.name}.png" for part in wanted]}
     where = escape(str(folder.path))
@@ -61,11 +72,10 @@ def _write(figure: str, folder: "Folder") -> None:
     from dsactl.studies.figures import FIGURES, parts
     from dsactl.studies.report import Report, to_html, to_markdown
 
-    about = folder.plan
-    every = parts(figure, Request("", 1), about["networks"])
-    files = {part.caption: f"{figure}-{part.name}.png" for part in every}
-    files = {caption: name for caption, name in files.items() if (folder.path / name).exists()}
-    text = [f"{about['scale']:g} of the paper's iterations, seed {about['seed']}."]
+    every = parts(figure, Request("", 1), 0)
+    captions = {folder.path / f"{figure}-{part.name}.txt": f"{figure}-{part.name}.png" for part in every}
+    files = {path.read_text().strip(): picture for path, picture in captions.items() if path.exists()}
+    text = [f"Seed {folder.plan['seed']}."]
     pictures = {caption: (folder.path / name).read_bytes() for caption, name in files.items()}
     report = Report(FIGURES[figure], text, (), {}, len(every), pictures)
     folder.put(f"{figure}.md", to_markdown(report, files).encode())

@@ -1,7 +1,7 @@
 """What the commands of the studies share: run the cells, write them as they come, print the table."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,16 +12,17 @@ from rich.markup import escape
 from dsactl.cli import options
 from dsactl.cli.output import Output, duration
 from dsactl.cli.tables import Table
-from dsactl.errors import InterruptedRunError, UnknownNameError, UsageError
+from dsactl.errors import InterruptedRunError, RunError, UnknownNameError, UsageError
 from dsactl.recipe import Request
 
 if TYPE_CHECKING:
+    from dsactl.data.dataset import Dataset
     from dsactl.evaluation import Protocol
     from dsactl.jobs import Job
     from dsactl.studies.cells import Cell, Entry, Key, Report
     from dsactl.studies.folder import Folder
 
-Dataset = Annotated[
+DatasetName = Annotated[
     str,
     typer.Argument(
         metavar="DATASET", help="A name (see: dsactl datasets) or a folder.", autocompletion=options.complete_dataset
@@ -47,10 +48,11 @@ def request_of(dataset: str, ipc: int, **given: Any) -> Request:
     return Request.parse({"dataset": dataset, "ipc": ipc, **known})
 
 
-def plan_of(request: Request, sets: int, protocol: "Protocol", dataset: str) -> dict[str, Any]:
+def plan_of(request: Request, sets: int, protocol: "Protocol", dataset: "Dataset") -> dict[str, Any]:
     """What makes two studies the same, whatever part of it is asked for."""
     return {
-        "dataset": dataset,
+        "dataset": dataset.name,
+        "images": [dataset.train.checksum()[:16], dataset.test.checksum()[:16]],
         "ipc": request.ipc,
         "method": request.method,
         "arch": request.arch,
@@ -94,7 +96,7 @@ def run(
         InterruptedRunError: on Ctrl-C, with how far it is.
     """
     import registry
-    from dsactl.studies.cells import fill
+    from dsactl.studies.cells import Cell, fill
 
     cells: dict[Key, Cell] = {}
 
@@ -110,8 +112,11 @@ def run(
                 bar.update(done, doing, total=total)
 
             for entry, cell in fill(entries, sets, registry.Store(), device, report, like):
-                cells[entry.key] = cell
-                write()
+                if isinstance(cell, Cell):
+                    cells[entry.key] = cell
+                    write()
+                else:
+                    output.error(f"{' → '.join(entry.key)}: {cell}", cell.hint)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"Interrupted; {len(cells)} of {len(entries)} cells are done, and what was made is kept.",
@@ -142,8 +147,27 @@ def keeping() -> Iterator[None]:
         ) from None
 
 
-def answer(cells: Mapping["Key", "Cell"], names: tuple[str, ...], folder: "Folder", sets: int, output: Output) -> None:
-    """Print the table, with the paper's figures beside ours, and where the files are."""
+def answer(
+    cells: Mapping["Key", "Cell"],
+    wanted: int,
+    names: tuple[str, ...],
+    folder: "Folder",
+    sets: int,
+    output: Output,
+) -> None:
+    """Print the table, with the paper's figures beside ours, and where the files are.
+
+    Args:
+        cells: that are done.
+        wanted: how many were to be.
+        names: of the parts of their keys.
+        folder: with the files.
+        sets: per cell.
+        output: where to print.
+
+    Raises:
+        RunError: some cells failed.
+    """
     from dsactl.studies.folder import rows_of
 
     shown = _matrix(cells, names) if len(names) == 2 else _list(cells, names)
@@ -153,6 +177,15 @@ def answer(cells: Mapping["Key", "Cell"], names: tuple[str, ...], folder: "Folde
     output.remark(f"Mean ± population standard deviation over the networks of {several} for each cell.")
     files = ", ".join(sorted(path.name for path in folder.path.iterdir() if path.name.startswith(folder.study)))
     output.note(f"In {escape(str(folder.path))}: {escape(files)}")
+    if len(cells) < wanted:
+        raise RunError(
+            f"{wanted - len(cells)} of {wanted} cells failed, as said above.", "The same command tries them again."
+        )
+
+
+def in_order(index: int, entries: Iterable["Entry"], cells: Iterable["Key"]) -> tuple[str, ...]:
+    """One part of the keys of cells that are asked for, and then of those of earlier calls."""
+    return tuple(dict.fromkeys([*(entry.key[index] for entry in entries), *(key[index] for key in cells)]))
 
 
 def _list(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:
@@ -164,9 +197,9 @@ def _list(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:
 
 def _matrix(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:
     """A row for each first part of the keys, and below it the paper's where it has any."""
-    columns = tuple(dict.fromkeys(column for _, column in cells))
+    columns = in_order(1, (), cells)
     shown = Table((names[0], *columns), right=columns)
-    for row in dict.fromkeys(row for row, _ in cells):
+    for row in in_order(0, (), cells):
         here = [cells.get((row, column)) for column in columns]
         shown.add(row, *(cell.in_words if cell else "–" for cell in here))
         if any(cell and cell.paper for cell in here):
@@ -174,13 +207,20 @@ def _matrix(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:
     return shown
 
 
-def dry_run(entries: Sequence["Entry"], sets: int, device: str, output: Output) -> None:
+def dry_run(entries: Sequence["Entry"], sets: int, device: str, output: Output, *, tested: bool = True) -> None:
     """Say what would be made, measured and computed, and how long it would take here; nothing is written.
 
     Cells of a data set that would have to be downloaded first are named, but not counted.
+
+    Args:
+        entries: of the cells.
+        sets: of each request.
+        device: as of `condense`.
+        output: where to print.
+        tested: whether networks are trained on the sets.
     """
     import registry
-    from dsactl.data.catalogue import missing_files
+    from dsactl.data.catalogue import CATALOGUE, missing_files
     from dsactl.engine.device import describe
     from dsactl.engine.memory import keep_freed_memory
     from dsactl.studies.cells import check
@@ -188,11 +228,16 @@ def dry_run(entries: Sequence["Entry"], sets: int, device: str, output: Output) 
 
     keep_freed_memory()
     cells = [" → ".join(entry.key) for entry in entries]
-    absent = [name for name in dict.fromkeys(entry.request.dataset for entry in entries) if missing_files(name)]
+    named = dict.fromkeys(entry.request.dataset for entry in entries)
+    absent = [name for name in named if name in CATALOGUE and missing_files(name)]
     entries = [entry for entry in entries if entry.request.dataset not in absent] or entries
     jobs = check(entries, device)
     with output.progress("trying steps", len(entries), "trials") as bar:
-        cost = estimate(entries, jobs, sets, registry.Store(), lambda done, total: bar.update(done, "", total=total))
+
+        def report(done: int, total: int) -> None:
+            bar.update(done, "", total=total)
+
+        cost = estimate(entries, jobs, sets, registry.Store(), report, tested=tested)
     lines = [
         f"{len(cells)} cells: {', '.join(cells[:8])}{' …' if len(cells) > 8 else ''}",
         f"{cost.sets} sets would be made{_there(cost.made)}: {cost.operations:.2g} operations of Algorithm 1, "
@@ -200,6 +245,8 @@ def dry_run(entries: Sequence["Entry"], sets: int, device: str, output: Output) 
         f"{cost.networks} networks would be trained and tested: about {duration(cost.testing)}.",
         f"Together about {duration(cost.making + cost.testing)} on {describe(jobs[0].device)}.",
     ]
+    if not tested:
+        lines[2:] = ["No network would be trained on them and tested."]
     output.answer({"cells": cells, "absent": absent, **asdict(cost)}, cells, lines)
     if absent:
         output.remark(f"Not on this machine, and not counted: {', '.join(absent)}.")
@@ -222,10 +269,20 @@ def words(text: str, what: str, known: Sequence[str]) -> tuple[str, ...]:
         UnknownNameError: one is not known.
         UsageError: there is none.
     """
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    names = listed(text, what)
     for name in names:
         if name not in known:
             raise UnknownNameError(what, name, known)
+    return names
+
+
+def listed(text: str, what: str) -> tuple[str, ...]:
+    """What is joined by commas, each once.
+
+    Raises:
+        UsageError: there is nothing.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names:
-        raise UsageError(f"No {what} was named.", f"Known: {', '.join(known)}.")
+        raise UsageError(f"No {what} was named.", "Join several by commas.")
     return names

@@ -8,6 +8,8 @@ import typer
 
 from dsactl.cli import options, studying
 from dsactl.cli.output import Output
+from dsactl.errors import UsageError
+from dsactl.methods import catalogue as methods
 from dsactl.networks.catalogue import ARCHITECTURES, PAPER_ARCHS
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ _NAMES = ("condensed on", "tested on")
 
 
 def command(
-    dataset: studying.Dataset,
+    dataset: studying.DatasetName,
     ipc: Annotated[int, typer.Option(help="Images per class.")] = 1,
     archs: Annotated[str, typer.Option(metavar="A,B,…", help="Networks to condense on.")] = _USUAL,
     test_on: Annotated[
@@ -51,6 +53,8 @@ def command(
     tested with instance norm.
     """
     rows, columns = (studying.words(each, "network", list(ARCHITECTURES)) for each in (archs, test_on or archs))
+    if not methods.find(method).network:
+        raise UsageError(f"--method {method} uses no network, so that there is nothing to transfer from.")
     output = Output(as_json=as_json, quiet=quiet)
     request = studying.request_of(dataset, ipc, method=method, seed=seed, iterations=iterations, image_size=image_size)
 
@@ -67,16 +71,21 @@ def command(
         return
     job = check(entries, device)[0]
     name = job.dataset.name
-    plan = studying.plan_of(request, sets, protocol, name)
+    plan = studying.plan_of(request, sets, protocol, job.dataset)
     folder = Folder(out or Path(f"{name}-transfer-{method}-ipc{ipc}"), "transfer", plan)
 
     def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
         title = f"{name}, {studying.per_class(request)}, {method}"
         return {
             "transfer.png": heat_map(
-                rows, columns, cells, title=title, row_label="condensed on", column_label="tested on"
+                studying.in_order(0, entries, cells),
+                studying.in_order(1, entries, cells),
+                cells,
+                title=title,
+                row_label=_NAMES[0],
+                column_label=_NAMES[1],
             )
         }
 
     cells = studying.run(entries, _NAMES, folder, sets, device, output, draw, job)
-    studying.answer(cells, _NAMES, folder, sets, output)
+    studying.answer(cells, len(entries), _NAMES, folder, sets, output)

@@ -60,22 +60,24 @@ def schemes(
 
 
 def strategies(request: Request, kinds: Strategy, protocol: Protocol, *, scaled: bool = False) -> list[Entry]:
-    """Table 5: no augmentation, each kind alone, and all of them together.
+    """Table 5: no augmentation, each kind alone, and all of them together; where some are left out, by their names.
 
     Args:
         request: the set, but for its strategy.
-        kinds: those that suit the data set.
+        kinds: to compare.
         protocol: of every cell.
         scaled: as of `schemes`.
     """
     beside = is_comparable(request, protocol, scaled=scaled)
-    columns = {"none": "none", **{kind: kind for kind in kinds}, COMBINATION: "_".join(kinds)}
+    together = "_".join(kinds)
+    every = set(kinds) == set(default_strategy(mirrored=is_mirrored(request.dataset)))
+    columns = {"none": "none", **{kind: kind for kind in kinds}, COMBINATION if every else together: together}
     return [
         Entry(
             (name,),
             replace(request, strategy=strategy),
             protocol,
-            _strategy_paper(request, name, kinds) if beside else None,
+            _strategy_paper(request, name) if beside else None,
         )
         for name, strategy in columns.items()
     ]
@@ -92,7 +94,11 @@ def with_and_without(request: Request, protocol: Protocol) -> list[Entry]:
 
 
 def ipcs(request: Request, numbers: Sequence[int], methods: Sequence[str], protocol: Protocol) -> list[Entry]:
-    """Accuracy over the number of images per class, for some methods; iterations are those of Algorithm 1 alone."""
+    """Accuracy over the number of images per class, for some methods, all tested on one network.
+
+    Iterations are those of Algorithm 1 alone.
+    """
+    protocol = replace(protocol, network=request.network().instance_twin)
 
     def made(ipc: int, method: str) -> Request:
         own = request if method in ALGORITHM_1 else replace(request, iterations=None)
@@ -109,13 +115,11 @@ def _scheme_paper(request: Request, row: str, kind: str) -> Figure | None:
     return tuple(accuracy[table["columns"].index(kind)])
 
 
-def _strategy_paper(request: Request, name: str, kinds: Strategy) -> Figure | None:
+def _strategy_paper(request: Request, name: str) -> Figure | None:
     table = tables()["strategies"]
     if (request.ipc, request.method) != (10, "dsa") or request.dataset not in table["rows"]:
         return None
-    if name == COMBINATION and kinds != default_strategy(mirrored=is_mirrored(request.dataset)):
-        return None
-    figure = table["rows"][request.dataset][table["columns"].index(name)]
+    figure = dict(zip(table["columns"], table["rows"][request.dataset], strict=True)).get(name)
     return None if figure is None else tuple(figure)
 
 

@@ -11,6 +11,7 @@ from functools import partial
 
 import registry
 from dsactl import jobs, runs
+from dsactl.errors import RunError
 from dsactl.evaluation import Evaluation, Protocol
 from dsactl.measured import measure
 from dsactl.networks.build import structure
@@ -40,12 +41,16 @@ class Entry:
         request: what is made.
         protocol: how it is evaluated.
         paper: the paper's mean and standard deviation; None for the one that the evaluation finds itself, if any.
+        comparable: whether the paper's is by the same protocol.
+        remark: what should be said beside the result, such as what was scaled down.
     """
 
     key: Key
     request: Request
     protocol: Protocol
     paper: Figure | None = None
+    comparable: bool = True
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,11 @@ class Cell:
         network: label of the networks that were trained.
         accuracies: of every network on every set, percent.
         epochs, augmentation, device, program: as of `Evaluation`.
-        seconds: of making the sets, and of training and testing the networks, whenever that was.
+        made_in: the programs and environments that the sets were made by; empty for a whole data set.
+        making, testing: seconds of making the sets, which other cells may share, and of training and testing the
+            networks, whenever that was.
         paper: the paper's mean and standard deviation; None where it has none.
+        comparable, remark: as of `Entry`.
     """
 
     references: tuple[str, ...]
@@ -69,8 +77,12 @@ class Cell:
     augmentation: str
     device: str
     program: str
-    seconds: float
+    made_in: tuple[str, ...]
+    making: float
+    testing: float
     paper: Figure | None
+    comparable: bool = True
+    remark: str = ""
 
     @property
     def n(self) -> int:
@@ -99,8 +111,10 @@ class Cell:
 
     @property
     def deviations(self) -> float | None:
-        """How far the mean is from the paper's, in the paper's standard deviations; None where that is unknown or 0."""
-        return (self.mean - self.paper[0]) / self.paper[1] if self.paper and self.paper[1] else None
+        """How far the mean is from the paper's, in the paper's standard deviations; None where that means nothing."""
+        if self.paper is None or not self.paper[1] or not self.comparable:
+            return None
+        return (self.mean - self.paper[0]) / self.paper[1]
 
 
 def fill(
@@ -110,7 +124,7 @@ def fill(
     device: str = "auto",
     report: Report = lambda done, total, doing: None,
     like: jobs.Job | None = None,
-) -> Iterator[tuple[Entry, Cell]]:
+) -> Iterator[tuple[Entry, Cell | RunError]]:
     """Make and measure cell after cell.
 
     Args:
@@ -122,7 +136,8 @@ def fill(
         like: a job that may have the data set already.
 
     Yields:
-        Each entry with its cell, as it is finished.
+        Each entry with its cell, as it is finished; or with the error of a run that failed, after which the next
+        follows.
 
     Raises:
         dsactl.Error: of a request, when its turn comes; see `check`.
@@ -135,9 +150,13 @@ def fill(
         def tell(part: int, done: float, doing: str, index: int = index, what: str = what) -> None:
             report(2 * index + part + done, total, f"{what}: {doing}")
 
-        if known is None or known.request != entry.request:
-            known = _make(store, entry.request, sets, device, known.job if known else like, partial(tell, 0))
-        yield entry, _measure(store, known, entry, partial(tell, 1))
+        try:
+            if known is None or known.request != entry.request:
+                known = _make(store, entry.request, sets, device, known.job if known else like, partial(tell, 0))
+            cell: Cell | RunError = _measure(store, known, entry, partial(tell, 1))
+        except RunError as error:
+            cell = error
+        yield entry, cell
 
 
 def check(entries: Sequence[Entry], device: str = "auto") -> list[jobs.Job]:
@@ -189,6 +208,7 @@ class _Sets:
     request: Request
     job: jobs.Job
     made: list[SyntheticSet]
+    made_in: tuple[str, ...]
     seconds: float
 
 
@@ -203,8 +223,8 @@ def _make(
     """Make the sets of a request, or find them made."""
     job = jobs.prepare(_request(request), device, like)
     if request.method == WHOLE:
-        return _Sets(request, job, [whole_set(job.dataset)], 0.0)
-    made, seconds = [], 0.0
+        return _Sets(request, job, [whole_set(job.dataset)], (), 0.0)
+    made, made_in, seconds = [], dict[str, None](), 0.0
     for index in range(sets):
 
         def tell(progress: Progress, index: int = index) -> None:
@@ -213,8 +233,10 @@ def _make(
 
         outcome = runs.execute(in_studies(job.with_seed(index)), store, report=tell)
         made.append(from_store(store, outcome.stored))
+        about = outcome.stored.manifest.provenance
+        made_in[f"{about.get('program')}, {about.get('environment')}"] = None
         seconds += outcome.seconds
-    return _Sets(request, job, made, seconds)
+    return _Sets(request, job, made, tuple(made_in), seconds)
 
 
 def _measure(store: registry.Store, sets: _Sets, entry: Entry, report: Callable[[float, str], None]) -> Cell:
@@ -239,6 +261,10 @@ def _measure(store: registry.Store, sets: _Sets, entry: Entry, report: Callable[
         first.augmentation,
         first.device,
         first.program,
-        sets.seconds + sum(result.seconds for result in results),
+        sets.made_in,
+        sets.seconds,
+        sum(result.seconds for result in results),
         entry.paper or first.paper,
+        entry.comparable,
+        entry.remark,
     )

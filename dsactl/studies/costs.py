@@ -1,8 +1,8 @@
 """What a study costs before it is begun, in sets, networks, operations and time.
 
 Seconds come from trials of a few steps on this machine. Algorithm 1 is tried once for each network and shape of image,
-with and without the network's training, and scaled by its operations; the training of the networks that are tested, once for each
-network, shape and size of batch.
+with and without training of the network, and scaled by its operations; the training of the networks that are tested,
+once for each network, shape and size of batch.
 """
 
 import contextlib
@@ -56,6 +56,8 @@ def estimate(
     sets: int,
     store: registry.Store,
     report: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    tested: bool = True,
 ) -> Cost:
     """Count and try.
 
@@ -65,6 +67,7 @@ def estimate(
         sets: of each request.
         store: tells which sets are there.
         report: told of trials that are done, of how many.
+        tested: whether networks are trained on the sets.
     """
     trials = _Trials()
     wanted = {
@@ -74,7 +77,8 @@ def estimate(
     }
     left, operations, making, unknown = 0, 0.0, 0.0, set[str]()
     ordered = sorted(wanted.values(), key=lambda pair: count_work(pair[1].recipe, pair[1].dataset).operations)
-    total = len(ordered) + len(entries)
+    measured = list(zip(entries, prepared, strict=True)) if tested else []
+    total = len(ordered) + len(measured)
     for index, (_, job) in enumerate(ordered):
         count = sum(not runs.is_made(store, in_studies(job.with_seed(number))) for number in range(sets))
         if count:
@@ -84,7 +88,7 @@ def estimate(
             unknown |= set() if seconds is not None else {job.recipe.method}
         report(index + 1, total)
     networks, testing = 0, 0.0
-    for index, (entry, job) in enumerate(zip(entries, prepared, strict=True)):
+    for index, (entry, job) in enumerate(measured):
         count = entry.protocol.networks * (1 if entry.request.method == WHOLE else sets)
         networks += count
         testing += count * trials.testing(job, entry)

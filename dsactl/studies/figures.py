@@ -1,6 +1,6 @@
 """The paper's figures, drawn of ours: sets (Figure 2), gradient norms (Figure 5), images on their way (Figure 6)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -9,6 +9,7 @@ from dsactl.recipe import Request
 from dsactl.studies.cells import Report, make_one
 from dsactl.studies.evolution import strip, watch_condensing
 from dsactl.studies.gradients import measure_norms
+from dsactl.studies.papers import PAPER_ITERATIONS
 from dsactl.studies.plots import norms_histogram
 
 FIGURES = {
@@ -30,12 +31,23 @@ class Part:
     Attributes:
         name: of the part, such as a data set's.
         caption: what is below it.
+        requests: of the sets that it shows.
         make: draws it, PNG, from the store, the device and a report of steps.
     """
 
     name: str
     caption: str
+    requests: tuple[Request, ...]
     make: Callable[[registry.Store, str, Report], bytes]
+
+    def origin(self, store: registry.Store, device: str) -> str:
+        """How its sets were made, in words, once they are: iterations, time, program and machine."""
+        made = [make_one(request, store, device, lambda done, total, doing: None) for request in self.requests]
+        about = [stored.manifest.provenance for _, stored in made]
+        seconds = sum(float(str(each.get("seconds", 0.0))) for each in about)
+        iterations = made[0][0].recipe.iterations
+        where = dict.fromkeys(f"{each.get('program')}, {each.get('environment')}" for each in about)
+        return f"{iterations} of {PAPER_ITERATIONS} iterations; made in {seconds / 60:.1f} min with {'; '.join(where)}"
 
 
 def parts(figure: str, base: Request, networks: int) -> list[Part]:
@@ -47,18 +59,18 @@ def parts(figure: str, base: Request, networks: int) -> list[Part]:
         networks: that gradients are measured with.
     """
     if figure == "figure2":
-        return [
-            Part(name, f"{name}, ten images per class", partial(_set, replace(base, dataset=name, ipc=10)))
-            for name in SETS
-        ]
+        tens = {name: replace(base, dataset=name, ipc=10) for name in SETS}
+        return [Part(name, f"{name}, ten images per class", (ten,), partial(_set, ten)) for name, ten in tens.items()]
     cifar10 = replace(base, dataset="cifar10")
     if figure == "figure5":
-        draw = partial(_norms, replace(cifar10, ipc=10), networks)
-        return [Part("cifar10", f"Norms of the classes' gradients, {networks} networks each", draw)]
-    both = " and ".join(CLASSES)
+        pair = (replace(cifar10, ipc=10), replace(cifar10, ipc=10, strategy="none"))
+        caption = f"Norms of the classes' gradients, {networks} networks each"
+        return [Part("cifar10", caption, pair, partial(_norms, pair, networks))]
+    both = f"{' and '.join(CLASSES)}, one image per class, from"
+    noise, real = (replace(cifar10, init=init) for init in ("noise", "real"))
     return [
-        Part("noise", f"{both}, from noise", partial(_way, replace(cifar10, init="noise"))),
-        Part("real", f"{both}, from real images", partial(_way, replace(cifar10, init="real"))),
+        Part("noise", f"{both} noise", (noise,), partial(_way, noise)),
+        Part("real", f"{both} real images", (real,), partial(_way, real)),
     ]
 
 
@@ -69,12 +81,12 @@ def _set(request: Request, store: registry.Store, device: str, report: Report) -
     return picture
 
 
-def _norms(request: Request, networks: int, store: registry.Store, device: str, report: Report) -> bytes:
+def _norms(pair: Sequence[Request], networks: int, store: registry.Store, device: str, report: Report) -> bytes:
     found = {
-        name: measure_norms(asked, networks, store, device, report)
-        for name, asked in (("with DSA", request), ("without", replace(request, strategy="none")))
+        name: measure_norms(request, networks, store, device, report)
+        for name, request in zip(("with DSA", "without"), pair, strict=True)
     }
-    return norms_histogram(found, title=f"{request.dataset}, {request.ipc} per class")
+    return norms_histogram(found, title=f"{pair[0].dataset}, {pair[0].ipc} per class")
 
 
 def _way(request: Request, store: registry.Store, device: str, report: Report) -> bytes:

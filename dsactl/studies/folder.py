@@ -26,10 +26,14 @@ COLUMNS = (
     "paper_std",
     "deviations",
     "epochs",
-    "seconds",
+    "augmentation",
+    "making",
+    "testing",
     "device",
     "program",
+    "made_in",
     "references",
+    "remark",
 )
 
 
@@ -50,16 +54,26 @@ class Folder:
 
     def __init__(self, path: Path, study: str, plan: Mapping[str, Any]) -> None:
         self.path, self.study, self.plan = path, study, json.loads(json.dumps(plan))
-        results = path / f"{study}.json"
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is not a folder.", "Name another with --out.")
+        self._check_plan()
+
+    def _check_plan(self) -> None:
+        """Refuse a folder that has another plan's results.
+
+        Raises:
+            UsageError: it has.
+        """
+        results = self.path / f"{self.study}.json"
         try:
             found = dict(json.loads(results.read_bytes())["plan"]) if results.exists() else self.plan
         except (OSError, ValueError, KeyError, TypeError):
             raise UsageError(f"{results} is not a study's results.", "Name another folder with --out.") from None
         if found != self.plan:
             other = ", ".join(name for name in {**found, **self.plan} if found.get(name) != self.plan.get(name))
-            raise UsageError(f"{path} has the results of another plan (other {other}).", "Name another with --out.")
+            raise UsageError(
+                f"{self.path} has the results of another plan (other {other}).", "Name another with --out."
+            )
 
     def cells(self, names: tuple[str, ...]) -> dict[Key, Cell]:
         """The cells that were written before, by their keys.
@@ -91,7 +105,7 @@ class Folder:
 
         Raises:
             StoreError: the folder cannot be written to.
-            UsageError: the file was changed by hand.
+            UsageError: the file was changed by hand, or another process has begun another plan here.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -100,6 +114,7 @@ class Folder:
         except OSError as error:
             raise StoreError(f"Cannot write to {self.path}: {error.strerror or error}.", _ELSEWHERE) from error
         try:
+            self._check_plan()
             merged = {**self.cells(names), **cells}
             rows = rows_of(merged, names)
             value = {"study": self.study, "plan": self.plan, "cells": rows}
@@ -144,6 +159,10 @@ def _as_json(cell: Cell) -> dict[str, Any]:
 def _from_json(row: Mapping[str, Any]) -> Cell:
     found = {each.name: row[each.name] for each in fields(Cell)}
     values: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in found.items()}
+    if not values["accuracies"]:
+        raise ValueError("no accuracies")
+    if not all(isinstance(each, float | int) for each in (*values["accuracies"], *(values["paper"] or ()))):
+        raise TypeError("an accuracy that is no number")
     return Cell(**values)
 
 

@@ -23,6 +23,7 @@ from dsactl.dsa.strategy import SCHEMES
 from dsactl.engine.random import generator
 from dsactl.errors import UsageError
 from dsactl.networks.build import Parameters, initial_state, structure
+from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipe import Recipe, Request
 from dsactl.studies.cells import Report, make_one
 from dsactl.synthetic import from_store
@@ -45,6 +46,16 @@ class Norms:
     synthetic: float
 
 
+def refuse_batch_norm(network: NetworkSpec) -> None:
+    """Refuse a network whose statistics a run freezes before each matching.
+
+    Raises:
+        UsageError: it has batch norm.
+    """
+    if network.has_batch_norm:
+        raise UsageError("Gradients are not measured of networks with batch norm.", "Use --arch convnet.")
+
+
 def gradient_norms(
     real: Dataset,
     recipe: Recipe,
@@ -62,11 +73,10 @@ def gradient_norms(
         report: told the number of networks done.
 
     Raises:
-        UsageError: the network has batch norm, whose statistics a run freezes before each matching.
+        UsageError: the network has batch norm.
     """
     assert recipe.network is not None
-    if recipe.network.has_batch_norm:
-        raise UsageError("Gradients are not measured of networks with batch norm.", "Use --arch convnet.")
+    refuse_batch_norm(recipe.network)
     network = structure(recipe.network, real.channels, real.size, real.classes)
     loss = loss_function(network, recipe.precision)
     augmenter = Augmenter(recipe.inner_strategy, real.size)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from dsactl.data.catalogue import is_mirrored
 from dsactl.dsa.strategy import default_strategy
-from dsactl.evaluation import Protocol
-from dsactl.methods.catalogue import ALGORITHM_1, find
+from dsactl.errors import UsageError
+from dsactl.evaluation import DC, Protocol
+from dsactl.methods.catalogue import ALGORITHM_1, BUILT_IN, find
 from dsactl.networks.catalogue import PAPER_ARCHS, NetworkSpec
-from dsactl.paper import QUOTED, paper_accuracy, tables, whole_accuracy
+from dsactl.paper import FROM_DC, QUOTED, paper_accuracy, tables, whole_accuracy
 from dsactl.recipe import WHOLE, Request
 from dsactl.studies.ablations import SCHEME_KINDS, SCHEMES, schemes, strategies
 from dsactl.studies.cells import Entry
@@ -38,23 +39,46 @@ class Plan:
     entries: tuple[Entry, ...]
 
     def only(self, wanted: Sequence[str]) -> "Plan":
-        """The cells whose key begins as one of some texts says, "mnist:1" or "cifar10"."""
+        """The cells whose key begins as one of some texts says, "mnist:1" or "cifar10".
+
+        Raises:
+            UsageError: no cell's does.
+        """
+        for text in wanted:
+            if not any(_begins(entry.key, text.split(":")) for entry in self.entries):
+                known = ", ".join(":".join(entry.key) for entry in self.entries[:8])
+                raise UsageError(f"{self.name} has no cell that begins with {text}.", f"It has {known} …")
         kept = [entry for entry in self.entries if any(_begins(entry.key, text.split(":")) for text in wanted)]
         return replace(self, entries=tuple(kept))
 
 
-def plan(name: str, networks: int, scale: float, seed: int = 0) -> Plan:
+def plan(name: str, sets: int, networks: int, scale: float, seed: int = 0) -> Plan:
     """A plan by its name.
 
     Args:
         name: a key of `PLANS`.
+        sets: per cell.
         networks: per set and cell.
         scale: of the paper's iterations.
         seed: the root of every draw.
     """
     title, names = PLANS[name]
     protocol = Protocol(networks=networks)
-    return Plan(name, title, names, tuple(_entries(name, scaled_request(scale, seed), protocol, scale)))
+    entries = _entries(name, scaled_request(scale, seed), protocol, scale)
+    scaled = tuple(replace(entry, remark=_scaled_down(entry, sets)) for entry in entries)
+    return Plan(name, title, names, scaled)
+
+
+def _scaled_down(entry: Entry, sets: int) -> str:
+    """What is less than in the paper, in words; empty for nothing."""
+    request, networks = entry.request, entry.protocol.networks
+    usual = PAPER_ITERATIONS if request.method in ALGORITHM_1 else _own_iterations(request.method)
+    less = [
+        f"{sets} of {PAPER_SETS} sets" if request.method != WHOLE and sets < PAPER_SETS else "",
+        f"{networks} of {PAPER_NETWORKS} networks" if networks < PAPER_NETWORKS else "",
+        f"{request.iterations} of {usual} iterations" if usual and (request.iterations or usual) < usual else "",
+    ]
+    return ", ".join(filter(None, less))
 
 
 def scaled_request(scale: float, seed: int) -> Request:
@@ -97,22 +121,33 @@ def _accuracy(request: Request, method: str, protocol: Protocol, scale: float) -
     dataset, ipc = request.dataset, request.ipc
     if method == WHOLE:
         request = replace(request, method=WHOLE, iterations=None)
-        return Entry((dataset, "all", WHOLE), request, protocol, whole_accuracy(dataset))
+        return Entry((dataset, "all", WHOLE), request, protocol, whole_accuracy(dataset), comparable=False)
     arch = QUOTED.get(method, {}).get(dataset, "convnet")
     iterations = request.iterations if method in ALGORITHM_1 else _scaled(method, scale)
     condensed_on = arch if find(method).network else None
     return Entry(
         (dataset, str(ipc), method),
         replace(request, method=method, arch=arch, iterations=iterations),
-        replace(protocol, network=None if arch == "convnet" else NetworkSpec(arch)),
+        replace(
+            protocol,
+            network=None if arch == "convnet" else NetworkSpec(arch),
+            strategy=DC if method in FROM_DC else None,
+        ),
         paper_accuracy(dataset, ipc, method, condensed_on, arch),
+        comparable=method not in QUOTED,
     )
 
 
+def _own_iterations(method: str) -> int | None:
+    """Iterations of a method that has some of its own; None for one that has none."""
+    usual = BUILT_IN[method].settings.get("iterations") if method in BUILT_IN else None
+    return usual if isinstance(usual, int) else None
+
+
 def _scaled(method: str, scale: float) -> int | None:
-    """Iterations of a method that has some of its own; None for its default."""
-    usual = find(method).settings.get("iterations")
-    return max(1, round(usual * scale)) if isinstance(usual, int) and scale != 1 else None
+    """The same, scaled; None for the default."""
+    usual = _own_iterations(method)
+    return max(1, round(usual * scale)) if usual is not None and scale != 1 else None
 
 
 def _begins(key: tuple[str, ...], parts: Sequence[str]) -> bool:

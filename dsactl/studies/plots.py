@@ -23,11 +23,11 @@ def heat_map(
     row_label: str,
     column_label: str,
 ) -> bytes:
-    """A matrix of accuracies as a PNG, each with its number; cells that are not there yet stay white.
+    """A matrix of accuracies as a PNG, each with its number; those that are not there yet stay white.
 
     Args:
         rows, columns: their names.
-        cells: by row and column.
+        cells: by row and column; those of other rows and columns are left out.
         title, row_label, column_label: what to write.
     """
     from matplotlib.ticker import MaxNLocator
@@ -35,6 +35,7 @@ def heat_map(
     figure = _figure(1.4 + 1.15 * len(columns), 1.5 + 0.62 * len(rows))
     axes = figure.add_subplot()
     grid = [[cells[row, column].mean if (row, column) in cells else float("nan") for column in columns] for row in rows]
+    cells = {key: cell for key, cell in cells.items() if key[0] in rows and key[1] in columns}
     means = [cell.mean for cell in cells.values()]
     low, high = (min(means), max(means)) if means else (0.0, 100.0)
     image = axes.imshow(grid, cmap="Greys", vmin=low - 0.4 * (high - low) - 1, vmax=high + 1.2 * (high - low) + 1)
@@ -52,7 +53,7 @@ def heat_map(
     return _png(figure)
 
 
-def bars(names: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> bytes:
+def points(names: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> bytes:
     """Accuracies side by side as a PNG, with deviations, and the paper's beside them where it has any.
 
     Args:
@@ -64,20 +65,19 @@ def bars(names: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> byte
     axes = figure.add_subplot()
     ours = [cells.get((name,)) for name in names]
     with_paper = any(cell and cell.paper for cell in ours)
-    width = 0.4 if with_paper else 0.6
+    apart = 0.12 if with_paper else 0.0
     for place, cell in enumerate(ours):
         if cell is None:
             continue
-        left = place - (width / 2 if with_paper else 0)
-        axes.bar(left, cell.mean, width, yerr=cell.std, color="0.35", capsize=3)
+        axes.errorbar(place - apart, cell.mean, cell.std, color="0.1", marker="o", capsize=3)
         if cell.paper:
-            axes.bar(place + width / 2, cell.paper[0], width, yerr=cell.paper[1], color="0.8", capsize=3)
+            mean, std = cell.paper
+            axes.errorbar(place + apart, mean, std, color="0.55", marker="s", markerfacecolor="white", capsize=3)
     if with_paper:
-        axes.bar(0, 0, color="0.35", label="ours")
-        axes.bar(0, 0, color="0.8", label="the paper")
+        axes.plot([], [], "o", color="0.1", label="ours")
+        axes.plot([], [], "s", color="0.55", markerfacecolor="white", label="the paper")
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    tops = [cell.mean - cell.std for cell in ours if cell] + [cell.paper[0] for cell in ours if cell and cell.paper]
-    axes.set_ylim(bottom=max(0.0, min(tops, default=0.0) - 10))
+    axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_ylabel("test accuracy, %")
     axes.set_title(title, fontsize=10)
@@ -134,12 +134,15 @@ def norms_histogram(found: Mapping[str, Sequence[Norms]], *, title: str) -> byte
     figure = _figure(3.4 * len(found), 3.2)
     figure.suptitle(title, fontsize=10)
     everything = [norm for several in found.values() for each in several for norm in (each.real, each.synthetic)]
-    low, high = max(min(everything), 1e-6), max(everything)
-    edges = [low * (high / low) ** (index / 40) for index in range(41)] if high > low else 10
+    # A logarithmic axis has no zero: norms below a millionth of the largest stand at its left end.
+    high = max(everything) or 1.0
+    low = max(min(everything), high / 1e6)
+    edges = [low * (high / low) ** (index / 40) for index in range(40)] + [high] if high > low else [high / 2, 2 * high]
     panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (name, several) in zip(panels, found.items(), strict=True):
-        axes.hist([each.real for each in several], edges, color="0.75", label="real")
-        axes.hist([each.synthetic for each in several], edges, histtype="step", color="0.0", label="synthetic")
+        axes.hist([max(each.real, low) for each in several], edges, color="0.75", label="real")
+        synthetic = [max(each.synthetic, low) for each in several]
+        axes.hist(synthetic, edges, histtype="step", color="0.0", label="synthetic")
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

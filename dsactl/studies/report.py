@@ -61,8 +61,10 @@ class Report:
             "the paper's, %",
             "difference in its deviations",
             "n",
-            "time",
-            "made with",
+            "scaled down",
+            "time: sets, networks",
+            "sets made with",
+            "networks trained with",
         ]
 
     def rows(self) -> list[list[str]]:
@@ -86,8 +88,10 @@ def _row(cell: Cell) -> list[str]:
         cell.paper_in_words,
         f"{far:+.1f}" if far is not None else "–",
         str(cell.n),
-        _duration(cell.seconds),
-        f"{cell.device}; {cell.program}",
+        cell.remark or "nothing",
+        f"{_duration(cell.making)}, {_duration(cell.testing)}",
+        "; ".join(cell.made_in) or "–",
+        f"{cell.program}, {cell.device}, {cell.epochs} epochs, {cell.augmentation}",
     ]
 
 

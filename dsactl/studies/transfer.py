@@ -1,21 +1,19 @@
 """Cross-architecture transfer (Section 4.3, Table 3): sets condensed on one network, tested on others.
 
-A set is condensed on each network of the rows; networks of each of the columns are trained on it. Networks whose paper
-twin has batch norm are condensed with batch norm and tested with instance norm, as the paper's are.
+A set is condensed on each network of the rows; networks of each of the columns are trained on it. VGG and ResNet are
+condensed with batch norm by Algorithm 1, and tested with instance norm, as the paper's are.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from dsactl.evaluation import Protocol
+from dsactl.methods.catalogue import ALGORITHM_1
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.paper import Figure, tables
+from dsactl.paper import CONDENSED_ON, paper_accuracy
 from dsactl.recipe import Request
 from dsactl.studies.ablations import is_comparable
 from dsactl.studies.cells import Entry
-
-CONDENSED_ON = {"vgg11": "vgg11bn", "resnet18": "resnet18bn_ap"}
-"""What stands for these rows while condensing."""
 
 
 def transfer(
@@ -34,21 +32,17 @@ def transfer(
     return [
         Entry(
             (row, column),
-            replace(request, arch=CONDENSED_ON.get(row, row)),
+            replace(request, arch=_condensed_on(request.method, row)),
             replace(protocol, network=NetworkSpec(column)),
-            _papers(request, row, column) if beside else None,
+            paper_accuracy(request.dataset, request.ipc, request.method, CONDENSED_ON.get(row, row), column)
+            if beside
+            else None,
         )
         for row in rows
         for column in columns
     ]
 
 
-def _papers(request: Request, row: str, column: str) -> Figure | None:
-    """The paper's cell: of MNIST, one image per class, DSA."""
-    table = tables()["transfer"]
-    if (request.dataset, request.ipc, request.method) != ("mnist", 1, "dsa"):
-        return None
-    if row not in table["rows"] or column not in table["columns"]:
-        return None
-    mean, std = table["rows"][row][table["columns"].index(column)]
-    return mean, std
+def _condensed_on(method: str, row: str) -> str:
+    """The network that a row's sets are made with."""
+    return CONDENSED_ON.get(row, row) if method in ALGORITHM_1 else row

@@ -1,6 +1,7 @@
 """Ablations, from the command line, on real data at a small scale."""
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,18 +11,22 @@ from subprocess import CompletedProcess as Ended
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
-from reference import small_dataset
+from reference import small_dataset, write_folder
 
 import dsactl
 import registry
 from dsactl import jobs, runs
+from dsactl.dsa.augmentation import augment, draw
 from dsactl.dsa.condense import condense, initial
 from dsactl.dsa.strategy import KINDS
+from dsactl.engine.random import generator
 from dsactl.networks.build import initial_state, structure
 from dsactl.recipe import Request
 from dsactl.sitting import Progress
 from dsactl.studies import ablations
+from dsactl.studies.cells import in_studies
 from dsactl.studies.evolution import animation, milestones, strip, watch_condensing
 from dsactl.studies.gradients import gradient_norms
 
@@ -53,12 +58,12 @@ def test_schemes_are_condensed_and_tested_as_table_4_says(program: Program, tmp_
 
 def test_strategies_have_each_kind_alone_and_all(program: Program, tmp_path: Path) -> None:
     found = cells(program("ablate", "strategies", *SMALL, "--kinds", "crop,color", "--out", str(tmp_path)))
-    assert [cell["strategy"] for cell in found] == ["none", "crop", "color", "combination"]
+    assert [cell["strategy"] for cell in found] == ["none", "crop", "color", "crop_color"]
     assert [cell["augmentation"] for cell in found] == ["none", "dsa crop", "dsa color", "dsa color crop"]
     again = cells(program("ablate", "strategies", *SMALL, "--kinds", "crop", "--out", str(tmp_path)))
-    assert [cell["strategy"] for cell in again] == ["none", "crop", "combination"]
+    assert [cell["strategy"] for cell in again] == ["none", "crop"]
     kept = json.loads((tmp_path / "strategies.json").read_text())["cells"]
-    assert [cell["strategy"] for cell in kept] == ["none", "crop", "color", "combination"], "earlier cells stay"
+    assert [cell["strategy"] for cell in kept] == ["none", "crop", "color", "crop_color"], "earlier cells stay"
     other = program("ablate", "strategies", *SMALL, "--arch", "mlp", "--out", str(tmp_path))
     assert "has the results of another plan (other arch)" in other.stderr
 
@@ -69,12 +74,13 @@ def test_the_paper_s_figures_stand_beside_what_is_the_paper_s_alone() -> None:
     def papers(request: Request, kinds: tuple[str, ...], protocol: dsactl.Protocol, **more: bool) -> list[object]:
         return [entry.paper for entry in ablations.strategies(request, kinds, protocol, **more)]
 
-    assert papers(cifar, ("flip",), usual) == [(45.5, 0.6), (47.9, 0.7), None], "one kind is not all kinds"
-    assert papers(cifar, KINDS, usual)[-1] == (52.1, 0.5)
+    assert papers(cifar, ("flip",), usual) == [(45.5, 0.6), (47.9, 0.7)], "one kind is not all kinds"
+    assert papers(cifar, ("flip", "crop"), usual)[-1] is None
+    assert papers(cifar, KINDS, usual)[-1] == papers(cifar, KINDS[::-1], usual)[-1] == (52.1, 0.5)
     assert papers(Request("mnist", 10), ("flip",), usual)[1] is None
     for request in (replace(cifar, arch="mlp"), replace(cifar, iterations=10), replace(cifar, image_lr=1.0)):
-        assert papers(request, ("flip",), usual) == [None] * 3
-    assert papers(cifar, ("flip",), dsactl.Protocol(epochs=5)) == [None] * 3
+        assert papers(request, ("flip",), usual) == [None] * 2
+    assert papers(cifar, ("flip",), dsactl.Protocol(epochs=5)) == [None] * 2
     assert papers(replace(cifar, iterations=10), ("flip",), usual, scaled=True)[0] == (45.5, 0.6)
     (first, *_) = ablations.schemes(cifar, ["siamese"], ["crop"], usual)
     assert first.paper == (49.1, 0.6)
@@ -123,7 +129,8 @@ def test_norms_with_and_without_augmentation_are_kept(program: Program, tmp_path
     assert again.stdout == done.stdout, "drawn from the seed alone"
 
 
-def test_what_makes_no_sense_is_refused(program: Program) -> None:
+def test_what_makes_no_sense_is_refused(program: Program, tmp_path: Path) -> None:
+    large = str(write_folder(tmp_path / "large", side=32))
     for arguments, said in (
         (("shemes", "digits"), "Did you mean 'schemes'"),
         (("schemes", "digits", "--ipc", "1,2"), "is not a number of images per class"),
@@ -134,14 +141,76 @@ def test_what_makes_no_sense_is_refused(program: Program) -> None:
         (("schemes", "digits", "--method", "random"), "--method random has nothing that it could vary"),
         (("gradients", "digits", "--method", "dc"), "--method dc has nothing that it could vary"),
         (("gradients", "digits", "--sets", "2"), "gradients is a study of one set"),
+        (("gradients", large, "--arch", "resnet18bn"), "not measured of networks with batch norm"),
+        (("ipc", "digits", "--method", "dc"), "ipc compares --methods"),
+        (("schemes", "digits", "--methods", "dc"), "--methods is for ipc, not for schemes"),
+        (("init", "digits", "--kinds", "crop"), "--kinds is for schemes and strategies, not for init"),
         (("ipc", "digits", "--ipc", "²"), "is not numbers joined by commas"),
     ):
         refused = program("ablate", *arguments)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert said in refused.stderr
-    dry = program("ablate", "strategies", "digits", "--dry-run")
-    assert "7 cells: none, color, crop, cutout, scale, rotate, combination" in dry.stdout
     assert registry.Store().sets() == []
+
+
+def test_a_plan_comes_with_its_cost(program: Program, tmp_path: Path) -> None:
+    arguments = ("ablate", "strategies", *SMALL, "--kinds", "crop", "--sets", "2", "--out", str(tmp_path))
+    dry = program(*arguments[:-2], "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    cost = json.loads(dry.stdout)
+    assert cost["cells"] == ["none", "crop"]
+    assert (cost["sets"], cost["made"], cost["networks"]) == (4, 0, 8)
+    assert cost["making"] > 0
+    assert cost["testing"] > 0
+    assert registry.Store().sets() == []
+    program(*arguments)
+    after = json.loads(program(*arguments[:-2], "--dry-run").stdout)
+    assert (after["sets"], after["made"], after["making"]) == (0, 4, 0.0)
+    whole = program("ablate", "strategies", "digits", "--dry-run").stdout
+    assert "7 cells: none, color, crop, cutout, scale, rotate, combination" in whole
+    assert "networks would be trained and tested: about" in whole
+    assert "No network would be trained" in program("ablate", "gradients", "digits", "--dry-run").stdout
+
+
+def test_a_smaller_call_keeps_the_cells_of_a_larger_one(program: Program, tmp_path: Path) -> None:
+    arguments = ("ablate", "schemes", *SMALL, "--out", str(tmp_path))
+    cells(program(*arguments, "--schemes", "A,E", "--kinds", "crop,rotate"))
+    before = (tmp_path / "schemes.png").read_bytes()
+    assert len(cells(program(*arguments, "--schemes", "A", "--kinds", "crop"))) == 1
+    assert len(json.loads((tmp_path / "schemes.json").read_text())["cells"]) == 4
+    again = Image.open(tmp_path / "schemes.png")
+    assert again.size == Image.open(io.BytesIO(before)).size, "drawn with all that is there"
+
+
+def test_other_images_of_the_same_name_are_another_plan(program: Program, tmp_path: Path) -> None:
+    for parent in ("a", "b"):
+        write_folder(tmp_path / parent / "photos", 12 if parent == "a" else 13)
+    usual = ("--iterations", "1", "--networks", "1", "--epochs", "1", "--out", str(tmp_path / "out"))
+    assert program("ablate", "init", str(tmp_path / "a" / "photos"), *usual).returncode == 0
+    other = program("ablate", "init", str(tmp_path / "b" / "photos"), *usual)
+    assert other.returncode == 2
+    assert "has the results of another plan (other images)" in other.stderr
+
+
+def test_methods_are_compared_on_one_network(program: Program, tmp_path: Path) -> None:
+    arguments = ("--arch", "mlp", "--methods", "random,dsa", "--out", str(tmp_path))
+    assert {cell["network"] for cell in cells(program("ablate", "ipc", *SMALL, *arguments))} == {"mlp"}
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(program: Program, tmp_path: Path) -> None:
+    request = Request("digits", 1, iterations=2)
+    job = in_studies(jobs.prepare(replace(request, strategy="none")))
+    folder = jobs.run_folder(registry.Store(), job.recipe)
+    folder.mkdir(parents=True)
+    with FileLock(folder / "lock"):
+        done = program("ablate", "strategies", *SMALL, "--kinds", "crop", "--out", str(tmp_path))
+    assert done.returncode == 1
+    assert "none: Another process is making" in done.stderr
+    assert "1 of 2 cells failed" in done.stderr
+    assert [cell["strategy"] for cell in json.loads(done.stdout)["cells"]] == ["crop"]
+    again = program("ablate", "strategies", *SMALL, "--kinds", "crop", "--out", str(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert len(json.loads((tmp_path / "strategies.json").read_text())["cells"]) == 2
 
 
 def test_the_way_is_watched_and_kept() -> None:
@@ -214,15 +283,21 @@ def test_gradient_norms_against_a_plain_backward_pass(strategy: str) -> None:
     assert [(each.network, each.step, each.label) for each in found] == [
         (network, 0, label) for network in range(2) for label in range(3)
     ]
-    if strategy == "none":
-        from dsactl.engine.random import generator
+    network = structure(recipe.network, 1, (8, 8), 3)
+    state, _ = initial_state(network, generator(recipe.seed, "network", 3))
+    module = network.to_empty(device="cpu")
+    module.load_state_dict(state, strict=False)
 
-        network = structure(recipe.network, 1, (8, 8), 3)
-        state, _ = initial_state(network, generator(recipe.seed, "network", 3))
-        module = network.to_empty(device="cpu")
-        module.load_state_dict(state, strict=False)
-        loss = torch.nn.functional.cross_entropy(module(images[1]), torch.full((2,), 1))
-        loss.backward()
-        norm = sum(weight.grad.double().square().sum() for weight in module.parameters()) ** 0.5
-        assert found[1].synthetic == pytest.approx(float(norm), rel=1e-4)
-    assert all(each.real > 0 and each.synthetic > 0 for each in found)
+    def norm(batch: torch.Tensor, label: int) -> float:
+        module.zero_grad()
+        torch.nn.functional.cross_entropy(module(batch), torch.full((len(batch),), label)).backward()
+        return float(sum(weight.grad.double().square().sum() for weight in module.parameters()) ** 0.5)  # type: ignore[union-attr]
+
+    for label, each in enumerate(found[:3]):
+        batch = real.draw(label, recipe.batch_real, generator(recipe.seed, "real-batch", 3, 0, label))
+        source = generator(recipe.seed, "transformation", 3, 0, label)
+        one = draw(recipe.strategy, 1, real.size, source)
+        pair = [augment(side, one) for side in (batch, images[label])]
+        assert each.real == pytest.approx(norm(pair[0], label), rel=1e-4)
+        assert each.synthetic == pytest.approx(norm(pair[1], label), rel=1e-4)
+        assert abs(each.real - each.synthetic) > 0.001 * each.real, "which is which can be told"

@@ -65,6 +65,22 @@ def test_the_protocol_follows_the_method() -> None:
     assert evaluate(digits, DATASET, replace(FAST, epochs=2), CPU).augmentation == "dc"
 
 
+def test_any_set_can_be_evaluated_as_dc_s_are() -> None:
+    """As the coresets were whose figures the paper takes from DC's."""
+    made = real_set("random")
+    dc = evaluate(made, DATASET, replace(FAST, epochs=None, networks=1, strategy="dc"), CPU)
+    assert (dc.augmentation, dc.epochs) == ("none", 300)
+    mnist = replace(made, recipe=replace(made.recipe, dataset="mnist"))
+    assert evaluate(mnist, DATASET, replace(FAST, epochs=2, strategy="dc"), CPU).augmentation == "dc"
+    for method in ("random", "herding", "forgetting"):
+        assert Protocol(strategy="dc").is_of(method)
+        assert not Protocol().is_of(method)
+        assert not Protocol(strategy="dc", epochs=1000).is_of(method)
+    for method in ("dsa", "dc"):
+        assert Protocol().is_of(method)
+        assert not Protocol(strategy="dc").is_of(method)
+
+
 def test_batch_norm_is_evaluated_on_its_twin() -> None:
     made = real_set("dsa", norm="batch", width=8)
     twin = evaluate(made, DATASET, Protocol(networks=1, epochs=1), CPU)

@@ -15,7 +15,11 @@ from PIL import Image
 from samples import write_idx
 
 import registry
+from dsactl.cli import figures
+from dsactl.cli.output import Output
+from dsactl.recipe import Request
 from dsactl.studies.cells import Cell
+from dsactl.studies.figures import Part
 from dsactl.studies.folder import Folder
 from dsactl.studies.papers import PLANS, plan
 from dsactl.studies.plots import against_the_paper
@@ -27,7 +31,18 @@ FAST = ("--sets", "1", "--networks", "2", "--scale", "0.002", "--json")
 
 def cell(mean: float = 50.0, paper: tuple[float, float] | None = (60.0, 2.0)) -> Cell:
     return Cell(
-        ("a:1",), ("d",), "convnet", (mean - 1, mean + 1), 1000, "dsa crop", "cpu, 2 threads", "dsactl 1", 90.0, paper
+        ("a:1",),
+        ("d",),
+        "convnet",
+        (mean - 1, mean + 1),
+        1000,
+        "dsa crop",
+        "cpu, 2 threads",
+        "dsactl 1",
+        ("dsactl 1, torch 2",),
+        60.0,
+        90.0,
+        paper,
     )
 
 
@@ -46,9 +61,10 @@ def test_a_table_grows_call_by_call(program: Program, tmp_path: Path) -> None:
     assert kept["cells"][0] == made
     text = (tmp_path / "t" / "table3.md").read_text()
     assert "2 of 36 cells are finished." in text
-    assert "1 of the paper's 5 sets, 2 of its 20 networks per set, 0.002 of its iterations" in text
     far = (made["mean"] - 76.5) / 1.2
-    assert f"| mlp | mlp | {made['mean']:.1f} ± {made['std']:.1f} | 76.5 ± 1.2 | {far:+.1f} | 2 |" in text
+    less = "1 of 5 sets, 2 of 20 networks, 2 of 1000 iterations"
+    assert f"| mlp | mlp | {made['mean']:.1f} ± {made['std']:.1f} | 76.5 ± 1.2 | {far:+.1f} | 2 | {less} |" in text
+    assert made["made_in"][0].startswith("dsactl ")
     assert "![" in text
     assert (tmp_path / "t" / "table3.png").exists()
     other = program("reproduce", "table3", "--only", "mlp:mlp", *FAST, *out, "--seed", "1")
@@ -67,15 +83,28 @@ def test_a_figure_grows_too(program: Program, tmp_path: Path) -> None:
     page = (tmp_path / "f" / "figure2.html").read_text()
     assert "1 of 4 pictures are finished." in page
     assert page.count("<img ") == 1
-    assert "![mnist, ten images per class](figure2-mnist.png)" in (tmp_path / "f" / "figure2.md").read_text()
+    said = (
+        r"!\[mnist, ten images per class; 1 of 1000 iterations; made in \S+ min with dsactl .*\]\(figure2-mnist.png\)"
+    )
+    assert re.search(said, (tmp_path / "f" / "figure2.md").read_text())
     assert "has no part called digits" in program("reproduce", "figure2", "--only", "digits", *out).stderr
-    assert "automobile and cat, from noise" in program("reproduce", "figure6", "--dry-run").stdout
+
+
+def test_a_figure_comes_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    pair = (Request("digits", 1, iterations=2), Request("digits", 1, iterations=2, strategy="none"))
+    figures.dry_run([Part("digits", "two sets", pair, lambda store, device, report: b"")], "cpu", Output(as_json=True))
+    cost = json.loads(capsys.readouterr().out)
+    assert (cost["sets"], cost["networks"], cost["testing"]) == (2, 0, 0.0)
+    assert cost["making"] > 0
+    assert registry.Store().sets() == []
 
 
 def test_what_makes_no_sense_is_refused(program: Program) -> None:
     for arguments, said in (
         (("table7",), "Unknown table 'table7'"),
         (("table3", "--only", "convmet"), "table3 has no cell that begins with convmet"),
+        (("table3", "--only", "mlp:mlp,convmet"), "table3 has no cell that begins with convmet"),
+        (("table3", "--only", ","), "No cell was named"),
     ):
         refused = program("reproduce", *arguments)
         assert (refused.returncode, refused.stdout) == (2, "")
@@ -83,22 +112,29 @@ def test_what_makes_no_sense_is_refused(program: Program) -> None:
 
 
 def test_the_plans_have_the_paper_s_cells() -> None:
-    sizes = {name: len(plan(name, 20, 1.0).entries) for name in PLANS}
+    sizes = {name: len(plan(name, 5, 20, 1.0).entries) for name in PLANS}
     assert sizes == {"table1": 12 * 5 + 2 + 6 + 4, "table2": 2 * 4 + 1 + 1, "table3": 36, "table4": 28, "table5": 30}
-    table = {entry.key: entry for entry in plan("table1", 20, 1.0).entries}
+    table = {entry.key: entry for entry in plan("table1", 5, 20, 1.0).entries}
     dd = table["mnist", "10", "dd"]
     assert (dd.request.arch, dd.protocol.network.arch, dd.paper) == ("lenet", "lenet", (79.5, 8.1))
     assert table["cifar10", "50", "dsa"].paper == (60.6, 0.5)
     assert table["cifar10", "50", "dsa"].request.iterations is None
     assert table["svhn", "all", "whole"].paper == (95.4, 0.1)
-    scaled = {entry.key: entry.request for entry in plan("table1", 20, 0.1).entries}
-    assert scaled["mnist", "1", "dsa"].iterations == 100
-    assert scaled["mnist", "1", "herding"].iterations is None
-    assert scaled["mnist", "1", "ld"].iterations == 50
-    only = plan("table1", 20, 1.0).only(["mnist:1", "cifar10:10:dsa"])
+    assert {entry.remark for entry in table.values()} == {""}
+    for method in ("random", "herding", "forgetting"):
+        assert table["cifar10", "1", method].protocol.strategy == "dc", "the paper's are from DC's"
+    assert {key[2] for key, entry in table.items() if not entry.comparable} == {"dd", "ld", "whole"}
+    scaled = {entry.key: entry for entry in plan("table1", 1, 10, 0.1).entries}
+    assert scaled["mnist", "1", "dsa"].request.iterations == 100
+    assert scaled["mnist", "1", "dsa"].remark == "1 of 5 sets, 10 of 20 networks, 100 of 1000 iterations"
+    assert scaled["mnist", "1", "herding"].request.iterations is None
+    assert scaled["mnist", "1", "herding"].remark == "1 of 5 sets, 10 of 20 networks"
+    assert scaled["mnist", "1", "ld"].request.iterations == 50
+    assert scaled["mnist", "all", "whole"].remark == "10 of 20 networks"
+    only = plan("table1", 5, 20, 1.0).only(["mnist:1", "cifar10:10:dsa"])
     assert {entry.key[:2] for entry in only.entries} == {("mnist", "1"), ("cifar10", "10")}
     assert all(
-        entry.paper for name in ("table2", "table3", "table4", "table5") for entry in plan(name, 20, 1.0).entries
+        entry.paper for name in ("table2", "table3", "table4", "table5") for entry in plan(name, 5, 20, 1.0).entries
     )
 
 
@@ -111,6 +147,20 @@ def test_cells_survive_their_file(tmp_path: Path) -> None:
     assert other.add(more, ("row", "column")) == cells | more, "what another process wrote stays"
     cells |= more
     assert Folder(tmp_path, "table", {"seed": 0}).cells(("row", "column")) == cells
+    for path, text in (("a", '["x"]'), ("b", "[]")):
+        folder = Folder(tmp_path / path, "table", {"seed": 0})
+        folder.add({("a", "b"): cell(1.0)}, ("row", "column"))
+        file = tmp_path / path / "table.json"
+        value = json.loads(file.read_text())
+        value["cells"][0]["accuracies"] = json.loads(text)
+        file.write_text(json.dumps(value))
+        with pytest.raises(Exception, match="is damaged"):
+            folder.cells(("row", "column"))
+    begun = [Folder(tmp_path / "c", "table", {"seed": seed}) for seed in (0, 1)]
+    begun[0].add({("a", "b"): cell(1.0)}, ("row", "column"))
+    with pytest.raises(Exception, match="another plan"):
+        begun[1].add({("z", "z"): cell(2.0)}, ("row", "column"))
+    folder = Folder(tmp_path, "table", {"seed": 0})
     (tmp_path / "table.json").write_text('{"plan": {"seed": 0}, "cells": [{"row": "a"}]}')
     with pytest.raises(Exception, match="is damaged"):
         folder.cells(("row", "column"))
@@ -126,15 +176,15 @@ def report(pictures: dict[str, bytes]) -> Report:
 
 def test_markdown_says_ours_the_paper_s_and_how_far() -> None:
     text = to_markdown(report({}), {"A plot": "plot.png"})
-    assert (
-        "| data set | method | ours, % | the paper's, % | difference in its deviations | n | time | made with |" in text
-    )
-    assert "| 50.0 ± 1.0 | 60.0 ± 2.0 | -5.0 | 2 | 90 s | cpu, 2 threads; dsactl 1 |" in text
+    heads = "ours, % | the paper's, % | difference in its deviations | n | scaled down | time: sets, networks |"
+    assert f"| data set | method | {heads} sets made with | networks trained with |" in text
+    how = "dsactl 1, torch 2 | dsactl 1, cpu, 2 threads, 1000 epochs, dsa crop |"
+    assert f"| 50.0 ± 1.0 | 60.0 ± 2.0 | -5.0 | 2 | nothing | 60 s, 90 s | {how}" in text
     assert "| cifar10 | dsa | 30.0 ± 1.0 | – | – | 2 |" in text
     assert "![A plot](plot.png)" in text
     assert "2 of 5 cells are finished." in text
     rows = [line for line in text.splitlines() if line.startswith("| mnist")]
-    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 9, "a bar in a name is no column"
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 11, "a bar in a name is no column"
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ def test_what_cannot_work_is_refused_before_any_work(program: Program, tmp_path:
         (("--archs", "mlp,resnet"), "Unknown network 'resnet'"),
         (("--archs", ","), "No network was named"),
         (("--archs", "mlp", "--method", "dsaa"), "Unknown method 'dsaa'"),
+        (("--archs", "mlp", "--method", "random"), "--method random uses no network"),
         (("--archs", "mlp", "--ipc", "500"), "fewer than --ipc 500"),
     ):
         refused = program("transfer", "digits", "--out", str(tmp_path / "x"), *arguments)
@@ -88,7 +89,7 @@ def test_what_cannot_work_is_refused_before_any_work(program: Program, tmp_path:
 
 def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dsactl", "transfer", *SMALL, "--networks", "3", "--out", str(tmp_path / "t")]
-    command += ["--epochs", "2000"]
+    command += ["--epochs", "600"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
     results = tmp_path / "t" / "transfer.json"
     end = time.monotonic() + 120
@@ -101,6 +102,11 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
     assert (process.returncode, output) == (130, "")
     assert "of 4 cells are done, and what was made is kept" in errors
     assert "Traceback" not in errors
+    first = json.loads(results.read_text())["cells"][0]
+    again = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=300, check=True)
+    assert again.returncode == 0
+    assert json.loads(results.read_text())["cells"][0] == first, "not measured again: the time it took is the same"
+    assert len(json.loads(results.read_text())["cells"]) == 4
 
 
 def test_the_paper_s_figures_stand_beside_its_own_cells_only() -> None:
@@ -113,6 +119,12 @@ def test_the_paper_s_figures_stand_beside_its_own_cells_only() -> None:
     assert paper(Request("mnist", 10), "mlp", "mlp") is None
     (entry,) = transfer(Request("mnist", 1), ["vgg11"], ["resnet18"], dsactl.Protocol())
     assert (entry.request.arch, entry.protocol.network.arch) == ("vgg11bn", "resnet18")
+
+
+def test_batch_norm_is_for_algorithm_1() -> None:
+    for method, arch in (("dsa", "vgg11bn"), ("dc", "vgg11bn"), ("dd", "vgg11"), ("herding", "vgg11")):
+        (entry,) = transfer(Request("mnist", 1, method), ["vgg11"], ["mlp"], dsactl.Protocol())
+        assert entry.request.arch == arch
 
 
 def test_several_sets_are_pooled() -> None:

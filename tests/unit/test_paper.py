@@ -13,6 +13,9 @@ def test_cells_are_found_only_where_the_paper_has_them() -> None:
     assert paper_accuracy("mnist", 1, "dc", "convnet", "resnet18") is None
     assert paper_accuracy("mnist", 10, "dsa", "convnet", "resnet18") is None
     assert paper_accuracy("mnist", 1, "dsa", "convnet-depth2", "convnet") is None
+    assert paper_accuracy("mnist", 1, "dsa", "vgg11bn", "convnet") == (88.9, 0.7), "condensed with batch norm"
+    assert paper_accuracy("mnist", 1, "dsa", "resnet18bn_ap", "resnet18") is not None
+    assert paper_accuracy("mnist", 1, "dsa", "vgg11", "convnet") is None
     assert paper_accuracy("mnist", 2, "dsa", "convnet", "convnet") is None
     assert paper_accuracy("digits", 1, "dsa", "convnet", "convnet") is None
     assert paper_accuracy("mnist", 1, "herding", "convnet", "convnet") == (89.2, 1.6)
