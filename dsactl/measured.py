@@ -1,7 +1,8 @@
 """What was measured is kept: networks that are finished survive an interruption, and none is trained twice.
 
 What this machine measured lies beside its runs in the store's home, under a key of everything that decides a network's
-accuracy. Records of the registry are not trusted for this: they may have come with a set from elsewhere.
+accuracy. Several processes may measure the same: the longer list stays. Records of the registry are not trusted for
+this: they may have come with a set from elsewhere.
 
     runs/evaluations/KEY.json      accuracy and seconds of each network so far, and when the last was finished
 """
@@ -69,28 +70,38 @@ class _InStore(Kept):
     """Finished networks in a store's home."""
 
     def __init__(self, store: registry.Store, *, fresh: bool, keeping: Callable[[int], None]) -> None:
-        self._folder, self._fresh, self._keeping = store.home / "runs" / "evaluations", fresh, keeping
+        self._store, self._fresh, self._keeping = store, fresh, keeping
         self.has_trained = False
         self.created = _now()
 
     def load(self, conditions: Conditions) -> list[tuple[float, float]]:
-        found: list[tuple[float, float]] = []
-        if not self._fresh:
-            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-                value = json.loads(self._place(conditions).read_bytes())
-                found = [(_finite(accuracy), _finite(seconds)) for accuracy, seconds in value["networks"]]
-                self.created = str(value["created"])
+        found, self.created = self._read(conditions)
         self._keeping(len(found))
         return found
 
     def save(self, conditions: Conditions, networks: Sequence[tuple[float, float]]) -> None:
         self.has_trained, self.created = True, _now()
         value: dict[str, Any] = {"conditions": conditions, "networks": list(networks), "created": self.created}
-        write_atomically(self._place(conditions), canonical(value))
-        self._keeping(len(networks))
+        try:
+            with self._store.writing():
+                if len(self._read(conditions)[0]) <= len(networks):
+                    write_atomically(self._place(conditions), canonical(value))
+                self._fresh = False
+        finally:  # Ctrl-C may come after the list is written and before this is reached
+            self._keeping(min(len(networks), len(self._read(conditions)[0])))
+
+    def _read(self, conditions: Conditions) -> tuple[list[tuple[float, float]], str]:
+        """What is there, and when the last of it was finished. What a fresh evaluation finds is nothing to it."""
+        if not self._fresh:
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+                value = json.loads(self._place(conditions).read_bytes())
+                found = [(_finite(accuracy), _finite(seconds)) for accuracy, seconds in value["networks"]]
+                return found, str(value["created"])
+        return [], _now()
 
     def _place(self, conditions: Conditions) -> Path:
-        return self._folder / f"{hashlib.sha256(canonical(conditions)).hexdigest()[:32]}.json"
+        folder = self._store.home / "runs" / "evaluations"
+        return folder / f"{hashlib.sha256(canonical(conditions)).hexdigest()[:32]}.json"
 
 
 def _finite(number: Any) -> float:

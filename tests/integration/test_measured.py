@@ -5,14 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from subprocess import CompletedProcess as Ended
 
 import pytest
 
 import dsactl
 import registry
+from dsactl import measured
+from registry.files import write_atomically
 
 
 @pytest.fixture
@@ -70,6 +74,51 @@ def test_what_was_measured_is_found_again_and_other_conditions_are_not(digits: d
     assert fewer.epochs == 0
     dsactl.evaluate(digits, protocol(seed=1), report=other)
     assert other.epochs == 3 * 4
+
+
+def test_of_two_evaluations_of_the_same_the_longer_list_stays(digits: dsactl.SyntheticSet) -> None:
+    ahead, counter = Counter(), Counter()
+
+    def overtaken(_: float) -> None:
+        """During its first network another one trains three; it is stopped during its second."""
+        counter(_)
+        if counter.epochs == 1:
+            dsactl.evaluate(digits, protocol(), report=ahead)
+        if counter.epochs == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dsactl.evaluate(digits, protocol(), report=overtaken)
+    assert ahead.epochs == 3 * 4
+    again = Counter()
+    dsactl.evaluate(digits, protocol(), report=again)
+    assert again.epochs == 0, "three are kept, and not the one that was kept last"
+
+
+def test_a_list_that_is_being_written_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    conditions = {"digest": "any"}
+    first, second = (measured._InStore(registry.Store(), fresh=False, keeping=lambda _: None) for _ in range(2))
+    longer = threading.Thread(target=second.save, args=(conditions, [(50.0, 1.0)] * 3))
+
+    def write(path: Path, data: bytes) -> None:
+        if not longer.ident:
+            longer.start()
+            longer.join(0.5)
+        write_atomically(path, data)
+
+    monkeypatch.setattr(measured, "write_atomically", write)
+    first.save(conditions, [(50.0, 1.0)])
+    longer.join()
+    assert len(first.load(conditions)) == 3
+
+
+def test_an_evaluation_that_is_begun_afresh_leaves_nothing_of_an_earlier_one(digits: dsactl.SyntheticSet) -> None:
+    dsactl.evaluate(digits, protocol())
+    with pytest.raises(KeyboardInterrupt):
+        dsactl.evaluate(digits, protocol(), fresh=True, report=Counter(stop_after=6))
+    rest = Counter()
+    dsactl.evaluate(digits, protocol(), report=rest)
+    assert rest.epochs == 2 * 4, "the first was trained anew, and so are the others"
 
 
 def test_a_protocol_may_be_given_by_its_attributes(digits: dsactl.SyntheticSet) -> None:
