@@ -1,19 +1,29 @@
 """The methods that `condense` knows: those of the program, and those of other packages. Importing this loads no torch.
 
 A package adds a method with an entry point in the group `dsactl.methods`, which names a function from `Work` to `Made`
-(docs/methods.md has a whole example).
+(docs/methods.md has a whole example). Whatever is wrong with one is said when that one is used, and never before.
 """
 
+import contextlib
 import functools
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsactl.errors import UnknownNameError, UsageError
+from registry.names import is_part
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "dsactl.methods"
+WORD = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
+"""What a method's name looks like: it is a part of its sets' names."""
+RESERVED = ("whole", "imported")
+"""What recipes call sets that no method made."""
 
 Value = int | float | str
 
@@ -24,13 +34,14 @@ class Method:
 
     Attributes:
         description: a line.
-        home: "module:function"; empty for those that run Algorithm 1 (`dsactl.dsa`).
+        home: "module:function"; empty for those that run Algorithm 1 (`dsactl.dsa`), and those of other packages.
         check: the same for a function that refuses a recipe which the method cannot make; empty for none.
         network: whether it uses a network, which is then part of the recipe.
         settings: options of `condense` that it takes, beside those that every method takes, with its defaults.
         options: its own, given by `--option NAME=VALUE`, with their defaults, whose types hold.
         any_option: whether it takes whatever option is given.
         passes: whether each of its steps is a pass over the whole training split.
+        function: of another package: what its entry point names; None for those of the program.
     """
 
     description: str
@@ -41,10 +52,11 @@ class Method:
     options: Mapping[str, Value] = field(default_factory=dict)
     any_option: bool = False
     passes: bool = False
+    function: Callable[..., Any] | None = None
 
     def load(self) -> Callable[..., Any]:
         """The function that makes the set, from `Work` to `Made`."""
-        return _load(self.home)
+        return _load(self.home) if self.function is None else self.function
 
     def refuse(self, recipe: object) -> None:
         """Refuse a recipe that the method cannot make.
@@ -143,37 +155,69 @@ def find(name: str) -> Method:
 
     Raises:
         UnknownNameError: there is none.
-        UsageError: its package cannot be loaded.
+        UsageError: it is another package's, and cannot be used.
     """
     if name in BUILT_IN:
         return BUILT_IN[name]
-    if name not in _foreign():
-        raise UnknownNameError("method", name, [*BUILT_IN, *_foreign()], "Own methods: docs/methods.md")
-    from importlib.metadata import entry_points  # as below: here, where it is needed, for it takes its time
-
+    point = _foreign().get(name)
+    if point is None:
+        raise UnknownNameError("method", name, names(), "Own methods: docs/methods.md")
+    if not _is_free(name):
+        raise UsageError(
+            f"{name!r}, of another package, is no name for a method.",
+            "A name is at most 32 long, of a-z, 0-9, '.', '_' and '-', begins with a letter or digit, has no '..', and "
+            f"is not {' or '.join(map(repr, RESERVED))}. Change it in that package's entry points.",
+        )
     try:
-        function = entry_points(group=GROUP)[name].load()
+        function = point.load()
         about = (function.__doc__ or "").strip() or "a method of another package"
-        home = f"{function.__module__}:{function.__qualname__}"
+        network, options = getattr(function, "network", False), getattr(function, "options", None)
     except Exception as error:  # whatever another package stumbles over
         raise UsageError(f"The method {name!r} cannot be loaded: {error}.", "Install its package again.") from None
+    if not callable(function):
+        raise UsageError(f"The method {name!r} is no function: {point.value}.", "See docs/methods.md for an example.")
+    if options is not None and not _are_options(options):
+        raise UsageError(
+            f"The options of the method {name!r} are not names with defaults that are numbers or words.",
+            f"That is {point.value}, in its package.",
+        )
     return Method(
         about.splitlines()[0],
-        home,
-        network=getattr(function, "network", False),
-        options=getattr(function, "options", {}),
-        any_option=not hasattr(function, "options"),
+        network=bool(network),
+        options=options or {},
+        any_option=options is None,
+        function=function,
     )
 
 
 def names() -> list[str]:
-    """Every method's name, those of the program first."""
-    return [*BUILT_IN, *_foreign()]
+    """Every method's name, those of the program first. Names that no method can have are left out."""
+    return [*BUILT_IN, *sorted(filter(_is_free, _foreign()))]
+
+
+def _is_free(name: str) -> bool:
+    """Whether a method of another package can have a name."""
+    return bool(WORD.fullmatch(name)) and is_part(name) and name not in (*BUILT_IN, *RESERVED)
+
+
+def _are_options(options: object) -> bool:
+    """Whether these are names with defaults that a recipe can hold."""
+    return isinstance(options, Mapping) and all(
+        isinstance(name, str) and type(value) in (int, float, str) for name, value in options.items()
+    )
 
 
 @functools.cache
-def _foreign() -> tuple[str, ...]:
-    """Names of the methods of other packages."""
-    from importlib.metadata import entry_points
+def _foreign() -> "dict[str, EntryPoint]":
+    """The methods of other packages, by whatever they are called there; of one name, the first to be found.
 
-    return tuple(sorted(point.name for point in entry_points(group=GROUP) if point.name not in BUILT_IN))
+    A package whose entry points cannot be read has none.
+    """
+    from importlib.metadata import distributions  # here, where it is needed, for it takes its time
+
+    found: dict[str, EntryPoint] = {}
+    for distribution in distributions():
+        with contextlib.suppress(Exception):  # whatever is written there
+            for point in distribution.entry_points.select(group=GROUP):
+                found.setdefault(point.name, point)
+    return found

@@ -33,6 +33,8 @@ def odd(work):
         case "nan": return Made(images * float("nan"), labels)
         case "soft": return Made(images, labels, torch.full((10, 10), 0.2))
         case "narrow": return Made(images, labels, torch.full((10, 5), 0.2))
+        case "nothing": return None
+        case "fails": raise ValueError("of its own making")
         case "interrupted":
             step = int(work.resume().get("step", torch.tensor(0)))
             while step < 5:
@@ -100,6 +102,8 @@ def test_the_example_of_the_documentation_works(packages: Path) -> None:
         ("nan", "made images that are not finite"),
         ("soft", "made soft labels that do not sum to one"),
         ("narrow", "made soft labels of shape (10, 5)"),
+        ("nothing", "gave an object of type NoneType, not Made"),
+        ("fails", "failed: ValueError: of its own making, at "),
     ],
 )
 def test_what_is_no_set_is_refused(packages: Path, how: str, said: str) -> None:
