@@ -28,11 +28,11 @@ from dsactl.engine.memory import keep_freed_memory
 from dsactl.engine.native import library
 from dsactl.engine.random import derive_seed, generator
 from dsactl.errors import DataError, UsageError
+from dsactl.methods.catalogue import WHOLE
 from dsactl.networks.build import Buffers, Parameters, count_outputs, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.networks.fused import fuse
 from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN, FROM_DC, Figure, paper_accuracy, whole_accuracy
-from dsactl.recipe import WHOLE
 from dsactl.synthetic import SyntheticSet
 from dsactl.training import Augment, Plan, count_correct, stack, train, unstack
 from dsactl.whole import usual_epochs

@@ -7,7 +7,6 @@ A `Request` is what a user asks for, with None where the default is to be taken;
 import functools
 import hashlib
 import json
-import re
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,16 +16,11 @@ from dsactl.data.catalogue import is_mirrored
 from dsactl.dsa.schedule import PAPER, loops
 from dsactl.dsa.strategy import KINDS, SCHEMES, SIAMESE, Strategy, default_strategy, parse_strategy
 from dsactl.errors import DataError, UnknownNameError, UsageError
-from dsactl.methods.catalogue import ALGORITHM_1, Value, find
+from dsactl.methods.catalogue import ALGORITHM_1, WORD, Value, find
 from dsactl.networks.catalogue import NetworkSpec
 
-IMPORTED = "imported"
-"""The method of a set that another program made, where nobody says how."""
 PAPER_METHODS = (*ALGORITHM_1, "random", "herding", "forgetting")
 """The methods whose settings here are the paper's, where it has any; those of DD and LD are ours."""
-WHOLE = "whole"
-"""The method of a whole training split, which is no set but is evaluated like one."""
-METHOD_WORD = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -106,7 +100,7 @@ class Recipe:
         except ValidationError as error:
             raise DataError(f"Not a recipe: {_first_fault(error)}") from None
         known = set(recipe.strategy) <= set(KINDS) and recipe.scheme in SCHEMES
-        if not METHOD_WORD.fullmatch(recipe.method) or not known:
+        if not WORD.fullmatch(recipe.method) or not known:
             raise DataError(
                 f"Not a recipe: method {recipe.method!r}, strategy {recipe.strategy}, scheme {recipe.scheme!r}.",
                 "Update dsactl.",

@@ -7,7 +7,8 @@ import torch
 
 from dsactl.data.dataset import Dataset
 from dsactl.dsa.strategy import default_strategy
-from dsactl.recipe import WHOLE, Recipe
+from dsactl.methods.catalogue import WHOLE
+from dsactl.recipe import Recipe
 from dsactl.synthetic import SyntheticSet
 
 STEPS = 10_000

@@ -9,8 +9,8 @@ from dsactl.cli import options
 from dsactl.cli.output import Output, accuracy, duration, mean_and_deviation
 from dsactl.cli.tables import Table
 from dsactl.errors import InterruptedRunError, UsageError
+from dsactl.methods.catalogue import WHOLE
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.recipe import WHOLE
 
 EXAMPLES = """Examples:
 

@@ -4,7 +4,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from dsactl.data.catalogue import CATALOGUE, is_mirrored
-from dsactl.errors import DataError
+from dsactl.errors import DataError, UsageError
 from dsactl.methods import catalogue as methods
 from dsactl.recipe import Recipe, Request
 
@@ -35,9 +35,11 @@ def set_command(manifest: "Manifest") -> str | None:
         recipe = Recipe.from_dict(manifest.recipe)
     except DataError:
         return None
-    known = recipe.method in methods.names()
-    made = known and (recipe.network is not None) == methods.find(recipe.method).network
-    return condense_command(recipe) if made else None
+    try:
+        uses_network = methods.find(recipe.method).network
+    except UsageError:  # unknown here, or its package is broken
+        return None
+    return condense_command(recipe) if (recipe.network is not None) == uses_network else None
 
 
 def condense_command(recipe: Recipe) -> str:

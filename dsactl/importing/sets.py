@@ -17,8 +17,9 @@ from dsactl.dsa.strategy import Strategy, default_strategy, parse_strategy
 from dsactl.errors import DataError, DsactlError, UnknownNameError, UsageError
 from dsactl.importing.layouts import FileName, parse_file_name, read, to_experiment
 from dsactl.importing.torch_files import check_is_torch
+from dsactl.methods.catalogue import IMPORTED, WHOLE, WORD
 from dsactl.methods.work import Made
-from dsactl.recipe import IMPORTED, METHOD_WORD, WHOLE, Recipe
+from dsactl.recipe import Recipe
 from dsactl.storing import store_set
 from registry.files import sha256
 from registry.importing import check_file, read_file, read_folder
@@ -227,7 +228,7 @@ class _Import:
 
     def _recipe(self, ipc: int) -> Recipe:
         method = (self.source.method or (self.file_name.method if self.file_name else IMPORTED)).lower()
-        if not METHOD_WORD.fullmatch(method) or method == WHOLE:
+        if not WORD.fullmatch(method) or method == WHOLE:
             raise UsageError(f"--method {method!r} is not a word of a-z, 0-9, '.', '_' and '-'.")
         channels, size = self.dataset.channels, self.dataset.size
         return Recipe(self.dataset.name, self._checksum, method, ipc, 0, (channels, *size), self._strategy(method))

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 GROUP = "dsactl.methods"
 WORD = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 """What a method's name looks like: it is a part of its sets' names."""
-RESERVED = ("whole", "imported")
-"""What recipes call sets that no method made."""
+IMPORTED = "imported"
+"""What recipes call the method of a set that another program made, where nobody says how."""
+WHOLE = "whole"
+"""The same of a whole training split, which is no set but is evaluated like one."""
 
 Value = int | float | str
 
@@ -85,9 +87,9 @@ class Method:
 
 
 def _coreset(description: str, home: str) -> Method:
-    """One that chooses real images with a network trained on the whole set (`methods.whole`)."""
+    """One that chooses real images with a network trained on the whole set (`methods.reference_network`)."""
     settings: dict[str, Value] = {"network_lr": 0.01, "batch_train": 256}
-    check = "dsactl.methods.whole:check"
+    check = "dsactl.methods.reference_network:check"
     return Method(description, home, check, network=True, settings=settings, options={"epochs": 10}, passes=True)
 
 
@@ -166,7 +168,7 @@ def find(name: str) -> Method:
         raise UsageError(
             f"{name!r}, of another package, is no name for a method.",
             "A name is at most 32 long, of a-z, 0-9, '.', '_' and '-', begins with a letter or digit, has no '..', and "
-            f"is not {' or '.join(map(repr, RESERVED))}. Change it in that package's entry points.",
+            f"is not {WHOLE!r} or {IMPORTED!r}. Change it in that package's entry points.",
         )
     try:
         function = point.load()
@@ -197,7 +199,7 @@ def names() -> list[str]:
 
 def _is_free(name: str) -> bool:
     """Whether a method of another package can have a name."""
-    return bool(WORD.fullmatch(name)) and is_part(name) and name not in (*BUILT_IN, *RESERVED)
+    return bool(WORD.fullmatch(name)) and is_part(name) and name not in (*BUILT_IN, WHOLE, IMPORTED)
 
 
 def _are_options(options: object) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from dsactl.methods.coreset import coreset
-from dsactl.methods.whole import train_on_whole
+from dsactl.methods.reference_network import train_on_whole
 from dsactl.methods.work import Made, Work
 
 NEVER_LEARNED = torch.iinfo(torch.int32).max

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dsactl.methods.coreset import coreset
 from dsactl.methods.features import centred, class_features
-from dsactl.methods.whole import train_on_whole
+from dsactl.methods.reference_network import train_on_whole
 from dsactl.methods.work import Made, Work
 
 

@@ -14,10 +14,11 @@ from dsactl import jobs, runs
 from dsactl.errors import RunError
 from dsactl.evaluation import Evaluation, Protocol
 from dsactl.measured import measure
+from dsactl.methods.catalogue import WHOLE
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import Figure
-from dsactl.recipe import WHOLE, Request
+from dsactl.recipe import Request
 from dsactl.sitting import Progress
 from dsactl.synthetic import SyntheticSet, from_store
 from dsactl.whole import whole_set

@@ -18,8 +18,7 @@ from dsactl import jobs, runs
 from dsactl.cost import count_work, try_a_step
 from dsactl.data.parts import first_of_each
 from dsactl.evaluation import Conditions, Kept, evaluate, evaluated_network, training_epochs
-from dsactl.methods.catalogue import ALGORITHM_1, find
-from dsactl.recipe import WHOLE
+from dsactl.methods.catalogue import ALGORITHM_1, WHOLE, find
 from dsactl.studies.cells import Entry, in_studies
 from dsactl.synthetic import SyntheticSet
 

@@ -15,7 +15,7 @@ from dsactl.data.dataset import Dataset
 from dsactl.errors import DataError
 from dsactl.methods.features import class_features
 from dsactl.methods.herding import herd
-from dsactl.methods.whole import train_on_whole
+from dsactl.methods.reference_network import train_on_whole
 from dsactl.methods.work import Work
 from dsactl.sitting import Progress
 from dsactl.synthetic import SyntheticSet

@@ -14,12 +14,12 @@ import dsactl
 import registry
 from dsactl import making
 from dsactl.cli import options
+from dsactl.cli.recipe_command import set_command
 from dsactl.engine import native
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.errors import RunError, UsageError
 from dsactl.methods import catalogue
 from dsactl.methods.work import Work
-from dsactl.recipe import IMPORTED, METHOD_WORD, WHOLE
 from dsactl.sitting import CHECKPOINT, Progress
 
 Install = Callable[..., Path]
@@ -205,6 +205,15 @@ def test_an_exception_of_the_programs_own_method_is_not_wrapped(monkeypatch: pyt
         dsactl.condense("digits", ipc=1, method="random")
 
 
+def test_a_set_is_shown_though_its_method_s_package_is_broken(install: Install) -> None:
+    install()
+    made = make()
+    manifest = registry.Store().find(registry.names.parse_reference(made.reference)).manifest
+    assert set_command(manifest) == "dsactl condense digits --ipc 1 --method mine"
+    install("raise ImportError")
+    assert set_command(manifest) is None
+
+
 @pytest.mark.parametrize("name", ["Upper_Case", "whole", "imported", "a..b", "a" * 33, "two words", ".hidden"])
 def test_a_name_that_no_method_can_have_is_refused_when_it_is_used(install: Install, name: str) -> None:
     install(name=name)
@@ -216,7 +225,6 @@ def test_a_name_that_no_method_can_have_is_refused_when_it_is_used(install: Inst
 
 
 def test_the_longest_name_is_one_and_the_programs_own_cannot_be_taken(install: Install) -> None:
-    assert (catalogue.WORD, catalogue.RESERVED) == (METHOD_WORD, (WHOLE, IMPORTED))
     install(name="a" * 32)
     assert dsactl.condense("digits", ipc=1, method="a" * 32).reference == f"digits-{'a' * 32}-ipc1:1"
     install("raise ImportError", name="random")
@@ -272,7 +280,7 @@ def test_a_run_goes_on_with_another_number_of_threads(stopped: Path) -> None:
     torch.set_num_threads(2)
     made = make()
     assert not stopped.exists()
-    stored = registry.Store().find(registry.parse_reference(made.reference))
+    stored = registry.Store().find(registry.names.parse_reference(made.reference))
     assert re.fullmatch(
         r"torch .+, cpu, 1 thread, .+; then torch .+, cpu, 2 threads, .+",
         str(stored.manifest.provenance["environment"]),

@@ -17,7 +17,7 @@ from dsactl.methods.features import class_features
 from dsactl.methods.forgetting import NEVER_LEARNED, History, most_forgotten
 from dsactl.methods.herding import herd
 from dsactl.methods.kcenter import farthest_points
-from dsactl.methods.whole import Trained, train_on_whole
+from dsactl.methods.reference_network import Trained, train_on_whole
 from dsactl.methods.work import Work
 from dsactl.networks.build import build, initial_state
 from dsactl.networks.catalogue import NetworkSpec
