@@ -9,7 +9,7 @@ import torch
 
 import registry
 from dsactl.bundled import check_own_name
-from dsactl.data.catalogue import CATALOGUE
+from dsactl.data.catalogue import entry_of
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import check_counts, is_folder, load_dataset
 from dsactl.engine.device import prepare_device, resolve_device, resolve_precision
@@ -106,7 +106,7 @@ def load_source(store: registry.Store, recipe: Recipe) -> Dataset:
     except (FileNotFoundError, ValueError):
         source = None
     if not isinstance(source, dict):
-        if recipe.dataset in CATALOGUE:
+        if entry_of(recipe.dataset):
             return load_dataset(recipe.dataset)
         raise DataError(
             f"The images of {recipe.dataset} are needed to test on, and this machine does not know where they are.",

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from dsactl.data.catalogue import is_mirrored
+from dsactl.data.views import MARK
 from dsactl.dsa.schedule import PAPER, loops
 from dsactl.dsa.strategy import KINDS, SCHEMES, SIAMESE, Strategy, default_strategy, parse_strategy
 from dsactl.errors import DataError, UnknownNameError, UsageError
@@ -115,7 +116,7 @@ class Recipe:
     @property
     def set_name(self) -> str:
         """DATASET-METHOD-ARCH-ipcN, without ARCH where no network was used."""
-        parts = [self.dataset, self.method, self.network_label, f"ipc{self.ipc}"]
+        parts = [self.dataset.replace(MARK, "-"), self.method, self.network_label, f"ipc{self.ipc}"]
         return "-".join(part for part in parts if part)
 
     @property

@@ -20,7 +20,7 @@ import torch
 from filelock import FileLock, Timeout
 
 import registry
-from dsactl.data.catalogue import CATALOGUE
+from dsactl.data.catalogue import entry_of
 from dsactl.dsa.condense import State
 from dsactl.engine.checkpoint import read_checkpoint
 from dsactl.engine.processes import ALONE, Processes
@@ -207,6 +207,6 @@ def has_checkpoint(store: registry.Store, recipe: Recipe) -> bool:
 
 def _store(job: Job, store: registry.Store, made: Made, seconds: float, environments: list[str]) -> registry.StoredSet:
     # Where the folder lies stays on this machine; how it was read must be known wherever the set is evaluated.
-    folder = {} if job.recipe.dataset in CATALOGUE else folder_options(job.source)
+    folder = {} if entry_of(job.recipe.dataset) else folder_options(job.source)
     provenance = {"environment": "; then ".join(environments), "seconds": round(seconds, 3), **folder}
     return store_set(store, job.name, job.dataset, job.recipe, made, {**made.provenance, **provenance})

@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from dsactl.cli import options
 from dsactl.cli.output import Output
-from dsactl.data.catalogue import CATALOGUE
+from dsactl.data.catalogue import entry_of
 from dsactl.errors import UsageError
 
 EXAMPLES = """Examples:
@@ -63,5 +63,5 @@ def command(
     came = f" with {pulled.evaluations} results that were not here" if pulled.evaluations else ""
     done = "checked; it was here already" if pulled.was_here else "checked and stored"
     output.note(f"Pulled from {pulled.repo_id} at {escape(pulled.revision)}{came}, {done}.")
-    data = "" if stored.manifest.dataset.name in CATALOGUE else " --data FOLDER"
+    data = "" if entry_of(stored.manifest.dataset.name) else " --data FOLDER"
     output.note(f"Next: dsactl evaluate {stored.reference}{data}")

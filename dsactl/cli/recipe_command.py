@@ -3,7 +3,7 @@
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from dsactl.data.catalogue import CATALOGUE, is_mirrored
+from dsactl.data.catalogue import entry_of, is_mirrored
 from dsactl.errors import DataError, UsageError
 from dsactl.methods import catalogue as methods
 from dsactl.recipe import Recipe, Request
@@ -47,7 +47,7 @@ def condense_command(recipe: Recipe) -> str:
 
     A folder is named without where it lay.
     """
-    entry, network = CATALOGUE.get(recipe.dataset), recipe.network
+    entry, network = entry_of(recipe.dataset), recipe.network
     request = Request(recipe.dataset, recipe.ipc, recipe.method, network.arch if network else "convnet")
     usual = request.resolve(
         recipe.dataset,

@@ -220,7 +220,7 @@ def dry_run(entries: Sequence["Entry"], sets: int, device: str, output: Output, 
         tested: whether networks are trained on the sets.
     """
     import registry
-    from dsactl.data.catalogue import CATALOGUE, missing_files
+    from dsactl.data.catalogue import missing_files
     from dsactl.engine.device import describe
     from dsactl.engine.memory import keep_freed_memory
     from dsactl.studies.cells import check
@@ -229,7 +229,7 @@ def dry_run(entries: Sequence["Entry"], sets: int, device: str, output: Output, 
     keep_freed_memory()
     cells = [" → ".join(entry.key) for entry in entries]
     named = dict.fromkeys(entry.request.dataset for entry in entries)
-    absent = [name for name in named if name in CATALOGUE and missing_files(name)]
+    absent = [name for name in named if missing_files(name)]
     entries = [entry for entry in entries if entry.request.dataset not in absent] or entries
     jobs = check(entries, device)
     with output.progress("trying steps", len(entries), "trials") as bar:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import platformdirs
 
+from dsactl.data.views import base_name
+
 
 @dataclass(frozen=True)
 class CatalogueEntry:
@@ -127,11 +129,17 @@ def data_root() -> Path:
 
 
 def missing_files(name: str) -> list[Path]:
-    """Which files of a named data set are not under the data folder; empty when it is ready to use."""
-    root = data_root()
-    return [root / file for file in CATALOGUE[name].files if not (root / file).is_file()]
+    """Which files of a named data set are not under the data folder; none if it is ready to use, or is a folder."""
+    root, entry = data_root(), entry_of(name)
+    return [root / file for file in (entry.files if entry else ()) if not (root / file).is_file()]
+
+
+def entry_of(name: str) -> CatalogueEntry | None:
+    """The entry of a named data set, or of what a view is of; None for a folder."""
+    return CATALOGUE.get(base_name(name))
 
 
 def is_mirrored(name: str) -> bool:
     """Whether mirrored images of a data set keep their class, as those of a folder are taken to."""
-    return name not in CATALOGUE or CATALOGUE[name].mirrored
+    entry = entry_of(name)
+    return entry is None or entry.mirrored

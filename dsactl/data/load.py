@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
-from dsactl.data.catalogue import CATALOGUE
+from dsactl.data.catalogue import CATALOGUE, entry_of
 from dsactl.data.dataset import Dataset
+from dsactl.data.views import base_name, split_name, take
 from dsactl.errors import DataError, UnknownNameError, UsageError
 
 
 def is_folder(name: str) -> bool:
     """Whether a DATASET argument means a folder: it has a path separator, or is no known name and exists."""
-    return "/" in name or "\\" in name or name in (".", "..") or (name not in CATALOGUE and Path(name).is_dir())
+    if "/" in name or "\\" in name or name in (".", ".."):
+        return True
+    return entry_of(name) is None and any(Path(each).is_dir() for each in (name, base_name(name)))
 
 
 def load_dataset(
@@ -18,16 +21,21 @@ def load_dataset(
     """Load a named data set or an image folder.
 
     Args:
-        name: a name of the catalogue, or a folder (see `folder.load_folder`).
+        name: a name of the catalogue, or a folder (see `folder.load_folder`); either with views (`views`).
         image_size: side in pixels that a folder's images are brought to.
         test_fraction: share of a folder's images that is kept for testing, where it has no `test` of its own.
         split_seed: seed of that split.
 
     Raises:
         UnknownNameError: neither a name nor a folder.
-        UsageError: a folder's option with a named set.
+        UsageError: a folder's option with a named set; a view that is none, or does not fit.
         DataError: missing, damaged or unfit.
     """
+    if not Path(name).is_dir():
+        base, views = split_name(name)
+        if views:
+            whole = load_dataset(base, image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
+            return take(whole, views)
     if is_folder(name):
         from dsactl.data.folder import load_folder
 

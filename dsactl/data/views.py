@@ -1,0 +1,165 @@
+"""A data set seen otherwise: at another size, with other channels, or some of its classes alone.
+
+A view follows the data set's name after an "@" and is a part of the name from then on, so that whatever is made of it
+is found again by that name:
+
+    mnist@3x32x32               grey pictures of 28×28 as ones of 32×32 in three channels
+    cifar10@classes0-1          the first two classes
+    mnist@3x32x32@classes5-9    both, from the left to the right
+
+Importing this imports no torch before a view is taken.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from dsactl.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dsactl.data.dataset import Dataset, ImageSet
+
+MARK = "@"
+SMALLEST, LARGEST = 4, 1024  # pixels of a side
+_SHAPE = re.compile(r"(\d{1,4})x(\d{1,4})x(\d{1,4})", re.ASCII)
+_CLASSES = re.compile(r"classes(\d{1,6})-(\d{1,6})", re.ASCII)
+_CHUNK = 2000  # images that are resized at once
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Images of C×H×W."""
+
+    channels: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.channels}x{self.height}x{self.width}"
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes first … last, which are numbered from 0 on."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"classes{self.first}-{self.last}"
+
+
+View = Shape | Classes
+
+
+def split_name(name: str) -> tuple[str, tuple[View, ...]]:
+    """The name without its views, and these.
+
+    Raises:
+        UsageError: what follows an "@" is no view.
+    """
+    base, *texts = name.split(MARK)
+    return base, tuple(_parse(text, name) for text in texts)
+
+
+def base_name(name: str) -> str:
+    """The name without its views."""
+    return name.partition(MARK)[0]
+
+
+def with_views(name: str, *views: View) -> str:
+    """The name of a view, or of views of a view."""
+    return MARK.join([name, *map(str, views)])
+
+
+def take(dataset: "Dataset", views: tuple[View, ...]) -> "Dataset":
+    """The data set as views show it; its name says so.
+
+    Mean and deviation are those of the data set; at another size they are measured on the training images.
+
+    Raises:
+        UsageError: a view does not fit.
+    """
+    for view in views:
+        seen = _of_shape(dataset, view) if isinstance(view, Shape) else _of_classes(dataset, view)
+        dataset = replace(seen, name=with_views(dataset.name, view))
+    return dataset
+
+
+def _parse(text: str, name: str) -> View:
+    shape, classes = _SHAPE.fullmatch(text), _CLASSES.fullmatch(text)
+    if shape:
+        view = Shape(*map(int, shape.groups()))
+        sides = (view.height, view.width)
+        if view.channels not in (1, 3) or min(sides) < SMALLEST or max(sides) > LARGEST:
+            raise UsageError(f"{name}: images have 1 or 3 channels and sides of {SMALLEST} … {LARGEST} pixels.")
+        return view
+    if classes:
+        return Classes(*map(int, classes.groups()))
+    raise UsageError(
+        f"{name}: {MARK}{text} is no view of a data set.",
+        f"For example {MARK}3x32x32 (channels, height, width) or {MARK}classes0-4.",
+    )
+
+
+def _of_shape(dataset: "Dataset", shape: Shape) -> "Dataset":
+    from dsactl.data.dataset import measure
+
+    size = (shape.height, shape.width)
+    train, test = (_reshaped(images, shape) for images in (dataset.train, dataset.test))
+    if size != dataset.size:
+        mean, std = measure(train.images_NCHW)
+    elif shape.channels == dataset.channels:
+        mean, std = dataset.mean, dataset.std
+    elif shape.channels == 3:
+        mean, std = dataset.mean * 3, dataset.std * 3
+    else:
+        mean, std = measure(train.images_NCHW)
+    return replace(dataset, train=train, test=test, mean=mean, std=std)
+
+
+def _reshaped(images: "ImageSet", shape: Shape) -> "ImageSet":
+    import torch
+
+    chunks = [_pixels(chunk_NCHW, shape) for chunk_NCHW in torch.split(images.images_NCHW, _CHUNK)]
+    return replace(images, images_NCHW=torch.cat(chunks))
+
+
+def _pixels(images_NCHW: "Tensor", shape: Shape) -> "Tensor":
+    """uint8 images of a shape: resized bilinearly, without aliasing where they get smaller."""
+    import torch
+    from torch.nn import functional as F
+
+    size, channels = (shape.height, shape.width), images_NCHW.shape[1]
+    if channels == 3 and shape.channels == 1:
+        weights = torch.tensor(_LUMA, device=images_NCHW.device).view(1, 3, 1, 1)
+        images_NCHW = (images_NCHW * weights).sum(1, keepdim=True).round().clamp(0, 255).byte()
+    if tuple(images_NCHW.shape[2:]) != size:
+        smooth_NCHW = F.interpolate(images_NCHW.float(), size, mode="bilinear", align_corners=False, antialias=True)
+        images_NCHW = smooth_NCHW.round().clamp(0, 255).byte()
+    return images_NCHW.expand(-1, shape.channels, -1, -1).contiguous()
+
+
+def _of_classes(dataset: "Dataset", classes: Classes) -> "Dataset":
+    if not classes.first <= classes.last < dataset.classes:
+        raise UsageError(
+            f"{dataset.name} has the classes 0 … {dataset.classes - 1}, not {classes.first} … {classes.last}."
+        )
+    wanted = slice(classes.first, classes.last + 1)
+    train, test = (_part(images, classes) for images in (dataset.train, dataset.test))
+    return replace(dataset, class_names=dataset.class_names[wanted], train=train, test=test)
+
+
+def _part(images: "ImageSet", classes: Classes) -> "ImageSet":
+    counts = images.counts[classes.first : classes.last + 1]
+    first = images.starts[classes.first]
+    places = slice(first, first + sum(counts))
+    return replace(
+        images,
+        images_NCHW=images.images_NCHW[places].contiguous(),
+        labels_N=images.labels_N[places] - classes.first,
+        counts=counts,
+    )
