@@ -1,4 +1,4 @@
-"""A data set seen otherwise: at another size, with other channels, or some of its classes alone.
+"""A data set seen otherwise: at another size, with other channels, some classes alone, or without its test split.
 
 A view follows the data set's name after an "@" and is a part of the name from then on, so that whatever is made of it
 is found again by that name:
@@ -6,6 +6,7 @@ is found again by that name:
     mnist@3x32x32               grey pictures of 28×28 as ones of 32×32 in three channels
     cifar10@classes0-1          the first two classes
     mnist@3x32x32@classes5-9    both, from the left to the right
+    mnist@validation            nine tenths of the training images, tested on the last tenth: to choose settings by
 
 Importing this imports no torch before a view is taken.
 """
@@ -52,7 +53,15 @@ class Classes:
         return f"classes{self.first}-{self.last}"
 
 
-View = Shape | Classes
+@dataclass(frozen=True)
+class Validation:
+    """A tenth of the training images in place of the test images (`parts.hold_out`)."""
+
+    def __str__(self) -> str:
+        return "validation"
+
+
+View = Shape | Classes | Validation
 
 
 def split_name(name: str) -> tuple[str, tuple[View, ...]]:
@@ -84,7 +93,15 @@ def take(dataset: "Dataset", views: tuple[View, ...]) -> "Dataset":
         UsageError: a view does not fit.
     """
     for view in views:
-        seen = _of_shape(dataset, view) if isinstance(view, Shape) else _of_classes(dataset, view)
+        match view:
+            case Shape():
+                seen = _of_shape(dataset, view)
+            case Classes():
+                seen = _of_classes(dataset, view)
+            case Validation():
+                from dsactl.data.parts import hold_out
+
+                seen = hold_out(dataset)
         dataset = replace(seen, name=with_views(dataset.name, view))
     return dataset
 
@@ -99,9 +116,11 @@ def _parse(text: str, name: str) -> View:
         return view
     if classes:
         return Classes(*map(int, classes.groups()))
+    if text == str(Validation()):
+        return Validation()
     raise UsageError(
         f"{name}: {MARK}{text} is no view of a data set.",
-        f"For example {MARK}3x32x32 (channels, height, width) or {MARK}classes0-4.",
+        f"There are {MARK}3x32x32 (channels, height, width), {MARK}classes0-4 and {MARK}validation.",
     )
 
 

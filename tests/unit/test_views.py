@@ -72,6 +72,14 @@ def test_some_classes_are_a_data_set_of_their_own() -> None:
         load_dataset("digts@classes0-1")
 
 
+def test_a_validation_split_has_no_test_image() -> None:
+    digits, seen = load_dataset("digits"), load_dataset("digits@validation")
+    train = {row.numpy().tobytes() for row in digits.train.images_NCHW.flatten(1)}
+    assert all(row.numpy().tobytes() in train for row in seen.test.images_NCHW.flatten(1))
+    assert len(seen.train) + len(seen.test) == len(digits.train)
+    assert seen.name == "digits@validation"
+
+
 def test_what_is_made_of_a_view_is_found_by_its_name(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     made = dsactl.condense("digits@3x16x16@classes0-2", ipc=1, iterations=1)
     assert made.reference == "digits-3x16x16-classes0-2-dsa-convnet-ipc1:1"
