@@ -6,7 +6,7 @@ result does not depend on its neighbours.
 Shapes: N images, C, H, W, M networks, B images of a batch. Stacked parameters have M as their first dimension.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,8 @@ from dsactl.networks.build import Buffers, Parameters
 
 Augment = Callable[[Tensor, Generator], Tensor]
 """Augments a batch N×C×H×W with draws from a CPU generator."""
+Penalty = Callable[[list[Tensor], Tensor], Tensor]
+"""What is added to the loss of a step: from the batches, augmented, M of B×C×H×W, and the logits M·B×K."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class Descent:
         generators: Sequence[Generator],
         lr: float,
         look: Callable[[Tensor, Tensor, Tensor], None] = lambda chosen_MB, logits_XK, loss: None,
+        penalty: Penalty | None = None,
     ) -> None:
         """One pass over the set, shuffled.
 
@@ -136,6 +139,7 @@ class Descent:
             generators: M CPU generators, one per network.
             lr: the learning rate.
             look: called in every step before the update, with the places of the batch, the logits, M·B×K, and the loss.
+            penalty: see `Penalty`.
         """
         leaves, velocity = list(self.parameters_M.values()), list(self.velocity_M.values())
         orders_MN = torch.stack([torch.randperm(len(labels_N), generator=generator) for generator in generators])
@@ -145,8 +149,36 @@ class Descent:
                 batches = [self._augment(batch, source) for batch, source in zip(batches, generators, strict=True)]
             logits_XK = stacked_logits(self._network, self.parameters_M, self.buffers_M, batches, self._plan.precision)
             loss = _summed_cross_entropy(logits_XK, labels_N[chosen_MB])
+            if penalty is not None:
+                loss = loss + penalty(batches, logits_XK)
             look(chosen_MB, logits_XK.detach(), loss.detach())
             descend(leaves, velocity, torch.autograd.grad(loss, leaves), self._plan, lr)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Copies of all that another descent goes on from: `parameter.NAME`, `buffer.NAME`, `velocity.NAME`."""
+        parts = {"parameter": self.parameters_M, "buffer": self.buffers_M, "velocity": self.velocity_M}
+        return {
+            f"{part}.{name}": tensor.detach().clone()
+            for part, tensors in parts.items()
+            for name, tensor in tensors.items()
+        }
+
+    @classmethod
+    def resumed(cls, network: nn.Module, plan: Plan, augment: Augment | None, kept: Mapping[str, Tensor]) -> "Descent":
+        """A descent that goes on from what `tensors` gave; others are passed over.
+
+        Args:
+            network, plan, augment: as of the descent that gave them.
+            kept: the tensors, on the device.
+        """
+        parts = (tensors_of(kept, part) for part in ("parameter", "buffer", "velocity"))
+        return cls(network, plan, augment, *parts)
+
+
+def tensors_of(kept: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors that are called `part.NAME`, by NAME."""
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): tensor for name, tensor in kept.items() if name.startswith(prefix)}
 
 
 @torch.no_grad()

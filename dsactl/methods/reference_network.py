@@ -19,7 +19,7 @@ from dsactl.methods.work import Work
 from dsactl.networks.build import Buffers, Parameters, initial_state, structure
 from dsactl.networks.fused import fuse
 from dsactl.recipe import Recipe
-from dsactl.training import Descent, Plan, stack, unstack
+from dsactl.training import Descent, Plan, stack, tensors_of, unstack
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 
@@ -75,8 +75,8 @@ def train_on_whole(
     augment = Augmenter(recipe.strategy, real.size) if recipe.strategy else None
     kept, beside = work.resume(), beside or {}
     if kept:
-        descent = Descent(network, plan, augment, *(_part(kept, name) for name in ("parameter", "buffer", "velocity")))
-        for name, tensor in _part(kept, "beside").items():
+        descent = Descent.resumed(network, plan, augment, kept)
+        for name, tensor in tensors_of(kept, "beside").items():
             beside[name].copy_(tensor)
     else:
         state = initial_state(network, work.generator("whole-network"), work.device)
@@ -111,20 +111,8 @@ def _epoch(work: Work, descent: Descent, epoch: int, look: Look) -> float:
 
 def _tensors(descent: Descent, epoch: int, beside: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies of all that training goes on from: the next epoch changes the tensors in place."""
-    parts = {
-        "parameter": descent.parameters_M,
-        "buffer": descent.buffers_M,
-        "velocity": descent.velocity_M,
-        "beside": beside,
-    }
-    named = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
-    return {"epoch": torch.tensor(epoch)} | {name: tensor.detach().clone() for name, tensor in named.items()}
-
-
-def _part(kept: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The tensors that `_tensors` named so."""
-    prefix = f"{part}."
-    return {name.removeprefix(prefix): tensor for name, tensor in kept.items() if name.startswith(prefix)}
+    others = {f"beside.{name}": tensor.detach().clone() for name, tensor in beside.items()}
+    return {"epoch": torch.tensor(epoch), **descent.tensors(), **others}
 
 
 def _doing(finished: int, epochs: int) -> str:
