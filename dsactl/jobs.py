@@ -46,13 +46,14 @@ class Job:
         return replace(self, recipe=replace(self.recipe, seed=derive_seed(self.recipe.seed, "set", index)))
 
 
-def prepare(request: Request, device: str = "auto", like: Job | None = None) -> Job:
+def prepare(request: Request, device: str = "auto", like: Job | None = None, *, loaded: Dataset | None = None) -> Job:
     """Load the data set, resolve the recipe, and refuse whatever cannot work.
 
     Args:
         request: what is asked for.
         device: where to compute.
         like: a job that may have the data set already.
+        loaded: the data set, where the caller has it.
 
     Raises:
         DsactlError: of the data set, the options, the network or the device.
@@ -67,7 +68,7 @@ def prepare(request: Request, device: str = "auto", like: Job | None = None) -> 
         "test_fraction": request.test_fraction,
         "split_seed": request.split_seed,
     }
-    dataset = like.dataset if like is not None and like.source == source else load_dataset(**source)
+    dataset = loaded or (like.dataset if like is not None and like.source == source else load_dataset(**source))
     check_counts(dataset, request.ipc)
     if find(request.method).network:
         structure(request.network(), dataset.channels, dataset.size, dataset.classes)

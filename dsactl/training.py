@@ -85,7 +85,7 @@ def train(
     for epoch in range(plan.epochs):
         if epoch == plan.decay_at:
             lr = plan.lr / 10
-            torch._foreach_zero_(list(descent.velocity_M.values()))
+            descent.forget_momentum()
         descent.epoch(images_NCHW.__getitem__, labels_N, generators, lr)
         report(epoch + 1)
     return {name: tensor.detach() for name, tensor in descent.parameters_M.items()}, descent.buffers_M
@@ -153,6 +153,10 @@ class Descent:
                 loss = loss + penalty(batches, logits_XK)
             look(chosen_MB, logits_XK.detach(), loss.detach())
             descend(leaves, velocity, torch.autograd.grad(loss, leaves), self._plan, lr)
+
+    def forget_momentum(self) -> None:
+        """Begin again without velocity."""
+        torch._foreach_zero_(list(self.velocity_M.values()))
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies of all that another descent goes on from: `parameter.NAME`, `buffer.NAME`, `velocity.NAME`."""

@@ -13,6 +13,7 @@ from dsactl.cli import (
     bash_completion,
     bench,
     condense,
+    continual,
     datasets,
     diff,
     env,
@@ -69,7 +70,7 @@ def _program(
 
 _PANELS = {
     "Make and measure": {"condense": condense, "evaluate": evaluate, "bench": bench},
-    "Study": {"transfer": transfer, "ablate": ablate, "reproduce": reproduce},
+    "Study": {"transfer": transfer, "ablate": ablate, "continual": continual, "reproduce": reproduce},
     "Keep": {
         "ls": ls,
         "show": show,

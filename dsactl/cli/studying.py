@@ -240,7 +240,7 @@ def dry_run(entries: Sequence["Entry"], sets: int, device: str, output: Output, 
         cost = estimate(entries, jobs, sets, registry.Store(), report, tested=tested)
     lines = [
         f"{len(cells)} cells: {', '.join(cells[:8])}{' …' if len(cells) > 8 else ''}",
-        f"{cost.sets} sets would be made{_there(cost.made)}: {cost.operations:.2g} operations of Algorithm 1, "
+        f"{cost.sets} sets would be made{there(cost.made)}: {cost.operations:.2g} operations of Algorithm 1, "
         f"about {duration(cost.making)}.",
         f"{cost.networks} networks would be trained and tested: about {duration(cost.testing)}.",
         f"Together about {duration(cost.making + cost.testing)} on {describe(jobs[0].device)}.",
@@ -258,7 +258,8 @@ def dry_run(entries: Sequence["Entry"], sets: int, device: str, output: Output, 
     )
 
 
-def _there(count: int) -> str:
+def there(count: int) -> str:
+    """What is said of sets that need not be made."""
     return f" ({count} {'is' if count == 1 else 'are'} there already)" if count else ""
 
 

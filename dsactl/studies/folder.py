@@ -3,10 +3,11 @@
 It is only an answer: everything in it can be made again from the store, so a folder may be removed at any time.
 """
 
+import contextlib
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,22 @@ class Folder:
             StoreError: the folder cannot be written to.
             UsageError: the file was changed by hand, or another process has begun another plan here.
         """
+        with self.writing():
+            merged = {**self.cells(names), **cells}
+            rows = rows_of(merged, names)
+            value = {"study": self.study, "plan": self.plan, "cells": rows}
+            self.put(f"{self.study}.json", (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+            self.put(f"{self.study}.csv", to_csv(rows, (*names, *COLUMNS)).encode())
+        return merged
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the folder, so that what is read in it can be added to.
+
+        Raises:
+            StoreError: the folder cannot be written to.
+            UsageError: another process has begun another plan here.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock")
@@ -115,14 +132,9 @@ class Folder:
             raise StoreError(f"Cannot write to {self.path}: {error.strerror or error}.", _ELSEWHERE) from error
         try:
             self._check_plan()
-            merged = {**self.cells(names), **cells}
-            rows = rows_of(merged, names)
-            value = {"study": self.study, "plan": self.plan, "cells": rows}
-            self.put(f"{self.study}.json", (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
-            self.put(f"{self.study}.csv", to_csv(rows, (*names, *COLUMNS)).encode())
+            yield
         finally:
             lock.release()
-        return merged
 
     def put(self, name: str, data: bytes) -> Path:
         """Write one file, whole or not at all.

@@ -122,6 +122,45 @@ def lines(methods: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> b
     return _png(figure)
 
 
+def stages(
+    courses: Mapping[tuple[str, bool], Sequence[tuple[float, float]]], tasks: Sequence[str], *, title: str
+) -> bytes:
+    """Mean accuracy over the tasks so far, after each stage, as a PNG (Figure 3).
+
+    Args:
+        courses: mean and deviation after each stage, by the memory and whether there was distillation, which has a
+            broken line and an empty marker.
+        tasks: their names.
+        title: what to write.
+    """
+    figure = _figure(3.8 + 0.6 * len(tasks), 3.6)
+    axes = figure.add_subplot()
+    memories = list(dict.fromkeys(memory for memory, _ in courses))
+    for index, ((memory, distilled), points) in enumerate(courses.items()):
+        apart = 0.04 * (index - (len(courses) - 1) / 2)
+        rank = memories.index(memory)
+        grey = f"{0.6 * rank / max(1, len(memories) - 1):.2f}"
+        axes.errorbar(
+            [stage + apart for stage in range(len(points))],
+            [mean for mean, _ in points],
+            [deviation for _, deviation in points],
+            label=f"{memory}, distilled" if distilled else memory,
+            color=grey,
+            marker=_MARKERS[rank % len(_MARKERS)],
+            markerfacecolor="white" if distilled else grey,
+            linestyle="--" if distilled else "-",
+            capsize=3,
+        )
+    axes.set_xticks(range(len(tasks)), tasks, rotation=20, ha="right")
+    axes.set_xlabel("tasks, in the order in which they are learned")
+    axes.set_ylabel("mean test accuracy of tasks so far, %")
+    axes.set_title(title, fontsize=10)
+    axes.grid(color="0.9")
+    if courses:
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return _png(figure)
+
+
 def norms_histogram(found: Mapping[str, Sequence[Norms]], *, title: str) -> bytes:
     """Distributions of gradient norms as a PNG, a panel for each way of condensing (Figure 5).
 

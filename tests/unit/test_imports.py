@@ -35,6 +35,7 @@ LAYERS = [
     {"dsactl.measured"},
     {"dsactl.bench"},
     {"dsactl.studies", "dsactl.api"},
+    {"dsactl.continual"},
     {"dsactl.cli", "dsactl.__main__"},
 ]
 

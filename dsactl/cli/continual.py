@@ -1,0 +1,252 @@
+"""dsactl continual"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from dsactl.cli import options, studying
+from dsactl.cli.output import Output, duration, mean_and_deviation
+from dsactl.cli.tables import Table
+from dsactl.errors import DataError, InterruptedRunError, RunError, UnknownNameError, UsageError
+from dsactl.methods import catalogue as methods
+
+if TYPE_CHECKING:
+    from dsactl.continual.learner import Settings
+    from dsactl.continual.results import Entry
+    from dsactl.continual.study import Study
+    from dsactl.continual.tasks import Task
+    from dsactl.studies.folder import Folder
+
+EXAMPLES = """Examples:
+
+  dsactl continual --tasks mnist,usps,digits --iterations 20 --repeats 3
+  dsactl continual --dry-run
+  dsactl continual --tasks digits --splits 5 --memory none,random,herding --ipc 5 --repeats 3
+  dsactl continual --tasks mnist,usps,digits --memory dsa --distillation off --new-data condensed"""
+
+_WITHOUT_SVHN = "mnist,usps,digits"
+_WAYS = {"both": (False, True), "on": (True,), "off": (False,)}
+_SIDE = 32
+
+
+def command(
+    tasks: Annotated[
+        str, typer.Option(metavar="A,B,…", help="Data sets or folders, in their order; one alone with --splits.")
+    ] = "svhn,mnist,usps",
+    splits: Annotated[
+        int | None, typer.Option(min=2, help="Share the classes of one data set out among so many tasks.")
+    ] = None,
+    memory: Annotated[
+        str, typer.Option(metavar="A,B,…", help="Methods that make the memories, as of condense; none keeps nothing.")
+    ] = "herding,dc,dsa",
+    ipc: Annotated[int, typer.Option(min=1, help="Images per class and task in the memory.")] = 10,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Of the methods that have some.  \\[theirs]")] = None,
+    distillation: Annotated[str, typer.Option(help="both, on or off.", autocompletion=options.one_of(*_WAYS))] = "both",
+    repeats: Annotated[int, typer.Option(min=1, help="Of every course, with other draws and other sets.")] = 5,
+    new_data: Annotated[
+        str,
+        typer.Option(
+            help="real, or condensed: learn a new task from its set alone.",
+            autocompletion=options.one_of("real", "condensed"),
+        ),
+    ] = "real",
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=4, help="Side of images of three channels.  \\[32; with --splits as they are]"),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of SGD on a new task, about.  \\[500]")] = None,
+    balance_steps: Annotated[int | None, typer.Option(min=1, help="Of SGD on the memory alone.  \\[200]")] = None,
+    seed: studying.Seed = 0,
+    device: options.Device = "auto",
+    out: studying.Out = None,
+    dry_run: studying.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Learn tasks one after the other with a memory of the earlier ones: Section 4.5 and Figure 3 of the paper.
+
+    A network learns each task on its images and the memory (EEIL), and is then balanced on the memory alone; with
+    distillation it keeps to what it knew. The memory has --ipc images per class of each task, made by each of --memory.
+
+    An interrupted study goes on when the same command is given again; sets and whatever courses have in common are made
+    once.
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    kept = studying.words(memory, "memory", [*methods.names(), "none"])
+    for option, value, known in (
+        ("distillation", distillation, tuple(_WAYS)),
+        ("new data", new_data, ("real", "condensed")),
+    ):
+        if value not in known:
+            raise UnknownNameError(option, value, known)
+    if new_data == "condensed" and "none" in kept:
+        raise UsageError("Without a memory there is no set to learn from.", "Leave none out of --memory.")
+
+    from dsactl.continual.memory import Memory
+    from dsactl.continual.study import Study
+
+    sequence = _sequence(tasks, splits, image_size)
+    study = Study(
+        sequence,
+        [Memory(method, ipc, iterations) for method in kept],
+        _WAYS[distillation],
+        repeats,
+        _settings(sequence, device, steps, balance_steps),
+        new_data,
+        seed,
+    )
+    study.check(device)
+    if dry_run:
+        _dry_run(study, device, output)
+    else:
+        _run(study, device, out or Path(_own_name(tasks, splits)), output)
+
+
+def _sequence(tasks: str, splits: int | None, image_size: int | None) -> "list[Task]":
+    from dsactl.continual.tasks import splits_of, tasks_of
+    from dsactl.data.views import Shape
+
+    names = studying.listed(tasks, "task")
+    if splits is not None:
+        if len(names) > 1:
+            raise UsageError(f"--splits is for one data set, not for {len(names)}.", "Name one with --tasks.")
+        return splits_of(names[0], splits, None if image_size is None else Shape(3, image_size, image_size))
+    side = image_size or _SIDE
+    try:
+        return tasks_of(names, Shape(3, side, side))
+    except DataError as error:
+        if "svhn" not in names:
+            raise
+        raise DataError(str(error), f"{error.hint} Without it: --tasks {_WITHOUT_SVHN}") from None
+
+
+def _settings(sequence: "list[Task]", device: str, steps: int | None, balance_steps: int | None) -> "Settings":
+    from dsactl.continual.learner import BALANCE, LEARN, Phase, Settings
+    from dsactl.dsa.strategy import default_strategy
+    from dsactl.engine.device import resolve_device, resolve_precision
+    from dsactl.networks.catalogue import NetworkSpec
+
+    first = sequence[0].dataset
+    return Settings(
+        NetworkSpec().resolve(first.channels, first.size),
+        default_strategy(mirrored=all(task.dataset.mirrored for task in sequence)),
+        LEARN if steps is None else Phase(steps, LEARN.lr),
+        BALANCE if balance_steps is None else Phase(balance_steps, BALANCE.lr),
+        precision=resolve_precision("auto", resolve_device(device)),
+    )
+
+
+def _own_name(tasks: str, splits: int | None) -> str:
+    names = "-".join(Path(name).name for name in studying.listed(tasks, "task"))
+    return f"continual-{names}" if splits is None else f"continual-{names}-{splits}"
+
+
+def _run(study: "Study", device: str, path: Path, output: Output) -> None:
+    """Go through all courses, write what came of them as it comes, and print the table."""
+    import registry
+    from dsactl.continual.results import Entry, write
+    from dsactl.continual.run import Runner
+    from dsactl.engine.device import resolve_device
+    from dsactl.studies.folder import Folder
+
+    folder = Folder(path, "continual", study.plan)
+    runner = Runner(study.tasks, study.settings, registry.Store(), resolve_device(device), study.seed)
+    names = [task.name for task in study.tasks]
+    entries: list[Entry] = []
+    write(folder, entries, names)
+    try:
+        with output.progress("continual", len(study.courses) * len(names), "stages") as bar:
+            for index, course in enumerate(study.courses):
+                what = f"{course.memory.method}{', distilled' if course.distilled else ''}, repeat {course.repeat + 1}"
+
+                def report(done: float, total: int, doing: str, index: int = index, what: str = what) -> None:
+                    bar.update(index * total + done, f"{what}: {doing}")
+
+                try:
+                    outcome = runner.run(course, report)
+                except RunError as error:
+                    output.error(f"{what}: {error}", error.hint)
+                    continue
+                own = (course.memory.method, course.distilled, course.repeat)
+                entries.append(Entry(*own, outcome.rows, outcome.references, outcome.seconds))
+                write(folder, entries, names)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"Interrupted; {len(entries)} of {len(study.courses)} courses are done, and what was learned is kept.",
+            "The same command goes on from there.",
+        ) from None
+    _answer(entries, study, folder, output)
+    if len(entries) < len(study.courses):
+        raise RunError(
+            f"{len(study.courses) - len(entries)} of {len(study.courses)} courses failed, as said above.",
+            "The same command tries them again.",
+        )
+
+
+def _answer(entries: "Sequence[Entry]", study: "Study", folder: "Folder", output: Output) -> None:
+    """Print the table, with the paper's figures beside ours, and where the files are."""
+    from dsactl.continual.results import lines_of, paper_mean
+
+    names = [task.name for task in study.tasks]
+    numbers = (*names, "forgetting", "n", "paper")
+    shown = Table(("memory", "distillation", *numbers), right=numbers)
+    for line in lines_of(entries):
+        paper = paper_mean(line.memory, names, study.memories[0].ipc, distilled=line.distilled)
+        shown.add(
+            line.memory,
+            "on" if line.distilled else "off",
+            *(mean_and_deviation(*each) for each in line.means),
+            mean_and_deviation(*line.forgetting) if line.forgetting else "–",
+            str(line.n),
+            "–" if paper is None else f"{paper:.1f}",
+        )
+    value = {"folder": str(folder.path), "courses": [entry.to_dict() for entry in entries]}
+    output.answer(value, [str(folder.path)], ["Mean test accuracy of the tasks so far, after each of them, %", shown])
+    output.remark(
+        "Mean ± population standard deviation over the repeats. Forgetting: how much less is known of the earlier "
+        "tasks in the end than was at best."
+    )
+    output.note(f"In {escape(str(folder.path))}: continual.csv, continual.json, continual.png")
+
+
+def _dry_run(study: "Study", device: str, output: Output) -> None:
+    """Say what would be made and learned, and how long that would take here; nothing is written."""
+    import registry
+    from dsactl.engine.device import describe, resolve_device
+    from dsactl.engine.memory import keep_freed_memory
+
+    keep_freed_memory()
+    target = resolve_device(device)
+    with output.progress("trying steps", len(study.tasks), "trials") as bar:
+
+        def report(done: int, total: int) -> None:
+            bar.update(done, "", total=total)
+
+        cost, phases, seconds = study.cost(registry.Store(), target, report)
+    names = ", ".join(task.name for task in study.tasks)
+    lines = [
+        f"{len(study.courses)} courses of {len(study.tasks)} tasks ({names}).",
+        f"{cost.sets} sets would be made{studying.there(cost.made)}: {cost.operations:.2g} operations of Algorithm 1, "
+        f"about {duration(cost.making)}.",
+        f"{phases} phases would be learned, {study.settings.learn.steps} steps for a task and "
+        f"{study.settings.balance.steps} for the memory: about {duration(seconds)}.",
+        f"Together about {duration(cost.making + seconds)} on {describe(target)}.",
+    ]
+    value = {
+        "tasks": [task.name for task in study.tasks],
+        "courses": len(study.courses),
+        "sets": cost.sets,
+        "made": cost.made,
+        "operations": cost.operations,
+        "making": cost.making,
+        "phases": phases,
+        "learning": seconds,
+    }
+    output.answer(value, [task.name for task in study.tasks], lines)
+    output.remark(
+        "From trials of a few steps, uncompiled; long runs are compiled and take less. What was learned before is "
+        "counted, but only looked up."
+    )

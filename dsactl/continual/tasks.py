@@ -1,0 +1,94 @@
+"""The tasks that follow each other: data sets of the same classes, or parts of the classes of one data set.
+
+Where tasks share their classes, so do they the outputs of the network; where each has classes of its own, the network
+gets an output for each of them when they come.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsactl.data.dataset import Dataset
+from dsactl.data.load import is_folder, load_dataset
+from dsactl.data.views import Classes, Shape, with_views
+from dsactl.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Task:
+    """A stage of the sequence.
+
+    Attributes:
+        name: what it is called in tables.
+        dataset: its images, in the shape of the sequence.
+        first: the network's output for its first class.
+        source: the name by which its data set is loaded, and sets of it are condensed.
+        image_size: the same of a folder; None for a named data set.
+    """
+
+    name: str
+    dataset: Dataset
+    first: int
+    source: str
+    image_size: int | None
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the network needs for this task and those before it."""
+        return self.first + self.dataset.classes
+
+
+def tasks_of(names: Sequence[str], shape: Shape) -> list[Task]:
+    """Tasks that share their classes, one for each data set.
+
+    Args:
+        names: of data sets, or folders.
+        shape: that the images of all are brought to.
+
+    Raises:
+        UsageError: fewer than two; they differ in the number of classes.
+        DataError: one is not there.
+    """
+    if len(names) < 2:
+        raise UsageError(
+            "One task alone is no sequence.", "Name two or more data sets with --tasks, or split one with --splits."
+        )
+    found = []
+    for name in names:
+        source, size = with_views(name, shape), shape.height if is_folder(name) else None
+        found.append(Task(Path(name).name, load_dataset(source, image_size=size), 0, source, size))
+    classes = {task.name: task.dataset.classes for task in found}
+    if len(set(classes.values())) > 1:
+        each = ", ".join(f"{name} has {count}" for name, count in classes.items())
+        raise UsageError(f"The tasks differ in their number of classes: {each}.", "Choose --tasks that agree in it.")
+    if len(classes) < len(found):
+        raise UsageError("Two tasks have one name.", "Name each data set once.")
+    return found
+
+
+def splits_of(name: str, splits: int, shape: Shape | None) -> list[Task]:
+    """Tasks of one data set that have classes of their own, equally many, in the order of the classes.
+
+    Args:
+        name: of the data set, or folder.
+        splits: how many tasks.
+        shape: that the images are brought to; None for that of the data set.
+
+    Raises:
+        UsageError: the classes cannot be shared out.
+        DataError: the data set is not there.
+    """
+    size = shape.height if shape and is_folder(name) else None
+    views = (shape,) if shape else ()
+    classes = load_dataset(with_views(name, *views), image_size=size).classes
+    if splits < 2 or classes % splits:
+        raise UsageError(
+            f"{classes} classes cannot be shared out evenly among {splits} tasks.",
+            f"Use --splits {' or '.join(str(n) for n in range(2, classes + 1) if classes % n == 0)}.",
+        )
+    each, tasks = classes // splits, []
+    for first in range(0, classes, each):
+        source = with_views(name, *views, Classes(first, first + each - 1))
+        dataset = load_dataset(source, image_size=size)
+        tasks.append(Task(f"classes {first}-{first + each - 1}", dataset, first, source, size))
+    return tasks

@@ -1,0 +1,331 @@
+"""Continual learning, on real data at a small scale: what is learned, remembered, measured, kept and refused."""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from subprocess import CompletedProcess as Ended
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from reference import write_folder
+from torch import Tensor
+from torch.nn import functional as F
+
+import dsactl
+import registry
+from dsactl.continual.learner import Images, Learner, Network, Phase, Settings, distillation
+from dsactl.continual.memory import NONE, Memory, all_of, images_of
+from dsactl.continual.results import Entry, lines_of, paper_mean
+from dsactl.continual.run import CONDENSED, Course, Runner
+from dsactl.continual.scores import forgetting, means
+from dsactl.continual.tasks import Task, splits_of, tasks_of
+from dsactl.data.load import load_dataset
+from dsactl.data.views import Shape
+from dsactl.errors import RunError, UsageError
+from dsactl.networks.catalogue import NetworkSpec
+
+Program = Callable[..., Ended[str]]
+CPU = torch.device("cpu")
+SMALL = Settings(NetworkSpec(width=16), ("crop", "scale"), Phase(40, 0.02), Phase(40, 0.01))
+THREE = "digits@classes0-8"
+FAST = ("--tasks", THREE, "--splits", "3", "--ipc", "3", "--steps", "20", "--balance-steps", "10", "--repeats", "1")
+
+
+def rows_of(images_NCHW: Tensor) -> list[bytes]:
+    return [image.numpy().tobytes() for image in images_NCHW]
+
+
+@pytest.fixture(scope="module")
+def three() -> list[Task]:
+    return splits_of(THREE, 3, None)
+
+
+def test_the_distillation_loss_by_hand() -> None:
+    student, teacher = np.array([[1.0, -2.0, 0.5, 3.0], [0.0, 1.0, 2.0, -1.0]]), np.array([[2.0, 0.0], [-1.0, 1.5]])
+    total = 0.0
+    for logits, taught in zip(student, teacher, strict=True):
+        p = [math.exp(each / 2) for each in taught]
+        q = [math.exp(each / 2) for each in logits[:2]]
+        total -= sum(a / sum(p) * math.log(b / sum(q)) for a, b in zip(p, q, strict=True))
+    ours = distillation(torch.tensor(student), torch.tensor(teacher), 2.0)
+    assert float(ours) == pytest.approx(total / 2, rel=1e-12)
+    same = torch.tensor(teacher, requires_grad=True)
+    (gradient,) = torch.autograd.grad(distillation(same, torch.tensor(teacher), 2.0), same)
+    assert gradient.abs().max() < 1e-12, "nothing is smaller than to answer alike"
+
+
+def test_a_phase_is_sgd_on_both_losses() -> None:
+    """One step of one batch against plain autograd."""
+    settings = replace(SMALL, strategy=(), distillation=0.7)
+    learner = Learner(settings, (1, 8, 8), CPU)
+    images_NCHW, labels_N = torch.randn(6, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2])
+    images = Images(images_NCHW.__getitem__, labels_N, ("six",))
+    student, teacher = learner.grown(None, 3, 0), learner.grown(None, 2, 1)
+    trained = learner.train(student, images, Phase(1, 0.1), 0, teacher)
+    module = learner.structure(3)
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in student.parameters.items()}
+    logits = torch.func.functional_call(module, leaves, (images_NCHW,))
+    taught = torch.func.functional_call(learner.structure(2), teacher.parameters, (images_NCHW,))
+    loss = F.cross_entropy(logits, labels_N) + 0.7 * distillation(logits, taught, 2.0)
+    gradient = torch.autograd.grad(loss, list(leaves.values()))
+    for (name, before), slope in zip(leaves.items(), gradient, strict=True):
+        after = before.detach() - 0.1 * (slope + 5e-4 * before.detach())
+        torch.testing.assert_close(trained.parameters[name], after, rtol=1e-4, atol=1e-6)
+    without = learner.train(student, images, Phase(1, 0.1), 0)
+    assert not torch.equal(without.parameters["classifier.weight"], trained.parameters["classifier.weight"])
+
+
+def test_outputs_are_added_and_what_was_known_stays() -> None:
+    learner = Learner(SMALL, (1, 8, 8), CPU)
+    old = Network(2, *_drawn(learner, 2), key="k")
+    grown = learner.grown(old, 5, 1)
+    assert (grown.outputs, grown.key) == (5, "k")
+    images = torch.randn(4, 1, 8, 8)
+    before = torch.func.functional_call(learner.structure(2), old.parameters, (images,))
+    after = torch.func.functional_call(learner.structure(5), grown.parameters, (images,))
+    torch.testing.assert_close(after[:, :2], before)
+    assert after.shape == (4, 5)
+    assert all(torch.equal(old.parameters[name], learner.grown(old, 2, 9).parameters[name]) for name in old.parameters)
+
+
+def _drawn(learner: Learner, outputs: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    fresh = learner.grown(None, outputs, 0)
+    return fresh.parameters, fresh.buffers
+
+
+def test_scores_by_hand() -> None:
+    rows = [[90.0], [60.0, 80.0], [75.0, 50.0, 70.0]]
+    assert means(rows) == [90.0, 70.0, 65.0]
+    assert forgetting(rows) == [None, 30.0, (15.0 + 30.0) / 2]
+    entries = [
+        Entry("dsa", False, 0, ((90.0,), (60.0, 80.0)), (), 1.0),
+        Entry("dsa", False, 1, ((94.0,), (70.0, 90.0)), (), 1.0),
+    ]
+    (line,) = lines_of(entries)
+    assert line.means == ((92.0, 2.0), (75.0, 5.0))
+    assert (line.tasks, line.forgetting, line.n) == ((65.0, 85.0), (27.0, 3.0), 2)
+    assert Entry.from_dict(json.loads(json.dumps(entries[0].to_dict()))) == entries[0]
+    assert paper_mean("dsa", ["svhn", "mnist", "usps"], 10, distilled=False) == 94.4
+    assert paper_mean("dsa", ["svhn", "mnist", "usps"], 10, distilled=True) is None
+    assert paper_mean("dsa", ["mnist", "svhn", "usps"], 10, distilled=False) is None
+    assert paper_mean("dsa", ["svhn", "mnist", "usps"], 5, distilled=False) is None
+
+
+def test_three_stages_are_kept_in_the_books(three: list[Task]) -> None:
+    store = registry.Store()
+    runner = Runner(three, SMALL, store, CPU)
+    found = {}
+    for method, distilled in ((NONE, False), ("random", False), ("random", True)):
+        outcome = found[method, distilled] = runner.run(Course(Memory(method, 4), distilled, 0))
+        assert [len(row) for row in outcome.rows] == [1, 2, 3]
+        assert all(0 <= accuracy <= 100 for row in outcome.rows for accuracy in row)
+        assert len(outcome.references) == (0 if method == NONE else 3)
+    bare, rehearsed = found[NONE, False], found["random", False]
+    assert bare.rows[0] == rehearsed.rows[0] == found["random", True].rows[0], "the first task needs no memory"
+    assert means(rehearsed.rows)[-1] > means(bare.rows)[-1] + 20, "rehearsal beats none"
+    assert bare.rows[-1][0] < 20, "what is not rehearsed is forgotten"
+    digits = load_dataset("digits")
+    train, test = ({*rows_of(split.images_NCHW)} for split in (digits.train, digits.test))
+    for task, reference in zip(three, rehearsed.references, strict=True):
+        made = dsactl.load(reference)
+        assert made.labels.tolist() == [label for label in range(3) for _ in range(4)]
+        pixels = (made.pixels() * 255).round().byte()
+        for image, label in zip(pixels, made.labels, strict=True):
+            own = task.dataset.train.labels_N == label
+            assert image.numpy().tobytes() in {*rows_of(task.dataset.train.images_NCHW[own])}
+            assert image.numpy().tobytes() not in test
+        assert {*rows_of(task.dataset.train.images_NCHW)} <= train
+        images = all_of(task)
+        torch.testing.assert_close(images.at(torch.arange(5)), digits.normalise(task.dataset.train.images_NCHW[:5]))
+        assert sorted(set(images.labels_N.tolist())) == [task.first, task.first + 1, task.first + 2]
+    memory = images_of([(task, dsactl.load(each)) for task, each in zip(three, rehearsed.references, strict=True)], CPU)
+    assert torch.bincount(memory.labels_N).tolist() == [4] * 9, "as many of every class"
+    both = all_of(three[0]) + memory
+    places = torch.tensor([len(both) - 1, 0, len(all_of(three[0]))])
+    first, last = torch.tensor([0]), torch.tensor([35])
+    expected = torch.cat([memory.at(last), all_of(three[0]).at(first), memory.at(first)])
+    torch.testing.assert_close(both.at(places), expected)
+    assert both.labels_N[places].tolist() == [8, 0, 0]
+    assert {str(stored.name).split("/")[0] for stored in store.sets()} == {"continual"}
+
+
+def test_courses_share_what_is_alike(three: list[Task]) -> None:
+    store = registry.Store()
+    runner = Runner(three[:2], SMALL, store, CPU)
+    files = lambda: {path.name: path.stat().st_mtime_ns for path in (store.home / "runs" / "continual").glob("*.json")}  # noqa: E731
+    first = runner.run(Course(Memory("random", 3), False, 0))
+    before = files()
+    assert len(before) == 3, "learn; learn, balance"
+    assert Runner(three[:2], SMALL, store, CPU).run(Course(Memory("random", 3), False, 0)) == first
+    assert files() == before, "nothing is learned twice"
+    runner.run(Course(Memory("herding", 3), False, 0))
+    assert len(files()) == 5, "the first task is shared"
+    other = runner.run(Course(Memory("random", 3), False, 1))
+    assert len(files()) == 8, "another repeat has draws and sets of its own"
+    assert other.rows != first.rows
+    assert other.references != first.references
+    slower = replace(SMALL, balance=Phase(40, 0.001))
+    Runner(three[:2], slower, store, CPU).run(Course(Memory("random", 3), False, 0))
+    assert len(files()) == 9, "another way to balance leaves what was learned"
+
+
+def test_new_tasks_can_be_learned_from_their_sets_alone(three: list[Task]) -> None:
+    store = registry.Store()
+    runner = Runner(three[:2], SMALL, store, CPU)
+    real = runner.run(Course(Memory("random", 1), False, 0))
+    condensed = runner.run(Course(Memory("random", 1), False, 0, CONDENSED))
+    assert condensed.references == real.references
+    assert condensed.rows[0][0] < real.rows[0][0], "three images are fewer than all"
+
+
+def test_tasks_that_share_their_classes_share_the_outputs(tmp_path: Path) -> None:
+    digits = load_dataset("digits@classes0-1")
+    for name, change in (("plain", lambda x: x), ("dark", lambda x: 255 - x), ("turned", lambda x: x.rot90(1, (1, 2)))):
+        for split, images in (("train", digits.train), ("test", digits.test)):
+            for index, (image, label) in enumerate(zip(images.images_NCHW, images.labels_N, strict=True)):
+                folder = tmp_path / name / split / digits.class_names[label]
+                folder.mkdir(parents=True, exist_ok=True)
+                if index % 3 == 0:
+                    Image.fromarray(change(image)[0].numpy().copy()).save(folder / f"{index}.png")
+    names = [str(tmp_path / name) for name in ("plain", "dark", "turned")]
+    tasks = tasks_of(names, Shape(3, 16, 16))
+    assert [task.name for task in tasks] == ["plain", "dark", "turned"]
+    assert {task.outputs for task in tasks} == {2}
+    assert {task.dataset.train.images_NCHW.shape[1:] for task in tasks} == {(3, 16, 16)}
+    assert tasks[0].dataset.mean != tasks[1].dataset.mean, "each has a normalisation of its own"
+    outcome = Runner(tasks, replace(SMALL, strategy=()), registry.Store(), CPU).run(
+        Course(Memory("random", 2), True, 0)
+    )
+    assert [len(row) for row in outcome.rows] == [1, 2, 3]
+    assert dsactl.load(outcome.references[1]).images.shape == (4, 3, 16, 16)
+
+
+def test_the_command_writes_what_it_found(program: Program, tmp_path: Path) -> None:
+    out = tmp_path / "c"
+    done = program("continual", *FAST, "--memory", "none,random", "--out", str(out), "--json")
+    assert done.returncode == 0, done.stderr
+    courses = json.loads(done.stdout)["courses"]
+    assert [(each["memory"], each["distillation"]) for each in courses] == [
+        ("none", False),
+        ("none", True),
+        ("random", False),
+        ("random", True),
+    ]
+    assert all(len(each["accuracies"]) == 3 and len(each["means"]) == 3 for each in courses)
+    with (out / "continual.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 4 * (1 + 2 + 3)
+    assert table[5]["learned"] == "classes 6-8"
+    assert Image.open(out / "continual.png").size > (300, 200)
+    kept = json.loads((out / "continual.json").read_text())
+    assert kept["courses"] == courses
+    assert kept["plan"]["normalisation"][0]["mean"] == list(load_dataset("digits").mean)
+    more = program("continual", *FAST, "--memory", "herding", "--distillation", "off", "--out", str(out))
+    assert more.returncode == 0, more.stderr
+    assert "herding  off" in more.stdout
+    assert len(json.loads((out / "continual.json").read_text())["courses"]) == 5, "earlier courses stay"
+    other = program("continual", *FAST, "--memory", "none", "--steps", "21", "--out", str(out))
+    assert "has the results of another plan (other settings)" in other.stderr
+
+
+def test_a_plan_comes_with_its_cost(program: Program) -> None:
+    arguments = (
+        "continual",
+        *FAST,
+        "--memory",
+        "random,dsa",
+        "--iterations",
+        "2",
+        "--repeats",
+        "2",
+        "--dry-run",
+        "--json",
+    )
+    done = program(*arguments)
+    assert done.returncode == 0, done.stderr
+    cost = json.loads(done.stdout)
+    assert (cost["courses"], cost["sets"], cost["made"]) == (8, 12, 0)
+    assert cost["phases"] == 2 + 8 * 2 * 2
+    assert cost["making"] > 0
+    assert cost["learning"] > 0
+    assert registry.Store().sets() == []
+
+
+def test_what_makes_no_sense_is_refused(program: Program, tmp_path: Path) -> None:
+    two = str(write_folder(tmp_path / "two"))
+    for arguments, said in (
+        (("--tasks", "digits"), "One task alone is no sequence"),
+        (("--tasks", f"digits,{two}"), "differ in their number of classes: digits has 10, two has 2"),
+        (("--tasks", "digits", "--splits", "3"), "10 classes cannot be shared out evenly among 3 tasks"),
+        (("--tasks", "digits,mnist", "--splits", "2"), "--splits is for one data set, not for 2"),
+        (("--tasks", "digits", "--splits", "5", "--memory", "herdin"), "Unknown memory 'herdin'"),
+        (("--tasks", "digits", "--splits", "5", "--ipc", "500"), "fewer than --ipc 500"),
+        (("--tasks", "digits", "--splits", "5", "--distillation", "of"), "Unknown distillation 'of'"),
+        (("--tasks", "digits", "--splits", "5", "--new-data", "condensed", "--memory", "none"), "Without a memory"),
+        (("--tasks", "digits,digts"), "Unknown data set 'digts'"),
+        ((), "Without it: --tasks mnist,usps,digits"),
+    ):
+        refused = program("continual", *arguments, DSACTL_DATA=str(tmp_path / "none"), http_proxy="http://127.0.0.1:9")
+        assert refused.returncode in (1, 2), arguments
+        assert said in refused.stderr, refused.stderr
+        assert refused.stdout == ""
+    with pytest.raises(UsageError, match="Two tasks have one name"):
+        tasks_of(["digits", "digits"], Shape(3, 8, 8))
+    assert registry.Store().sets() == []
+
+
+def test_a_network_that_diverges_is_said() -> None:
+    learner = Learner(replace(SMALL, strategy=()), (1, 8, 8), CPU)
+    images = Images(torch.full((4, 1, 8, 8), torch.inf).__getitem__, torch.tensor([0, 1, 0, 1]), ("four",))
+    with pytest.raises(RunError, match="The network diverged in epoch 1"):
+        learner.train(learner.grown(None, 2, 0), images, Phase(3, 0.1), 0)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_study_goes_on_to_the_same_results(tmp_path: Path, how: signal.Signals) -> None:
+    arguments = [*FAST, "--memory", "random", "--distillation", "on"]
+    arguments[arguments.index("--steps") + 1] = "60"
+    command = [sys.executable, "-m", "dsactl", "continual", *arguments, "--out", str(tmp_path / "out"), "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    folder = registry.Store().home / "runs" / "continual"
+    end = time.monotonic() + 120
+    while len(list(folder.glob("*.json"))) < 1:
+        assert time.monotonic() < end
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.01)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "0 of 1 courses are done, and what was learned is kept" in errors
+    again, straight = (
+        subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment)
+        for environment in (os.environ, {**os.environ, "DSACTL_HOME": str(tmp_path / "other")})
+    )
+    ours, theirs = (json.loads(done.stdout)["courses"][0]["accuracies"] for done in (again, straight))
+    assert ours == theirs
+
+
+def test_a_phase_goes_on_inside_to_the_same_bits() -> None:
+    learner = Learner(SMALL, (1, 8, 8), CPU)
+    images = all_of(splits_of("digits", 5, None)[0])
+    kept: list[dict[str, Tensor]] = []
+
+    def keep(_done: int, _total: int, tensors: Callable[[], dict[str, Tensor]]) -> None:
+        kept.append(tensors())
+
+    whole = learner.train(learner.grown(None, 2, 0), images, Phase(8, 0.01), 0, keep=keep)
+    assert len(kept) == 4
+    for state in kept[:3]:
+        rest = learner.train(learner.grown(None, 2, 0), images, Phase(8, 0.01), 0, kept=state)
+        assert all(torch.equal(rest.parameters[name], tensor) for name, tensor in whole.parameters.items())
