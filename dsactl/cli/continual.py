@@ -58,7 +58,12 @@ def command(
         typer.Option(min=4, help="Side of images of three channels.  \\[32; with --splits as they are]"),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Of SGD on a new task, about.  \\[500]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Its learning rate, to half time.  \\[0.01]")] = None,
     balance_steps: Annotated[int | None, typer.Option(min=1, help="Of SGD on the memory alone.  \\[200]")] = None,
+    balance_lr: Annotated[float | None, typer.Option(help="Its learning rate, to half time.  \\[0.001]")] = None,
+    distillation_weight: Annotated[
+        float | None, typer.Option(help="Of the distillation beside the cross-entropy.  \\[1]")
+    ] = None,
     seed: studying.Seed = 0,
     device: options.Device = "auto",
     out: studying.Out = None,
@@ -94,7 +99,7 @@ def command(
         [Memory(method, ipc, iterations) for method in kept],
         _WAYS[distillation],
         repeats,
-        _settings(sequence, device, steps, balance_steps),
+        _settings(sequence, device, steps, lr, balance_steps, balance_lr, distillation_weight),
         new_data,
         seed,
     )
@@ -123,18 +128,30 @@ def _sequence(tasks: str, splits: int | None, image_size: int | None) -> "list[T
         raise DataError(str(error), f"{error.hint} Without it: --tasks {_WITHOUT_SVHN}") from None
 
 
-def _settings(sequence: "list[Task]", device: str, steps: int | None, balance_steps: int | None) -> "Settings":
-    from dsactl.continual.learner import BALANCE, LEARN, Phase, Settings
+def _settings(
+    sequence: "list[Task]",
+    device: str,
+    steps: int | None,
+    lr: float | None,
+    balance_steps: int | None,
+    balance_lr: float | None,
+    weight: float | None,
+) -> "Settings":
+    from dsactl.continual.learner import BALANCE, DISTILLATION, LEARN, Phase, Settings
     from dsactl.dsa.strategy import default_strategy
     from dsactl.engine.device import resolve_device, resolve_precision
     from dsactl.networks.catalogue import NetworkSpec
 
+    for option, value in (("--lr", lr), ("--balance-lr", balance_lr), ("--distillation-weight", weight)):
+        if value is not None and not 0 < value < 1e6:
+            raise UsageError(f"{option} must be above 0, and a number, not {value}.")
     first = sequence[0].dataset
     return Settings(
         NetworkSpec().resolve(first.channels, first.size),
         default_strategy(mirrored=all(task.dataset.mirrored for task in sequence)),
-        LEARN if steps is None else Phase(steps, LEARN.lr),
-        BALANCE if balance_steps is None else Phase(balance_steps, BALANCE.lr),
+        Phase(steps or LEARN.steps, lr or LEARN.lr),
+        Phase(balance_steps or BALANCE.steps, balance_lr or BALANCE.lr),
+        DISTILLATION if weight is None else weight,
         precision=resolve_precision("auto", resolve_device(device)),
     )
 

@@ -49,6 +49,8 @@ class Phase:
 
 LEARN, BALANCE = Phase(500, 0.01), Phase(200, 0.001)
 """Of a task with the memory, and of the memory alone."""
+DISTILLATION = 1.0
+"""λ"""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Settings:
     strategy: Strategy
     learn: Phase
     balance: Phase
-    distillation: float = 1.0
+    distillation: float = DISTILLATION
     temperature: float = 2.0
     batch: int = 256
     precision: str = "float32"
@@ -208,7 +210,7 @@ class Learner:
             if not bool(total.isfinite()):
                 raise RunError(
                     f"The network diverged in epoch {epoch + 1}: its loss is no longer finite.",
-                    "Try smaller learning rates, or --precision float32.",
+                    "Try a smaller --lr, --balance-lr or --distillation-weight.",
                 )
 
             def tensors(epoch: int = epoch) -> dict[str, Tensor]:

@@ -155,7 +155,8 @@ class Runner:
         seconds = about["seconds"]
         if earlier:
             taught = network if course.distilled else None
-            step = _Step("balancing", self._settings.balance, images_of(sets, self._device), taught, seed, seen)
+            draws = derive_seed(seed, "balancing")
+            step = _Step("balancing", self._settings.balance, images_of(sets, self._device), taught, draws, seen)
             network, about = self._take(step, network, tell)
             seconds += about["seconds"]
         return network, tuple(about["accuracies"]), seconds

@@ -234,7 +234,8 @@ def test_the_command_writes_what_it_found(program: Program, tmp_path: Path) -> N
     assert more.returncode == 0, more.stderr
     assert "herding  off" in more.stdout
     assert len(json.loads((out / "continual.json").read_text())["courses"]) == 5, "earlier courses stay"
-    other = program("continual", *FAST, "--memory", "none", "--steps", "21", "--out", str(out))
+    changed = ("--lr", "0.02", "--balance-lr", "0.02", "--distillation-weight", "2")
+    other = program("continual", *FAST, "--memory", "none", *changed, "--out", str(out))
     assert "has the results of another plan (other settings)" in other.stderr
 
 
@@ -273,6 +274,7 @@ def test_what_makes_no_sense_is_refused(program: Program, tmp_path: Path) -> Non
         (("--tasks", "digits", "--splits", "5", "--distillation", "of"), "Unknown distillation 'of'"),
         (("--tasks", "digits", "--splits", "5", "--new-data", "condensed", "--memory", "none"), "Without a memory"),
         (("--tasks", "digits,digts"), "Unknown data set 'digts'"),
+        (("--tasks", "digits", "--splits", "5", "--balance-lr", "nan"), "--balance-lr must be above 0"),
         ((), "Without it: --tasks mnist,usps,digits"),
     ):
         refused = program("continual", *arguments, DSACTL_DATA=str(tmp_path / "none"), http_proxy="http://127.0.0.1:9")
