@@ -71,7 +71,8 @@ def evaluate(
     What was measured under the same conditions is not measured again, and an interrupted evaluation goes on.
 
     Args:
-        reference: `name`, `name:version`, `@sha256:…` or a loaded set; the store's newest set if not given.
+        reference: `name`, `name:version`, `@sha256:…` or a loaded set; the store's newest set if not given, but for
+            those of studies.
         protocol: see `dsactl.Protocol`; the paper's if not given.
         data: the image folder, for a set of a folder that this machine has not condensed itself.
         image_size, test_fraction, split_seed: for that folder; as they were when the set was made, if not given.
@@ -92,7 +93,7 @@ def evaluate(
     if isinstance(reference, SyntheticSet):
         synthetic = reference
     else:
-        found = (store, store.newest()) if reference is None else find(reference, store)
+        found = (store, store.newest(passed_over=jobs.OF_STUDIES)) if reference is None else find(reference, store)
         synthetic = from_store(*found)
     given = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
     given = {name: value for name, value in given.items() if value is not None}

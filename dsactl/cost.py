@@ -112,10 +112,11 @@ def _algorithm_1(recipe: Recipe, dataset: Dataset) -> float:
 
 
 _TRIAL = 3
+_LONG = 2.0  # seconds
 
 
 def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:
-    """The fastest of a few steps; the first warms up caches and allocators and does not count."""
+    """The fastest of a few steps, or of one if they are long; the first warms up and does not count."""
     device = dataset.train.images_NCHW.device
     mode = choose_mode(dataset, recipe, device, long=False)
     marks = []
@@ -123,6 +124,8 @@ def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         marks.append(time.perf_counter())
+        if len(marks) > 1 and marks[-1] - marks[0] > _LONG:
+            break
     return min(later - earlier for earlier, later in pairwise(marks))
 
 

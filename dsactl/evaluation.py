@@ -113,6 +113,7 @@ class Evaluation:
         seconds: for all networks.
         device, program, torch, created: where, with what, when.
         twin: whether the network stands in for the set's own, which has batch norm.
+        own_augmentation: whether the networks were trained with the augmentation that the set was made for.
         paper: the paper's mean and standard deviation for the same cell; None where it has none, or where the set or
             the protocol is not the paper's.
         repeated: it had been measured before and was only looked up; not part of the record.
@@ -133,6 +134,7 @@ class Evaluation:
     torch: str
     created: str
     twin: bool
+    own_augmentation: bool
     paper: Figure | None
     repeated: bool = False
 
@@ -271,6 +273,7 @@ def evaluate(
         seconds=math.fsum(seconds for _, seconds in done),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         twin=protocol.network is None and recipe.network is not None and recipe.network.has_batch_norm,
+        own_augmentation=augmentation == _augmentation(synthetic, replace(protocol, strategy=None))[0],
         paper=_paper(synthetic, protocol, label),
         **conditions,
     )

@@ -19,6 +19,10 @@ from dsactl.methods.catalogue import find
 from dsactl.networks.build import structure
 from dsactl.recipe import Recipe, Request
 
+STUDIES, CONTINUAL = "studies", "continual"
+OF_STUDIES = (STUDIES, CONTINUAL)
+"""Namespaces of sets that studies make: one that is unusual in something should not be `NAME:latest`, or the newest."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -38,6 +42,10 @@ class Job:
     device: torch.device
     name: registry.SetName
     source: dict[str, Any]
+
+    def within(self, namespace: str) -> "Job":
+        """The same job under a name of a namespace."""
+        return replace(self, name=registry.SetName(namespace, self.name.name))
 
     def with_seed(self, index: int) -> "Job":
         """The job of the `index`-th of several sets: 0 is this one, the others have seeds derived from its own."""

@@ -186,14 +186,18 @@ def _checked(made: object, job: Job) -> Made:
         raise RunError(f"{who} made images of shape {tuple(images.shape)}, not N×{dataset.channels}×H×W as they are.")
     if not torch.isfinite(images).all():
         raise RunError(f"{who} made images that are not finite.", "Try smaller learning rates.")
-    fits = labels.dtype == torch.int64 and labels.shape == images.shape[:1] and len(labels) > 0
-    if not fits or labels.min() < 0 or (labels.diff() < 0).any():
-        raise RunError(f"{who} made labels that are not one for each image, ascending.")
+    if labels.shape != images.shape[:1]:
+        raise RunError(f"{who} made {len(images)} images and {labels.numel()} labels.")
+    if labels.dtype != torch.int64 or not len(labels) or labels.min() < 0 or (labels.diff() < 0).any():
+        raise RunError(f"{who} made labels that are not int64, from 0 on, ascending.")
     counts = torch.bincount(labels.cpu(), minlength=dataset.classes)
     if len(counts) > dataset.classes:
         raise RunError(f"{who} made a label {int(labels.max())} of {dataset.classes} classes.")
     if counts.max() > job.recipe.ipc:
         raise RunError(f"{who} made {int(counts.max())} images of a class, not {job.recipe.ipc}.")
+    if counts.min() == 0:
+        without = dataset.class_names[int(counts.argmin())]
+        raise RunError(f"{who} made no image of class {without!r}; each has one at least.")
     if soft is not None:
         if soft.shape != (len(images), dataset.classes):
             raise RunError(f"{who} made soft labels of shape {tuple(soft.shape)}, not images × classes.")

@@ -5,7 +5,7 @@ import difflib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,19 +186,25 @@ class Reader:
     def _nearest(self, name: SetName) -> str:
         return nearest(name, self.names())
 
-    def newest(self) -> StoredSet:
+    def newest(self, passed_over: Container[str] = ()) -> StoredSet:
         """The set that was stored last.
+
+        Args:
+            passed_over: namespaces whose sets are not meant.
 
         Raises:
             NotFoundError: the store is empty.
             CorruptError: that set is damaged.
         """
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, BadNameError, NotFoundError):
-            name, _, version = json.loads(self.layout.newest.read_bytes())["reference"].rpartition(":")
-            return self.read(parse_name(name), int(version))
+            text, _, version = json.loads(self.layout.newest.read_bytes())["reference"].rpartition(":")
+            name = parse_name(text)
+            if name.namespace not in passed_over:
+                return self.read(name, int(version))
         for entry in reversed(self.entries()[0]):
-            with contextlib.suppress(NotFoundError):
-                return self.read(entry.name, entry.version)
+            if entry.name.namespace not in passed_over:
+                with contextlib.suppress(NotFoundError):
+                    return self.read(entry.name, entry.version)
         raise NotFoundError(f"The store {self.home} is empty.", "Make a set: dsactl condense digits --ipc 1")
 
     def tensors(self, stored: StoredSet) -> "dict[str, Array]":

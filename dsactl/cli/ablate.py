@@ -85,9 +85,11 @@ def command(
     What was made or measured before is only looked up.
     """
     if study not in _STUDIES:
+        if dataset in _STUDIES:
+            raise UsageError(f"{study} is no study.", f"The study comes first: dsactl ablate {dataset} {study}")
         raise UnknownNameError("study", study, _STUDIES)
     numbers = _numbers(ipc, several=study == "ipc")
-    _check_method(study, method, sets)
+    _check_method(study, method, sets, epochs)
     _check_options(study, several, rows, kinds)
     output = Output(as_json=as_json, quiet=quiet)
     request = studying.request_of(
@@ -101,7 +103,7 @@ def command(
     protocol = Protocol(networks=networks, epochs=epochs)
     entries = _entries(study, request, numbers, several, rows, kinds, protocol)
     if dry_run:
-        studying.dry_run(entries, sets, device, output, tested=study != "gradients")
+        studying.dry_run(entries, sets, device, output, tested=study != "gradients", watched=study == "init")
         return
     job = check(entries, device)[0]
     name = job.dataset.name
@@ -126,7 +128,7 @@ def command(
     studying.answer(cells, len(entries), names, folder, sets, output)
 
 
-def _check_method(study: str, method: str, sets: int) -> None:
+def _check_method(study: str, method: str, sets: int, epochs: int | None) -> None:
     """Refuse methods in which a study varies nothing."""
     fits = methods.ALGORITHM_1 if study == "init" else ("dsa",)
     if study == "ipc" and method != "dsa":
@@ -136,8 +138,11 @@ def _check_method(study: str, method: str, sets: int) -> None:
             f"{study} is a study of Algorithm 1, and --method {method} has nothing that it could vary.",
             f"Use --method {' or '.join(fits)}.",
         )
-    if study == "gradients" and sets != 1:
-        raise UsageError("gradients is a study of one set.", "Leave --sets out; --networks says how often to measure.")
+    if study == "gradients" and (sets != 1 or epochs is not None):
+        raise UsageError(
+            "gradients is a study of one set, on which no network is trained to the end.",
+            "Leave --sets and --epochs out; --networks says how often to measure.",
+        )
 
 
 def _check_options(study: str, several: str | None, rows: str | None, kinds: str | None) -> None:
@@ -196,7 +201,8 @@ def _own_name(study: str, dataset: str, request: "Request") -> str:
 
 
 def _about(study: str, request: "Request") -> str:
-    return "accuracy over images per class" if study == "ipc" else f"{studying.per_class(request)}, {request.method}"
+    less = "" if request.iterations is None else f", {request.iterations} iterations"
+    return f"{study}{less}" if study == "ipc" else f"{study}, {studying.per_class(request)}, {request.method}{less}"
 
 
 def _plot(study: str, cells: "Mapping[Key, Cell]", entries: "list[Entry]", title: str) -> dict[str, bytes]:

@@ -125,7 +125,7 @@ def _sequence(tasks: str, splits: int | None, image_size: int | None) -> "list[T
     except DataError as error:
         if "svhn" not in names:
             raise
-        raise DataError(str(error), f"{error.hint} Without it: --tasks {_WITHOUT_SVHN}") from None
+        raise DataError(error.message, f"{error.hint} Without it: --tasks {_WITHOUT_SVHN}") from None
 
 
 def _settings(
@@ -185,7 +185,7 @@ def _run(study: "Study", device: str, path: Path, output: Output) -> None:
                 try:
                     outcome = runner.run(course, report)
                 except RunError as error:
-                    output.error(f"{what}: {error}", error.hint)
+                    output.error(f"{what}: {error.message}", error.hint)
                     continue
                 own = (course.memory.method, course.distilled, course.repeat)
                 entries.append(Entry(*own, outcome.rows, outcome.references, outcome.seconds))

@@ -54,8 +54,11 @@ def _facts(stored: "registry.StoredSet", evaluations: list[dict[str, Any]]) -> d
     facts |= {f"recipe: {key}": item for key, item in manifest.recipe.items()}
     facts |= {f"made: {key}": item for key, item in manifest.provenance.items()}
     facts["file size"] = stored.size
-    for record in evaluations:  # the newest of each network stays
-        facts[f"accuracy % on {record.get('network', '?')}"] = f"{accuracy(record)}, n = {record.get('n', '?')}"
+    for record in evaluations:  # the newest of each way of training stays
+        epochs = f"{record['epochs']} epochs" if "epochs" in record else None
+        parts = (record.get("network", "?"), epochs, record.get("augmentation"))
+        how = ", ".join(str(part) for part in parts if part is not None)
+        facts[f"accuracy % on {how}"] = f"{accuracy(record)}, n = {record.get('n', '?')}"
     return facts
 
 

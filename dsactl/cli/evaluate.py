@@ -124,7 +124,7 @@ def command(
     if result.twin:
         output.remark(f"It was condensed with batch norm and is evaluated on {result.network}.")
     done = "Measured before; --fresh measures it again." if result.repeated else "Recorded."
-    output.note(done if method else f"{done} Next: dsactl show {result.reference}")
+    output.note(f"{done} The same command shows it." if method else f"{done} Next: dsactl show {result.reference}")
 
 
 def _dataset(method: str, reference: str | None, data: Path | None) -> str:

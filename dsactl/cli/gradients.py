@@ -50,7 +50,7 @@ def run(requests: Sequence[Request], networks: int, folder: "Folder", device: st
     rows = [{"condensed": name, **asdict(norms)} for name, several in found.items() for norms in several]
     columns = ("condensed", "network", "step", "label", "real", "synthetic")
     folder.put("gradients.csv", to_csv(rows, columns).encode())
-    title = f"{folder.plan['dataset']}, {folder.plan['ipc']} per class"
+    title = f"{folder.plan['dataset']}, {studying.per_class(requests[0])}"
     folder.put("gradients.png", norms_histogram(found, title=title))
     summary = {name: _summary(several) for name, several in found.items()}
     value = {"study": "gradients", "plan": folder.plan, "summary": summary}

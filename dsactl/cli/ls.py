@@ -69,8 +69,8 @@ def command(
 ) -> None:
     """List the stored sets, oldest first.
 
-    The accuracy is the one on the set's own network by the paper's protocol, of the most networks; where there is
-    none, the nearest to that, with what is unusual about it.
+    The accuracy is the one on the set's own network by the paper's protocol, with the augmentation that the set was
+    made for, of the most networks; where there is none, the nearest to that, with what is unusual about it.
     """
     import registry
     from dsactl import bundled as own
@@ -162,7 +162,8 @@ def _accuracy(entry: "registry.Entry") -> tuple[str, str, str]:
     if record is None:
         return "–", "", ""
     unusual = "" if _is_usual(record) else f", {record.get('epochs')} epochs"
-    return accuracy(record), str(record.get("n", "?")), f"{record.get('network', '?')}{unusual}"
+    other = "" if record.get("own_augmentation", True) else f", augmentation {record.get('augmentation')}"
+    return accuracy(record), str(record.get("n", "?")), f"{record.get('network', '?')}{unusual}{other}"
 
 
 def _is_usual(record: dict[str, Any]) -> bool:
@@ -179,15 +180,18 @@ def _mean(entry: "registry.Entry") -> float:
 
 
 def _best(entry: "registry.Entry") -> dict[str, Any] | None:
-    """The evaluation that says most: by the paper's protocol, on the set's own network, of most networks, newest."""
+    """The evaluation that says most: with the set's own augmentation, by the paper's protocol, on the set's own
+    network, of most networks, newest.
+    """
     if len(entry.evaluations) <= 1:
         return next(iter(entry.evaluations), None)
     own = entry.network or "convnet"
     twin = ARCHITECTURES[own].twin if own in ARCHITECTURES else None
 
-    def weight(record: dict[str, Any]) -> tuple[bool, bool, int, str]:
+    def weight(record: dict[str, Any]) -> tuple[bool, bool, bool, int, str]:
         n = record.get("n")
         return (
+            bool(record.get("own_augmentation", True)),
             _is_usual(record),
             record.get("network") in (own, twin),
             n if isinstance(n, int) else 0,

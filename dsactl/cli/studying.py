@@ -12,7 +12,7 @@ from rich.markup import escape
 from dsactl.cli import options
 from dsactl.cli.output import Output, duration
 from dsactl.cli.tables import Table
-from dsactl.errors import InterruptedRunError, RunError, UnknownNameError, UsageError
+from dsactl.errors import DataError, InterruptedRunError, RunError, UnknownNameError, UsageError
 from dsactl.recipe import Request
 
 if TYPE_CHECKING:
@@ -96,17 +96,18 @@ def run(
         InterruptedRunError: on Ctrl-C, with how far it is.
     """
     import registry
-    from dsactl.studies.cells import Cell, fill
+    from dsactl.studies.cells import Cell, fill, parts
 
     cells: dict[Key, Cell] = {}
 
     def write() -> None:
-        for name, data in draw(folder.add(cells, names)).items():
+        there = folder.add(cells, names)
+        for name, data in (draw(there) if there else {}).items():
             folder.put(name, data)
 
     write()
     try:
-        with output.progress(folder.study, 2 * len(entries), "parts") as bar:
+        with output.progress(folder.study, parts(entries), "parts") as bar:
 
             def report(done: float, total: int, doing: str) -> None:
                 bar.update(done, doing, total=total)
@@ -116,7 +117,7 @@ def run(
                     cells[entry.key] = cell
                     write()
                 else:
-                    output.error(f"{' → '.join(entry.key)}: {cell}", cell.hint)
+                    output.error(f"{':'.join(entry.key)}: {cell.message}", cell.hint)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"Interrupted; {len(cells)} of {len(entries)} cells are done, and what was made is kept.",
@@ -173,8 +174,8 @@ def answer(
     shown = _matrix(cells, names) if len(names) == 2 else _list(cells, names)
     value = {"folder": str(folder.path), "cells": rows_of(cells, names)}
     output.answer(value, [str(folder.path)], ["Test accuracy, %", shown])
-    several = f"{sets} sets" if sets > 1 else "one set"
-    output.remark(f"Mean ± population standard deviation over the networks of {several} for each cell.")
+    if any(cell.n > 1 for cell in cells.values()):
+        output.remark(f"Mean ± population standard deviation over the networks of {many(sets, 'set')} for each cell.")
     files = ", ".join(sorted(path.name for path in folder.path.iterdir() if path.name.startswith(folder.study)))
     output.note(f"In {escape(str(folder.path))}: {escape(files)}")
     if len(cells) < wanted:
@@ -207,7 +208,15 @@ def _matrix(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:
     return shown
 
 
-def dry_run(entries: Sequence["Entry"], sets: int, device: str, output: Output, *, tested: bool = True) -> None:
+def dry_run(
+    entries: Sequence["Entry"],
+    sets: int,
+    device: str,
+    output: Output,
+    *,
+    tested: bool = True,
+    watched: bool = False,
+) -> None:
     """Say what would be made, measured and computed, and how long it would take here; nothing is written.
 
     Cells of a data set that would have to be downloaded first are named, but not counted.
@@ -218,31 +227,38 @@ def dry_run(entries: Sequence["Entry"], sets: int, device: str, output: Output, 
         device: as of `condense`.
         output: where to print.
         tested: whether networks are trained on the sets.
+        watched: whether the sets are watched while they are made.
     """
     import registry
+    from dsactl import runs
     from dsactl.data.catalogue import missing_files
     from dsactl.engine.device import describe
     from dsactl.engine.memory import keep_freed_memory
     from dsactl.studies.cells import check
     from dsactl.studies.costs import estimate
+    from dsactl.studies.evolution import is_watched
 
     keep_freed_memory()
-    cells = [" → ".join(entry.key) for entry in entries]
+    cells = [":".join(entry.key) for entry in entries]
     named = dict.fromkeys(entry.request.dataset for entry in entries)
     absent = [name for name in named if missing_files(name)]
-    entries = [entry for entry in entries if entry.request.dataset not in absent] or entries
+    entries = [entry for entry in entries if entry.request.dataset not in absent]
+    if not entries:
+        not_here = f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not on this machine"
+        raise DataError(f"{not_here}, and --dry-run downloads nothing.", "See what is here: dsactl datasets")
     jobs = check(entries, device)
     with output.progress("trying steps", len(entries), "trials") as bar:
 
         def report(done: int, total: int) -> None:
             bar.update(done, "", total=total)
 
-        cost = estimate(entries, jobs, sets, registry.Store(), report, tested=tested)
+        made = is_watched if watched else runs.is_made
+        cost = estimate(entries, jobs, sets, registry.Store(), report, tested=tested, is_made=made)
     lines = [
-        f"{len(cells)} cells: {', '.join(cells[:8])}{' …' if len(cells) > 8 else ''}",
-        f"{cost.sets} sets would be made{there(cost.made)}: {cost.operations:.2g} operations of Algorithm 1, "
+        f"{many(len(cells), 'cell')}: {', '.join(cells)}",
+        f"{many(cost.sets, 'set')} would be made{there(cost.made)}: {cost.operations:.2g} operations of Algorithm 1, "
         f"about {duration(cost.making)}.",
-        f"{cost.networks} networks would be trained and tested: about {duration(cost.testing)}.",
+        f"{many(cost.networks, 'network')} would be trained and tested: about {duration(cost.testing)}.",
         f"Together about {duration(cost.making + cost.testing)} on {describe(jobs[0].device)}.",
     ]
     if not tested:
@@ -256,6 +272,11 @@ def dry_run(entries: Sequence["Entry"], sets: int, device: str, output: Output, 
         "From trials of a few steps, uncompiled; long runs are compiled and take less. Networks that were measured "
         "before are counted, but only looked up."
     )
+
+
+def many(count: int, what: str) -> str:
+    """ "1 set", "2 sets"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def there(count: int) -> str:
@@ -273,7 +294,7 @@ def words(text: str, what: str, known: Sequence[str]) -> tuple[str, ...]:
     names = listed(text, what)
     for name in names:
         if name not in known:
-            raise UnknownNameError(what, name, known)
+            raise UnknownNameError(what, name, known, "Own methods: docs/methods.md" if what == "method" else "")
     return names
 
 

@@ -1,6 +1,6 @@
 """dsactl transfer"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,12 +8,13 @@ import typer
 
 from dsactl.cli import options, studying
 from dsactl.cli.output import Output
-from dsactl.errors import UsageError
+from dsactl.errors import NetworkError, UsageError
 from dsactl.methods import catalogue as methods
 from dsactl.networks.catalogue import ARCHITECTURES, PAPER_ARCHS
 
 if TYPE_CHECKING:
-    from dsactl.studies.cells import Cell, Key
+    from dsactl.jobs import Job
+    from dsactl.studies.cells import Cell, Entry, Key
 
 EXAMPLES = """Examples:
 
@@ -29,7 +30,7 @@ _NAMES = ("condensed on", "tested on")
 def command(
     dataset: studying.DatasetName,
     ipc: Annotated[int, typer.Option(help="Images per class.")] = 1,
-    archs: Annotated[str, typer.Option(metavar="A,B,…", help="Networks to condense on.")] = _USUAL,
+    archs: Annotated[str | None, typer.Option(metavar="A,B,…", help=f"Networks to condense on.  \\[{_USUAL}]")] = None,
     test_on: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Networks to test on.  \\[those of --archs]")
     ] = None,
@@ -52,14 +53,14 @@ def command(
     again, and what other commands have made already is used. vgg11 and resnet18 are condensed with batch norm and
     tested with instance norm.
     """
-    rows, columns = (studying.words(each, "network", list(ARCHITECTURES)) for each in (archs, test_on or archs))
+    asked = archs or _USUAL
+    rows, columns = (studying.words(each, "network", list(ARCHITECTURES)) for each in (asked, test_on or asked))
     if not methods.find(method).network:
         raise UsageError(f"--method {method} uses no network, so that there is nothing to transfer from.")
     output = Output(as_json=as_json, quiet=quiet)
     request = studying.request_of(dataset, ipc, method=method, seed=seed, iterations=iterations, image_size=image_size)
 
     from dsactl.evaluation import Protocol
-    from dsactl.studies.cells import check
     from dsactl.studies.folder import Folder
     from dsactl.studies.plots import heat_map
     from dsactl.studies.transfer import transfer
@@ -67,15 +68,17 @@ def command(
     protocol = Protocol(networks=networks, epochs=epochs)
     entries = transfer(request, rows, columns, protocol)
     if dry_run:
+        _check(entries, rows, columns, device)
         studying.dry_run(entries, sets, device, output)
         return
-    job = check(entries, device)[0]
+    job = _check(entries, rows, columns, device)[0]
     name = job.dataset.name
     plan = studying.plan_of(request, sets, protocol, job.dataset)
     folder = Folder(out or Path(f"{name}-transfer-{method}-ipc{ipc}"), "transfer", plan)
 
     def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
-        title = f"{name}, {studying.per_class(request)}, {method}"
+        less = "" if iterations is None else f", {iterations} iterations"
+        title = f"{name}, {studying.per_class(request)}, {method}{less}"
         return {
             "transfer.png": heat_map(
                 studying.in_order(0, entries, cells),
@@ -89,3 +92,30 @@ def command(
 
     cells = studying.run(entries, _NAMES, folder, sets, device, output, draw, job)
     studying.answer(cells, len(entries), _NAMES, folder, sets, output)
+
+
+def _check(entries: "list[Entry]", rows: Sequence[str], columns: Sequence[str], device: str) -> "list[Job]":
+    """Refuse what cannot be made, before anything is.
+
+    Raises:
+        NetworkError: a network cannot take the images; says which can.
+    """
+    from dsactl.studies.cells import check
+
+    try:
+        return check(entries, device)
+    except NetworkError as error:
+        fit = [name for name in dict.fromkeys([*rows, *columns]) if _fits(name, entries, device)]
+        others = f"These can: --archs {','.join(fit)}" if fit else "Larger images, or other networks, are needed."
+        raise NetworkError(error.message, others) from None
+
+
+def _fits(name: str, entries: "list[Entry]", device: str) -> bool:
+    """Whether a network can be condensed on as well as tested on, wherever it is asked for."""
+    from dsactl.studies.cells import check
+
+    try:
+        check([entry for entry in entries if entry.key == (name, name)] or entries[:1], device)
+    except NetworkError:
+        return False
+    return True

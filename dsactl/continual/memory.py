@@ -1,6 +1,6 @@
 """What is kept of a task: a set of a few images per class, made as `condense` makes it and found by its recipe."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -14,7 +14,6 @@ from dsactl.sitting import Progress
 from dsactl.studies.cells import Report
 from dsactl.synthetic import SyntheticSet, from_store
 
-NAMESPACE = "continual"
 NONE = "none"
 """The memory that keeps nothing."""
 
@@ -45,8 +44,7 @@ class Memory:
         Raises:
             dsactl.Error: it cannot be made, as where a class has fewer images.
         """
-        job = jobs.prepare(self.request(task, seed), device, loaded=task.dataset)
-        return replace(job, name=registry.SetName(NAMESPACE, job.name.name))
+        return jobs.prepare(self.request(task, seed), device, loaded=task.dataset).within(jobs.CONTINUAL)
 
     def make(self, job: jobs.Job, store: registry.Store, report: Report) -> SyntheticSet:
         """Make the set, or find it made."""

@@ -155,7 +155,8 @@ def write(folder: Folder, entries: Iterable[Entry], tasks: Sequence[str]) -> Non
         folder.put(f"{STUDY}.csv", to_csv(every, tasks))
         courses = {(each.memory, each.distilled): each.means for each in lines_of(every)}
         title = f"{folder.plan['ipc']} images per class and task in memory"
-        folder.put(f"{STUDY}.png", stages(courses, tasks, title=title))
+        if every:
+            folder.put(f"{STUDY}.png", stages(courses, tasks, title=title))
 
 
 def to_csv(entries: Iterable[Entry], tasks: Sequence[str]) -> bytes:

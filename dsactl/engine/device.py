@@ -95,10 +95,11 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 def describe(device: torch.device) -> str:
-    """The device in words, for manifests and result lines: "cpu, 2 threads" or "cuda, NVIDIA H200"."""
+    """The device in words, for manifests and result lines: "cpu, 2 threads, AVX512, AMX" or "cuda, NVIDIA H200"."""
     if device.type == "cuda":
         return f"cuda, {torch.cuda.get_device_name(device)}"
     if device.type == "cpu":
         count = torch.get_num_threads()
-        return f"cpu, {count} {'thread' if count == 1 else 'threads'}, {torch.backends.cpu.get_cpu_capability()}"
+        amx = ", AMX" if capabilities().get("amx_bf16") else ""
+        return f"cpu, {count} {'thread' if count == 1 else 'threads'}, {torch.backends.cpu.get_cpu_capability()}{amx}"
     return device.type

@@ -27,8 +27,6 @@ Report = Callable[[float, int, str], None]
 """Told how many parts are done, of how many, and what is done now."""
 
 
-NAMESPACE = "studies"
-
 Key = tuple[str, ...]
 """What names a cell: its row and its column, for example."""
 
@@ -133,7 +131,7 @@ def fill(
         sets: of each request, with derived seeds.
         store: keeps sets and records.
         device: as of `condense`.
-        report: told of parts: each cell is two, its sets and their evaluation.
+        report: told of parts: the sets of each request are one, and each cell's evaluation is another.
         like: a job that may have the data set already.
 
     Yields:
@@ -143,21 +141,31 @@ def fill(
     Raises:
         dsactl.Error: of a request, when its turn comes; see `check`.
     """
-    total = 2 * len(entries)
+    total = parts(entries)
     known: _Sets | None = None
-    for index, entry in enumerate(entries):
-        what = " → ".join(entry.key)
+    before = 0
+    for entry in entries:
+        fresh = known is None or known.request != entry.request
+        what = ":".join(entry.key)
 
-        def tell(part: int, done: float, doing: str, index: int = index, what: str = what) -> None:
-            report(2 * index + part + done, total, f"{what}: {doing}")
+        def tell(part: int, done: float, doing: str, before: int = before, what: str = what) -> None:
+            report(before + part + done, total, f"{what}: {doing}")
 
         try:
-            if known is None or known.request != entry.request:
+            if known is None or fresh:
                 known = _make(store, entry.request, sets, device, known.job if known else like, partial(tell, 0))
-            cell: Cell | RunError = _measure(store, known, entry, partial(tell, 1))
+            cell: Cell | RunError = _measure(store, known, entry, partial(tell, int(fresh)))
         except RunError as error:
             cell = error
+        before += 1 + fresh
         yield entry, cell
+
+
+def parts(entries: Sequence[Entry]) -> int:
+    """What `fill` reports of: requests that differ from the one before, and cells."""
+    return len(entries) + sum(
+        index == 0 or entries[index - 1].request != entry.request for index, entry in enumerate(entries)
+    )
 
 
 def check(entries: Sequence[Entry], device: str = "auto") -> list[jobs.Job]:
@@ -183,11 +191,6 @@ def _request(request: Request) -> Request:
     return replace(request, method="random", ipc=1) if request.method == WHOLE else request
 
 
-def in_studies(job: jobs.Job) -> jobs.Job:
-    """The job under a name of the studies' own: a set that is unusual in one thing should not be `NAME:latest`."""
-    return replace(job, name=registry.SetName(NAMESPACE, job.name.name))
-
-
 def make_one(
     request: Request, store: registry.Store, device: str, report: Report
 ) -> tuple[jobs.Job, registry.StoredSet]:
@@ -199,7 +202,7 @@ def make_one(
         device: as of `condense`.
         report: told of steps.
     """
-    job = in_studies(jobs.prepare(request, device))
+    job = jobs.prepare(request, device).within(jobs.STUDIES)
     outcome = runs.execute(job, store, report=lambda step: report(step.done, step.total, step.doing))
     return job, outcome.stored
 
@@ -232,7 +235,7 @@ def _make(
             what = f"set {index + 1} of {sets}, {progress.doing}" if sets > 1 else progress.doing
             report((index + progress.done / max(progress.total, 1)) / sets, what)
 
-        outcome = runs.execute(in_studies(job.with_seed(index)), store, report=tell)
+        outcome = runs.execute(job.with_seed(index).within(jobs.STUDIES), store, report=tell)
         made.append(from_store(store, outcome.stored))
         about = outcome.stored.manifest.provenance
         made_in[f"{about.get('program')}, {about.get('environment')}"] = None

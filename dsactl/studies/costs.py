@@ -19,11 +19,11 @@ from dsactl.cost import count_work, try_a_step
 from dsactl.data.parts import first_of_each
 from dsactl.evaluation import Conditions, Kept, evaluate, evaluated_network, training_epochs
 from dsactl.methods.catalogue import ALGORITHM_1, WHOLE, find
-from dsactl.studies.cells import Entry, in_studies
+from dsactl.studies.cells import Entry
 from dsactl.synthetic import SyntheticSet
 
 _EPOCHS = 4  # of a trial; the first warms up
-_TESTED = 50  # images of each class
+_TESTED = 500  # images
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def estimate(
     report: Callable[[int, int], None] = lambda done, total: None,
     *,
     tested: bool = True,
+    is_made: Callable[[registry.Store, jobs.Job], bool] = runs.is_made,
 ) -> Cost:
     """Count and try.
 
@@ -67,6 +68,7 @@ def estimate(
         store: tells which sets are there.
         report: told of trials that are done, of how many.
         tested: whether networks are trained on the sets.
+        is_made: whether a set need not be made.
     """
     trials = _Trials()
     wanted = {
@@ -79,7 +81,7 @@ def estimate(
     measured = list(zip(entries, prepared, strict=True)) if tested else []
     total = len(ordered) + len(measured)
     for index, (_, job) in enumerate(ordered):
-        count = sum(not runs.is_made(store, in_studies(job.with_seed(number))) for number in range(sets))
+        count = sum(not is_made(store, job.with_seed(number).within(jobs.STUDIES)) for number in range(sets))
         if count:
             seconds = trials.making(job)
             left, operations = left + count, operations + count * count_work(job.recipe, job.dataset).operations
@@ -105,7 +107,11 @@ class _Trials:
     def making(self, job: jobs.Job) -> float | None:
         """Seconds of making one set; None where that is not known."""
         recipe, method = job.recipe, find(job.recipe.method)
-        size, same = float(recipe.iterations or 1), repr(replace(recipe, dataset="", checksum="", seed=0, iterations=0))
+        # Of a method that learns through training: its iterations, each with some images of the set and real ones.
+        images = recipe.ipc * job.dataset.classes
+        step = min(images, recipe.batch_train or recipe.batch_synthetic * job.dataset.classes or images)
+        size = (recipe.iterations or 1) * float(recipe.inner_steps * step + recipe.batch_real or 1)
+        same = f"{recipe.method} {recipe.options}"
         if recipe.method in ALGORITHM_1:
             size, same = count_work(recipe, job.dataset).operations, f"Algorithm 1, trained: {recipe.inner_steps > 1}"
         elif method.passes:
@@ -123,7 +129,7 @@ class _Trials:
         whole = entry.request.method == WHOLE
         recipe = replace(job.recipe, method=WHOLE) if whole else job.recipe
         images = len(dataset.train) if whole else dataset.classes * recipe.ipc
-        few = first_of_each(dataset, _TESTED)
+        few = first_of_each(dataset, -(-_TESTED // dataset.classes))
         tried = min(images, batch)
         standing_in = SyntheticSet(
             torch.zeros(tried, *recipe.image_shape),

@@ -22,20 +22,28 @@ from dsactl.data.dataset import Dataset
 from dsactl.dsa.condense import State, initial
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.recipe import Request
-from dsactl.studies.cells import Report, in_studies
+from dsactl.studies.cells import Report
 from registry.pictures import png, to_pixels, to_uint8
 
 Seen = dict[int, Tensor]
 """Images K×I×C×H×W on the CPU, by the number of iterations that led to them."""
 
 FRAMES = 24
-_SIDE, _GAP, _LABEL = 48, 4, 14  # pixels of a strip
+_SEEN = "seen"  # a folder in the run's
+_SIDE, _GAP, _LABEL, _NAMES = 48, 4, 14, 76  # pixels of a strip
 
 
 def milestones(iterations: int, count: int = FRAMES) -> list[int]:
     """Numbers of iterations to look at, from 0 to all, each a constant factor above the one before."""
     grown = {round(iterations ** (index / (count - 2))) for index in range(count - 1)}
     return sorted({0, *grown, iterations})
+
+
+def is_watched(store: registry.Store, job: jobs.Job) -> bool:
+    """Whether a job's set is made and every milestone was seen, so that nothing would be run."""
+    folder = jobs.run_folder(store, job.recipe) / _SEEN
+    seen = all((folder / _file(number)).exists() for number in milestones(job.recipe.iterations)[1:])
+    return seen and runs.is_made(store, job)
 
 
 def watch_condensing(
@@ -52,13 +60,13 @@ def watch_condensing(
         device: as of `condense`.
         report: told of steps.
     """
-    job = in_studies(jobs.prepare(request, device))
-    folder = jobs.run_folder(store, job.recipe) / "seen"
+    job = jobs.prepare(request, device).within(jobs.STUDIES)
+    folder = jobs.run_folder(store, job.recipe) / _SEEN
     wanted = milestones(job.recipe.iterations)
     start = initial(job.dataset, job.recipe).images_KICHW.cpu()
 
     def place(iteration: int) -> Path:
-        return folder / f"{iteration:06d}.safetensors"
+        return folder / _file(iteration)
 
     def watch(state: State) -> None:
         if state.step == 0 and state.iteration in wanted:
@@ -93,11 +101,15 @@ def strip(seen: Mapping[int, Tensor], real: Dataset, labels: Sequence[int], colu
     numbers = sorted(seen)
     places = np.linspace(0, len(numbers) - 1, min(columns, len(numbers))).round().astype(int)
     chosen = [numbers[place] for place in dict.fromkeys(places.tolist())]
-    size = (_GAP + len(chosen) * (_SIDE + _GAP), _LABEL + len(labels) * (_SIDE + _GAP) + _GAP)
+    size = (_NAMES + len(chosen) * (_SIDE + _GAP), _LABEL + len(labels) * (_SIDE + _GAP) + _GAP)
     whole = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(whole)
+    pen.text((_GAP, 2), "iterations", fill="black")
+    for row, label in enumerate(labels):
+        middle = _LABEL + row * (_SIDE + _GAP) + _SIDE / 2
+        pen.text((_GAP, middle), real.class_names[label][:11], fill="black", anchor="lm")
     for column, number in enumerate(chosen):
-        left = _GAP + column * (_SIDE + _GAP)
+        left = _NAMES + column * (_SIDE + _GAP)
         pen.text((left + _SIDE / 2, 2), str(number), fill="black", anchor="ma")
         for row, label in enumerate(labels):
             whole.paste(_tile(_levels(seen[number][label, :1], real)[0]), (left, _LABEL + row * (_SIDE + _GAP)))
@@ -127,6 +139,10 @@ def animation(seen: Mapping[int, Tensor], real: Dataset, *, milliseconds: int = 
     durations = [milliseconds] * (len(frames) - 1) + [8 * milliseconds]
     frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, lossless=True)
     return buffer.getvalue()
+
+
+def _file(iteration: int) -> str:
+    return f"{iteration:06d}.safetensors"
 
 
 def _levels(images_NCHW: Tensor, real: Dataset) -> npt.NDArray[np.uint8]:

@@ -38,6 +38,11 @@ COLUMNS = (
 )
 
 
+STUDIES = (
+    *("transfer", "schemes", "strategies", "init", "gradients", "ipc", "continual"),
+    *("table1", "table2", "table3", "table4", "table5", "figure2", "figure5", "figure6"),
+)
+"""All studies that have such a folder."""
 _ELSEWHERE = "Free space, or name another folder with --out."
 
 
@@ -66,6 +71,9 @@ class Folder:
             UsageError: it has.
         """
         results = self.path / f"{self.study}.json"
+        for other in STUDIES:
+            if other != self.study and (self.path / f"{other}.json").exists():
+                raise UsageError(f"{self.path} has the results of {other}.", "Name another folder with --out.")
         try:
             found = dict(json.loads(results.read_bytes())["plan"]) if results.exists() else self.plan
         except (OSError, ValueError, KeyError, TypeError):

@@ -65,12 +65,11 @@ def plan(name: str, sets: int, networks: int, scale: float, seed: int = 0) -> Pl
     title, names = PLANS[name]
     protocol = Protocol(networks=networks)
     entries = _entries(name, scaled_request(scale, seed), protocol, scale)
-    scaled = tuple(replace(entry, remark=_scaled_down(entry, sets)) for entry in entries)
-    return Plan(name, title, names, scaled)
+    return Plan(name, title, names, tuple(_with_remark(entry, sets) for entry in entries))
 
 
-def _scaled_down(entry: Entry, sets: int) -> str:
-    """What is less than in the paper, in words; empty for nothing."""
+def _with_remark(entry: Entry, sets: int) -> Entry:
+    """A cell that says what it has less of than the paper's; with fewer iterations it is not comparable."""
     request, networks = entry.request, entry.protocol.networks
     usual = PAPER_ITERATIONS if request.method in ALGORITHM_1 else _own_iterations(request.method)
     less = [
@@ -78,7 +77,7 @@ def _scaled_down(entry: Entry, sets: int) -> str:
         f"{networks} of {PAPER_NETWORKS} networks" if networks < PAPER_NETWORKS else "",
         f"{request.iterations} of {usual} iterations" if usual and (request.iterations or usual) < usual else "",
     ]
-    return ", ".join(filter(None, less))
+    return replace(entry, remark=", ".join(filter(None, less)), comparable=entry.comparable and not less[2])
 
 
 def scaled_request(scale: float, seed: int) -> Request:
@@ -90,9 +89,9 @@ def scaled_request(scale: float, seed: int) -> Request:
 PLANS: dict[str, tuple[str, tuple[str, ...]]] = {
     "table1": ("Coresets and training set synthesis, ten classes (Table 1)", ("data set", "ipc", "method")),
     "table2": ("Coresets and training set synthesis, CIFAR-100 (Table 2)", ("data set", "ipc", "method")),
-    "table3": ("Cross-architecture transfer, MNIST (Table 3)", ("condensed on", "tested on")),
-    "table4": ("Schemes of augmentation, CIFAR-10 (Table 4)", ("scheme", "kind")),
-    "table5": ("Strategies of augmentation (Table 5)", ("data set", "strategy")),
+    "table3": ("Cross-architecture transfer, MNIST, one image per class (Table 3)", ("condensed on", "tested on")),
+    "table4": ("Schemes of augmentation, CIFAR-10, ten images per class (Table 4)", ("scheme", "kind")),
+    "table5": ("Strategies of augmentation, ten images per class (Table 5)", ("data set", "strategy")),
 }
 
 

@@ -38,10 +38,12 @@ def heat_map(
     cells = {key: cell for key, cell in cells.items() if key[0] in rows and key[1] in columns}
     means = [cell.mean for cell in cells.values()]
     low, high = (min(means), max(means)) if means else (0.0, 100.0)
-    image = axes.imshow(grid, cmap="Greys", vmin=low - 0.4 * (high - low) - 1, vmax=high + 1.2 * (high - low) + 1)
+    light, dark = low - 0.3 * (high - low) - 1, high + 0.2 * (high - low) + 1
+    image = axes.imshow(grid, cmap="Greys", vmin=light, vmax=dark)
     for (row, column), cell in cells.items():
         place = (columns.index(column), rows.index(row))
-        axes.text(*place, cell.in_words.replace(" ± ", "\n± "), ha="center", va="center", fontsize=8)
+        ink = "white" if cell.mean > (light + dark) / 2 else "black"
+        axes.text(*place, cell.in_words.replace(" ± ", "\n± "), ha="center", va="center", fontsize=8, color=ink)
     axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
     axes.set_yticks(range(len(rows)), rows)
     axes.set_xlabel(column_label)
@@ -99,12 +101,14 @@ def lines(methods: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> b
     for index, method in enumerate(methods):
         points = sorted((int(ipc), cell) for (name, ipc), cell in cells.items() if name == method)
         if points:
+            # On a logarithmic axis a factor sets the methods a little apart.
+            apart = 1.03 ** (index - (len(methods) - 1) / 2)
             axes.errorbar(
-                [ipc for ipc, _ in points],
+                [ipc * apart for ipc, _ in points],
                 [cell.mean for _, cell in points],
                 [cell.std for _, cell in points],
                 label=method,
-                color=f"{0.7 * index / max(1, len(methods) - 1):.2f}",
+                color=f"{0.6 * index / max(1, len(methods) - 1):.2f}",
                 marker=_MARKERS[index % len(_MARKERS)],
                 linestyle=_DASHES[index % len(_DASHES)],
                 capsize=3,
@@ -203,12 +207,23 @@ def against_the_paper(cells: Mapping[str, Cell]) -> bytes:
     figure = _figure(5.2, 4.8)
     axes = figure.add_subplot()
     lows, highs = [], []
+    papers = [cell.paper[0] for cell in cells.values() if cell.paper]
+    middle = (min(papers) + max(papers)) / 2
     for name, cell in cells.items():
         theirs, deviation = cell.paper or (0.0, 0.0)
         axes.errorbar(
             theirs, cell.mean, xerr=deviation, yerr=cell.std, color="0.2", marker="o", markersize=4, capsize=2
         )
-        axes.annotate(name, (theirs, cell.mean), textcoords="offset points", xytext=(5, -9), fontsize=7, color="0.3")
+        left = theirs > middle
+        axes.annotate(
+            name,
+            (theirs, cell.mean),
+            textcoords="offset points",
+            xytext=(-5 if left else 5, -9),
+            ha="right" if left else "left",
+            fontsize=7,
+            color="0.3",
+        )
         lows += [theirs - deviation, cell.mean - cell.std]
         highs += [theirs + deviation, cell.mean + cell.std]
     ends = [min(lows) - 2, max(highs) + 2]

@@ -11,8 +11,9 @@ from dsactl.studies.cells import Cell, Key
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 70em; margin: 2em auto; padding: 0 1em; }
 table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
+th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+.number { text-align: right; white-space: nowrap; }
+td:not(.number) { font-size: 90%; }
 thead th { border-bottom: 2px solid #222; }
 figure { margin: 1.5em 0; } img { max-width: 100%; height: auto; } figcaption, .note { color: #666; font-size: 90%; }
 progress { width: 20em; }
@@ -91,7 +92,7 @@ def _row(cell: Cell) -> list[str]:
         cell.remark or "nothing",
         f"{_duration(cell.making)}, {_duration(cell.testing)}",
         "; ".join(cell.made_in) or "–",
-        f"{cell.program}, {cell.device}, {cell.epochs} epochs, {cell.augmentation}",
+        f"{cell.program}, {cell.device}, {cell.epochs} epochs, augmentation {cell.augmentation}",
     ]
 
 
@@ -122,7 +123,9 @@ def to_html(report: Report) -> str:
     """The document in HTML: one file, which needs nothing else."""
 
     def cells(tag: str, texts: Sequence[str]) -> str:
-        return "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts)
+        number = range(len(report.names), len(report.names) + 4)
+        kinds = (' class="number"' if index in number else "" for index in range(len(texts)))
+        return "".join(f"<{tag}{kind}>{html.escape(text)}</{tag}>" for kind, text in zip(kinds, texts, strict=True))
 
     parts = [f"<p>{html.escape(text)}</p>" for text in report.about]
     parts.append(

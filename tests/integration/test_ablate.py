@@ -26,7 +26,6 @@ from dsactl.networks.build import initial_state, structure
 from dsactl.recipe import Request
 from dsactl.sitting import Progress
 from dsactl.studies import ablations
-from dsactl.studies.cells import in_studies
 from dsactl.studies.evolution import animation, milestones, strip, watch_condensing
 from dsactl.studies.gradients import gradient_norms
 
@@ -141,6 +140,7 @@ def test_what_makes_no_sense_is_refused(program: Program, tmp_path: Path) -> Non
         (("schemes", "digits", "--method", "random"), "--method random has nothing that it could vary"),
         (("gradients", "digits", "--method", "dc"), "--method dc has nothing that it could vary"),
         (("gradients", "digits", "--sets", "2"), "gradients is a study of one set"),
+        (("digits", "ipc"), "The study comes first: dsactl ablate ipc digits"),
         (("gradients", large, "--arch", "resnet18bn"), "not measured of networks with batch norm"),
         (("ipc", "digits", "--method", "dc"), "ipc compares --methods"),
         (("schemes", "digits", "--methods", "dc"), "--methods is for ipc, not for schemes"),
@@ -182,6 +182,21 @@ def test_a_smaller_call_keeps_the_cells_of_a_larger_one(program: Program, tmp_pa
     assert again.size == Image.open(io.BytesIO(before)).size, "drawn with all that is there"
 
 
+def test_another_study_s_folder_is_refused(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "transfer.json").write_text("{}")
+    refused = program("ablate", "strategies", *SMALL, "--out", str(tmp_path))
+    assert refused.returncode == 2
+    assert "has the results of transfer" in refused.stderr
+
+
+def test_a_watched_run_is_counted_until_it_was_watched(program: Program, tmp_path: Path) -> None:
+    runs.execute(jobs.prepare(Request("digits", 1, iterations=2, init="real")), registry.Store())
+    arguments = ("ablate", "init", *SMALL, "--out", str(tmp_path))
+    assert json.loads(program(*arguments, "--dry-run").stdout)["sets"] == 2, "it is run again, to be watched"
+    cells(program(*arguments))
+    assert json.loads(program(*arguments, "--dry-run").stdout)["sets"] == 0
+
+
 def test_other_images_of_the_same_name_are_another_plan(program: Program, tmp_path: Path) -> None:
     for parent in ("a", "b"):
         write_folder(tmp_path / parent / "photos", 12 if parent == "a" else 13)
@@ -199,7 +214,7 @@ def test_methods_are_compared_on_one_network(program: Program, tmp_path: Path) -
 
 def test_a_cell_that_fails_does_not_stop_the_others(program: Program, tmp_path: Path) -> None:
     request = Request("digits", 1, iterations=2)
-    job = in_studies(jobs.prepare(replace(request, strategy="none")))
+    job = jobs.prepare(replace(request, strategy="none")).within(jobs.STUDIES)
     folder = jobs.run_folder(registry.Store(), job.recipe)
     folder.mkdir(parents=True)
     with FileLock(folder / "lock"):
@@ -264,8 +279,9 @@ def test_pictures_of_the_way_have_a_frame_for_each_number(tmp_path: Path) -> Non
     (tmp_path / "s.png").write_bytes(strip(seen, real, [0, 2]))
     picture = np.asarray(Image.open(tmp_path / "s.png"))
     # Two rows and three columns of tiles; mean 0.5 and deviation 0.25: 0 is grey, 5 is white.
-    assert picture[40, 20].tolist() == [128] * 3
-    assert picture[40, 3 * 52 - 20].tolist() == [255] * 3
+    assert picture[40, 76 + 20].tolist() == [128] * 3
+    assert picture[40, 76 + 3 * 52 - 20].tolist() == [255] * 3
+    assert (picture[14:62, :76] < 128).any(), "the class's name"
     assert milestones(1000)[0] == 0
     assert milestones(1000)[-1] == 1000
     assert len(milestones(1000)) <= 24

@@ -5,6 +5,8 @@ import torch
 from reference import small_dataset
 
 import dsactl
+import registry
+from dsactl import jobs, runs
 from dsactl.data.load import load_dataset
 from dsactl.engine.device import resolve_precision
 from dsactl.errors import DataError, UsageError
@@ -79,6 +81,22 @@ def test_any_set_can_be_evaluated_as_dc_s_are() -> None:
     for method in ("dsa", "dc"):
         assert Protocol().is_of(method)
         assert not Protocol(strategy="dc").is_of(method)
+
+
+def test_the_newest_set_is_not_a_study_s() -> None:
+    own = dsactl.condense("digits", ipc=1, method="random")
+    store = registry.Store()
+    job = jobs.prepare(Request("digits", 2, "random")).within(jobs.STUDIES)
+    runs.execute(job, store)
+    assert store.newest().reference == "studies/digits-random-ipc2:1"
+    assert dsactl.evaluate(networks=1, epochs=1).reference == own.reference
+
+
+def test_what_a_set_was_made_for_is_known_from_what_it_was_tried_with() -> None:
+    made = real_set("random")
+    assert evaluate(made, DATASET, FAST, CPU).own_augmentation
+    assert not evaluate(made, DATASET, replace(FAST, strategy="none"), CPU).own_augmentation
+    assert evaluate(real_set("dc"), DATASET, replace(FAST, strategy="none"), CPU).own_augmentation
 
 
 def test_batch_norm_is_evaluated_on_its_twin() -> None:

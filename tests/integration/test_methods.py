@@ -97,7 +97,7 @@ def test_the_example_of_the_documentation_works(packages: Path) -> None:
     ("how", "said"),
     [
         ("shape", "made images of shape (10, 1, 7, 8), not N×1×H×W"),
-        ("order", "made labels that are not one for each image, ascending"),
+        ("order", "made labels that are not int64, from 0 on, ascending"),
         ("many", "made 2 images of a class, not 1"),
         ("nan", "made images that are not finite"),
         ("soft", "made soft labels that do not sum to one"),

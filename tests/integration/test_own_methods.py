@@ -214,6 +214,20 @@ def test_a_set_is_shown_though_its_method_s_package_is_broken(install: Install) 
     assert set_command(manifest) is None
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("Made(torch.zeros(3, 1, 8, 8), torch.arange(3))", "made no image of class '3'"),
+        ("Made(torch.zeros(9, 1, 8, 8), torch.arange(10))", "made 9 images and 10 labels"),
+        ("Made(torch.zeros(10, 1, 8, 8), torch.arange(10).flip(0))", "labels that are not int64, from 0 on, ascending"),
+    ],
+)
+def test_a_set_has_every_class_and_a_label_for_each_image(install: Install, code: str, said: str) -> None:
+    install(f"def first(work): return {code}")
+    with pytest.raises(RunError, match=said):
+        make()
+
+
 @pytest.mark.parametrize("name", ["Upper_Case", "whole", "imported", "a..b", "a" * 33, "two words", ".hidden"])
 def test_a_name_that_no_method_can_have_is_refused_when_it_is_used(install: Install, name: str) -> None:
     install(name=name)

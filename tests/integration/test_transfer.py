@@ -70,6 +70,7 @@ def test_another_plan_s_folder_is_refused(program: Program, tmp_path: Path) -> N
 def test_what_cannot_work_is_refused_before_any_work(program: Program, tmp_path: Path) -> None:
     for arguments, said in (
         (("--archs", "mlp,lenet"), "lenet cannot take 1×8×8 images"),
+        (("--archs", "mlp,lenet,convnet"), "These can: --archs mlp,convnet"),
         (("--archs", "mlp,resnet"), "Unknown network 'resnet'"),
         (("--archs", ","), "No network was named"),
         (("--archs", "mlp", "--method", "dsaa"), "Unknown method 'dsaa'"),
@@ -82,7 +83,7 @@ def test_what_cannot_work_is_refused_before_any_work(program: Program, tmp_path:
         assert refused.stdout == ""
     assert registry.Store().sets() == []
     dry = program("transfer", "digits", "--archs", "mlp,convnet", "--sets", "5", "--dry-run")
-    assert "4 cells: mlp → mlp, mlp → convnet, convnet → mlp, convnet → convnet" in dry.stdout
+    assert "4 cells: mlp:mlp, mlp:convnet, convnet:mlp, convnet:convnet" in dry.stdout
     assert "10 sets would be made: " in dry.stdout
     assert "400 networks would be trained and tested" in dry.stdout
 
