@@ -60,6 +60,27 @@ class Estimate:
     memory: int
 
 
+class Clock:
+    """Looks at the time between the steps of a trial, when the device has done what it was given.
+
+    Attributes:
+        marks: seconds, of some beginning.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self.marks = device, list[float]()
+
+    def mark(self) -> None:
+        """A step is done, or the first begins."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self.marks.append(time.perf_counter())
+
+    def fastest(self, first: int = 0) -> float:
+        """Seconds of the fastest step, from the `first` mark on."""
+        return min(later - earlier for earlier, later in pairwise(self.marks[first:]))
+
+
 def forward_operations(spec: NetworkSpec, dataset: Dataset) -> float:
     """Operations of one image's forward pass."""
     network = structure(spec, dataset.channels, dataset.size, dataset.classes).eval()
@@ -119,14 +140,12 @@ def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:
     """The fastest of a few steps, or of one if they are long; the first warms up and does not count."""
     device = dataset.train.images_NCHW.device
     mode = choose_mode(dataset, recipe, device, long=False)
-    marks = []
+    clock = Clock(device)
     for _ in islice(condense(dataset, replace(recipe, iterations=_TRIAL + 1), mode=mode), _TRIAL + 1):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        marks.append(time.perf_counter())
-        if len(marks) > 1 and marks[-1] - marks[0] > _LONG:
+        clock.mark()
+        if len(clock.marks) > 1 and clock.marks[-1] - clock.marks[0] > _LONG:
             break
-    return min(later - earlier for earlier, later in pairwise(marks))
+    return clock.fastest()
 
 
 class _EnoughError(Exception):
@@ -138,17 +157,16 @@ class _Trial(MethodWork):
 
     def __init__(self, dataset: Dataset, recipe: Recipe) -> None:
         super().__init__(dataset, recipe)
-        self.total, self.marks = 0, [time.perf_counter()]
+        self.total, self.clock = 0, Clock(self.device)
+        self.clock.mark()
 
     def keep(
         self, done: int, total: int, tensors: Mapping[str, Tensor], *, loss: float | None = None, doing: str = ""
     ) -> None:
         del done, tensors, loss, doing  # the clock alone is looked at
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
         self.total = total
-        self.marks.append(time.perf_counter())
-        if len(self.marks) > _STEPS + 1:
+        self.clock.mark()
+        if len(self.clock.marks) > _STEPS + 1:
             raise _EnoughError
 
 
@@ -162,9 +180,9 @@ def _another_method(recipe: Recipe, dataset: Dataset) -> float:
     with contextlib.suppress(_EnoughError):
         find(recipe.method).load()(trial)
     if not trial.total:
-        return time.perf_counter() - trial.marks[0]
-    marks = trial.marks[1:] if len(trial.marks) > 2 else trial.marks  # the first step warms up
-    return trial.total * min(later - earlier for earlier, later in pairwise(marks)) / share
+        return time.perf_counter() - trial.clock.marks[0]
+    first = 1 if len(trial.clock.marks) > 2 else 0  # the first step warms up
+    return trial.total * trial.clock.fastest(first) / share
 
 
 _STEPS = 2

@@ -43,6 +43,10 @@ class Plan:
     decay_at: int | None = None
     precision: str = "float32"
 
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch."""
+        return self.lr / 10 if self.decay_at is not None and epoch >= self.decay_at else self.lr
+
 
 def stack(states: Sequence[Parameters]) -> Parameters:
     """M states as one, M first."""
@@ -81,12 +85,10 @@ def train(
         Parameters and buffers after training, stacked.
     """
     descent = Descent(network, plan, augment, parameters_M, buffers_M)
-    lr = plan.lr
     for epoch in range(plan.epochs):
         if epoch == plan.decay_at:
-            lr = plan.lr / 10
             descent.forget_momentum()
-        descent.epoch(images_NCHW.__getitem__, labels_N, generators, lr)
+        descent.epoch(images_NCHW.__getitem__, labels_N, generators, plan.rate(epoch))
         report(epoch + 1)
     return {name: tensor.detach() for name, tensor in descent.parameters_M.items()}, descent.buffers_M
 

@@ -246,8 +246,7 @@ def _dry_run(study: "Study", device: str, output: Output) -> None:
     names = ", ".join(task.name for task in study.tasks)
     lines = [
         f"{len(study.courses)} courses of {len(study.tasks)} tasks ({names}).",
-        f"{cost.sets} sets would be made{studying.there(cost.made)}: {cost.operations:.2g} operations of Algorithm 1, "
-        f"about {duration(cost.making)}.",
+        studying.sets_in_words(cost),
         f"{phases} phases would be learned, {study.settings.learn.steps} steps for a task and "
         f"{study.settings.balance.steps} for the memory: about {duration(seconds)}.",
         f"Together about {duration(cost.making + seconds)} on {describe(target)}.",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dsactl.evaluation import Protocol
     from dsactl.jobs import Job
     from dsactl.studies.cells import Cell, Entry, Key, Report
+    from dsactl.studies.costs import Cost
     from dsactl.studies.folder import Folder
 
 DatasetName = Annotated[
@@ -52,7 +53,7 @@ def plan_of(request: Request, sets: int, protocol: "Protocol", dataset: "Dataset
     """What makes two studies the same, whatever part of it is asked for."""
     return {
         "dataset": dataset.name,
-        "images": [dataset.train.checksum()[:16], dataset.test.checksum()[:16]],
+        "images": dataset.checksums,
         "ipc": request.ipc,
         "method": request.method,
         "arch": request.arch,
@@ -67,7 +68,7 @@ def plan_of(request: Request, sets: int, protocol: "Protocol", dataset: "Dataset
 
 def per_class(request: Request) -> str:
     """ "1 image per class", for titles."""
-    return f"{request.ipc} {'image' if request.ipc == 1 else 'images'} per class"
+    return f"{many(request.ipc, 'image')} per class"
 
 
 def run(
@@ -256,8 +257,7 @@ def dry_run(
         cost = estimate(entries, jobs, sets, registry.Store(), report, tested=tested, is_made=made)
     lines = [
         f"{many(len(cells), 'cell')}: {', '.join(cells)}",
-        f"{many(cost.sets, 'set')} would be made{there(cost.made)}: {cost.operations:.2g} operations of Algorithm 1, "
-        f"about {duration(cost.making)}.",
+        sets_in_words(cost),
         f"{many(cost.networks, 'network')} would be trained and tested: about {duration(cost.testing)}.",
         f"Together about {duration(cost.making + cost.testing)} on {describe(jobs[0].device)}.",
     ]
@@ -279,9 +279,13 @@ def many(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def there(count: int) -> str:
-    """What is said of sets that need not be made."""
-    return f" ({count} {'is' if count == 1 else 'are'} there already)" if count else ""
+def sets_in_words(cost: "Cost") -> str:
+    """What is to be made, and how long that takes."""
+    there = f" ({cost.made} {'is' if cost.made == 1 else 'are'} there already)" if cost.made else ""
+    return (
+        f"{many(cost.sets, 'set')} would be made{there}: {cost.operations:.2g} operations of Algorithm 1, "
+        f"about {duration(cost.making)}."
+    )
 
 
 def words(text: str, what: str, known: Sequence[str]) -> tuple[str, ...]:

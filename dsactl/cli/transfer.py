@@ -1,6 +1,7 @@
 """dsactl transfer"""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,6 @@ from dsactl.methods import catalogue as methods
 from dsactl.networks.catalogue import ARCHITECTURES, PAPER_ARCHS
 
 if TYPE_CHECKING:
-    from dsactl.jobs import Job
     from dsactl.studies.cells import Cell, Entry, Key
 
 EXAMPLES = """Examples:
@@ -61,17 +61,18 @@ def command(
     request = studying.request_of(dataset, ipc, method=method, seed=seed, iterations=iterations, image_size=image_size)
 
     from dsactl.evaluation import Protocol
+    from dsactl.studies.cells import check
     from dsactl.studies.folder import Folder
     from dsactl.studies.plots import heat_map
     from dsactl.studies.transfer import transfer
 
     protocol = Protocol(networks=networks, epochs=epochs)
     entries = transfer(request, rows, columns, protocol)
-    if dry_run:
-        _check(entries, rows, columns, device)
-        studying.dry_run(entries, sets, device, output)
-        return
-    job = _check(entries, rows, columns, device)[0]
+    with _naming_those_that_fit(entries, rows, columns, device):
+        if dry_run:
+            studying.dry_run(entries, sets, device, output)
+            return
+        job = check(entries, device)[0]
     name = job.dataset.name
     plan = studying.plan_of(request, sets, protocol, job.dataset)
     folder = Folder(out or Path(f"{name}-transfer-{method}-ipc{ipc}"), "transfer", plan)
@@ -94,16 +95,17 @@ def command(
     studying.answer(cells, len(entries), _NAMES, folder, sets, output)
 
 
-def _check(entries: "list[Entry]", rows: Sequence[str], columns: Sequence[str], device: str) -> "list[Job]":
-    """Refuse what cannot be made, before anything is.
+@contextlib.contextmanager
+def _naming_those_that_fit(
+    entries: "list[Entry]", rows: Sequence[str], columns: Sequence[str], device: str
+) -> Iterator[None]:
+    """Where a network cannot take the images, say which of those that are asked for can.
 
     Raises:
-        NetworkError: a network cannot take the images; says which can.
+        NetworkError: it cannot.
     """
-    from dsactl.studies.cells import check
-
     try:
-        return check(entries, device)
+        yield
     except NetworkError as error:
         fit = [name for name in dict.fromkeys([*rows, *columns]) if _fits(name, entries, device)]
         others = f"These can: --archs {','.join(fit)}" if fit else "Larger images, or other networks, are needed."

@@ -185,7 +185,8 @@ class Learner:
         """
         settings = self.settings
         epochs = phase.epochs(len(images), settings.batch)
-        plan = Plan(epochs, phase.lr, MOMENTUM, WEIGHT_DECAY, settings.batch, precision=settings.precision)
+        decay_at = epochs // 2 if epochs > 1 else None
+        plan = Plan(epochs, phase.lr, MOMENTUM, WEIGHT_DECAY, settings.batch, decay_at, settings.precision)
         module = self.structure(network.outputs)
         if kept:
             descent, first = Descent.resumed(module, plan, self._augment, kept), int(kept["epoch"])
@@ -196,8 +197,7 @@ class Learner:
             )
         penalty = None if teacher is None else self._distillation(teacher)
         for epoch in range(first, epochs):
-            later = epochs > 1 and epoch >= epochs // 2
-            if epochs > 1 and epoch == epochs // 2:
+            if epoch == plan.decay_at:
                 descent.forget_momentum()
             total = torch.zeros((), device=self._device)
 
@@ -205,8 +205,7 @@ class Learner:
                 total.add_(loss)
 
             source = generator(seed, "continual-training", epoch)
-            lr = phase.lr / 10 if later else phase.lr
-            descent.epoch(images.at, images.labels_N, [source], lr, add, penalty)
+            descent.epoch(images.at, images.labels_N, [source], plan.rate(epoch), add, penalty)
             if not bool(total.isfinite()):
                 raise RunError(
                     f"The network diverged in epoch {epoch + 1}: its loss is no longer finite.",

@@ -28,6 +28,7 @@ from dsactl.engine.memory import keep_freed_memory
 from dsactl.engine.mode import Mode
 from dsactl.engine.native import library
 from dsactl.engine.random import derive_seed
+from dsactl.evaluation import TEST_BATCH
 from dsactl.studies.cells import Report
 from dsactl.synthetic import SyntheticSet
 from dsactl.training import count_correct
@@ -38,7 +39,6 @@ REVISION = 1
 """To be raised when a change of the program changes what a phase gives."""
 REAL, CONDENSED = "real", "condensed"
 CHECKPOINT_SECONDS = 5.0
-_TEST_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ class Runner:
     def _test(self, network: Network, task: Task) -> float:
         """Accuracy on a task's test images among all outputs, percent."""
         test, real = task.dataset.test, task.dataset
-        batches = zip(torch.split(test.images_NCHW, _TEST_BATCH), torch.split(test.labels_N, _TEST_BATCH), strict=True)
+        batches = zip(torch.split(test.images_NCHW, TEST_BATCH), torch.split(test.labels_N, TEST_BATCH), strict=True)
         right = count_correct(
             self._learner.structure(network.outputs),
             network.parameters,

@@ -1,18 +1,17 @@
 """What a study of continual learning is: tasks, memories, ways to learn; its plan, and its cost before it is begun."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
 
 import registry
-from dsactl.continual.learner import Learner, Phase, Settings
+from dsactl.continual.learner import Images, Learner, Phase, Settings
 from dsactl.continual.memory import NONE, Memory, all_of
 from dsactl.continual.run import REAL, Course
 from dsactl.continual.tasks import Task
+from dsactl.cost import Clock
 from dsactl.evaluation import Protocol
 from dsactl.jobs import Job
 from dsactl.studies.cells import Entry
@@ -59,7 +58,7 @@ class Study:
         first = self.tasks[0].dataset
         return {
             "tasks": [task.name for task in self.tasks],
-            "images": [[task.dataset.train.checksum()[:16], task.dataset.test.checksum()[:16]] for task in self.tasks],
+            "images": [task.dataset.checksums for task in self.tasks],
             "shape": [first.channels, *first.size],
             "normalisation": [{"mean": task.dataset.mean, "std": task.dataset.std} for task in self.tasks],
             "ipc": self.memories[0].ipc,
@@ -124,13 +123,12 @@ class Study:
         first = task.dataset
         learner = Learner(self.settings, (first.channels, *first.size), device)
         whole = all_of(task)
-        few = type(whole)(whole.at, whole.labels_N[:batch], whole.origin)
-        marks = [time.perf_counter()]
+        few = Images(whole.at, whole.labels_N[:batch], whole.origin)
+        clock = Clock(device)
+        clock.mark()
 
         def keep(_done: int, _total: int, _tensors: object) -> None:
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            marks.append(time.perf_counter())
+            clock.mark()
 
         learner.train(learner.grown(None, task.outputs, 0), few, Phase(_TRIAL, 0.01), 0, keep=keep)
-        return min(later - earlier for earlier, later in pairwise(marks))
+        return clock.fastest()

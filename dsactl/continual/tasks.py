@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import is_folder, load_dataset
-from dsactl.data.views import Classes, Shape, with_views
+from dsactl.data.views import Classes, Shape, take, with_views
 from dsactl.errors import UsageError
 
 
@@ -80,7 +80,8 @@ def splits_of(name: str, splits: int, shape: Shape | None) -> list[Task]:
     """
     size = shape.height if shape and is_folder(name) else None
     views = (shape,) if shape else ()
-    classes = load_dataset(with_views(name, *views), image_size=size).classes
+    whole = load_dataset(with_views(name, *views), image_size=size)
+    classes = whole.classes
     if splits < 2 or classes % splits:
         raise UsageError(
             f"{classes} classes cannot be shared out evenly among {splits} tasks.",
@@ -88,7 +89,7 @@ def splits_of(name: str, splits: int, shape: Shape | None) -> list[Task]:
         )
     each, tasks = classes // splits, []
     for first in range(0, classes, each):
-        source = with_views(name, *views, Classes(first, first + each - 1))
-        dataset = load_dataset(source, image_size=size)
-        tasks.append(Task(f"classes {first}-{first + each - 1}", dataset, first, source, size))
+        part = Classes(first, first + each - 1)
+        source = with_views(name, *views, part)
+        tasks.append(Task(f"classes {part.first}-{part.last}", take(whole, (part,)), first, source, size))
     return tasks

@@ -54,6 +54,10 @@ class ImageSet:
 
     def checksum(self) -> str:
         """SHA-256 of shape, pixels and labels: which images these are, wherever they were read from."""
+        return self._checksum
+
+    @cached_property
+    def _checksum(self) -> str:
         digest = hashlib.sha256(str(tuple(self.images_NCHW.shape)).encode())
         digest.update(self.images_NCHW.cpu().numpy().data)
         digest.update(self.labels_N.cpu().numpy().data)
@@ -96,6 +100,11 @@ class Dataset:
     def size(self) -> Size:
         """(H, W)."""
         return (self.train.images_NCHW.shape[2], self.train.images_NCHW.shape[3])
+
+    @property
+    def checksums(self) -> list[str]:
+        """The first digits of the checksums of both splits, for plans."""
+        return [images.checksum()[:16] for images in (self.train, self.test)]
 
     def to(self, device: torch.device) -> "Dataset":
         """The same data set with its images on another device."""

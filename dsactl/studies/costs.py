@@ -6,16 +6,14 @@ once for each network, shape and size of batch.
 """
 
 import contextlib
-import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import torch
 
 import registry
 from dsactl import jobs, runs
-from dsactl.cost import count_work, try_a_step
+from dsactl.cost import Clock, count_work, try_a_step
 from dsactl.data.parts import first_of_each
 from dsactl.evaluation import Conditions, Kept, evaluate, evaluated_network, training_epochs
 from dsactl.methods.catalogue import ALGORITHM_1, WHOLE, find
@@ -145,7 +143,7 @@ class _Trials:
         strategy = standing_in.strategy if entry.protocol.strategy is None else entry.protocol.strategy != "none"
         key = (network, recipe.image_shape, tried, bool(strategy), entry.protocol.networks, recipe.precision)
         if key not in self._testing:
-            watch = _Watch()
+            watch = _Watch(job.device)
             protocol = replace(entry.protocol, epochs=_EPOCHS)
             with contextlib.suppress(_EnoughError):
                 evaluate(standing_in, few, protocol, job.device, watch.report, watch)
@@ -166,13 +164,14 @@ class _Watch(Kept):
         seconds: of an epoch, and of the test, of one network.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.seconds = (0.0, 0.0)
-        self._marks = [time.perf_counter()]
+        self._clock = Clock(device)
+        self._clock.mark()
 
     def report(self, _networks: float) -> None:
         """Take the time of an epoch's end."""
-        self._marks.append(time.perf_counter())
+        self._clock.mark()
 
     def load(self, conditions: Conditions) -> list[tuple[float, float]]:
         del conditions
@@ -180,6 +179,8 @@ class _Watch(Kept):
 
     def save(self, conditions: Conditions, networks: Sequence[tuple[float, float]]) -> None:
         del conditions
-        epoch = min(later - earlier for earlier, later in pairwise(self._marks))
-        self.seconds = (epoch / len(networks), (time.perf_counter() - self._marks[-1]) / len(networks))
+        epoch = self._clock.fastest()
+        self._clock.mark()
+        test = self._clock.marks[-1] - self._clock.marks[-2]
+        self.seconds = (epoch / len(networks), test / len(networks))
         raise _EnoughError
