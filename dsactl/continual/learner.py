@@ -55,8 +55,7 @@ DISTILLATION = 1.0
 
 @dataclass(frozen=True)
 class Settings:
-    """What is the same for all memories. The paper says none of it but the temperature; docs/continual.md says how it
-    was chosen.
+    """What is the same for all memories. The paper says none of it; docs/continual.md says whose each value is.
 
     Attributes:
         network: to train.
