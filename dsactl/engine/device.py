@@ -41,8 +41,8 @@ def resolve_precision(name: str, device: torch.device) -> Literal["float32", "bf
     """The precision of the networks' forward and backward passes.
 
     "auto" is bfloat16 where the device multiplies matrices of it in hardware, which is several times faster and costs
-    no accuracy (docs/performance.md): CPUs with AMX and GPUs from Ampere on. Elsewhere it is float32; AVX-512's
-    bfloat16 without AMX was slower than float32 here.
+    no accuracy (docs/performance.md): CPUs with AMX or AVX-512's bfloat16, and GPUs from Ampere on. Elsewhere it is
+    float32.
 
     Raises:
         DeviceError: an unknown name, or bfloat16 on a device without it.
@@ -59,7 +59,8 @@ def resolve_precision(name: str, device: torch.device) -> Literal["float32", "bf
 def _multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and bool(capabilities().get("amx_bf16"))
+    can = capabilities()
+    return device.type == "cpu" and bool(can.get("amx_bf16") or can.get("avx512_bf16"))
 
 
 def capabilities() -> dict[str, object]:
@@ -100,6 +101,7 @@ def describe(device: torch.device) -> str:
         return f"cuda, {torch.cuda.get_device_name(device)}"
     if device.type == "cpu":
         count = torch.get_num_threads()
-        amx = ", AMX" if capabilities().get("amx_bf16") else ""
-        return f"cpu, {count} {'thread' if count == 1 else 'threads'}, {torch.backends.cpu.get_cpu_capability()}{amx}"
+        can = capabilities()
+        more = ", AMX" if can.get("amx_bf16") else ", BF16" if can.get("avx512_bf16") else ""
+        return f"cpu, {count} {'thread' if count == 1 else 'threads'}, {torch.backends.cpu.get_cpu_capability()}{more}"
     return device.type
