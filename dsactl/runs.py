@@ -59,6 +59,7 @@ def execute(
     *,
     processes: Processes = ALONE,
     fresh: bool = False,
+    wait: bool = False,
     checkpoint_every: float = CHECKPOINT_SECONDS,
     report: Callable[[Progress], None] = lambda progress: None,
     watch: Callable[[State], None] = lambda state: None,
@@ -70,6 +71,7 @@ def execute(
         store: where it goes.
         processes: that share the classes; this function is for process 0, and `follow` for the others.
         fresh: forget an earlier run of the same recipe.
+        wait: for another process that is at it, instead of refusing.
         checkpoint_every: seconds between checkpoints, at least; one is also written when the run is interrupted.
         report: called after every inner step, and when the work changes.
         watch: of Algorithm 1, given the state after every inner step.
@@ -81,7 +83,7 @@ def execute(
     folder = run_folder(store, job.recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock", timeout=0)
+        lock = FileLock(folder / "lock", timeout=-1 if wait else 0)
         lock.acquire()
     except Timeout:
         raise RunError(

@@ -20,7 +20,8 @@ from dsactl.networks.build import Buffers, Parameters
 Augment = Callable[[Tensor, Generator], Tensor]
 """Augments a batch N×C×H×W with draws from a CPU generator."""
 Penalty = Callable[[list[Tensor], Tensor], Tensor]
-"""What is added to the loss of a step: from the batches, augmented, M of B×C×H×W, and the logits M·B×K."""
+"""What is added to the loss of a step, summed over the networks: from the batches, augmented, M of B×C×H×W, and the
+logits M·B×K."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,6 @@ class Descent:
         generators: Sequence[Generator],
         lr: float,
         look: Callable[[Tensor, Tensor, Tensor], None] = lambda chosen_MB, logits_XK, loss: None,
-        penalty: Penalty | None = None,
     ) -> None:
         """One pass over the set, shuffled.
 
@@ -141,20 +141,36 @@ class Descent:
             generators: M CPU generators, one per network.
             lr: the learning rate.
             look: called in every step before the update, with the places of the batch, the logits, M·B×K, and the loss.
-            penalty: see `Penalty`.
         """
-        leaves, velocity = list(self.parameters_M.values()), list(self.velocity_M.values())
+        for chosen_MB in self.shuffled(labels_N, generators):
+            self.step(images, labels_N, chosen_MB, generators, lr, look)
+
+    def shuffled(self, labels_N: Tensor, generators: Sequence[Generator]) -> tuple[Tensor, ...]:
+        """The places M×B of each batch of a pass over the set, on its device; the last batch may be smaller."""
         orders_MN = torch.stack([torch.randperm(len(labels_N), generator=generator) for generator in generators])
-        for chosen_MB in torch.split(orders_MN.to(labels_N.device), self._plan.batch, dim=1):
-            batches = [images(chosen_B) for chosen_B in chosen_MB]
-            if self._augment is not None:
-                batches = [self._augment(batch, source) for batch, source in zip(batches, generators, strict=True)]
-            logits_XK = stacked_logits(self._network, self.parameters_M, self.buffers_M, batches, self._plan.precision)
-            loss = _summed_cross_entropy(logits_XK, labels_N[chosen_MB])
-            if penalty is not None:
-                loss = loss + penalty(batches, logits_XK)
-            look(chosen_MB, logits_XK.detach(), loss.detach())
-            descend(leaves, velocity, torch.autograd.grad(loss, leaves), self._plan, lr)
+        return torch.split(orders_MN.to(labels_N.device), self._plan.batch, dim=1)
+
+    def step(
+        self,
+        images: Callable[[Tensor], Tensor],
+        labels_N: Tensor,
+        chosen_MB: Tensor,
+        generators: Sequence[Generator],
+        lr: float,
+        look: Callable[[Tensor, Tensor, Tensor], None] = lambda chosen_MB, logits_XK, loss: None,
+        penalty: Penalty | None = None,
+    ) -> None:
+        """One step, of a batch of `shuffled`; with a `Penalty`, the rest as of `epoch`."""
+        leaves, velocity = list(self.parameters_M.values()), list(self.velocity_M.values())
+        batches = [images(chosen_B) for chosen_B in chosen_MB]
+        if self._augment is not None:
+            batches = [self._augment(batch, source) for batch, source in zip(batches, generators, strict=True)]
+        logits_XK = stacked_logits(self._network, self.parameters_M, self.buffers_M, batches, self._plan.precision)
+        loss = _summed_cross_entropy(logits_XK, labels_N[chosen_MB])
+        if penalty is not None:
+            loss = loss + penalty(batches, logits_XK)
+        look(chosen_MB, logits_XK.detach(), loss.detach())
+        descend(leaves, velocity, torch.autograd.grad(loss, leaves), self._plan, lr)
 
     def forget_momentum(self) -> None:
         """Begin again without velocity."""

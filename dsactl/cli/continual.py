@@ -15,7 +15,7 @@ from dsactl.methods import catalogue as methods
 
 if TYPE_CHECKING:
     from dsactl.continual.learner import Settings
-    from dsactl.continual.results import Entry
+    from dsactl.continual.results import Entry, Score
     from dsactl.continual.study import Study
     from dsactl.continual.tasks import Task
     from dsactl.studies.folder import Folder
@@ -57,7 +57,7 @@ def command(
         int | None,
         typer.Option(min=4, help="Side of images of three channels.  \\[32; with --splits as they are]"),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Of SGD on a new task, about.  \\[500]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of SGD on a new task.  \\[500]")] = None,
     lr: Annotated[float | None, typer.Option(help="Its learning rate, to half time.  \\[0.01]")] = None,
     balance_steps: Annotated[int | None, typer.Option(min=1, help="Of SGD on the memory alone.  \\[200]")] = None,
     balance_lr: Annotated[float | None, typer.Option(help="Its learning rate, to half time.  \\[0.001]")] = None,
@@ -93,7 +93,7 @@ def command(
     from dsactl.continual.memory import Memory
     from dsactl.continual.study import Study
 
-    sequence = _sequence(tasks, splits, image_size)
+    sequence = _sequence(tasks, splits, image_size, dry_run=dry_run)
     study = Study(
         sequence,
         [Memory(method, ipc, iterations) for method in kept],
@@ -104,17 +104,25 @@ def command(
         seed,
     )
     study.check(device)
+    _remark_on_classes(sequence, output)
     if dry_run:
         _dry_run(study, device, output)
     else:
         _run(study, device, out or Path(_own_name(tasks, splits)), output)
 
 
-def _sequence(tasks: str, splits: int | None, image_size: int | None) -> "list[Task]":
+def _sequence(tasks: str, splits: int | None, image_size: int | None, *, dry_run: bool) -> "list[Task]":
     from dsactl.continual.tasks import splits_of, tasks_of
+    from dsactl.data.catalogue import missing_files
     from dsactl.data.views import Shape
 
     names = studying.listed(tasks, "task")
+    without = f" Without SVHN: --tasks {_WITHOUT_SVHN}" if "svhn" in names and missing_files("svhn") else ""
+    absent = [name for name in names if missing_files(name)]
+    if dry_run and absent:
+        not_here = f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not on this machine"
+        hint = f"See what is here: dsactl datasets.{without}"
+        raise DataError(f"{not_here}, and --dry-run downloads nothing.", hint)
     if splits is not None:
         if len(names) > 1:
             raise UsageError(f"--splits is for one data set, not for {len(names)}.", "Name one with --tasks.")
@@ -123,9 +131,20 @@ def _sequence(tasks: str, splits: int | None, image_size: int | None) -> "list[T
     try:
         return tasks_of(names, Shape(3, side, side))
     except DataError as error:
-        if "svhn" not in names:
-            raise
-        raise DataError(error.message, f"{error.hint} Without it: --tasks {_WITHOUT_SVHN}") from None
+        raise DataError(error.message, f"{error.hint}{without}" if missing_files("svhn") else error.hint) from None
+
+
+def _remark_on_classes(sequence: "Sequence[Task]", output: Output) -> None:
+    """Say where tasks that share the outputs call a class differently: it is the order that counts."""
+    first = sequence[0]
+    for task in sequence[1:]:
+        pairs = zip(first.dataset.class_names, task.dataset.class_names, strict=True)
+        other = next((pair for pair in pairs if pair[0] != pair[1]), None)
+        if task.first == first.first and other:
+            output.remark(
+                f"Classes are matched by their order: {other[0]!r} of {first.name} and {other[1]!r} of {task.name} "
+                "have one output."
+            )
 
 
 def _settings(
@@ -166,11 +185,11 @@ def _run(study: "Study", device: str, path: Path, output: Output) -> None:
     import registry
     from dsactl.continual.results import Entry, write
     from dsactl.continual.run import Runner
-    from dsactl.engine.device import resolve_device
+    from dsactl.engine.device import describe, resolve_device
     from dsactl.studies.folder import Folder
 
-    folder = Folder(path, "continual", study.plan)
-    runner = Runner(study.tasks, study.settings, registry.Store(), resolve_device(device), study.seed)
+    folder, target = Folder(path, "continual", study.plan), resolve_device(device)
+    runner = Runner(study.tasks, study.settings, registry.Store(), target, study.seed)
     names = [task.name for task in study.tasks]
     entries: list[Entry] = []
     write(folder, entries, names)
@@ -188,14 +207,15 @@ def _run(study: "Study", device: str, path: Path, output: Output) -> None:
                     output.error(f"{what}: {error.message}", error.hint)
                     continue
                 own = (course.memory.method, course.distilled, course.repeat)
-                entries.append(Entry(*own, outcome.rows, outcome.references, outcome.seconds))
+                entries.append(Entry(*own, outcome.rows, outcome.references, outcome.seconds, describe(target)))
                 write(folder, entries, names)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"Interrupted; {len(entries)} of {len(study.courses)} courses are done, and what was learned is kept.",
             "The same command goes on from there.",
         ) from None
-    _answer(entries, study, folder, output)
+    if entries:
+        _answer(entries, study, folder, output)
     if len(entries) < len(study.courses):
         raise RunError(
             f"{len(study.courses) - len(entries)} of {len(study.courses)} courses failed, as said above.",
@@ -207,26 +227,38 @@ def _answer(entries: "Sequence[Entry]", study: "Study", folder: "Folder", output
     """Print the table, with the paper's figures beside ours, and where the files are."""
     from dsactl.continual.results import lines_of, paper_mean
 
-    names = [task.name for task in study.tasks]
-    numbers = (*names, "forgetting", "n", "paper")
-    shown = Table(("memory", "distillation", *numbers), right=numbers)
-    for line in lines_of(entries):
-        paper = paper_mean(line.memory, names, study.memories[0].ipc, distilled=line.distilled)
-        shown.add(
-            line.memory,
-            "on" if line.distilled else "off",
-            *(mean_and_deviation(*each) for each in line.means),
-            mean_and_deviation(*line.forgetting) if line.forgetting else "–",
-            str(line.n),
-            "–" if paper is None else f"{paper:.1f}",
-        )
-    value = {"folder": str(folder.path), "courses": [entry.to_dict() for entry in entries]}
-    output.answer(value, [str(folder.path)], ["Mean test accuracy of the tasks so far, after each of them, %", shown])
+    names, lines = [task.name for task in study.tasks], lines_of(entries)
+    papers = [paper_mean(line) if study.is_papers else None for line in lines]
+    numbers = (*names, "forgetting", "n", *(("paper",) if study.is_papers else ()))
+    stages, last = (
+        Table(("memory", "distillation", *numbers), right=numbers),
+        Table(("memory", "distillation", *names), right=names),
+    )
+    for line, paper in zip(lines, papers, strict=True):
+        way = "on" if line.distilled else "off"
+        lost = _score(line.forgetting, line.n) if line.forgetting else "–"
+        figure = ("–" if paper is None else f"{paper:.1f}",) if study.is_papers else ()
+        stages.add(line.memory, way, *(_score(each, line.n) for each in line.means), lost, str(line.n), *figure)
+        last.add(line.memory, way, *(_score(each, line.n) for each in line.tasks))
+    value = {
+        "folder": str(folder.path),
+        "lines": [{**line.to_dict(), "paper": paper} for line, paper in zip(lines, papers, strict=True)],
+        "courses": [entry.to_dict() for entry in entries],
+    }
+    heads = (
+        "Mean test accuracy of the tasks so far, after each of them, %",
+        "Test accuracy of each task in the end, %",
+    )
+    output.answer(value, [str(folder.path)], [heads[0], stages, "", heads[1], last])
     output.remark(
         "Mean ± population standard deviation over the repeats. Forgetting: how much less is known of the earlier "
         "tasks in the end than was at best."
     )
     output.note(f"In {escape(str(folder.path))}: continual.csv, continual.json, continual.png")
+
+
+def _score(score: "Score", n: int) -> str:
+    return mean_and_deviation(*score) if n > 1 else f"{score[0]:.1f}"
 
 
 def _dry_run(study: "Study", device: str, output: Output) -> None:
@@ -262,6 +294,8 @@ def _dry_run(study: "Study", device: str, output: Output) -> None:
         "learning": seconds,
     }
     output.answer(value, [task.name for task in study.tasks], lines)
+    if cost.unknown:
+        output.remark(f"How long {' and '.join(cost.unknown)} takes is not known, and not counted.")
     output.remark(
         "From trials of a few steps, uncompiled; long runs are compiled and take less. What was learned before is "
         "counted, but only looked up."

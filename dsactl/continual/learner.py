@@ -2,16 +2,17 @@
 
 One phase of it is SGD on
 
-    ℓ(x, y) + λ Σ_k −p_k(x) log q_k(x),    p = softmax(teacher(x) / τ),  q = softmax(student(x) / τ)
+    ℓ(x, y) + λ Σ_t Σ_k −p_k(x) log q_k(x),    p = softmax(teacher_t(x) / τ),  q = softmax(student(x) / τ)
 
-over the outputs k that the teacher has. While the new task is learned, x are its images and the memory's, and the
-teacher is the network as it was before; while the network is balanced, x are as many images of every task, those of the
-memory, and the teacher is the network as it is then.
+over the outputs k that teacher t is asked for. While the new task is learned, x are its images and the memory's, and
+the one teacher is the network as it was before, with all of its outputs. While the network is balanced, x are as many
+images of every task, those of the memory, and a second teacher joins the first: the network as it was when balancing
+began, with the outputs of the new task.
 
 Shapes: N images, C, H, W, B images of a batch, K classes. Stacked tensors (`_M`) have one network.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,27 +36,29 @@ class Phase:
     """How long and how fast a phase learns; its learning rate is divided by 10 at half time.
 
     Attributes:
-        steps: of SGD, about: whole passes over its images are made.
+        steps: of SGD.
         lr: learning rate.
     """
 
     steps: int
     lr: float
 
-    def epochs(self, images: int, batch: int) -> int:
-        """Passes over so many images."""
-        return max(1, round(self.steps / -(-images // batch)))
+    @property
+    def decay_at(self) -> int:
+        """The step, from 0 on, before which the learning rate is divided by 10 and the momentum forgotten."""
+        return self.steps - self.steps // 2
 
 
 LEARN, BALANCE = Phase(500, 0.01), Phase(200, 0.001)
 """Of a task with the memory, and of the memory alone."""
 DISTILLATION = 1.0
 """λ"""
+_LOOK = 25  # steps from one look at the loss to the next
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is the same for all memories. The paper says none of it; docs/continual.md says whose each value is.
+    """What is the same for all memories. docs/continual.md says whose each value is.
 
     Attributes:
         network: to train.
@@ -83,16 +86,16 @@ class Images:
 
     Attributes:
         at: gives the normalised images B×C×H×W at places on the device.
-        labels_N: the network's outputs for them, int64, on the device.
+        targets_N: the network's outputs for them, int64, or N×K shares of each output, on the device.
         origin: which images these are, by checksums.
     """
 
     at: Callable[[Tensor], Tensor]
-    labels_N: Tensor
+    targets_N: Tensor
     origin: tuple[str, ...]
 
     def __len__(self) -> int:
-        return len(self.labels_N)
+        return len(self.targets_N)
 
     def __add__(self, other: "Images") -> "Images":
         count = len(self)
@@ -104,7 +107,16 @@ class Images:
             both[own_B], both[~own_B] = first, second
             return both
 
-        return Images(at, torch.cat([self.labels_N, other.labels_N]), self.origin + other.origin)
+        return Images(at, joined([self.targets_N, other.targets_N]), self.origin + other.origin)
+
+
+def joined(targets: Sequence[Tensor]) -> Tensor:
+    """Targets one after the other: N int64, or N×K where some are shares of K outputs."""
+    widths = {each.shape[1] for each in targets if each.dim() == 2}
+    if not widths:
+        return torch.cat(list(targets))
+    (width,) = widths
+    return torch.cat([each if each.dim() == 2 else F.one_hot(each, width).float() for each in targets])
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,25 @@ class Network:
     parameters: Parameters
     buffers: Buffers
     key: str = ""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of them as `network_of` takes them."""
+        parts = {"parameter": self.parameters, "buffer": self.buffers}
+        return {f"{part}.{name}": tensor[None] for part, tensors in parts.items() for name, tensor in tensors.items()}
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A network whose answers another one keeps to.
+
+    Attributes:
+        network: that answers.
+        first, end: the outputs that it is asked for, `end` not among them.
+    """
+
+    network: Network
+    first: int
+    end: int
 
 
 class Learner:
@@ -163,7 +194,7 @@ class Learner:
         images: Images,
         phase: Phase,
         seed: int,
-        teacher: Network | None = None,
+        teachers: Sequence[Teacher] = (),
         *,
         kept: Mapping[str, Tensor] | None = None,
         keep: Callable[[int, int, Callable[[], dict[str, Tensor]]], None] = lambda done, total, tensors: None,
@@ -175,75 +206,98 @@ class Learner:
             images: to learn from.
             phase: how long and how fast.
             seed: of the draws.
-            teacher: whose answers are kept to; None for no distillation.
+            teachers: whose answers are kept to; none for no distillation.
             kept: tensors that `keep` was given last, to go on from there.
-            keep: told after every epoch how many are done, of how many, and how to get the tensors to go on from.
+            keep: told after every step how many are done, of how many, and how to get the tensors to go on from.
 
         Raises:
             RunError: the loss is no longer finite.
         """
         settings = self.settings
-        epochs = phase.epochs(len(images), settings.batch)
-        decay_at = epochs // 2 if epochs > 1 else None
-        plan = Plan(epochs, phase.lr, MOMENTUM, WEIGHT_DECAY, settings.batch, decay_at, settings.precision)
+        batches = -(-len(images) // settings.batch)
+        epochs = -(-phase.steps // batches)
+        plan = Plan(epochs, phase.lr, MOMENTUM, WEIGHT_DECAY, settings.batch, precision=settings.precision)
         module = self.structure(network.outputs)
         if kept:
-            descent, first = Descent.resumed(module, plan, self._augment, kept), int(kept["epoch"])
+            descent, first = Descent.resumed(module, plan, self._augment, kept), int(kept["step"])
         else:
-            descent, first = (
-                Descent(module, plan, self._augment, stack([network.parameters]), stack([network.buffers])),
-                0,
-            )
-        penalty = None if teacher is None else self._distillation(teacher)
-        for epoch in range(first, epochs):
-            if epoch == plan.decay_at:
+            state = stack([network.parameters]), stack([network.buffers])
+            descent, first = Descent(module, plan, self._augment, *state), 0
+        penalty, losses = self._distillation(teachers), torch.zeros((), device=self._device)
+
+        def add(_chosen_MB: Tensor, _logits_BK: Tensor, loss: Tensor) -> None:
+            losses.add_(loss)
+
+        order: tuple[Tensor, ...] = ()
+        for step in range(first, phase.steps):
+            epoch, batch = divmod(step, batches)
+            if not order or batch == 0:
+                order = descent.shuffled(images.targets_N, [generator(seed, "continual-order", epoch)])
+            if step == phase.decay_at:
                 descent.forget_momentum()
-            total = torch.zeros((), device=self._device)
+            rate = phase.lr / 10 if step >= phase.decay_at else phase.lr
+            source = generator(seed, "continual-training", step)
+            descent.step(images.at, images.targets_N, order[batch], [source], rate, add, penalty)
 
-            def add(_chosen_MB: Tensor, _logits_BK: Tensor, loss: Tensor, total: Tensor = total) -> None:
-                total.add_(loss)
+            def tensors(step: int = step) -> dict[str, Tensor]:
+                _check_finite(losses, step, phase)
+                return {"step": torch.tensor(step + 1), **descent.tensors()}
 
-            source = generator(seed, "continual-training", epoch)
-            descent.epoch(images.at, images.labels_N, [source], plan.rate(epoch), add, penalty)
-            if not bool(total.isfinite()):
-                raise RunError(
-                    f"The network diverged in epoch {epoch + 1}: its loss is no longer finite.",
-                    "Try a smaller --lr, --balance-lr or --distillation-weight.",
-                )
+            if step % _LOOK == 0 or step + 1 == phase.steps:
+                _check_finite(losses, step, phase)
+            keep(step + 1, phase.steps, tensors)
+        return network_of(descent.tensors(), network.outputs)
 
-            def tensors(epoch: int = epoch) -> dict[str, Tensor]:
-                return {"epoch": torch.tensor(epoch + 1), **descent.tensors()}
-
-            keep(epoch + 1, epochs, tensors)
-        return self.network_of({"epoch": torch.tensor(epochs), **descent.tensors()}, network.outputs)
-
-    @staticmethod
-    def network_of(kept: Mapping[str, Tensor], outputs: int) -> Network:
-        """The network in what `keep` was given."""
-        parameters, buffers = (
-            {name: tensor[0] for name, tensor in tensors_of(kept, part).items()} for part in ("parameter", "buffer")
-        )
-        return Network(outputs, parameters, buffers)
-
-    def _distillation(self, teacher: Network) -> Penalty:
-        settings, module = self.settings, self.structure(teacher.outputs).eval()
-        parameters_M, buffers_M = stack([teacher.parameters]), stack([teacher.buffers])
+    def _distillation(self, teachers: Sequence[Teacher]) -> Penalty | None:
+        if not teachers:
+            return None
+        settings = self.settings
+        ready = [
+            (
+                each,
+                self.structure(each.network.outputs).eval(),
+                stack([each.network.parameters]),
+                stack([each.network.buffers]),
+            )
+            for each in teachers
+        ]
 
         def penalty(batches: list[Tensor], logits_BK: Tensor) -> Tensor:
-            with torch.no_grad():
-                taught_BK = stacked_logits(module, parameters_M, buffers_M, batches, settings.precision)
-            return settings.distillation * distillation(logits_BK, taught_BK, settings.temperature)
+            total = torch.zeros((), device=logits_BK.device)
+            for teacher, module, parameters_M, buffers_M in ready:
+                with torch.no_grad():
+                    taught_BK = stacked_logits(module, parameters_M, buffers_M, batches, settings.precision)
+                outputs = slice(teacher.first, teacher.end)
+                total = total + distillation(logits_BK[:, outputs], taught_BK[:, outputs], settings.temperature)
+            return settings.distillation * total
 
         return penalty
 
 
-def distillation(logits_BK: Tensor, taught_BL: Tensor, temperature: float) -> Tensor:
+def _check_finite(losses: Tensor, step: int, phase: Phase) -> None:
+    if not bool(losses.isfinite()):
+        raise RunError(
+            f"The network diverged within {step + 1} of {phase.steps} steps at a learning rate of {phase.lr:g}: its "
+            "loss is no longer finite.",
+            "Try a smaller --lr, --balance-lr or --distillation-weight.",
+        )
+
+
+def network_of(tensors: Mapping[str, Tensor], outputs: int) -> Network:
+    """The network in the tensors of a descent of one network."""
+    parameters, buffers = (
+        {name: tensor[0] for name, tensor in tensors_of(tensors, part).items()} for part in ("parameter", "buffer")
+    )
+    return Network(outputs, parameters, buffers)
+
+
+def distillation(logits_BK: Tensor, taught_BK: Tensor, temperature: float) -> Tensor:
     """The cross-entropy of the student's softened answers with the teacher's, in the mean over the batch.
 
     Args:
-        logits_BK: the student's, K outputs.
-        taught_BL: the teacher's, of the first L of them.
+        logits_BK: the student's, of the outputs that the teacher is asked for.
+        taught_BK: the teacher's.
         temperature: τ.
     """
-    student_BL = F.log_softmax(logits_BK[:, : taught_BL.shape[1]] / temperature, dim=1)
-    return -(F.softmax(taught_BL / temperature, dim=1) * student_BL).sum(1).mean()
+    softened_BK = F.log_softmax(logits_BK / temperature, dim=1)
+    return -(F.softmax(taught_BK / temperature, dim=1) * softened_BK).sum(1).mean()

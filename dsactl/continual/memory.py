@@ -1,12 +1,16 @@
-"""What is kept of a task: a set of a few images per class, made as `condense` makes it and found by its recipe."""
+"""What is kept of a task: a set of a few images per class, made as `condense` makes it and found by its recipe.
 
-from dataclasses import dataclass
+Shapes: N images, C, H, W, K outputs of the network.
+"""
+
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 import registry
 from dsactl import jobs, runs
-from dsactl.continual.learner import Images
+from dsactl.continual.learner import Images, joined
 from dsactl.continual.tasks import Task
 from dsactl.methods.catalogue import ALGORITHM_1, find
 from dsactl.recipe import Request
@@ -47,24 +51,49 @@ class Memory:
         return jobs.prepare(self.request(task, seed), device, loaded=task.dataset).within(jobs.CONTINUAL)
 
     def make(self, job: jobs.Job, store: registry.Store, report: Report) -> SyntheticSet:
-        """Make the set, or find it made."""
+        """Make the set, or find it made, or wait for another process that makes it."""
 
         def tell(progress: Progress) -> None:
             report(progress.done, progress.total, progress.doing)
 
-        return from_store(store, runs.execute(job, store, report=tell).stored)
+        return from_store(store, runs.execute(job, store, report=tell, wait=True).stored)
 
 
-def images_of(kept: list[tuple[Task, SyntheticSet]], device: torch.device) -> Images:
-    """Sets of tasks, one at least, as images to learn from, with the network's outputs for them."""
-    images_NCHW = torch.cat([synthetic.images for _, synthetic in kept]).to(device)
-    labels_N = torch.cat([synthetic.labels + task.first for task, synthetic in kept]).to(device)
-    origin = tuple(f"{synthetic.digest} at {task.first}" for task, synthetic in kept)
-    return Images(images_NCHW.__getitem__, labels_N, origin)
+def images_of(kept: list[tuple[Task, SyntheticSet]], outputs: int, device: torch.device) -> Images:
+    """Sets of tasks, one at least, as images to learn from, with what the network should answer.
+
+    Args:
+        kept: the sets, each with its task.
+        outputs: K of the network, for soft labels.
+        device: where they go.
+    """
+    images_NCHW = torch.cat([_normalised(task, synthetic) for task, synthetic in kept]).to(device)
+    targets = joined([_targets(task, synthetic, outputs) for task, synthetic in kept]).to(device)
+    origin = tuple(_origin(synthetic.digest, task) for task, synthetic in kept)
+    return Images(images_NCHW.__getitem__, targets, origin)
 
 
 def all_of(task: Task) -> Images:
     """Every training image of a task, whose data set is on the device."""
     real = task.dataset
-    origin = f"{real.train.checksum()} at {task.first}, mean {real.mean}, deviation {real.std}"
-    return Images(real.at, real.train.labels_N + task.first, (origin,))
+    return Images(real.at, real.train.labels_N + task.first, (_origin(real.train.checksum(), task),))
+
+
+def _origin(checksum: str, task: Task) -> str:
+    return f"{checksum} at {task.first}, mean {task.dataset.mean}, deviation {task.dataset.std}"
+
+
+def _normalised(task: Task, synthetic: SyntheticSet) -> Tensor:
+    """The images in the task's space: a set of some of a folder's classes may be older than images of the others."""
+    real = task.dataset
+    if (synthetic.mean, synthetic.std) == (real.mean, real.std):
+        return synthetic.images
+    return replace(synthetic, mean=real.mean, std=real.std).normalise(synthetic.pixels())
+
+
+def _targets(task: Task, synthetic: SyntheticSet, outputs: int) -> Tensor:
+    if synthetic.soft_labels is None:
+        return synthetic.labels + task.first
+    shares_NK = torch.zeros(len(synthetic), outputs)
+    shares_NK[:, task.first : task.outputs] = synthetic.soft_labels
+    return shares_NK

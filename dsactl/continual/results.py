@@ -20,7 +20,8 @@ from dsactl.studies.plots import stages
 
 STUDY = "continual"
 COLUMNS = ("memory", "distillation", "repeat", "stage", "learned", "tested on", "accuracy")
-PAPER_TASKS = ("svhn", "mnist", "usps")
+Score = tuple[float, float]
+"""Mean and population standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Entry:
         distilled: whether there was distillation.
         repeat: from 0 on.
         rows, references, seconds: as of `run.Outcome`.
+        device: where it was last gone through, in words.
     """
 
     memory: str
@@ -40,6 +42,7 @@ class Entry:
     rows: tuple[tuple[float, ...], ...]
     references: tuple[str, ...]
     seconds: float
+    device: str
 
     @property
     def key(self) -> tuple[str, bool, int]:
@@ -57,6 +60,7 @@ class Entry:
             "forgetting": forgetting(self.rows),
             "references": list(self.references),
             "seconds": self.seconds,
+            "device": self.device,
         }
 
     @classmethod
@@ -76,6 +80,7 @@ class Entry:
             rows,
             tuple(map(str, values["references"])),
             float(values["seconds"]),
+            str(values["device"]),
         )
 
 
@@ -85,18 +90,29 @@ class Line:
 
     Attributes:
         memory, distilled: which.
-        means: after each stage, the mean over the tasks so far: mean and population standard deviation.
-        tasks: after the last stage, the mean accuracy of each task.
-        forgetting: after the last stage, mean and deviation; None with one stage.
+        means: after each stage, the mean over the tasks so far.
+        tasks: after the last stage, the accuracy of each task.
+        forgetting: after the last stage; None with one stage.
         n: repeats.
     """
 
     memory: str
     distilled: bool
-    means: tuple[tuple[float, float], ...]
-    tasks: tuple[float, ...]
-    forgetting: tuple[float, float] | None
+    means: tuple[Score, ...]
+    tasks: tuple[Score, ...]
+    forgetting: Score | None
     n: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "memory": self.memory,
+            "distillation": self.distilled,
+            "n": self.n,
+            "means": [_named(score) for score in self.means],
+            "tasks": [_named(score) for score in self.tasks],
+            "forgetting": None if self.forgetting is None else _named(self.forgetting),
+        }
 
 
 def lines_of(entries: Iterable[Entry]) -> list[Line]:
@@ -114,7 +130,7 @@ def lines_of(entries: Iterable[Entry]) -> list[Line]:
                 memory,
                 distilled,
                 tuple(map(_mean_and_deviation, stages)),
-                tuple(statistics.fmean(task) for task in last),
+                tuple(map(_mean_and_deviation, last)),
                 _mean_and_deviation(lost) if lost else None,
                 len(several),
             )
@@ -122,11 +138,11 @@ def lines_of(entries: Iterable[Entry]) -> list[Line]:
     return found
 
 
-def paper_mean(memory: str, tasks: Sequence[str], ipc: int, *, distilled: bool) -> float | None:
-    """The paper's mean accuracy over the three tasks after the last stage; None where it says none."""
-    if tuple(tasks) != PAPER_TASKS or ipc != 10 or distilled or memory not in ("dsa", "dc", "herding"):
+def paper_mean(line: Line) -> float | None:
+    """The paper's mean accuracy over its three tasks after the last stage; None where it says none."""
+    if line.distilled or line.memory not in ("dsa", "dc", "herding"):
         return None
-    return float(tables()["continual"][memory])
+    return float(tables()["continual"][line.memory])
 
 
 def write(folder: Folder, entries: Iterable[Entry], tasks: Sequence[str]) -> None:
@@ -150,10 +166,16 @@ def write(folder: Folder, entries: Iterable[Entry], tasks: Sequence[str]) -> Non
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path} is damaged ({error!r}).", "Remove it; what is in it is found again.") from None
         every = list({entry.key: entry for entry in (*earlier, *entries)}.values())
-        value = {"study": STUDY, "plan": folder.plan, "courses": [entry.to_dict() for entry in every]}
+        lines = lines_of(every)
+        value = {
+            "study": STUDY,
+            "plan": folder.plan,
+            "lines": [line.to_dict() for line in lines],
+            "courses": [entry.to_dict() for entry in every],
+        }
         folder.put(path.name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
         folder.put(f"{STUDY}.csv", to_csv(every, tasks))
-        courses = {(each.memory, each.distilled): each.means for each in lines_of(every)}
+        courses = {(each.memory, each.distilled): each.means for each in lines}
         title = f"{folder.plan['ipc']} images per class and task in memory"
         if every:
             folder.put(f"{STUDY}.png", stages(courses, tasks, title=title))
@@ -172,6 +194,10 @@ def to_csv(entries: Iterable[Entry], tasks: Sequence[str]) -> bytes:
     return text.getvalue().encode()
 
 
-def _mean_and_deviation(values: Iterable[float]) -> tuple[float, float]:
+def _mean_and_deviation(values: Iterable[float]) -> Score:
     numbers = list(values)
     return statistics.fmean(numbers), statistics.pstdev(numbers)
+
+
+def _named(score: Score) -> dict[str, float]:
+    return {"mean": score[0], "std": score[1]}

@@ -2,24 +2,29 @@
 
 Each phase lies in the store's home, under a key of the phase before and of everything that it depends on itself:
 
-    runs/continual/KEY.safetensors      the network after the phase, or its training so far
-    runs/continual/KEY.json             once it is done: its seconds, and accuracies where a stage ends with it
+    runs/continual/KEY.safetensors          the network after the phase, its seconds, and accuracies if a stage ends
+    runs/continual/KEY.part.safetensors     its training so far, until it is done
+    runs/continual/KEY.lock                 held by the process that works on it
 
-So an interrupted run goes on where it was, and runs that begin alike, as those of all memories do, share what is alike.
+So an interrupted run goes on where it was, and runs that begin alike, as those of all memories do, share what is alike,
+also at the same time.
 """
 
+import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 import registry
-from dsactl.continual.learner import Images, Learner, Network, Phase, Settings
+from dsactl.continual.learner import Images, Learner, Network, Phase, Settings, Teacher, network_of
 from dsactl.continual.memory import NONE, Memory, all_of, images_of
 from dsactl.continual.tasks import Task
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
@@ -28,17 +33,19 @@ from dsactl.engine.memory import keep_freed_memory
 from dsactl.engine.mode import Mode
 from dsactl.engine.native import library
 from dsactl.engine.random import derive_seed
+from dsactl.errors import RunError
 from dsactl.evaluation import TEST_BATCH
 from dsactl.studies.cells import Report
 from dsactl.synthetic import SyntheticSet
 from dsactl.training import count_correct
-from registry.files import write_atomically
 from registry.manifest import canonical
 
-REVISION = 1
+REVISION = 2
 """To be raised when a change of the program changes what a phase gives."""
 REAL, CONDENSED = "real", "condensed"
 CHECKPOINT_SECONDS = 5.0
+_Tell = Callable[[float, str], None]
+"""Told what share is done, and what is done now."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ class _Step:
     what: str
     phase: Phase
     images: Images
-    teacher: Network | None
+    teachers: Sequence[Teacher]
     seed: int
     tested: Sequence[Task]
 
@@ -139,77 +146,87 @@ class Runner:
         sets: list[tuple[Task, SyntheticSet]],
         known: Network | None,
         seed: int,
-        tell: Callable[[float, str], None],
+        tell: _Tell,
     ) -> tuple[Network, tuple[float, ...], float]:
         """Learn a task, and balance where there is a memory of earlier ones. The task's own set joins the sets."""
         task, seen, earlier = self._tasks[stage], self._tasks[: stage + 1], list(sets)
-        if course.memory.method != NONE:
-            sets.append((task, self._remember(course, task, tell)))
-        images = images_of(sets[-1:], self._device) if course.new_data == CONDENSED else all_of(task)
-        if earlier:
-            images += images_of(earlier, self._device)
+        remembers = course.memory.method != NONE
+        parts = remembers + 1 + bool(earlier)
+        if remembers:
+            sets.append((task, self._remember(course, task, _part(tell, 0, parts))))
+        new = images_of(sets[-1:], task.outputs, self._device) if course.new_data == CONDENSED else all_of(task)
+        images = new + images_of(earlier, task.outputs, self._device) if earlier else new
         network = self._learner.grown(known, task.outputs, seed)
-        taught = known if course.distilled else None
-        step = _Step("learning", self._settings.learn, images, taught, seed, () if earlier else seen)
-        network, about = self._take(step, network, tell)
+        teachers = [Teacher(known, 0, known.outputs)] if known is not None and course.distilled else []
+        step = _Step("learning", self._settings.learn, images, teachers, seed, () if earlier else seen)
+        network, about = self._take(step, network, _part(tell, int(remembers), parts))
         seconds = about["seconds"]
         if earlier:
-            taught = network if course.distilled else None
-            draws = derive_seed(seed, "balancing")
-            step = _Step("balancing", self._settings.balance, images_of(sets, self._device), taught, draws, seen)
-            network, about = self._take(step, network, tell)
+            teachers += [Teacher(network, task.first, task.outputs)] if course.distilled else []
+            images, draws = images_of(sets, task.outputs, self._device), derive_seed(seed, "balancing")
+            step = _Step("balancing", self._settings.balance, images, teachers, draws, seen)
+            network, about = self._take(step, network, _part(tell, 2, parts))
             seconds += about["seconds"]
         return network, tuple(about["accuracies"]), seconds
 
-    def _remember(self, course: Course, task: Task, tell: Callable[[float, str], None]) -> SyntheticSet:
+    def _remember(self, course: Course, task: Task, tell: _Tell) -> SyntheticSet:
         """The set of a task."""
         job = course.memory.job(task, self._seed, str(self._device)).with_seed(course.repeat)
 
         def report(done: float, total: int, doing: str) -> None:
-            tell(0.0, f"set by {course.memory.method}, {done:g} of {total}, {doing}")
+            tell(done / max(1, total), f"set by {course.memory.method}, {done:g} of {total}, {doing}")
 
         return course.memory.make(job, self._store, report)
 
-    def _take(
-        self, step: _Step, network: Network, tell: Callable[[float, str], None]
-    ) -> tuple[Network, Mapping[str, Any]]:
-        """Make a step, go on with it, or find it made."""
+    def _take(self, step: _Step, network: Network, tell: _Tell) -> tuple[Network, Mapping[str, Any]]:
+        """Make a step, go on with it, or find it made, or wait for another process that makes it."""
         key = self._key(step, network)
-        done, weights = self._folder / f"{key}.json", self._folder / f"{key}.safetensors"
-        kept: dict[str, Tensor] = {}
-        earlier = 0.0
-        if weights.exists():
-            kept, about = read_checkpoint(weights.read_bytes(), weights, self._device)
-            earlier = float(about["seconds"])
-            if done.exists():
-                return replace(self._learner.network_of(kept, network.outputs), key=key), json.loads(done.read_bytes())
+        found = self._found(key, network.outputs)
+        if found is None:
+            with _alone(self._folder / f"{key}.lock", lambda: tell(0.0, f"{step.what}, in another process")):
+                found = self._found(key, network.outputs) or self._make(key, step, network, tell)
+        learned, about = found
+        return replace(learned, key=key), about
+
+    def _found(self, key: str, outputs: int) -> tuple[Network, Mapping[str, Any]] | None:
+        """What was made before; None if it was not, or is damaged."""
+        kept = _read(self._folder / f"{key}.safetensors", self._device)
+        return None if kept is None else (network_of(kept[0], outputs), kept[1])
+
+    def _make(self, key: str, step: _Step, network: Network, tell: _Tell) -> tuple[Network, Mapping[str, Any]]:
+        part = self._folder / f"{key}.part.safetensors"
+        kept, before = _read(part, self._device) or ({}, {"seconds": 0.0})
         began = saved = time.monotonic()
 
-        def keep(finished: int, total: int, tensors: Callable[[], dict[str, Tensor]]) -> None:
-            nonlocal saved
-            if finished == total or time.monotonic() - saved >= CHECKPOINT_SECONDS:
-                save_checkpoint(weights, tensors(), {"seconds": earlier + time.monotonic() - began})
-                saved = time.monotonic()
-            tell(finished / total, step.what)
+        def spent() -> float:
+            return float(before["seconds"]) + time.monotonic() - began
 
-        learned = self._learner.train(network, step.images, step.phase, step.seed, step.teacher, kept=kept, keep=keep)
-        seconds = earlier + time.monotonic() - began
-        about = {"seconds": seconds, "accuracies": [self._test(learned, task) for task in step.tested]}
-        write_atomically(done, canonical(about))
-        return replace(learned, key=key), about
+        def keep(done: int, total: int, tensors: Callable[[], dict[str, Tensor]]) -> None:
+            nonlocal saved
+            if time.monotonic() - saved >= CHECKPOINT_SECONDS:
+                save_checkpoint(part, tensors(), {"seconds": spent()})
+                saved = time.monotonic()
+            tell(done / total, f"{step.what}, step {done} of {total}")
+
+        how: dict[str, Any] = {"kept": kept, "keep": keep}
+        learned = self._learner.train(network, step.images, step.phase, step.seed, step.teachers, **how)
+        about = {"seconds": spent(), "accuracies": [self._test(learned, task) for task in step.tested]}
+        save_checkpoint(self._folder / f"{key}.safetensors", learned.tensors(), about)
+        part.unlink(missing_ok=True)
+        return learned, about
 
     def _key(self, step: _Step, network: Network) -> str:
         """What decides the outcome of a step."""
         settings = asdict(self._settings)
         del settings["learn"], settings["balance"]
-        if step.teacher is None:
+        if not step.teachers:
             del settings["distillation"], settings["temperature"]
         decisive = {
             "before": network.key,
             "outputs": network.outputs,
             "images": list(step.images.origin),
             "phase": asdict(step.phase),
-            "teacher": None if step.teacher is None else step.teacher.key,
+            "teachers": [[each.network.key, each.first, each.end] for each in step.teachers],
             "seed": step.seed,
             "tested": [
                 [task.dataset.test.checksum(), task.first, *task.dataset.mean, *task.dataset.std]
@@ -234,3 +251,44 @@ class Runner:
             self._settings.precision,
         )
         return 100 * right / len(test)
+
+
+def _part(tell: _Tell, index: int, parts: int) -> _Tell:
+    """Tells of one of several parts of equal size."""
+    return lambda share, doing: tell((index + share) / parts, doing)
+
+
+def _read(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors and description of a checkpoint; None if there is none, or it is damaged, so that it is made again."""
+    try:
+        return read_checkpoint(path.read_bytes(), path, device)
+    except (FileNotFoundError, RunError):
+        return None
+
+
+@contextlib.contextmanager
+def _alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock, and wait for whoever holds it.
+
+    The lock's file is removed in the end: whoever waited for it looks first whether anything is left to do.
+
+    Raises:
+        StoreError: the folder cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+    except OSError as error:
+        raise registry.StoreError(
+            f"Cannot write to {path.parent}: {error.strerror or error}.", "Set DSACTL_HOME to a folder of yours."
+        ) from error
+    try:
+        yield
+        path.unlink(missing_ok=True)
+    finally:
+        lock.release()

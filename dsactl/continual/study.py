@@ -1,6 +1,6 @@
 """What a study of continual learning is: tasks, memories, ways to learn; its plan, and its cost before it is begun."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,8 +8,8 @@ import torch
 
 import registry
 from dsactl.continual.learner import Images, Learner, Phase, Settings
-from dsactl.continual.memory import NONE, Memory, all_of
-from dsactl.continual.run import REAL, Course
+from dsactl.continual.memory import NONE, Memory
+from dsactl.continual.run import CONDENSED, REAL, REVISION, Course
 from dsactl.continual.tasks import Task
 from dsactl.cost import Clock
 from dsactl.evaluation import Protocol
@@ -17,7 +17,29 @@ from dsactl.jobs import Job
 from dsactl.studies.cells import Entry
 from dsactl.studies.costs import Cost, estimate
 
-_TRIAL = 4  # epochs of one batch; the first warms up
+_TRIAL = 4  # steps; the first warms up
+_FORWARD = 1 / 3  # of a step: what a teacher's answers cost, and a test
+PAPER_TASKS = ("svhn", "mnist", "usps")
+PAPER_SHAPE = (3, 32, 32)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A phase before it is made.
+
+    Attributes:
+        key: what tells it from others, so that it is counted once.
+        images: that it learns from.
+        phase: how long.
+        teachers: how many.
+        tested: test images at its end.
+    """
+
+    key: tuple[object, ...]
+    images: int
+    phase: Phase
+    teachers: int
+    tested: int
 
 
 @dataclass(frozen=True)
@@ -65,8 +87,21 @@ class Study:
             "iterations": self.memories[0].iterations,
             "new data": self.new_data,
             "seed": self.seed,
+            "revision": REVISION,
             "settings": {**asdict(self.settings), "network": self.settings.network.label(first.channels, first.size)},
         }
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether all that the paper says of its study is so here."""
+        first = self.tasks[0].dataset
+        return (
+            tuple(task.name for task in self.tasks) == PAPER_TASKS
+            and all(task.image_size is None for task in self.tasks)
+            and (first.channels, *first.size) == PAPER_SHAPE
+            and self.new_data == REAL
+            and all((memory.ipc, memory.iterations) == (10, None) for memory in self.memories)
+        )
 
     def check(self, device: str) -> None:
         """Refuse memories that cannot be made, before anything is.
@@ -96,7 +131,17 @@ class Study:
         entries, jobs = self._sets(str(device))
         cost = estimate(entries, jobs, self.repeats, store, report, tested=False)
         phases = self._phases()
-        return cost, len(phases), self._step(device) * sum(steps * weight for steps, weight in phases)
+        sizes = {self._batch(work) for work in phases}
+        per_image = {size: self._step(size, device) / size for size in sizes}
+        seconds = 0.0
+        for work in phases:
+            step = work.images / -(-work.images // self.settings.batch)  # images, in the mean over a pass
+            learned = work.phase.steps * step * (1 + _FORWARD * work.teachers) * per_image[self._batch(work)]
+            seconds += learned + work.tested * _FORWARD * min(per_image.values())
+        return cost, len(phases), seconds
+
+    def _batch(self, work: _Work) -> int:
+        return min(self.settings.batch, work.images)
 
     def _sets(self, device: str) -> tuple[list[Entry], list[Job]]:
         """What is to be made of each task by each memory, for the first repeat."""
@@ -107,28 +152,41 @@ class Study:
                 jobs.append(memory.job(task, self.seed, device))
         return entries, jobs
 
-    def _phases(self) -> list[tuple[int, float]]:
-        """Steps of each phase, and what a step of it weighs: with a teacher a third more, by its forward pass."""
-        learn, balance = self.settings.learn.steps, self.settings.balance.steps
-        found = [(learn, 1.0)] * self.repeats
-        for course in self.courses:
-            weight = 4 / 3 if course.distilled else 1.0
-            each = [(learn, weight)] if course.memory.method == NONE else [(learn, weight), (balance, weight)]
-            found += each * (len(self.tasks) - 1)
-        return found
+    def _phases(self) -> list[_Work]:
+        """What is to be learned, each phase once: courses share what they have in common."""
+        found = {work.key: work for course in self.courses for work in self._phases_of(course)}
+        return list(found.values())
 
-    def _step(self, device: torch.device) -> float:
-        """Seconds of one step of SGD."""
-        task, batch = self.tasks[0], self.settings.batch
-        first = task.dataset
+    def _phases_of(self, course: Course) -> Iterator[_Work]:
+        learn, balance = self.settings.learn, self.settings.balance
+        method, ipc, seen, tested = course.memory.method, course.memory.ipc, 0, 0
+        for stage, task in enumerate(self.tasks):
+            classes, real = task.dataset.classes, task.dataset
+            new = classes * ipc if course.new_data == CONDENSED else len(real.train)
+            kept = 0 if method == NONE else seen * ipc
+            seen, tested = seen + classes, tested + len(real.test)
+            teachers = int(course.distilled and stage > 0)
+            # What the first task gives depends on the memory only where it is learned from its set.
+            own = (method, course.distilled) if stage else (method,) if course.new_data == CONDENSED else ()
+            yield _Work((course.repeat, stage, own, "learn"), new + kept, learn, teachers, 0 if kept else tested)
+            if kept:
+                key = (course.repeat, stage, own, "balance")
+                yield _Work(key, seen * ipc, balance, 2 * teachers, tested)
+
+    def _step(self, batch: int, device: torch.device) -> float:
+        """Seconds of one step of SGD without a teacher."""
+        task = self.tasks[0]
+        first = task.dataset.to(device)
         learner = Learner(self.settings, (first.channels, *first.size), device)
-        whole = all_of(task)
-        few = Images(whole.at, whole.labels_N[:batch], whole.origin)
+        # Images may come again: a memory can have more of them than the first task.
+        places_B = torch.arange(batch, device=device) % len(first.train)
+        few_BCHW, labels_B = first.at(places_B), first.train.labels_N[places_B]
         clock = Clock(device)
         clock.mark()
 
         def keep(_done: int, _total: int, _tensors: object) -> None:
             clock.mark()
 
-        learner.train(learner.grown(None, task.outputs, 0), few, Phase(_TRIAL, 0.01), 0, keep=keep)
+        images = Images(few_BCHW.__getitem__, labels_B, ())
+        learner.train(learner.grown(None, task.outputs, 0), images, Phase(_TRIAL, 0.01), 0, keep=keep)
         return clock.fastest()

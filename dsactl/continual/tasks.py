@@ -4,13 +4,14 @@ Where tasks share their classes, so do they the outputs of the network; where ea
 gets an output for each of them when they come.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dsactl.data.catalogue import entry_of
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import is_folder, load_dataset
-from dsactl.data.views import Classes, Shape, take, with_views
+from dsactl.data.views import Classes, Shape, split_name, take, with_views
 from dsactl.errors import UsageError
 
 
@@ -53,17 +54,21 @@ def tasks_of(names: Sequence[str], shape: Shape) -> list[Task]:
         raise UsageError(
             "One task alone is no sequence.", "Name two or more data sets with --tasks, or split one with --splits."
         )
+    if len({Path(name).name for name in names}) < len(names):
+        raise UsageError("Two tasks have one name.", "Name each data set once, and give folders different names.")
+    _check_classes({name: entry.classes for name in names if not split_name(name)[1] and (entry := entry_of(name))})
     found = []
     for name in names:
         source, size = with_views(name, shape), shape.height if is_folder(name) else None
         found.append(Task(Path(name).name, load_dataset(source, image_size=size), 0, source, size))
-    classes = {task.name: task.dataset.classes for task in found}
-    if len(set(classes.values())) > 1:
-        each = ", ".join(f"{name} has {count}" for name, count in classes.items())
-        raise UsageError(f"The tasks differ in their number of classes: {each}.", "Choose --tasks that agree in it.")
-    if len(classes) < len(found):
-        raise UsageError("Two tasks have one name.", "Name each data set once.")
+    _check_classes({task.name: task.dataset.classes for task in found})
     return found
+
+
+def _check_classes(counts: Mapping[str, int]) -> None:
+    if len(set(counts.values())) > 1:
+        each = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        raise UsageError(f"The tasks differ in their number of classes: {each}.", "Choose --tasks that agree in it.")
 
 
 def splits_of(name: str, splits: int, shape: Shape | None) -> list[Task]:
@@ -82,10 +87,12 @@ def splits_of(name: str, splits: int, shape: Shape | None) -> list[Task]:
     views = (shape,) if shape else ()
     whole = load_dataset(with_views(name, *views), image_size=size)
     classes = whole.classes
-    if splits < 2 or classes % splits:
+    if splits < 2 or classes % splits or classes == splits:
+        even = [str(n) for n in range(2, classes) if classes % n == 0]
+        less = f"Leave a class out: {with_views(name, Classes(0, classes - 2))}" if classes > 4 else "It has too few."
         raise UsageError(
-            f"{classes} classes cannot be shared out evenly among {splits} tasks.",
-            f"Use --splits {' or '.join(str(n) for n in range(2, classes + 1) if classes % n == 0)}.",
+            f"{classes} classes cannot be shared out evenly among {splits} tasks, two at least to each.",
+            f"Use --splits {' or '.join(even)}." if even else less,
         )
     each, tasks = classes // splits, []
     for first in range(0, classes, each):

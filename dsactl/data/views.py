@@ -13,6 +13,7 @@ Importing this imports no torch before a view is taken.
 
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsactl.errors import UsageError
@@ -26,6 +27,7 @@ MARK = "@"
 SMALLEST, LARGEST = 4, 1024  # pixels of a side
 _SHAPE = re.compile(r"(\d{1,4})x(\d{1,4})x(\d{1,4})", re.ASCII)
 _CLASSES = re.compile(r"classes(\d{1,6})-(\d{1,6})", re.ASCII)
+_LAST = re.compile(rf"{MARK}(?:{_SHAPE.pattern}|{_CLASSES.pattern}|validation)\Z", re.ASCII)
 _CHUNK = 2000  # images that are resized at once
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -68,15 +70,22 @@ def split_name(name: str) -> tuple[str, tuple[View, ...]]:
     """The name without its views, and these.
 
     Raises:
-        UsageError: what follows an "@" is no view.
+        UsageError: what follows an "@" is no view, and belongs to no folder's name.
     """
-    base, *texts = name.split(MARK)
-    return base, tuple(_parse(text, name) for text in texts)
+    base = base_name(name)
+    if MARK in base and not Path(base).is_dir():
+        raise UsageError(
+            f"{name}: {MARK}{base.rpartition(MARK)[2]} is no view of a data set.",
+            f"There are {MARK}3x32x32 (channels, height, width), {MARK}classes0-4 and {MARK}validation.",
+        )
+    return base, tuple(_parse(text, name) for text in name[len(base) :].split(MARK)[1:])
 
 
 def base_name(name: str) -> str:
-    """The name without its views."""
-    return name.partition(MARK)[0]
+    """The name without its views; a folder's own may have an "@", and may even look like one."""
+    while (found := _LAST.search(name)) and not Path(name).is_dir():
+        name = name[: found.start()]
+    return name
 
 
 def with_views(name: str, *views: View) -> str:
@@ -114,14 +123,7 @@ def _parse(text: str, name: str) -> View:
         if view.channels not in (1, 3) or min(sides) < SMALLEST or max(sides) > LARGEST:
             raise UsageError(f"{name}: images have 1 or 3 channels and sides of {SMALLEST} … {LARGEST} pixels.")
         return view
-    if classes:
-        return Classes(*map(int, classes.groups()))
-    if text == str(Validation()):
-        return Validation()
-    raise UsageError(
-        f"{name}: {MARK}{text} is no view of a data set.",
-        f"There are {MARK}3x32x32 (channels, height, width), {MARK}classes0-4 and {MARK}validation.",
-    )
+    return Classes(*map(int, classes.groups())) if classes else Validation()
 
 
 def _of_shape(dataset: "Dataset", shape: Shape) -> "Dataset":
@@ -178,7 +180,7 @@ def _part(images: "ImageSet", classes: Classes) -> "ImageSet":
     places = slice(first, first + sum(counts))
     return replace(
         images,
-        images_NCHW=images.images_NCHW[places].contiguous(),
+        images_NCHW=images.images_NCHW[places].clone(),  # a slice would hold on to all images
         labels_N=images.labels_N[places] - classes.first,
         counts=counts,
     )

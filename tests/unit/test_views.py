@@ -78,6 +78,11 @@ def test_a_validation_split_has_no_test_image() -> None:
     assert all(row.numpy().tobytes() in train for row in seen.test.images_NCHW.flatten(1))
     assert len(seen.train) + len(seen.test) == len(digits.train)
     assert seen.name == "digits@validation"
+    both = load_dataset("digits@3x16x16@validation@classes2-4")
+    assert both.train.counts == seen.train.counts[2:5]
+    assert both.test.counts == seen.test.counts[2:5]
+    again = take(load_dataset("digits@3x16x16"), (Classes(2, 4),))
+    assert torch.isin(both.test.images_NCHW.flatten(1).sum(1), again.train.images_NCHW.flatten(1).sum(1)).all()
 
 
 def test_what_is_made_of_a_view_is_found_by_its_name(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -95,4 +100,8 @@ def test_what_is_made_of_a_view_is_found_by_its_name(tmp_path, monkeypatch) -> N
     assert load_dataset(f"{tmp_path}/photos@1x12x12").size == (12, 12)
     write_folder(tmp_path / "odd@name", side=12)
     assert load_dataset("odd@name").size == (12, 12), "a folder of just that name"
+    assert load_dataset("odd@name@3x8x8").size == (8, 8), "and a view of it"
+    write_folder(tmp_path / "odd@1x8x8", side=12)
+    assert load_dataset("odd@1x8x8").size == (12, 12)
+    assert load_dataset("odd@1x8x8@1x6x6").size == (6, 6)
     assert Request("mnist@3x32x32", 1).dataset == "mnist@3x32x32"
