@@ -1,50 +1,54 @@
 """The program `dsactl`."""
 
+import gc
+import importlib
+import keyword
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from dsactl import __version__
-from dsactl.cli import (
-    ablate,
-    archs,
-    bash_completion,
-    bench,
-    condense,
-    continual,
-    datasets,
-    diff,
-    env,
-    errors,
-    evaluate,
-    export,
-    import_,
-    ls,
-    prune,
-    pull,
-    push,
-    reproduce,
-    rm,
-    show,
-    tag,
-    transfer,
-    verify,
-)
+from dsactl.cli import bash_completion, errors
 from dsactl.cli.output import Output
 from dsactl.errors import UsageError
 
-app = typer.Typer(
-    name="dsactl",
-    help="Condense a labelled image data set into a handful of synthetic images per class, from which networks train "
-    "almost as well (Differentiable Siamese Augmentation, ICML 2021).",
-    epilog="Start with: dsactl condense digits --ipc 1, then: dsactl evaluate",
-    invoke_without_command=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+_PANELS = {
+    "Make and measure": ("condense", "evaluate", "bench"),
+    "Study": ("transfer", "ablate", "continual", "reproduce"),
+    "Keep": ("ls", "show", "diff", "tag", "rm", "verify", "prune", "export", "import"),
+    "Share": ("push", "pull"),
+    "What is there": ("datasets", "archs", "env"),
+}
+"""The commands, each in a module of its name, or of its name and an underscore."""
+
+
+def program_of(words: Sequence[str]) -> typer.Typer:
+    """The program, for words of the command line: with the command that they begin with alone, or with all.
+
+    To import them all takes longer than many a command.
+    """
+    app = typer.Typer(
+        name="dsactl",
+        help="Condense a labelled image data set into a handful of synthetic images per class, from which networks "
+        "train almost as well (Differentiable Siamese Augmentation, ICML 2021).",
+        epilog="Start with: dsactl condense digits --ipc 1, then: dsactl evaluate",
+        invoke_without_command=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_program)
+    known = [name for names in _PANELS.values() for name in names]
+    wanted = words[:1] if words and words[0] in known else known
+    for panel, names in _PANELS.items():
+        for name in names:
+            if name in wanted:
+                module = importlib.import_module(f"dsactl.cli.{name}{'_' if keyword.iskeyword(name) else ''}")
+                app.command(name, epilog=module.EXAMPLES, rich_help_panel=panel)(module.command)
+    return app
 
 
 def _version(asked: bool) -> None:
@@ -53,7 +57,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _program(
     context: typer.Context,
     _: Annotated[
@@ -68,31 +71,11 @@ def _program(
         output.answer(None, [], [context.get_help()])
 
 
-_PANELS = {
-    "Make and measure": {"condense": condense, "evaluate": evaluate, "bench": bench},
-    "Study": {"transfer": transfer, "ablate": ablate, "continual": continual, "reproduce": reproduce},
-    "Keep": {
-        "ls": ls,
-        "show": show,
-        "diff": diff,
-        "tag": tag,
-        "rm": rm,
-        "verify": verify,
-        "prune": prune,
-        "export": export,
-        "import": import_,
-    },
-    "Share": {"push": push, "pull": pull},
-    "What is there": {"datasets": datasets, "archs": archs, "env": env},
-}
-
-for _panel, _commands in _PANELS.items():
-    for _name, _module in _commands.items():
-        app.command(_name, epilog=_module.EXAMPLES, rich_help_panel=_panel)(_module.command)
-
-
 def main() -> None:
     """Run the command line and exit with its code."""
+    gc.disable()  # it would look again and again at what is imported here, all of which stays
+    app = program_of(sys.argv[1:])
+    gc.enable()
     bash_completion.complete(lambda: app(prog_name="dsactl"))
     code: object = 0
     try:

@@ -270,7 +270,7 @@ def test_names_are_completed(program) -> None:  # type: ignore[no-untyped-def]
 
     def complete(words: str) -> set[str]:
         env = {"_DSACTL_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
-        code = "import sys; sys.argv = ['dsactl']; from dsactl.cli.main import app; app(prog_name='dsactl')"
+        code = "import sys; sys.argv = ['dsactl']; from dsactl.cli.main import main; main()"
         out = subprocess.run(
             [sys.executable, "-c", code], env={**os.environ, **env}, capture_output=True, text=True, check=False
         ).stdout

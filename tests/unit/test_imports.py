@@ -91,7 +91,8 @@ def test_the_registry_knows_nothing_of_dsactl_or_torch() -> None:
 def test_light_commands_do_not_load_torch() -> None:
     code = (
         "import sys; import dsactl, dsactl.recipe, dsactl.cli.main as m; "
-        "m.app(['ls'], standalone_mode=False); m.app(['datasets', '-q'], standalone_mode=False); "
+        "program = m.program_of([]); "
+        "program(['ls'], standalone_mode=False); program(['datasets', '-q'], standalone_mode=False); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False).returncode == 0
