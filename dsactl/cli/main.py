@@ -17,7 +17,7 @@ from dsactl.errors import UsageError
 
 _PANELS = {
     "Make and measure": ("condense", "evaluate", "bench"),
-    "Study": ("transfer", "ablate", "continual", "reproduce"),
+    "Study": ("transfer", "ablate", "continual", "nas", "reproduce"),
     "Keep": ("ls", "show", "diff", "tag", "rm", "verify", "prune", "export", "import"),
     "Share": ("push", "pull"),
     "What is there": ("datasets", "archs", "env"),

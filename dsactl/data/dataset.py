@@ -102,6 +102,11 @@ class Dataset:
         return (self.train.images_NCHW.shape[2], self.train.images_NCHW.shape[3])
 
     @property
+    def shape_in_words(self) -> str:
+        """ "3×32×32"."""
+        return "×".join(map(str, (self.channels, *self.size)))
+
+    @property
     def checksums(self) -> list[str]:
         """The first digits of the checksums of both splits, for plans."""
         return [images.checksum()[:16] for images in (self.train, self.test)]

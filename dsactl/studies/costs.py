@@ -14,8 +14,9 @@ import torch
 import registry
 from dsactl import jobs, runs
 from dsactl.cost import Clock, count_work, try_a_step
+from dsactl.data.dataset import Dataset
 from dsactl.data.parts import first_of_each
-from dsactl.evaluation import Conditions, Kept, evaluate, evaluated_network, training_epochs
+from dsactl.evaluation import Conditions, Kept, Protocol, evaluate, evaluated_network, training_epochs
 from dsactl.methods.catalogue import ALGORITHM_1, WHOLE, find
 from dsactl.studies.cells import Entry
 from dsactl.synthetic import SyntheticSet
@@ -143,14 +144,24 @@ class _Trials:
         strategy = standing_in.strategy if entry.protocol.strategy is None else entry.protocol.strategy != "none"
         key = (network, recipe.image_shape, tried, bool(strategy), entry.protocol.networks, recipe.precision)
         if key not in self._testing:
-            watch = _Watch(job.device)
-            protocol = replace(entry.protocol, epochs=_EPOCHS)
-            with contextlib.suppress(_EnoughError):
-                evaluate(standing_in, few, protocol, job.device, watch.report, watch)
-            self._testing[key] = watch.seconds
+            self._testing[key] = try_training(standing_in, few, entry.protocol, job.device)
         epoch, test = self._testing[key]
         epochs = training_epochs(standing_in, entry.protocol, images)
         return epochs * epoch * images / tried + test * len(dataset.test) / len(few.test)
+
+
+def try_training(
+    synthetic: SyntheticSet, dataset: Dataset, protocol: Protocol, device: torch.device
+) -> tuple[float, float]:
+    """Seconds of an epoch on a set, and of the test, of one network: from the first networks and a few epochs.
+
+    Args:
+        synthetic, dataset, protocol, device: as of `evaluate`; small ones will do.
+    """
+    watch = _Watch(device)
+    with contextlib.suppress(_EnoughError):
+        evaluate(synthetic, dataset, replace(protocol, epochs=_EPOCHS), device, watch.report, watch)
+    return watch.seconds
 
 
 class _EnoughError(Exception):

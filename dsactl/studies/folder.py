@@ -39,7 +39,7 @@ COLUMNS = (
 
 
 STUDIES = (
-    *("transfer", "schemes", "strategies", "init", "gradients", "ipc", "continual"),
+    *("transfer", "schemes", "strategies", "init", "gradients", "ipc", "continual", "nas"),
     *("table1", "table2", "table3", "table4", "table5", "figure2", "figure5", "figure6"),
 )
 """All studies that have such a folder."""

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dsactl.studies.cells import Cell, Key
@@ -11,7 +12,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 150
+
 _MARKERS, _DASHES = "osD^vPX*<>", ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Networks by a proxy and by all images.
+
+    Attributes:
+        proxy, whole: accuracy of each network, percent.
+        best: how many of the proxy's best are told apart.
+        spearman: rank correlation of these; None where there is none.
+    """
+
+    proxy: Sequence[float]
+    whole: Sequence[float]
+    best: int
+    spearman: float | None
 
 
 def heat_map(
@@ -233,6 +251,36 @@ def against_the_paper(cells: Mapping[str, Cell]) -> bytes:
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
     return _png(figure)
+
+
+def rankings(panels: Mapping[str, Ranking], *, title: str) -> bytes:
+    """What networks reach on a proxy and on all images as a PNG, a panel for each proxy (Figure 4).
+
+    Args:
+        panels: by the proxy's name.
+        title: what to write above all.
+    """
+    figure = _figure(3.3 * len(panels), 3.5)
+    figure.suptitle(title, fontsize=10)
+    for index, (name, ranking) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        pairs = sorted(zip(ranking.proxy, ranking.whole, strict=True), key=lambda pair: -pair[0])
+        best, rest = pairs[: ranking.best], pairs[ranking.best :]
+        axes.plot(*_coordinates(rest), "o", color="0.7", markersize=3, label="all others")
+        axes.plot(*_coordinates(best), "D", color="0.0", markersize=4, label=f"the proxy's best {len(best)}")
+        rank = "" if ranking.spearman is None else f", rank correlation of the best {ranking.spearman:.2f}"
+        axes.set_title(f"{name}{rank}", fontsize=8)
+        axes.set_xlabel("held-out accuracy, trained on the proxy, %")
+        axes.grid(color="0.92")
+        axes.set_axisbelow(True)
+        if not index:
+            axes.set_ylabel("held-out accuracy, trained on all images, %")
+            axes.legend(frameon=False, fontsize=7, loc="lower right")
+    return _png(figure)
+
+
+def _coordinates(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [across for across, _ in pairs], [up for _, up in pairs]
 
 
 def _levels(low: float, high: float) -> list[float]:

@@ -35,7 +35,7 @@ LAYERS = [
     {"dsactl.measured"},
     {"dsactl.bench"},
     {"dsactl.studies", "dsactl.api"},
-    {"dsactl.continual"},
+    {"dsactl.continual", "dsactl.nas"},
     {"dsactl.cli", "dsactl.__main__"},
 ]
 

@@ -1,0 +1,243 @@
+"""dsactl nas"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from dsactl.cli import options, studying
+from dsactl.cli.output import Output, duration, mean_and_deviation
+from dsactl.cli.tables import Table
+from dsactl.errors import InterruptedRunError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    import registry
+    from dsactl.nas.proxies import Budget, Proxy, Searched
+    from dsactl.nas.results import Row
+    from dsactl.networks.catalogue import NetworkSpec
+    from dsactl.studies.folder import Folder
+
+EXAMPLES = """Examples:
+
+  dsactl nas digits --where 'depth<=2,width<=64' --proxy random,early-stopping,whole
+  dsactl nas cifar10 --proxy cifar10-dsa-convnet-ipc10,random,whole --sample 72
+  dsactl nas cifar10 --dry-run"""
+
+_PAPER_NETWORKS = 720
+
+
+def command(
+    dataset: studying.DatasetName,
+    proxy: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,…", help="What networks are ranked by: random, early-stopping, whole, or a set's reference."
+        ),
+    ] = "random,early-stopping,whole",
+    where: Annotated[
+        str | None, typer.Option(metavar="CONDITIONS", help="Of the 720 ConvNets those with depth<=3,norm=batch|group.")
+    ] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="So many of them, drawn by --seed.  \\[all]")] = None,
+    ipc: Annotated[int, typer.Option(min=1, help="Images per class of the proxy random.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="Of training on a set; early stopping takes as many steps.")] = 300,
+    whole_epochs: Annotated[int, typer.Option(min=1, help="Of training on all images.")] = 100,
+    repeats: Annotated[int, typer.Option(min=1, help="Of training the chosen networks on all images.")] = 5,
+    seed: studying.Seed = 0,
+    image_size: studying.ImageSize = None,
+    device: options.Device = "auto",
+    out: studying.Out = None,
+    dry_run: studying.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Search an architecture on proxies: Section 4.6, Table 6 and Figure 4 of the paper.
+
+    Each of the networks is trained on each proxy, and ranked on a tenth of the training images that is held out. What
+    each proxy chooses is then trained on all training images, and tested. With the proxy whole among them, the others'
+    rankings are compared with its own.
+
+    Every network's result is kept as it comes, for this and every later search.
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    words = studying.listed(proxy, "proxy")
+
+    import registry
+    from dsactl.engine.device import prepare_device, resolve_device
+    from dsactl.engine.memory import keep_freed_memory
+    from dsactl.nas import proxies
+    from dsactl.studies.folder import Folder
+
+    target = resolve_device(device)
+    prepare_device(target)
+    if target.type == "cpu":
+        keep_freed_memory()
+    searched = proxies.load(dataset, image_size)
+    networks = _networks(searched, where, sample, seed, output)
+    budget = proxies.Budget(ipc, epochs, whole_epochs, seed)
+    store = registry.Store()
+    made = [proxies.make(word, searched, budget, store, device, pretend=dry_run) for word in words]
+    for each in made:
+        if each.remark:
+            output.remark(each.remark)
+    if dry_run:
+        _dry_run(made, networks, repeats, target, output)
+        return
+    plan = {
+        "dataset": searched.full.name,
+        "images": searched.full.checksums,
+        "where": where,
+        "sample": sample,
+        "networks": len(networks),
+        "ipc": ipc,
+        "epochs": epochs,
+        "whole_epochs": whole_epochs,
+        "repeats": repeats,
+        "seed": seed,
+    }
+    folder = Folder(out or Path(f"{searched.full.name}-nas"), "nas", plan)
+    rows = _search(made, networks, searched, budget, repeats, folder, store, target, output)
+    papers = (
+        searched.full.name == "cifar10" and len(networks) == _PAPER_NETWORKS and budget == proxies.Budget(seed=seed)
+    )
+    _answer(rows, folder, output, with_paper=papers)
+
+
+def _networks(
+    searched: "Searched", where: str | None, sample: int | None, seed: int, output: Output
+) -> "list[NetworkSpec]":
+    """The networks to search, which can take the images.
+
+    Raises:
+        UsageError: there are none.
+    """
+    from dsactl.nas import space
+    from dsactl.nas.search import fitting
+
+    wanted = space.space() if where is None else space.where(space.space(), where)
+    if not wanted:
+        raise UsageError(f"No network of the space is such a one: {where}", "Leave a condition out.")
+    found = fitting(wanted, searched.full)
+    if len(found) < len(wanted):
+        shape = searched.full.shape_in_words
+        output.remark(f"{len(wanted) - len(found)} of {len(wanted)} networks are too deep for {shape} images.")
+    if not found:
+        raise UsageError("No network is left.", "Allow a smaller depth, or take larger images, as NAME@1x16x16.")
+    return found if sample is None else space.sample(found, sample, seed)
+
+
+def _search(
+    made: "Sequence[Proxy]",
+    networks: "Sequence[NetworkSpec]",
+    searched: "Searched",
+    budget: "Budget",
+    repeats: int,
+    folder: "Folder",
+    store: "registry.Store",
+    device: "torch.device",
+    output: Output,
+) -> "list[Row]":
+    """Train the networks on each proxy, then those that were chosen; write what came of each proxy as it comes."""
+    from dsactl.evaluation import Protocol
+    from dsactl.measured import measure
+    from dsactl.nas.results import Row, write
+    from dsactl.nas.search import search
+    from dsactl.nas.space import name_of
+    from dsactl.whole import whole_set
+
+    by_name = {name_of(network): network for network in networks}
+    rows: list[Row] = []
+    everything = write(folder, rows)
+    finals = len(made) * repeats
+    try:
+        with output.progress("searching", len(made) * len(networks) + finals, "networks") as bar:
+            for index, proxy in enumerate(made):
+                before = index * (len(networks) + repeats)
+
+                def report(done: float, doing: str, before: int = before) -> None:
+                    bar.update(before + done, doing)
+
+                scores = {name_of(each): score for each, score in search(networks, proxy, store, device, report)}
+                row = Row(proxy.name, proxy.seen, scores, remark=proxy.remark)
+
+                def tell(done: float, before: int = before, name: str = row.chosen) -> None:
+                    bar.update(before + len(networks) + done, f"{name} on all images")
+
+                protocol = Protocol(by_name[row.chosen], networks=repeats, epochs=budget.whole_epochs, seed=budget.seed)
+                final = measure(store, whole_set(searched.full), searched.full, protocol, device, tell)
+                rows.append(Row(row.proxy, row.images, scores, final.accuracies, final.seconds, row.remark))
+                everything = write(folder, rows)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"Interrupted; {len(rows)} of {len(made)} proxies are done, and every network that was trained is kept.",
+            "The same command goes on from there.",
+        ) from None
+    return everything
+
+
+def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_paper: bool) -> None:
+    """Print the table, with the paper's figures beside ours where all is as the paper's, and where the files are."""
+    import statistics
+
+    from dsactl.nas.correlation import SHARES
+    from dsactl.nas.results import paper_column, ranks
+
+    tops = tuple("all" if share == 1 else f"top {share:.0%}" for share in SHARES)
+    papers = [paper_column(row) if with_paper else None for row in rows]
+    right = ("accuracy %", *tops, "time", "images", *(("paper %", "paper top 5%") if with_paper else ()))
+    shown = Table(("proxy", "chosen network", *right), right=right)
+    for row, paper in zip(rows, papers, strict=True):
+        ranked = ranks(row, rows)
+        mean, n = statistics.fmean(row.accuracies), len(row.accuracies)
+        accuracy = mean_and_deviation(mean, statistics.pstdev(row.accuracies)) if n > 1 else f"{mean:.1f}"
+        correlations = [_in_words(each.spearman, each.low, each.high) for each in ranked] or ["–"] * len(tops)
+        theirs = (f"{paper['accuracy']:.1f}", f"{paper['correlation']:.2f}") if paper else ("–", "–")
+        numbers = duration(row.seconds), f"{row.images:,}", *(theirs if with_paper else ())
+        shown.add(row.proxy, row.chosen, accuracy, *correlations, *numbers)
+    value = {
+        "folder": str(folder.path),
+        "rows": [
+            {**{key: each for key, each in row.to_dict().items() if key != "networks"}}
+            | {"correlations": [vars(each) for each in ranks(row, rows)], "paper": paper}
+            for row, paper in zip(rows, papers, strict=True)
+        ],
+    }
+    head = "Test accuracy of the network that each proxy chooses, and Spearman's correlation of the proxy's ranking"
+    output.answer(value, [str(folder.path)], [head, shown])
+    output.remark("In brackets the 95 % interval by the bootstrap over networks. Time is of all networks on the proxy.")
+    output.note(f"In {escape(str(folder.path))}: nas.csv, nas.json, nas.png")
+
+
+def _in_words(spearman: float | None, low: float | None, high: float | None) -> str:
+    return "–" if spearman is None else f"{spearman:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _dry_run(
+    made: "Sequence[Proxy]", networks: "Sequence[NetworkSpec]", repeats: int, device: "torch.device", output: Output
+) -> None:
+    """Say how many networks would be trained on each proxy, and how long that takes here; none is trained."""
+    import registry
+    from dsactl.engine.device import describe
+    from dsactl.nas.cost import estimate
+
+    store, costs = registry.Store(), []
+    with output.progress("trying steps", len(made), "proxies") as bar:
+        for index, proxy in enumerate(made):
+            costs.append(estimate(proxy, networks, store, device))
+            bar.update(index + 1, proxy.name)
+    shown = Table(
+        ("proxy", "networks", "known", "operations", "time"), right=("networks", "known", "operations", "time")
+    )
+    for proxy, cost in zip(made, costs, strict=True):
+        numbers = str(cost.networks), str(cost.known), f"{cost.operations:.2g}", duration(cost.seconds)
+        shown.add(proxy.name, *numbers)
+    total = sum(cost.seconds for cost in costs)
+    value = {proxy.name: vars(cost) for proxy, cost in zip(made, costs, strict=True)}
+    output.answer(value, [proxy.name for proxy in made], [shown, f"Together {duration(total)} on {describe(device)}."])
+    output.remark(
+        f"From trials of a few steps of some of the networks. Training what each proxy chooses on all images, "
+        f"{repeats} times, is not counted."
+    )

@@ -1,0 +1,77 @@
+"""How well a proxy ranks networks: Spearman's correlation with the ranking on all images (Section 4.6)."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SHARES = (0.05, 0.1, 0.2, 1.0)
+"""Of the networks, the proxy's best; the paper has the first."""
+FEWEST = 3
+"""Networks whose order means something."""
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Of a proxy with the whole set.
+
+    Attributes:
+        share: of all networks, the proxy's best.
+        networks: how many these are.
+        spearman: −1 … 1; None where they are too few, or all alike to one of both.
+        low, high: 95 % interval by the bootstrap; None where there is none.
+    """
+
+    share: float
+    networks: int
+    spearman: float | None
+    low: float | None
+    high: float | None
+
+
+def correlations(proxy: Sequence[float], whole: Sequence[float]) -> list[Correlation]:
+    """Of the best networks by the proxy, for each of `SHARES`.
+
+    Args:
+        proxy, whole: accuracy of each network by the proxy and by all images.
+    """
+    best_first = sorted(range(len(proxy)), key=lambda index: -proxy[index])
+    found = []
+    for share in SHARES:
+        count = max(1, round(share * len(proxy)))
+        chosen = best_first[:count]
+        found.append(_correlation(share, [proxy[index] for index in chosen], [whole[index] for index in chosen]))
+    return found
+
+
+def _correlation(share: float, proxy: Sequence[float], whole: Sequence[float]) -> Correlation:
+    from scipy import stats
+
+    nothing = Correlation(share, len(proxy), None, None, None)
+    if len(proxy) < FEWEST:
+        return nothing
+
+    def spearman(first: Sequence[float], second: Sequence[float]) -> float:
+        return float(stats.spearmanr(first, second).statistic)
+
+    # Where all networks are alike, as in a draw of one again and again, there is no correlation: NaN.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        value = spearman(proxy, whole)
+        if not math.isfinite(value):
+            return nothing
+        drawn = stats.bootstrap(
+            (proxy, whole),
+            spearman,
+            n_resamples=RESAMPLES,
+            paired=True,
+            vectorized=False,
+            method="percentile",
+            rng=np.random.default_rng(0),
+        )
+    low, high = np.nanpercentile(drawn.bootstrap_distribution, (2.5, 97.5))
+    return Correlation(share, len(proxy), value, float(low), float(high))

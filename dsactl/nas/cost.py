@@ -1,0 +1,78 @@
+"""What a search costs before it is begun: operations by counting, seconds by trying a few of the networks."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+import registry
+from dsactl.cost import GRADIENT, forward_operations
+from dsactl.data.parts import first_of_each
+from dsactl.nas.proxies import Proxy
+from dsactl.nas.search import Scores
+from dsactl.networks.catalogue import NetworkSpec
+from dsactl.studies.costs import try_training
+
+_TRIED = 5  # networks, from the cheapest to the dearest
+_TESTED = 500  # images
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of training networks on a proxy.
+
+    Attributes:
+        networks: to be trained.
+        known: that were trained before.
+        operations: floating-point operations of the training.
+        seconds: of training and testing them one after the other.
+    """
+
+    networks: int
+    known: int
+    operations: float
+    seconds: float
+
+
+def estimate(proxy: Proxy, networks: Sequence[NetworkSpec], store: registry.Store, device: torch.device) -> Cost:
+    """Count and try.
+
+    Args:
+        proxy: to train on.
+        networks: that can take the images.
+        store: tells which were trained before.
+        device: where to compute.
+    """
+    scores = Scores(proxy, store, device)
+    left = [network for network in networks if scores.find(network) is None]
+    if not left:
+        return Cost(0, len(networks), 0.0, 0.0)
+    forward = sorted((forward_operations(network, proxy.dataset), index) for index, network in enumerate(left))
+    places = sorted({round(place) for place in np.linspace(0, len(forward) - 1, _TRIED)})
+    tried = [(forward[place][0], _seconds(proxy, left[forward[place][1]], device)) for place in places]
+    # Between those that were tried, time goes as a power of the operations.
+    seconds = np.exp(
+        np.interp(
+            [math.log(operations) for operations, _ in forward],
+            [math.log(operations) for operations, _ in tried],
+            [math.log(taken) for _, taken in tried],
+        )
+    )
+    images = len(proxy.synthetic) * (proxy.protocol.epochs or 1)
+    total = GRADIENT * images * sum(operations for operations, _ in forward)
+    return Cost(len(left), len(networks) - len(left), total, float(seconds.sum()))
+
+
+def _seconds(proxy: Proxy, network: NetworkSpec, device: torch.device) -> float:
+    """Of training and testing one network, from a few steps and a part of the test images."""
+    protocol, whole = replace(proxy.protocol, network=network), proxy.synthetic
+    batch = min(protocol.batch, len(whole))
+    spread = torch.linspace(0, len(whole) - 1, batch).long()
+    few = replace(whole, images=whole.images[spread], labels=whole.labels[spread])
+    part = first_of_each(proxy.dataset, -(-_TESTED // proxy.dataset.classes))
+    few = replace(few, recipe=replace(few.recipe, checksum=part.train.checksum()))
+    step, test = try_training(few, part, protocol, device)
+    steps = (protocol.epochs or 1) * len(whole) / batch
+    return steps * step + test * len(proxy.dataset.test) / len(part.test)

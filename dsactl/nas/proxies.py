@@ -1,0 +1,174 @@
+"""What networks are ranked by: a small set, few steps on all images, or many.
+
+The images that networks are ranked on are a tenth of the training split, held out from all that a proxy learns from;
+only a set that was made of the whole training split has seen them, which its remark says.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import torch
+
+import registry
+from dsactl import jobs, runs
+from dsactl.bundled import find
+from dsactl.data.dataset import Dataset
+from dsactl.data.load import is_folder, load_dataset
+from dsactl.data.parts import first_of_each
+from dsactl.data.views import Validation, take, with_views
+from dsactl.engine.random import generator
+from dsactl.errors import UsageError
+from dsactl.evaluation import Protocol
+from dsactl.recipe import Request
+from dsactl.synthetic import SyntheticSet, from_store
+from dsactl.whole import whole_set
+
+RANDOM, EARLY_STOPPING, WHOLE = "random", "early-stopping", "whole"
+BUILT_IN = (RANDOM, EARLY_STOPPING, WHOLE)
+BATCH = 100
+"""Images of a step of early stopping (Section 4.6)."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The data set that networks are searched for.
+
+    Attributes:
+        name: as it was given.
+        image_size: of a folder.
+        full: all training images, and the test split, for the chosen networks alone.
+        held_out: nine tenths of the training images, and the last tenth in place of the test split, to rank by.
+    """
+
+    name: str
+    image_size: int | None
+    full: Dataset
+    held_out: Dataset
+
+    @property
+    def part_name(self) -> str:
+        """The name of the nine tenths."""
+        return with_views(self.name, Validation())
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long networks are trained.
+
+    Attributes:
+        ipc: images per class of the random proxy.
+        epochs: on a set.
+        whole_epochs: on all images.
+        seed: the root of every draw.
+    """
+
+    ipc: int = 10
+    epochs: int = 300
+    whole_epochs: int = 100
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A way to rank networks.
+
+    Attributes:
+        name: as it was asked for.
+        synthetic: what networks are trained on.
+        dataset: whose test split they are ranked on, a part of the training split.
+        protocol: how they are trained, but for the network.
+        seen: images that a network is trained on, each once however often; what must be stored (Table 6).
+        remark: what should be said beside it.
+    """
+
+    name: str
+    synthetic: SyntheticSet
+    dataset: Dataset
+    protocol: Protocol
+    seen: int
+    remark: str = ""
+
+
+def load(name: str, image_size: int | None = None) -> Searched:
+    """The data set with what is held out.
+
+    Raises:
+        dsactl.Error: it cannot be loaded, or a class has too few images.
+    """
+    full = load_dataset(name, image_size=image_size)
+    return Searched(name, image_size, full, take(full, (Validation(),)))
+
+
+def make(
+    word: str,
+    searched: Searched,
+    budget: Budget,
+    store: registry.Store,
+    device: str,
+    *,
+    pretend: bool = False,
+) -> Proxy:
+    """The proxy of a name.
+
+    Args:
+        word: "random", "early-stopping", "whole", or the reference of a set.
+        searched: the data set.
+        budget: how long networks are trained.
+        store: has the sets.
+        device: where a set would be made.
+        pretend: take other images for a set that would have to be made first.
+
+    Raises:
+        UsageError: a set stands for another data set, or has images of another size.
+        registry.RegistryError: there is no such set.
+    """
+    usual = Protocol(networks=1, seed=budget.seed)
+    if word == WHOLE:
+        whole, train = whole_set(searched.held_out), searched.held_out.train
+        return Proxy(word, whole, searched.held_out, replace(usual, epochs=budget.whole_epochs), len(train))
+    if word == EARLY_STOPPING:
+        return _early_stopping(searched, budget, usual)
+    protocol = replace(usual, epochs=budget.epochs)
+    if word == RANDOM:
+        request = Request(searched.part_name, budget.ipc, RANDOM, seed=budget.seed, image_size=_size_of(searched))
+        job = jobs.prepare(request, device, loaded=searched.held_out).within(jobs.STUDIES)
+        if pretend and not runs.is_made(store, job):
+            first = whole_set(first_of_each(searched.held_out, budget.ipc))
+            return Proxy(word, first, searched.held_out, protocol, len(first))
+        chosen = from_store(store, runs.execute(job, store, wait=True).stored)
+        return Proxy(word, chosen, searched.held_out, protocol, len(chosen))
+    synthetic = from_store(*find(word, store))
+    full, held_out = searched.full, searched.held_out
+    if tuple(synthetic.images.shape[1:]) != (full.channels, *full.size):
+        shape = "×".join(map(str, synthetic.images.shape[1:]))
+        raise UsageError(
+            f"The proxy {word} has images of {shape}, and {searched.name} of {full.shape_in_words}.",
+            f"Name a set of {searched.name}: dsactl ls --dataset {searched.name}",
+        )
+    if synthetic.recipe.checksum == held_out.train.checksum():
+        return Proxy(word, synthetic, held_out, protocol, len(synthetic))
+    if synthetic.recipe.checksum == full.train.checksum():
+        remark = f"{word} was made of all training images, those that networks are ranked on among them."
+        return Proxy(word, synthetic, replace(full, test=held_out.test), protocol, len(synthetic), remark)
+    raise UsageError(
+        f"The proxy {word} was made of other images than the training images of {searched.name}.",
+        f"Name a set of {searched.name}, or make one: dsactl condense {searched.part_name} --ipc {budget.ipc}",
+    )
+
+
+def _size_of(searched: Searched) -> int | None:
+    return searched.image_size if is_folder(searched.name) else None
+
+
+def _early_stopping(searched: Searched, budget: Budget, usual: Protocol) -> Proxy:
+    """As many steps of 100 images as training on a set takes: passes over all images, or one over some of them."""
+    whole, train = whole_set(searched.held_out), searched.held_out.train
+    steps = budget.epochs * -(-budget.ipc * searched.full.classes // BATCH)
+    images = steps * BATCH
+    protocol = replace(usual, batch=BATCH, epochs=max(1, round(images / len(train))))
+    if images >= len(train):
+        return Proxy(EARLY_STOPPING, whole, searched.held_out, protocol, len(train))
+    order = torch.randperm(len(train), generator=generator(budget.seed, "early stopping"))[:images].sort().values
+    digest = hashlib.sha256(f"{whole.digest}, {images} images by {budget.seed}".encode()).hexdigest()
+    some = replace(whole, images=whole.images[order], labels=whole.labels[order], digest=digest)
+    return Proxy(EARLY_STOPPING, some, searched.held_out, protocol, images)

@@ -1,0 +1,163 @@
+"""What a search found: a ranking of networks by each proxy, the network that each would choose, and how well it ranks.
+
+JSON and CSV have every network; the table has a row for each proxy (Table 6).
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dsactl.errors import UsageError
+from dsactl.nas.correlation import Correlation, correlations
+from dsactl.nas.proxies import WHOLE
+from dsactl.nas.search import Score
+from dsactl.paper import tables
+from dsactl.studies.folder import Folder
+from dsactl.studies.plots import Ranking, rankings
+
+STUDY = "nas"
+Scores = Mapping[str, Score]
+"""What each network reached, by its name."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A proxy and what came of it.
+
+    Attributes:
+        proxy: its name.
+        images: that it trains on.
+        scores: of every network, by its name, in the order of the space.
+        accuracies: in percent on the test split, of the network that it chose, trained on all training images.
+        testing: seconds of that.
+        remark: as of `proxies.Proxy`.
+    """
+
+    proxy: str
+    images: int
+    scores: Scores
+    accuracies: tuple[float, ...] = ()
+    testing: float = 0.0
+    remark: str = ""
+
+    @property
+    def chosen(self) -> str:
+        """The network that is best on the held-out images; the first of several."""
+        return max(self.scores, key=lambda name: self.scores[name].accuracy)
+
+    @property
+    def seconds(self) -> float:
+        """Of training and testing all networks on the proxy."""
+        return sum(score.seconds for score in self.scores.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "proxy": self.proxy,
+            "images": self.images,
+            "seconds": self.seconds,
+            "chosen": self.chosen,
+            "accuracies": list(self.accuracies),
+            "testing": self.testing,
+            "remark": self.remark,
+            "networks": {name: asdict(score) for name, score in self.scores.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Row":
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError, KeyError, TypeError: the values are others.
+        """
+        scores = {
+            str(name): Score(float(score["accuracy"]), float(score["seconds"]))
+            for name, score in values["networks"].items()
+        }
+        if not scores:
+            raise ValueError("no networks")
+        return cls(
+            str(values["proxy"]),
+            int(values["images"]),
+            scores,
+            tuple(map(float, values["accuracies"])),
+            float(values["testing"]),
+            str(values["remark"]),
+        )
+
+
+def ranks(row: Row, rows: Sequence[Row]) -> list[Correlation]:
+    """How well a proxy ranks the networks, where they were also trained on all images; else nothing."""
+    whole = next((other for other in rows if other.proxy == WHOLE), None)
+    if whole is None or whole.scores.keys() != row.scores.keys():
+        return []
+    names = list(row.scores)
+    return correlations([row.scores[name].accuracy for name in names], [whole.scores[name].accuracy for name in names])
+
+
+def paper_column(row: Row) -> dict[str, float] | None:
+    """What Table 6 has of a proxy: accuracy, correlation over the top 5 %, minutes, images; None where it has none."""
+    table = tables()["nas"]
+    name = "dsa" if "-dsa-" in row.proxy else row.proxy
+    if name not in table["columns"]:
+        return None
+    index = table["columns"].index(name)
+    return {what: float(table[what][index]) for what in ("accuracy", "correlation", "minutes", "images")}
+
+
+def write(folder: Folder, rows: Sequence[Row]) -> list[Row]:
+    """Write JSON, CSV and the plot, of these rows and of those that earlier calls wrote.
+
+    Args:
+        folder: of the search.
+        rows: that are done.
+
+    Returns:
+        All rows that are there now.
+
+    Raises:
+        StoreError: the folder cannot be written to.
+        UsageError: the file was changed by hand.
+    """
+    path = folder.path / f"{STUDY}.json"
+    with folder.writing():
+        try:
+            earlier = [Row.from_dict(each) for each in json.loads(path.read_bytes())["rows"]] if path.exists() else []
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"{path} is damaged ({error!r}).", "Remove it; what is in it is found again.") from None
+        every = list({row.proxy: row for row in (*earlier, *rows)}.values())
+        value = {
+            "study": STUDY,
+            "plan": folder.plan,
+            "rows": [{**row.to_dict(), "correlations": [asdict(each) for each in ranks(row, every)]} for row in every],
+        }
+        folder.put(path.name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+        folder.put(f"{STUDY}.csv", to_csv(every))
+        whole = next((row for row in every if row.proxy == WHOLE), None)
+        others = [row for row in every if row is not whole]
+        if whole and others:
+            panels = {row.proxy: _panel(row, whole, every) for row in others if ranks(row, every)}
+            folder.put(
+                f"{STUDY}.png", rankings(panels, title=f"{folder.plan['dataset']}, {len(whole.scores)} networks")
+            )
+    return every
+
+
+def _panel(row: Row, whole: Row, rows: Sequence[Row]) -> Ranking:
+    best, *_ = ranks(row, rows)
+    proxy, truth = ([each.scores[name].accuracy for name in row.scores] for each in (row, whole))
+    return Ranking(proxy, truth, best.networks, best.spearman)
+
+
+def to_csv(rows: Sequence[Row]) -> bytes:
+    """One line for each network and proxy."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("proxy", "network", "accuracy", "seconds"))
+    for row in rows:
+        for name, score in row.scores.items():
+            writer.writerow((row.proxy, name, round(score.accuracy, 4), round(score.seconds, 3)))
+    return text.getvalue().encode()

@@ -1,0 +1,150 @@
+"""Every network is trained on a proxy once; what it reached is kept for every later search.
+
+    runs/nas/KEY.json      accuracy and seconds of one network, under a key of everything that decides them
+
+A network that diverges answers by chance, and has that accuracy.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import registry
+from dsactl.data.dataset import Dataset
+from dsactl.engine.device import resolve_precision
+from dsactl.errors import NetworkError
+from dsactl.evaluation import REVISION as EVALUATION
+from dsactl.evaluation import evaluate
+from dsactl.nas.proxies import Proxy
+from dsactl.nas.space import name_of
+from dsactl.networks.build import structure
+from dsactl.networks.catalogue import NetworkSpec
+from registry.files import write_atomically
+from registry.manifest import canonical
+
+REVISION = 1
+"""To be raised when a change of the program changes what a network reaches."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What came of a network.
+
+    Attributes:
+        accuracy: on the held-out images, percent.
+        seconds: of training and testing it, whenever that was.
+    """
+
+    accuracy: float
+    seconds: float
+
+
+def fitting(networks: Sequence[NetworkSpec], dataset: Dataset) -> list[NetworkSpec]:
+    """Those that can take the images."""
+    found = []
+    for network in networks:
+        with contextlib.suppress(NetworkError):
+            structure(network, dataset.channels, dataset.size, dataset.classes)
+            found.append(network)
+    return found
+
+
+class Scores:
+    """What networks reached on a proxy, in a store.
+
+    Args:
+        proxy: they are trained on.
+        store: keeps them.
+        device: where they are trained.
+    """
+
+    def __init__(self, proxy: Proxy, store: registry.Store, device: torch.device) -> None:
+        self._proxy, self._device = proxy, device
+        self._folder = store.home / "runs" / "nas"
+
+    def find(self, network: NetworkSpec) -> Score | None:
+        """What it reached earlier; None if it was not trained, or what was kept is damaged."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            value = json.loads(self._path(network).read_bytes())
+            score = Score(float(value["accuracy"]), float(value["seconds"]))
+            if math.isfinite(score.accuracy) and math.isfinite(score.seconds):
+                return score
+        return None
+
+    def keep(self, network: NetworkSpec, score: Score) -> None:
+        """Keep what it reached.
+
+        Raises:
+            registry.StoreError: the store cannot be written to.
+        """
+        path = self._path(network)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, canonical({**asdict(score), **self._decisive(network)}))
+
+    def _path(self, network: NetworkSpec) -> Path:
+        return self._folder / f"{hashlib.sha256(canonical(self._decisive(network))).hexdigest()[:32]}.json"
+
+    def _decisive(self, network: NetworkSpec) -> dict[str, Any]:
+        protocol = {key: value for key, value in asdict(self._proxy.protocol).items() if key != "network"}
+        return {
+            "network": name_of(network),
+            "images": self._proxy.synthetic.digest,
+            "ranked on": self._proxy.dataset.test.checksum(),
+            "protocol": {**protocol, "precision": resolve_precision(protocol["precision"], self._device)},
+            "device": self._device.type,
+            "torch": torch.__version__,
+            "revision": [REVISION, EVALUATION],
+        }
+
+
+def search(
+    networks: Sequence[NetworkSpec],
+    proxy: Proxy,
+    store: registry.Store,
+    device: torch.device,
+    report: Callable[[float, str], None] = lambda done, doing: None,
+) -> Iterator[tuple[NetworkSpec, Score]]:
+    """Train every network on a proxy, or find what it reached.
+
+    Args:
+        networks: that can take the images.
+        proxy: to train on.
+        store: keeps what they reach.
+        device: where to compute.
+        report: told how many networks are done, with a fraction for the one in training, and what is done.
+
+    Yields:
+        Each network with what it reached, in their order.
+    """
+    scores = Scores(proxy, store, device)
+    for index, network in enumerate(networks):
+        score = scores.find(network)
+        if score is None:
+
+            def tell(share: float, index: int = index, name: str = name_of(network)) -> None:
+                report(index + share, f"{proxy.name}: {name}")
+
+            tell(0.0)
+            score = train(proxy, network, device, tell)
+            scores.keep(network, score)
+        yield network, score
+    report(len(networks), proxy.name)
+
+
+def train(
+    proxy: Proxy,
+    network: NetworkSpec,
+    device: torch.device,
+    report: Callable[[float], None] = lambda share: None,
+) -> Score:
+    """Train one network on a proxy, and test it on the held-out images."""
+    protocol = replace(proxy.protocol, network=network)
+    result = evaluate(proxy.synthetic, proxy.dataset, protocol, device, report)
+    return Score(result.mean, result.seconds)

@@ -1,0 +1,95 @@
+"""The networks that are searched: 720 ConvNets (Section 4.6), each with a name that stays, and parts of them.
+
+depth3-width128-relu-instance-avg       a block: convolution, instance norm, ReLU, average pooling
+depth1-width32-sigmoid-nonorm-nopool    what "none" would leave open is said
+"""
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
+
+from dsactl.errors import UnknownNameError, UsageError
+from dsactl.networks.catalogue import NetworkSpec
+
+Choice = int | str
+
+AXES: dict[str, tuple[Choice, ...]] = {
+    "depth": (1, 2, 3, 4),
+    "width": (32, 64, 128, 256),
+    "activation": ("sigmoid", "relu", "leakyrelu"),
+    "norm": ("none", "batch", "layer", "instance", "group"),
+    "pooling": ("none", "max", "avg"),
+}
+"""What varies, and what it may be, in the paper's space."""
+_WITHOUT = {"norm": "nonorm", "pooling": "nopool"}
+_COMPARED: dict[str, Callable[[int, int], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+_CLAUSE = re.compile(r"\s*([a-z]+)\s*(<=|>=|!=|<|>|=)\s*([a-z0-9]+(?:\s*\|\s*[a-z0-9]+)*)\s*", re.ASCII)
+_HINT = "For example: --where 'depth<=3,norm=instance|group'"
+
+
+def space() -> list[NetworkSpec]:
+    """All 720 networks, the last axis varying fastest."""
+    return [NetworkSpec("convnet", **dict(zip(AXES, values, strict=True))) for values in product(*AXES.values())]  # type: ignore[arg-type]
+
+
+def name_of(network: NetworkSpec) -> str:
+    """The network's name in the space."""
+    return "-".join(_part(axis, getattr(network, axis)) for axis in AXES)
+
+
+def _part(axis: str, value: Choice) -> str:
+    if isinstance(value, int):
+        return f"{axis}{value}"
+    return _WITHOUT[axis] if value == "none" else value
+
+
+def where(networks: Iterable[NetworkSpec], text: str) -> list[NetworkSpec]:
+    """Those of some networks for which every clause holds.
+
+    Args:
+        networks: to choose from.
+        text: clauses joined by commas: an axis, one of = != < <= > >=, and a value, or for = and != some joined by |.
+
+    Raises:
+        UsageError, UnknownNameError: a clause makes no sense; says which.
+    """
+    clauses = [_clause(part) for part in text.split(",")]
+    return [network for network in networks if all(holds(network) for holds in clauses)]
+
+
+def _clause(text: str) -> Callable[[NetworkSpec], bool]:
+    parts = _CLAUSE.fullmatch(text)
+    if parts is None:
+        raise UsageError(f"{text.strip()!r} is no condition on a network.", _HINT)
+    axis, sign, values = parts[1], parts[2], [value.strip() for value in parts[3].split("|")]
+    if axis not in AXES:
+        raise UnknownNameError("axis of the networks", axis, AXES, _HINT)
+    known = [str(value) for value in AXES[axis]]
+    if sign in _COMPARED:
+        if len(values) > 1 or not values[0].isdecimal() or isinstance(AXES[axis][0], str):
+            raise UsageError(f"{text.strip()!r}: {sign} is for depth or width, and one number.", _HINT)
+        compare, limit = _COMPARED[sign], int(values[0])
+        return lambda network: compare(getattr(network, axis), limit)
+    for value in values:
+        if value not in known:
+            raise UnknownNameError(axis, value, known)
+    return lambda network: (str(getattr(network, axis)) in values) == (sign == "=")
+
+
+def sample(networks: Sequence[NetworkSpec], count: int, seed: int) -> list[NetworkSpec]:
+    """Some of the networks, drawn without replacement, in their order; all, if there are no more.
+
+    A larger sample of the same seed has a smaller one in it.
+    """
+    import torch
+
+    from dsactl.engine.random import generator  # loads torch
+
+    order = torch.randperm(len(networks), generator=generator(seed, "sample of networks")).tolist()
+    return [networks[index] for index in sorted(order[:count])]

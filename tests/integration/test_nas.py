@@ -1,0 +1,199 @@
+"""Architecture search, on real data at a small scale: what is trained, ranked, chosen, kept and refused."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from subprocess import CompletedProcess as Ended
+
+import pytest
+import torch
+from PIL import Image
+
+import dsactl
+import registry
+from dsactl.errors import UsageError
+from dsactl.nas import proxies
+from dsactl.nas.proxies import Budget
+from dsactl.nas.results import Row, paper_column, ranks
+from dsactl.nas.search import Score, Scores, fitting, search, train
+from dsactl.nas.space import name_of, space, where
+from dsactl.networks.catalogue import NetworkSpec
+
+Program = Callable[..., Ended[str]]
+CPU = torch.device("cpu")
+TWELVE = ("--where", "depth<=2,width=32,activation!=sigmoid,norm=none|instance|batch,pooling=avg")
+SHORT = ("--epochs", "20", "--whole-epochs", "2", "--repeats", "2", "--ipc", "3")
+THREE = "random,early-stopping,whole"
+
+
+def rows_of(images_NCHW: torch.Tensor) -> set[bytes]:
+    return {image.numpy().tobytes() for image in images_NCHW}
+
+
+def test_no_proxy_learns_from_what_it_is_ranked_on() -> None:
+    searched, store = proxies.load("digits"), registry.Store()
+    held = rows_of(searched.held_out.test.images_NCHW)
+    assert held <= rows_of(searched.full.train.images_NCHW)
+    for word in proxies.BUILT_IN:
+        proxy = proxies.make(word, searched, Budget(ipc=2), store, "cpu")
+        pixels = (proxy.synthetic.pixels() * 255).round().byte()
+        ours = rows_of(proxy.dataset.test.images_NCHW)
+        assert ours == held
+        assert not rows_of(pixels) & ours
+        assert rows_of(pixels) <= rows_of(searched.held_out.train.images_NCHW)
+    made = dsactl.condense("digits", ipc=1, method="random")
+    proxy = proxies.make(made.reference, searched, Budget(), store, "cpu")
+    assert "made of all training images" in proxy.remark
+    assert rows_of(proxy.dataset.test.images_NCHW) == held
+    part = dsactl.condense("digits@validation", ipc=1, method="random")
+    assert proxies.make(part.reference, searched, Budget(), store, "cpu").remark == ""
+
+
+def test_early_stopping_takes_the_steps_of_a_set() -> None:
+    searched, store = proxies.load("digits"), registry.Store()
+    for epochs, ipc, images, passes in ((300, 10, 1295, 23), (5, 10, 500, 1), (5, 11, 1000, 1)):
+        proxy = proxies.make("early-stopping", searched, Budget(ipc, epochs), store, "cpu")
+        assert (proxy.seen, len(proxy.synthetic)) == (images, images)
+        assert (proxy.protocol.epochs, proxy.protocol.batch) == (passes, 100)
+    some = proxies.make("early-stopping", searched, Budget(10, 5), store, "cpu").synthetic
+    other = proxies.make("early-stopping", searched, Budget(10, 5, seed=1), store, "cpu").synthetic
+    assert some.digest != other.digest
+    assert some.labels.diff().min() >= 0
+    assert not torch.equal(some.images, other.images)
+
+
+def test_results_are_kept_and_shared() -> None:
+    searched, store = proxies.load("digits"), registry.Store()
+    networks = where(space(), "depth=1,width=32,activation=relu,norm=instance")
+    proxy = proxies.make("random", searched, Budget(2, 3), store, "cpu")
+    told: list[str] = []
+    first = list(search(networks, proxy, store, CPU, lambda _done, doing: told.append(doing)))
+    assert [network for network, _ in first] == networks
+    again = list(search(networks, proxy, store, CPU, lambda _done, doing: pytest.fail(doing) if ":" in doing else None))
+    assert again == first, "seconds too"
+    assert train(proxy, networks[0], CPU).accuracy == first[0][1].accuracy, "the same bits"
+    longer = replace(proxy, protocol=replace(proxy.protocol, epochs=4))
+    assert Scores(longer, store, CPU).find(networks[0]) is None
+    (file, *_) = (store.home / "runs" / "nas").iterdir()
+    file.write_bytes(b"{}")
+    assert next(iter(search(networks, proxy, store, CPU)))[1].accuracy == first[0][1].accuracy
+    assert any(name_of(networks[0]) in doing for doing in told)
+
+
+def test_a_network_that_diverges_is_as_good_as_chance() -> None:
+    searched, store = proxies.load("digits"), registry.Store()
+    proxy = proxies.make("random", searched, Budget(2, 30), store, "cpu")
+    wild = replace(proxy, protocol=replace(proxy.protocol, lr=1e6))
+    assert 0 <= train(wild, NetworkSpec(depth=1, width=32, norm="none"), CPU).accuracy < 25
+
+
+def test_networks_that_are_too_deep_are_left_out() -> None:
+    digits = dsactl.load_dataset("digits")
+    found = fitting(space(), digits)
+    assert {network.depth for network in where(space(), "pooling!=none") if network in found} == {1, 2, 3}
+    assert len(found) == 720 - 4 * 3 * 5 * 2
+
+
+def test_the_command(program: Program, tmp_path: Path) -> None:
+    out = tmp_path / "n"
+    done = program("nas", "digits", *TWELVE, *SHORT, "--proxy", THREE, "--out", str(out), "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert [row["proxy"] for row in rows] == THREE.split(",")
+    assert [row["images"] for row in rows] == [30, 1295, 1295]
+    assert all(len(row["accuracies"]) == 2 and min(row["accuracies"]) > 0 for row in rows)
+    assert rows[2]["correlations"][-1]["spearman"] == pytest.approx(1)
+    kept = json.loads((out / "nas.json").read_text())
+    assert all(len(row["networks"]) == 12 for row in kept["rows"])
+    best = kept["rows"][0]["networks"]
+    assert best[rows[0]["chosen"]]["accuracy"] == max(each["accuracy"] for each in best.values())
+    with (out / "nas.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 36
+    assert Image.open(out / "nas.png").size > (500, 300)
+    files = {path.name: path.stat().st_mtime_ns for path in (registry.Store().home / "runs" / "nas").iterdir()}
+    assert len(files) == 36
+    table = program("nas", "digits", *TWELVE, *SHORT, "--proxy", "whole,random", "--out", str(out))
+    assert table.returncode == 0, table.stderr
+    assert files == {path.name: path.stat().st_mtime_ns for path in (registry.Store().home / "runs" / "nas").iterdir()}
+    assert rows[0]["chosen"] in table.stdout
+    assert "early-stopping" in table.stdout, "rows of earlier calls stay"
+    other = program("nas", "digits", *TWELVE, *SHORT, "--sample", "5", "--out", str(out))
+    assert "has the results of another plan (other sample, networks)" in other.stderr
+    dry = program("nas", "digits", *TWELVE, *SHORT, "--proxy", f"{THREE}", "--sample", "5", "--dry-run", "--json")
+    cost = json.loads(dry.stdout)
+    assert [cost[word]["known"] for word in THREE.split(",")] == [5, 5, 5]
+    fresh = program("nas", "digits", *TWELVE, *SHORT, "--dry-run", "--json", DSACTL_HOME=str(tmp_path / "fresh"))
+    assert [each["networks"] for each in json.loads(fresh.stdout).values()] == [12, 12, 12]
+    assert all(each["seconds"] > 0 < each["operations"] for each in json.loads(fresh.stdout).values())
+    assert registry.Store(tmp_path / "fresh").sets() == []
+
+
+def test_a_search_that_was_killed_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dsactl", "nas", "digits", *TWELVE, *SHORT, "--proxy", "random,whole", "--json"]
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "a")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    folder = registry.Store().home / "runs" / "nas"
+    end = time.monotonic() + 120
+    while len(list(folder.glob("*.json"))) < 4:
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    before = {path.name: path.read_bytes() for path in folder.glob("*.json")}
+    again, straight = (
+        json.loads(
+            subprocess.run(
+                [*command, "--out", str(tmp_path / name)], capture_output=True, check=True, timeout=300, env=environment
+            ).stdout
+        )["rows"]
+        for name, environment in (("a", os.environ), ("b", {**os.environ, "DSACTL_HOME": str(tmp_path / "other")}))
+    )
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    for ours, theirs in zip(again, straight, strict=True):
+        assert ours["chosen"] == theirs["chosen"]
+        assert ours["accuracies"] == theirs["accuracies"]
+        assert ours["correlations"] == theirs["correlations"]
+
+
+def test_what_makes_no_sense_is_refused(program: Program) -> None:
+    for arguments, said in (
+        (("--where", "depth>4"), "No network of the space is such a one"),
+        (("--where", "depth=4,pooling=avg"), "No network is left"),
+        (("--where", "depht=3"), "Unknown axis of the networks 'depht'"),
+        (("--proxy", "nothing"), "There is no set 'nothing'"),
+        (("--proxy", "mnist-dsa-convnet-ipc1"), "has images of 1×28×28, and digits of 1×8×8"),
+    ):
+        refused = program("nas", "digits", *arguments)
+        assert refused.returncode in (1, 2), arguments
+        assert said in refused.stderr, refused.stderr
+        assert refused.stdout == ""
+    assert registry.Store().sets() == []
+    made = dsactl.condense("digits@classes0-4", ipc=1, method="random")
+    with pytest.raises(UsageError, match="was made of other images"):
+        proxies.make(made.reference, proxies.load("digits"), Budget(), registry.Store(), "cpu")
+
+
+def test_what_is_compared() -> None:
+    def row(proxy: str, *accuracies: float) -> Row:
+        return Row(proxy, 10, {f"n{index}": Score(each, 1.0) for index, each in enumerate(accuracies)}, (1.0,))
+
+    random, whole = row("random", 1, 2, 3, 4), row("whole", 2, 1, 3, 4)
+    assert ranks(random, [random, whole])[-1].spearman == pytest.approx(0.8)
+    assert ranks(random, [random]) == []
+    assert ranks(random, [random, row("whole", 1, 2, 3)]) == [], "of other networks"
+    assert row("random", 5, 9, 9).chosen == "n1", "the first of the best"
+    assert Row.from_dict(json.loads(json.dumps(random.to_dict()))) == random
+    assert paper_column(row("cifar10-dsa-convnet-ipc10:1", 1)) == {
+        "accuracy": 81.3,
+        "correlation": 0.76,
+        "minutes": 44.5,
+        "images": 100.0,
+    }
+    assert paper_column(row("cifar10-dc-convnet-ipc10:1", 1)) is None
