@@ -54,6 +54,10 @@ class InterruptedRunError(RunError):
     """A run that was stopped from outside, after its checkpoint was written."""
 
 
+class ClusterError(RunError):
+    """A cluster that does not answer, or cannot be used."""
+
+
 class ProcessError(RunError):
     """Another process of the run died, or could not be reached.
 

@@ -1,6 +1,7 @@
 """dsactl nas"""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,14 +11,16 @@ from rich.markup import escape
 from dsactl.cli import options, studying
 from dsactl.cli.output import Output, duration, mean_and_deviation
 from dsactl.cli.tables import Table
-from dsactl.errors import InterruptedRunError, UsageError
+from dsactl.errors import InterruptedRunError, RunError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
     import registry
+    from dsactl.engine.tasks import Failure, Workers
     from dsactl.nas.proxies import Budget, Proxy, Searched
     from dsactl.nas.results import Row
+    from dsactl.nas.search import Score
     from dsactl.networks.catalogue import NetworkSpec
     from dsactl.studies.folder import Folder
 
@@ -49,6 +52,8 @@ def command(
     seed: studying.Seed = 0,
     image_size: studying.ImageSize = None,
     device: options.Device = "auto",
+    ray: options.Ray = "auto",
+    gpu_share: options.GpuShare = 1.0,
     out: studying.Out = None,
     dry_run: studying.DryRun = False,
     as_json: options.Json = False,
@@ -68,7 +73,9 @@ def command(
     import registry
     from dsactl.engine.device import prepare_device, resolve_device
     from dsactl.engine.memory import keep_freed_memory
+    from dsactl.engine.on_ray import workers
     from dsactl.nas import proxies
+    from dsactl.nas.search import waiting
     from dsactl.studies.folder import Folder
 
     target = resolve_device(device)
@@ -99,7 +106,9 @@ def command(
         "seed": seed,
     }
     folder = Folder(out or Path(f"{searched.full.name}-nas"), "nas", plan)
-    rows = _search(made, networks, searched, budget, repeats, folder, store, target, output)
+    tasks = sum(waiting(networks, each, store, target) for each in made)
+    with contextlib.closing(workers(ray, tasks, target.type, gpu_share)) as who:
+        rows = _search(made, networks, searched, budget, repeats, folder, store, target, who, output)
     papers = (
         searched.full.name == "cifar10" and len(networks) == _PAPER_NETWORKS and budget == proxies.Budget(seed=seed)
     )
@@ -138,6 +147,7 @@ def _search(
     folder: "Folder",
     store: "registry.Store",
     device: "torch.device",
+    workers: "Workers",
     output: Output,
 ) -> "list[Row]":
     """Train the networks on each proxy, then those that were chosen; write what came of each proxy as it comes."""
@@ -160,7 +170,10 @@ def _search(
                 def report(done: float, doing: str, before: int = before) -> None:
                     bar.update(before + done, doing)
 
-                scores = {name_of(each): score for each, score in search(networks, proxy, store, device, report)}
+                found = {
+                    name_of(each): score for each, score in search(networks, proxy, store, device, workers, report)
+                }
+                scores = _succeeded(found, networks, proxy, output)
                 row = Row(proxy.name, proxy.seen, scores, remark=proxy.remark)
 
                 def tell(done: float, before: int = before, name: str = row.chosen) -> None:
@@ -176,6 +189,32 @@ def _search(
             "The same command goes on from there.",
         ) from None
     return everything
+
+
+def _succeeded(
+    found: "Mapping[str, Score | Failure]", networks: "Sequence[NetworkSpec]", proxy: "Proxy", output: Output
+) -> "dict[str, Score]":
+    """What the networks reached, in their order.
+
+    Raises:
+        RunError: some were given up; each is named.
+    """
+    from dsactl.engine.tasks import Failure
+    from dsactl.nas.space import name_of
+
+    scores = {}
+    for name in map(name_of, networks):
+        score = found[name]
+        if isinstance(score, Failure):
+            output.error(f"{proxy.name}, {name}: {score.message}", "")
+        else:
+            scores[name] = score
+    if len(scores) < len(networks):
+        raise RunError(
+            f"{len(networks) - len(scores)} of {len(networks)} networks were given up, as said above.",
+            "The same command tries them again; the others are kept.",
+        )
+    return scores
 
 
 def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_paper: bool) -> None:

@@ -73,6 +73,15 @@ Device = Annotated[
         autocompletion=one_of("auto", "cpu", "cuda", "mps"),
     ),
 ]
+Ray = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|HOST:PORT|off",
+        help="Where tasks go: this machine's cores or GPUs, if Ray is installed; a cluster; this process.",
+        autocompletion=one_of("auto", "off"),
+    ),
+]
+GpuShare = Annotated[float, typer.Option(help="What each task takes of a GPU on Ray, 0 … 1.")]
 complete_precision = one_of("auto", "float32", "bfloat16")
 Reference = Annotated[
     str,

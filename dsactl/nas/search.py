@@ -17,8 +17,10 @@ from typing import Any
 import torch
 
 import registry
+from dsactl.cost import forward_operations
 from dsactl.data.dataset import Dataset
 from dsactl.engine.device import resolve_precision
+from dsactl.engine.tasks import Failure, InProcess, Report, Task, Workers
 from dsactl.errors import NetworkError
 from dsactl.evaluation import REVISION as EVALUATION
 from dsactl.evaluation import evaluate
@@ -104,13 +106,20 @@ class Scores:
         }
 
 
+def waiting(networks: Sequence[NetworkSpec], proxy: Proxy, store: registry.Store, device: torch.device) -> int:
+    """How many networks were not trained on a proxy yet."""
+    scores = Scores(proxy, store, device)
+    return sum(scores.find(network) is None for network in networks)
+
+
 def search(
     networks: Sequence[NetworkSpec],
     proxy: Proxy,
     store: registry.Store,
     device: torch.device,
-    report: Callable[[float, str], None] = lambda done, doing: None,
-) -> Iterator[tuple[NetworkSpec, Score]]:
+    workers: Workers | None = None,
+    report: Report = lambda done, doing: None,
+) -> Iterator[tuple[NetworkSpec, Score | Failure]]:
     """Train every network on a proxy, or find what it reached.
 
     Args:
@@ -118,33 +127,35 @@ def search(
         proxy: to train on.
         store: keeps what they reach.
         device: where to compute.
+        workers: who trains them; None for this process.
         report: told how many networks are done, with a fraction for the one in training, and what is done.
 
     Yields:
-        Each network with what it reached, in their order.
+        Each network with what it reached, those first that were known.
     """
     scores = Scores(proxy, store, device)
-    for index, network in enumerate(networks):
-        score = scores.find(network)
-        if score is None:
+    known = [(network, score) for network in networks if (score := scores.find(network)) is not None]
+    yield from known
+    there = {name_of(network) for network, _ in known}
+    left = {name_of(network): network for network in networks if name_of(network) not in there}
+    tasks = [
+        Task(name, train, (network, device.type), forward_operations(network, proxy.dataset))
+        for name, network in left.items()
+    ]
 
-            def tell(share: float, index: int = index, name: str = name_of(network)) -> None:
-                report(index + share, f"{proxy.name}: {name}")
+    def tell(done: float, doing: str) -> None:
+        report(len(known) + done, f"{proxy.name}: {doing}")
 
-            tell(0.0)
-            score = train(proxy, network, device, tell)
-            scores.keep(network, score)
-        yield network, score
+    if tasks:
+        for task, found in (workers or InProcess()).run(proxy, tasks, tell):
+            if not isinstance(found, Failure):
+                scores.keep(left[task.name], found)
+            yield left[task.name], found
     report(len(networks), proxy.name)
 
 
-def train(
-    proxy: Proxy,
-    network: NetworkSpec,
-    device: torch.device,
-    report: Callable[[float], None] = lambda share: None,
-) -> Score:
+def train(proxy: Proxy, network: NetworkSpec, device: str, report: Callable[[float], None]) -> Score:
     """Train one network on a proxy, and test it on the held-out images."""
     protocol = replace(proxy.protocol, network=network)
-    result = evaluate(proxy.synthetic, proxy.dataset, protocol, device, report)
+    result = evaluate(proxy.synthetic, proxy.dataset, protocol, torch.device(device), report)
     return Score(result.mean, result.seconds)

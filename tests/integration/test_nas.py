@@ -29,7 +29,7 @@ from dsactl.networks.catalogue import NetworkSpec
 Program = Callable[..., Ended[str]]
 CPU = torch.device("cpu")
 TWELVE = ("--where", "depth<=2,width=32,activation!=sigmoid,norm=none|instance|batch,pooling=avg")
-SHORT = ("--epochs", "20", "--whole-epochs", "2", "--repeats", "2", "--ipc", "3")
+SHORT = ("--epochs", "20", "--whole-epochs", "2", "--repeats", "2", "--ipc", "3", "--ray", "off")
 THREE = "random,early-stopping,whole"
 
 
@@ -74,11 +74,13 @@ def test_results_are_kept_and_shared() -> None:
     networks = where(space(), "depth=1,width=32,activation=relu,norm=instance")
     proxy = proxies.make("random", searched, Budget(2, 3), store, "cpu")
     told: list[str] = []
-    first = list(search(networks, proxy, store, CPU, lambda _done, doing: told.append(doing)))
+    first = list(search(networks, proxy, store, CPU, None, lambda _done, doing: told.append(doing)))
     assert [network for network, _ in first] == networks
-    again = list(search(networks, proxy, store, CPU, lambda _done, doing: pytest.fail(doing) if ":" in doing else None))
+    again = list(
+        search(networks, proxy, store, CPU, None, lambda _done, doing: pytest.fail(doing) if ":" in doing else None)
+    )
     assert again == first, "seconds too"
-    assert train(proxy, networks[0], CPU).accuracy == first[0][1].accuracy, "the same bits"
+    assert train(proxy, networks[0], "cpu", lambda share: None).accuracy == first[0][1].accuracy, "the same bits"
     longer = replace(proxy, protocol=replace(proxy.protocol, epochs=4))
     assert Scores(longer, store, CPU).find(networks[0]) is None
     (file, *_) = (store.home / "runs" / "nas").iterdir()
@@ -91,7 +93,7 @@ def test_a_network_that_diverges_is_as_good_as_chance() -> None:
     searched, store = proxies.load("digits"), registry.Store()
     proxy = proxies.make("random", searched, Budget(2, 30), store, "cpu")
     wild = replace(proxy, protocol=replace(proxy.protocol, lr=1e6))
-    assert 0 <= train(wild, NetworkSpec(depth=1, width=32, norm="none"), CPU).accuracy < 25
+    assert 0 <= train(wild, NetworkSpec(depth=1, width=32, norm="none"), "cpu", lambda share: None).accuracy < 25
 
 
 def test_networks_that_are_too_deep_are_left_out() -> None:

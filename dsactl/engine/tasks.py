@@ -1,0 +1,87 @@
+"""Independent tasks: one after the other in this process, or side by side on Ray (`on_ray`).
+
+A task is a pure function of what it is given, and gives a small result: it may be done anywhere, and done again.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+Result = TypeVar("Result")
+Report = Callable[[float, str], None]
+"""Told how many tasks are done, with a fraction for the one in work where that is known, and what is done."""
+
+
+@dataclass(frozen=True)
+class Task(Generic[Result]):
+    """Work for somebody.
+
+    Attributes:
+        name: what it is called in messages.
+        work: a function of a module, called with the shared value, the arguments, and what it tells its share to.
+        arguments: small values.
+        cost: in any unit, to begin with the dearest.
+    """
+
+    name: str
+    work: Callable[..., Result]
+    arguments: tuple[Any, ...] = ()
+    cost: float = 1.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that was tried and given up.
+
+    Attributes:
+        message: why, in one line.
+    """
+
+    message: str
+
+
+class Workers(ABC):
+    """Who does the tasks."""
+
+    @abstractmethod
+    def run(
+        self, shared: Any, tasks: Sequence[Task[Result]], report: Report = lambda done, doing: None
+    ) -> Iterator[tuple[Task[Result], Result | Failure]]:
+        """Do the tasks.
+
+        Args:
+            shared: a value that all of them need; sent once to each machine.
+            tasks: in any order.
+            report: told of the progress.
+
+        Yields:
+            Each task with its result, as it is done.
+
+        Raises:
+            Exception: as the function raised it.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let them go."""
+
+
+class InProcess(Workers):
+    """This process, one task after the other."""
+
+    def run(
+        self, shared: Any, tasks: Sequence[Task[Result]], report: Report = lambda done, doing: None
+    ) -> Iterator[tuple[Task[Result], Result | Failure]]:
+        """As of `Workers`."""
+        for index, task in enumerate(tasks):
+
+            def tell(share: float, index: int = index, name: str = task.name) -> None:
+                report(index + share, name)
+
+            tell(0.0)
+            yield task, task.work(shared, *task.arguments, tell)
+        report(len(tasks), "")
+
+    def close(self) -> None:
+        """Nobody is let go."""

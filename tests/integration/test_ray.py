@@ -1,0 +1,153 @@
+"""Tasks on Ray, with real workers that are really killed: results come in, or are said not to."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dsactl.engine.on_ray import OnRay, workers
+from dsactl.engine.tasks import Failure, InProcess, Task
+from dsactl.errors import ClusterError, DataError, UsageError
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'dsactl[ray]'")
+
+ALIKE = {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
+
+
+def add(shared: int, number: int, tell: Callable[[float], None]) -> tuple[int, int]:
+    tell(0.5)
+    return shared + number, os.getpid()
+
+
+def die_once(_shared: None, folder: str, _tell: Callable[[float], None]) -> str:
+    """A worker that is killed the first time."""
+    mark = Path(folder) / "tried"
+    if not mark.exists():
+        mark.write_text("")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+
+
+def die(_shared: None, folder: str, _tell: Callable[[float], None]) -> None:
+    with (Path(folder) / "times").open("a") as file:
+        file.write("x")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuse(_shared: None, _tell: Callable[[float], None]) -> None:
+    raise DataError("no such thing", "look elsewhere")
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[OnRay]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ALIKE.items():
+            patch.setenv(name, value)
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        who = OnRay(None, "cpu")
+        yield who
+        who.close()
+
+
+def test_the_same_as_in_this_process(ray: OnRay) -> None:
+    tasks = [Task(f"t{number}", add, (number,), cost=number) for number in range(8)]
+    found = {task.name: result for task, result in ray.run(100, tasks)}
+    here = {task.name: result for task, result in InProcess().run(100, tasks)}
+    assert [found[task.name][0] for task in tasks] == [here[task.name][0] for task in tasks] == [*range(100, 108)]
+    assert os.getpid() not in {process for _, process in found.values()}
+
+
+def test_a_killed_worker_s_task_is_done_elsewhere(ray: OnRay, tmp_path: Path) -> None:
+    tasks = [Task("unlucky", die_once, (str(tmp_path),)), Task("other", die_once, (str(tmp_path),))]
+    assert [result for _, result in ray.run(None, tasks)] == ["done", "done"]
+    ((task, failed),) = ray.run(None, [Task("hopeless", die, (str(tmp_path),))])
+    assert task.name == "hopeless"
+    assert isinstance(failed, Failure)
+    assert "died 4 times" in failed.message
+    assert (tmp_path / "times").read_text() == "xxxx", "once, and three times again"
+
+
+def test_an_error_comes_back_as_it_is(ray: OnRay) -> None:
+    with pytest.raises(DataError, match="no such thing") as caught:
+        list(ray.run(None, [Task("refused", refuse)]))
+    assert caught.value.hint == "look elsewhere"
+
+
+def test_who_does_the_tasks() -> None:
+    assert isinstance(workers("off", 100, "cpu"), InProcess)
+    assert isinstance(workers("auto", 1, "cpu"), InProcess), "one task waits for no cluster"
+    with pytest.raises(UsageError, match="a share of a GPU above 0"):
+        workers("auto", 2, "cuda", 0.0)
+
+
+def test_an_address_where_no_cluster_answers() -> None:
+    began = time.monotonic()
+    with pytest.raises(ClusterError, match="No Ray cluster answers at 127"):
+        OnRay("127.0.0.1:9", "cpu")
+    assert time.monotonic() - began < 20
+    with pytest.raises(UsageError, match="nonsense is no address"):
+        OnRay("nonsense", "cpu")
+
+
+@pytest.mark.slow
+def test_a_search_with_a_killed_worker_finds_what_this_process_finds(tmp_path: Path) -> None:
+    """Twelve networks, three proxies, two workers; one of them is killed in the middle of the search."""
+    command = [sys.executable, "-m", "dsactl", "nas", "digits", "--json"]
+    command += ["--where", "depth<=2,width=32,activation!=sigmoid,norm=none|instance|batch,pooling=avg"]
+    command += ["--epochs", "40", "--whole-epochs", "4", "--repeats", "2", "--ipc", "3"]
+    command += ["--proxy", "random,early-stopping,whole"]
+    ours, theirs = tmp_path / "ray", tmp_path / "here"
+    environment = {**os.environ, **ALIKE, "DSACTL_HOME": str(ours)}
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "a")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
+    end, folder = time.monotonic() + 240, ours / "runs" / "nas"
+    while not (folder.is_dir() and len(list(folder.iterdir())) > 3 and (busy := working(process.pid))):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(busy[0], signal.SIGKILL)
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    straight = subprocess.run(
+        [*command, "--out", str(tmp_path / "b"), "--ray", "off"],
+        capture_output=True,
+        check=True,
+        timeout=300,
+        env={**environment, "DSACTL_HOME": str(theirs)},
+    )
+    for row, same in zip(json.loads(out)["rows"], json.loads(straight.stdout)["rows"], strict=True):
+        for name in ("proxy", "images", "chosen", "accuracies", "correlations"):
+            assert row[name] == same[name]
+    assert {path.name for path in folder.iterdir()} == {path.name for path in (theirs / "runs" / "nas").iterdir()}
+
+
+def working(driver: int) -> list[int]:
+    """Ray's workers below a process that are at a task."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                title = (folder / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if title.startswith(b"ray::_do") and driver in ancestors(int(folder.name)):
+                found.append(int(folder.name))
+    return found
+
+
+def ancestors(process: int) -> list[int]:
+    found = []
+    while process > 1:
+        try:
+            process = int((Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            break
+        found.append(process)
+    return found
