@@ -83,8 +83,14 @@ def execute(
     folder = run_folder(store, job.recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock", timeout=-1 if wait else 0)
-        lock.acquire()
+        lock = FileLock(folder / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            if not wait:
+                raise
+            report(Progress(0, 1, 0, None, 0.0, "waiting for another process that makes it"))
+            lock.acquire(timeout=-1)
     except Timeout:
         raise RunError(
             f"Another process is making {job.name} with this recipe.", f"Wait for it, or look at {folder}."

@@ -46,6 +46,9 @@ def command(
     iterations: Annotated[int | None, typer.Option(min=1, help="Of the methods that have some.  \\[theirs]")] = None,
     distillation: Annotated[str, typer.Option(help="both, on or off.", autocompletion=options.one_of(*_WAYS))] = "both",
     repeats: Annotated[int, typer.Option(min=1, help="Of every course, with other draws and other sets.")] = 5,
+    precision: Annotated[
+        str, typer.Option(help="Of networks and sets.", autocompletion=options.complete_precision)
+    ] = "auto",
     new_data: Annotated[
         str,
         typer.Option(
@@ -92,14 +95,22 @@ def command(
 
     from dsactl.continual.memory import Memory
     from dsactl.continual.study import Study
+    from dsactl.engine.device import resolve_device, resolve_precision
 
+    for option, number in (("--lr", lr), ("--balance-lr", balance_lr), ("--distillation-weight", distillation_weight)):
+        if number is not None and not 0 < number < 1e6:
+            raise UsageError(f"{option} must be above 0, and a number, not {number}.")
+    resolved = resolve_precision(precision, resolve_device(device))
+    memories = [Memory(method, ipc, iterations, resolved) for method in kept]
+    if iterations is not None and not any(each.iterates for each in memories):
+        output.remark("--iterations is of no use to these memories.")
     sequence = _sequence(tasks, splits, image_size, dry_run=dry_run)
     study = Study(
         sequence,
-        [Memory(method, ipc, iterations) for method in kept],
+        memories,
         _WAYS[distillation],
         repeats,
-        _settings(sequence, device, steps, lr, balance_steps, balance_lr, distillation_weight),
+        _settings(sequence, resolved, steps, lr, balance_steps, balance_lr, distillation_weight),
         new_data,
         seed,
     )
@@ -116,7 +127,7 @@ def _sequence(tasks: str, splits: int | None, image_size: int | None, *, dry_run
     from dsactl.data.catalogue import missing_files
     from dsactl.data.views import Shape
 
-    names = studying.listed(tasks, "task")
+    names = studying.all_listed(tasks, "task")
     without = f" Without SVHN: --tasks {_WITHOUT_SVHN}" if "svhn" in names and missing_files("svhn") else ""
     absent = [name for name in names if missing_files(name)]
     if dry_run and absent:
@@ -149,7 +160,7 @@ def _remark_on_classes(sequence: "Sequence[Task]", output: Output) -> None:
 
 def _settings(
     sequence: "list[Task]",
-    device: str,
+    precision: str,
     steps: int | None,
     lr: float | None,
     balance_steps: int | None,
@@ -158,12 +169,8 @@ def _settings(
 ) -> "Settings":
     from dsactl.continual.learner import BALANCE, DISTILLATION, LEARN, Phase, Settings
     from dsactl.dsa.strategy import default_strategy
-    from dsactl.engine.device import resolve_device, resolve_precision
     from dsactl.networks.catalogue import NetworkSpec
 
-    for option, value in (("--lr", lr), ("--balance-lr", balance_lr), ("--distillation-weight", weight)):
-        if value is not None and not 0 < value < 1e6:
-            raise UsageError(f"{option} must be above 0, and a number, not {value}.")
     first = sequence[0].dataset
     return Settings(
         NetworkSpec().resolve(first.channels, first.size),
@@ -171,12 +178,12 @@ def _settings(
         Phase(steps or LEARN.steps, lr or LEARN.lr),
         Phase(balance_steps or BALANCE.steps, balance_lr or BALANCE.lr),
         DISTILLATION if weight is None else weight,
-        precision=resolve_precision("auto", resolve_device(device)),
+        precision=precision,
     )
 
 
 def _own_name(tasks: str, splits: int | None) -> str:
-    names = "-".join(Path(name).name for name in studying.listed(tasks, "task"))
+    names = "-".join(Path(name).resolve().name for name in studying.listed(tasks, "task"))
     return f"continual-{names}" if splits is None else f"continual-{names}-{splits}"
 
 
@@ -192,14 +199,16 @@ def _run(study: "Study", device: str, path: Path, output: Output) -> None:
     runner = Runner(study.tasks, study.settings, registry.Store(), target, study.seed)
     names = [task.name for task in study.tasks]
     entries: list[Entry] = []
-    write(folder, entries, names)
+    meter = study.meter(device)
+    with folder.writing():
+        pass  # so that a folder that cannot be written to is said now
     try:
-        with output.progress("continual", len(study.courses) * len(names), "stages") as bar:
+        with output.progress("continual", 100, "percent") as bar:
             for index, course in enumerate(study.courses):
                 what = f"{course.memory.method}{', distilled' if course.distilled else ''}, repeat {course.repeat + 1}"
 
-                def report(done: float, total: int, doing: str, index: int = index, what: str = what) -> None:
-                    bar.update(index * total + done, f"{what}: {doing}")
+                def report(done: float, _total: int, doing: str, index: int = index, what: str = what) -> None:
+                    bar.update(meter.percent(index, done), f"{what}: {doing}")
 
                 try:
                     outcome = runner.run(course, report)
@@ -208,7 +217,7 @@ def _run(study: "Study", device: str, path: Path, output: Output) -> None:
                     continue
                 own = (course.memory.method, course.distilled, course.repeat)
                 entries.append(Entry(*own, outcome.rows, outcome.references, outcome.seconds, describe(target)))
-                write(folder, entries, names)
+                write(folder, entries, names, is_papers=study.is_papers)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"Interrupted; {len(entries)} of {len(study.courses)} courses are done, and what was learned is kept.",
@@ -219,7 +228,7 @@ def _run(study: "Study", device: str, path: Path, output: Output) -> None:
     if len(entries) < len(study.courses):
         raise RunError(
             f"{len(study.courses) - len(entries)} of {len(study.courses)} courses failed, as said above.",
-            "The same command tries them again.",
+            "The others are kept.",
         )
 
 
@@ -261,6 +270,11 @@ def _score(score: "Score", n: int) -> str:
     return mean_and_deviation(*score) if n > 1 else f"{score[0]:.1f}"
 
 
+def _shape(study: "Study") -> tuple[int, tuple[int, int]]:
+    first = study.tasks[0].dataset
+    return first.channels, first.size
+
+
 def _dry_run(study: "Study", device: str, output: Output) -> None:
     """Say what would be made and learned, and how long that would take here; nothing is written."""
     import registry
@@ -275,8 +289,12 @@ def _dry_run(study: "Study", device: str, output: Output) -> None:
             bar.update(done, "", total=total)
 
         cost, phases, seconds = study.cost(registry.Store(), target, report)
-    names = ", ".join(task.name for task in study.tasks)
+    names, settings = ", ".join(task.name for task in study.tasks), study.settings
     lines = [
+        f"{settings.network.label(*_shape(study))}, batches of {settings.batch}, "
+        f"augmentation {' '.join(settings.strategy) or 'none'}, {settings.precision}.",
+        f"Learning rates {settings.learn.lr:g} and {settings.balance.lr:g}, λ {settings.distillation:g}, "
+        f"τ {settings.temperature:g}.",
         f"{len(study.courses)} courses of {len(study.tasks)} tasks ({names}).",
         studying.sets_in_words(cost),
         f"{phases} phases would be learned, {study.settings.learn.steps} steps for a task and "

@@ -33,7 +33,7 @@ Sets = Annotated[int, typer.Option(min=1, help="Sets per cell, with derived seed
 Networks = Annotated[int, typer.Option(min=1, help="Networks per set and cell; the paper has 20.")]
 Iterations = Annotated[int | None, typer.Option(help="Outer iterations K.  \\[1000]")]
 Epochs = Annotated[int | None, typer.Option(help="Of the networks that are tested.  \\[1000 or 300]")]
-Seed = Annotated[int, typer.Option(help="The root of every draw.")]
+Seed = Annotated[int, typer.Option(min=0, help="The root of every draw.")]
 ImageSize = Annotated[int | None, typer.Option(help="For a folder, as with condense.")]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the results.  \\[named for the study, here]")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be made and what it costs; do nothing.")]
@@ -308,7 +308,16 @@ def listed(text: str, what: str) -> tuple[str, ...]:
     Raises:
         UsageError: there is nothing.
     """
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    return tuple(dict.fromkeys(all_listed(text, what)))
+
+
+def all_listed(text: str, what: str) -> tuple[str, ...]:
+    """What is joined by commas, as often as it is there.
+
+    Raises:
+        UsageError: there is nothing.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
         raise UsageError(f"No {what} was named.", "Join several by commas.")
     return names

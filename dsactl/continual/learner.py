@@ -197,7 +197,7 @@ class Learner:
         teachers: Sequence[Teacher] = (),
         *,
         kept: Mapping[str, Tensor] | None = None,
-        keep: Callable[[int, int, Callable[[], dict[str, Tensor]]], None] = lambda done, total, tensors: None,
+        keep: Callable[[int, int, dict[str, Tensor]], None] = lambda done, total, tensors: None,
     ) -> Network:
         """One phase.
 
@@ -208,7 +208,7 @@ class Learner:
             seed: of the draws.
             teachers: whose answers are kept to; none for no distillation.
             kept: tensors that `keep` was given last, to go on from there.
-            keep: told after every step how many are done, of how many, and how to get the tensors to go on from.
+            keep: told after every step how many are done, of how many, and the tensors to go on from.
 
         Raises:
             RunError: the loss is no longer finite.
@@ -238,14 +238,9 @@ class Learner:
             rate = phase.lr / 10 if step >= phase.decay_at else phase.lr
             source = generator(seed, "continual-training", step)
             descent.step(images.at, images.targets_N, order[batch], [source], rate, add, penalty)
-
-            def tensors(step: int = step) -> dict[str, Tensor]:
-                _check_finite(losses, step, phase)
-                return {"step": torch.tensor(step + 1), **descent.tensors()}
-
             if step % _LOOK == 0 or step + 1 == phase.steps:
                 _check_finite(losses, step, phase)
-            keep(step + 1, phase.steps, tensors)
+            keep(step + 1, phase.steps, {"step": torch.tensor(step + 1), **descent.tensors()})
         return network_of(descent.tensors(), network.outputs)
 
     def _distillation(self, teachers: Sequence[Teacher]) -> Penalty | None:

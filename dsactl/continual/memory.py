@@ -12,6 +12,7 @@ import registry
 from dsactl import jobs, runs
 from dsactl.continual.learner import Images, joined
 from dsactl.continual.tasks import Task
+from dsactl.engine.device import Precision
 from dsactl.methods.catalogue import ALGORITHM_1, find
 from dsactl.recipe import Request
 from dsactl.sitting import Progress
@@ -30,17 +31,30 @@ class Memory:
         method: a method of `condense`, or "none".
         ipc: images per class and task.
         iterations: of methods that have some; None for their own.
+        precision: "auto", "float32" or "bfloat16".
     """
 
     method: str
     ipc: int
     iterations: int | None = None
+    precision: Precision = "auto"
+
+    @property
+    def iterates(self) -> bool:
+        """Whether the method has iterations."""
+        return self.method in ALGORITHM_1 or (self.method != NONE and "iterations" in find(self.method).settings)
 
     def request(self, task: Task, seed: int) -> Request:
         """What makes the set of a task."""
-        settings = {"iterations": None} if self.method in ALGORITHM_1 else find(self.method).settings
-        iterations = self.iterations if "iterations" in settings else None
-        return Request(task.source, self.ipc, self.method, iterations=iterations, seed=seed, image_size=task.image_size)
+        return Request(
+            task.source,
+            self.ipc,
+            self.method,
+            iterations=self.iterations if self.iterates else None,
+            seed=seed,
+            image_size=task.image_size,
+            precision=self.precision,
+        )
 
     def job(self, task: Task, seed: int, device: str) -> jobs.Job:
         """The same with its data set.

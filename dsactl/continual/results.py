@@ -145,13 +145,14 @@ def paper_mean(line: Line) -> float | None:
     return float(tables()["continual"][line.memory])
 
 
-def write(folder: Folder, entries: Iterable[Entry], tasks: Sequence[str]) -> None:
+def write(folder: Folder, entries: Iterable[Entry], tasks: Sequence[str], *, is_papers: bool) -> None:
     """Write JSON, CSV and the plot, of these entries and of those that earlier calls wrote.
 
     Args:
         folder: of the study.
-        entries: that are done.
+        entries: that are done, one at least.
         tasks: their names.
+        is_papers: whether the paper's figures are of the same study.
 
     Raises:
         StoreError: the folder cannot be written to.
@@ -170,15 +171,15 @@ def write(folder: Folder, entries: Iterable[Entry], tasks: Sequence[str]) -> Non
         value = {
             "study": STUDY,
             "plan": folder.plan,
-            "lines": [line.to_dict() for line in lines],
+            "lines": [{**line.to_dict(), "paper": paper_mean(line) if is_papers else None} for line in lines],
             "courses": [entry.to_dict() for entry in every],
         }
         folder.put(path.name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
         folder.put(f"{STUDY}.csv", to_csv(every, tasks))
         courses = {(each.memory, each.distilled): each.means for each in lines}
         title = f"{folder.plan['ipc']} images per class and task in memory"
-        if every:
-            folder.put(f"{STUDY}.png", stages(courses, tasks, title=title))
+        papers = {line.memory: paper for line in lines if is_papers and (paper := paper_mean(line)) is not None}
+        folder.put(f"{STUDY}.png", stages(courses, tasks, title=title, papers=papers))
 
 
 def to_csv(entries: Iterable[Entry], tasks: Sequence[str]) -> bytes:

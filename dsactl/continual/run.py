@@ -112,6 +112,7 @@ class Runner:
         self._tasks = [replace(task, dataset=task.dataset.to(device)) for task in tasks]
         self._settings, self._store, self._device, self._seed = settings, store, device, seed
         self._folder = store.home / "runs" / "continual"
+        self._failed: dict[str, RunError] = {}
         first = tasks[0].dataset
         self._learner = Learner(settings, (first.channels, *first.size), device)
 
@@ -181,6 +182,8 @@ class Runner:
     def _take(self, step: _Step, network: Network, tell: _Tell) -> tuple[Network, Mapping[str, Any]]:
         """Make a step, go on with it, or find it made, or wait for another process that makes it."""
         key = self._key(step, network)
+        if key in self._failed:
+            raise self._failed[key]
         found = self._found(key, network.outputs)
         if found is None:
             with _alone(self._folder / f"{key}.lock", lambda: tell(0.0, f"{step.what}, in another process")):
@@ -197,19 +200,33 @@ class Runner:
         part = self._folder / f"{key}.part.safetensors"
         kept, before = _read(part, self._device) or ({}, {"seconds": 0.0})
         began = saved = time.monotonic()
+        last: dict[str, Tensor] = {}
 
         def spent() -> float:
             return float(before["seconds"]) + time.monotonic() - began
 
-        def keep(done: int, total: int, tensors: Callable[[], dict[str, Tensor]]) -> None:
-            nonlocal saved
+        def save() -> None:
+            save_checkpoint(part, last, {"seconds": spent()})
+
+        def keep(done: int, total: int, tensors: dict[str, Tensor]) -> None:
+            nonlocal saved, last
+            last = tensors
             if time.monotonic() - saved >= CHECKPOINT_SECONDS:
-                save_checkpoint(part, tensors(), {"seconds": spent()})
+                save()
                 saved = time.monotonic()
             tell(done / total, f"{step.what}, step {done} of {total}")
 
         how: dict[str, Any] = {"kept": kept, "keep": keep}
-        learned = self._learner.train(network, step.images, step.phase, step.seed, step.teachers, **how)
+        try:
+            learned = self._learner.train(network, step.images, step.phase, step.seed, step.teachers, **how)
+        except RunError as error:
+            self._failed[key] = error
+            part.unlink(missing_ok=True)
+            raise
+        except KeyboardInterrupt:
+            if last:
+                save()
+            raise
         about = {"seconds": spent(), "accuracies": [self._test(learned, task) for task in step.tested]}
         save_checkpoint(self._folder / f"{key}.safetensors", learned.tensors(), about)
         part.unlink(missing_ok=True)
@@ -270,7 +287,7 @@ def _read(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str
 def _alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold a lock, and wait for whoever holds it.
 
-    The lock's file is removed in the end: whoever waited for it looks first whether anything is left to do.
+    The lock's file is removed in the end: whoever gets it next looks first whether anything is left to do.
 
     Raises:
         StoreError: the folder cannot be written to.
@@ -289,6 +306,6 @@ def _alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         ) from error
     try:
         yield
-        path.unlink(missing_ok=True)
     finally:
+        path.unlink(missing_ok=True)
         lock.release()

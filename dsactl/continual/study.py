@@ -11,9 +11,10 @@ from dsactl.continual.learner import Images, Learner, Phase, Settings
 from dsactl.continual.memory import NONE, Memory
 from dsactl.continual.run import CONDENSED, REAL, REVISION, Course
 from dsactl.continual.tasks import Task
-from dsactl.cost import Clock
+from dsactl.cost import GRADIENT, Clock, count_work, forward_operations
 from dsactl.evaluation import Protocol
 from dsactl.jobs import Job
+from dsactl.methods.catalogue import ALGORITHM_1, find
 from dsactl.studies.cells import Entry
 from dsactl.studies.costs import Cost, estimate
 
@@ -21,6 +22,8 @@ _TRIAL = 4  # steps; the first warms up
 _FORWARD = 1 / 3  # of a step: what a teacher's answers cost, and a test
 PAPER_TASKS = ("svhn", "mnist", "usps")
 PAPER_SHAPE = (3, 32, 32)
+Key = tuple[object, ...]
+"""What tells a piece of work from others."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class _Work:
         tested: test images at its end.
     """
 
-    key: tuple[object, ...]
+    key: Key
     images: int
     phase: Phase
     teachers: int
@@ -84,7 +87,7 @@ class Study:
             "shape": [first.channels, *first.size],
             "normalisation": [{"mean": task.dataset.mean, "std": task.dataset.std} for task in self.tasks],
             "ipc": self.memories[0].ipc,
-            "iterations": self.memories[0].iterations,
+            "iterations": self.memories[0].iterations if any(each.iterates for each in self.memories) else None,
             "new data": self.new_data,
             "seed": self.seed,
             "revision": REVISION,
@@ -110,6 +113,26 @@ class Study:
             dsactl.Error: says what cannot work.
         """
         self._sets(device)
+
+    def meter(self, device: str) -> "Meter":
+        """Tells how far the courses are."""
+        entries, jobs = self._sets(device)
+        sets = {entry.key: _making(job) for entry, job in zip(entries, jobs, strict=True)}
+        first = self.tasks[0].dataset
+        forward = forward_operations(self.settings.network, first)
+        courses = []
+        for course in self.courses:
+            stages: list[list[tuple[Key, float]]] = [[] for _ in self.tasks]
+            for stage, task in enumerate(self.tasks):
+                if course.memory.method != NONE:
+                    key = (course.memory.method, task.name)
+                    stages[stage].append(((course.repeat, *key), sets[key]))
+            for work in self._phases_of(course):
+                images = work.phase.steps * min(self.settings.batch, work.images)
+                operations = forward * images * (GRADIENT + work.teachers) + forward * work.tested
+                stages[int(str(work.key[1]))].append((work.key, operations))
+            courses.append(stages)
+        return Meter(courses)
 
     def cost(
         self,
@@ -190,3 +213,47 @@ class Study:
         images = Images(few_BCHW.__getitem__, labels_B, ())
         learner.train(learner.grown(None, task.outputs, 0), images, Phase(_TRIAL, 0.01), 0, keep=keep)
         return clock.fastest()
+
+
+def _making(job: Job) -> float:
+    """Operations of making a set, roughly: all of Algorithm 1, of another method its passes over the images."""
+    recipe, dataset = job.recipe, job.dataset
+    method = find(recipe.method)
+    if recipe.method in ALGORITHM_1 or recipe.network is None:
+        return count_work(recipe, dataset).operations
+    forward = GRADIENT * forward_operations(recipe.network, dataset)
+    if method.passes:
+        return forward * len(dataset.train) * int(str(recipe.options["epochs"]))
+    return forward * (recipe.iterations or 1) * recipe.ipc * dataset.classes
+
+
+class Meter:
+    """How far a study is, in percent of its operations, each piece counted once.
+
+    Args:
+        courses: of each course, stage by stage, its pieces: what tells them from others, and operations.
+    """
+
+    def __init__(self, courses: Sequence[Sequence[Sequence[tuple[Key, float]]]]) -> None:
+        self._courses = courses
+        self._total = sum(dict(piece for stages in courses for stage in stages for piece in stage).values())
+
+    def percent(self, index: int, done: float) -> float:
+        """After so many stages of a course, when all before it are done.
+
+        Args:
+            index: of the course.
+            done: stages, with a fraction for the one in progress, in which each piece has an equal part.
+        """
+        before = dict(piece for stages in self._courses[:index] for stage in stages for piece in stage)
+        stages = self._courses[index]
+        whole = min(int(done), len(stages))
+        before.update(piece for stage in stages[:whole] for piece in stage)
+        operations = sum(before.values())
+        if whole < len(stages):
+            parts = stages[whole]
+            place = (done - whole) * len(parts)
+            for number, (key, weight) in enumerate(parts):
+                if key not in before:
+                    operations += weight * min(1.0, max(0.0, place - number))
+        return 100 * operations / self._total if self._total else 100.0

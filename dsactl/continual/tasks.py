@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsactl.data.catalogue import entry_of
+from dsactl.data.catalogue import entry_of, missing_files
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import is_folder, load_dataset
-from dsactl.data.views import Classes, Shape, split_name, take, with_views
+from dsactl.data.views import Classes, Shape, Validation, split_name, take, with_views
 from dsactl.errors import UsageError
 
 
@@ -54,15 +54,51 @@ def tasks_of(names: Sequence[str], shape: Shape) -> list[Task]:
         raise UsageError(
             "One task alone is no sequence.", "Name two or more data sets with --tasks, or split one with --splits."
         )
-    if len({Path(name).name for name in names}) < len(names):
+    if len({*map(_short, names)}) < len(names):
         raise UsageError("Two tasks have one name.", "Name each data set once, and give folders different names.")
-    _check_classes({name: entry.classes for name in names if not split_name(name)[1] and (entry := entry_of(name))})
-    found = []
-    for name in names:
+    _check_overlap(names)
+    counts = {_short(name): count for name in names if (count := _classes_of(name)) is not None}
+    found: dict[str, Task] = {}
+    # What would have to be fetched comes last, when all that can be known has been found to agree.
+    for name in sorted(names, key=lambda name: bool(missing_files(name))):
+        _check_classes(counts)
         source, size = with_views(name, shape), shape.height if is_folder(name) else None
-        found.append(Task(Path(name).name, load_dataset(source, image_size=size), 0, source, size))
-    _check_classes({task.name: task.dataset.classes for task in found})
-    return found
+        found[name] = Task(_short(name), load_dataset(source, image_size=size), 0, source, size)
+        counts[_short(name)] = found[name].dataset.classes
+    _check_classes(counts)
+    return [found[name] for name in names]
+
+
+def _short(name: str) -> str:
+    """What a task is called: a folder by its own name, without where it lies."""
+    base, views = split_name(name)
+    return with_views(Path(base).resolve().name if is_folder(name) else base, *views)
+
+
+def _classes_of(name: str) -> int | None:
+    """How many classes a named data set has, without a look at its files; None for a folder."""
+    entry = entry_of(name)
+    if entry is None:
+        return None
+    parts = [view for view in split_name(name)[1] if isinstance(view, Classes)]
+    return parts[-1].last - parts[-1].first + 1 if parts else entry.classes
+
+
+def _check_overlap(names: Sequence[str]) -> None:
+    """Refuse that one task is tested on images that another learns from.
+
+    Raises:
+        UsageError: one of two views of a data set holds training images out, and the other does not.
+    """
+    held: dict[str, tuple[str, bool]] = {}
+    for name in names:
+        base, views = split_name(name)
+        other, before = held.setdefault(base, (name, Validation() in views))
+        if before != (Validation() in views):
+            raise UsageError(
+                f"One of {other} and {name} is tested on images that the other learns from.",
+                f"Use {base}@validation in both, or in neither.",
+            )
 
 
 def _check_classes(counts: Mapping[str, int]) -> None:

@@ -79,7 +79,7 @@ class Folder:
         except (OSError, ValueError, KeyError, TypeError):
             raise UsageError(f"{results} is not a study's results.", "Name another folder with --out.") from None
         if found != self.plan:
-            other = ", ".join(name for name in {**found, **self.plan} if found.get(name) != self.plan.get(name))
+            other = ", ".join(_differing(found, self.plan))
             raise UsageError(
                 f"{self.path} has the results of another plan (other {other}).", "Name another with --out."
             )
@@ -155,6 +155,16 @@ class Folder:
         except StoreError as error:
             raise StoreError(error.message, _ELSEWHERE) from error
         return self.path / name
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+    """The names of what differs, to the bottom: "settings.learn.lr"."""
+    for name in {**one, **other}:
+        a, b = one.get(name), other.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from (f"{name}.{each}" for each in _differing(a, b))
+        elif a != b:
+            yield name
 
 
 def rows_of(cells: Mapping[Key, Cell], names: tuple[str, ...]) -> list[dict[str, Any]]:

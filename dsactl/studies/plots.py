@@ -145,7 +145,11 @@ def lines(methods: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> b
 
 
 def stages(
-    courses: Mapping[tuple[str, bool], Sequence[tuple[float, float]]], tasks: Sequence[str], *, title: str
+    courses: Mapping[tuple[str, bool], Sequence[tuple[float, float]]],
+    tasks: Sequence[str],
+    *,
+    title: str,
+    papers: Mapping[str, float] | None = None,
 ) -> bytes:
     """Mean accuracy over the tasks so far, after each stage, as a PNG (Figure 3).
 
@@ -154,6 +158,7 @@ def stages(
             broken line and an empty marker.
         tasks: their names.
         title: what to write.
+        papers: the paper's means after the last stage, by the memory, without distillation.
     """
     figure = _figure(3.8 + 0.6 * len(tasks), 3.6)
     axes = figure.add_subplot()
@@ -173,6 +178,11 @@ def stages(
             linestyle="--" if distilled else "-",
             capsize=3,
         )
+    for memory, mean in (papers or {}).items():
+        rank = memories.index(memory)
+        marker = _MARKERS[rank % len(_MARKERS)]
+        place = len(tasks) - 0.7
+        axes.plot(place, mean, color="0.5", marker=marker, linestyle="", markersize=8, label=f"{memory}, the paper")
     axes.set_xticks(range(len(tasks)), tasks, rotation=20, ha="right")
     axes.set_xlabel("tasks, in the order in which they are learned")
     axes.set_ylabel("mean test accuracy of tasks so far, %")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess as Ended
@@ -16,14 +17,16 @@ from subprocess import CompletedProcess as Ended
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from reference import write_folder
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
 import dsactl
 import registry
-from dsactl.continual import run as run_module
+from dsactl import runs
 from dsactl.continual.learner import Images, Learner, Network, Phase, Settings, Teacher, distillation
 from dsactl.continual.memory import NONE, Memory, all_of, images_of
 from dsactl.continual.results import Entry, lines_of, paper_mean
@@ -34,6 +37,7 @@ from dsactl.continual.tasks import Task, splits_of, tasks_of
 from dsactl.data.load import load_dataset
 from dsactl.data.views import Shape
 from dsactl.errors import RunError, UsageError
+from dsactl.jobs import run_folder
 from dsactl.networks.catalogue import NetworkSpec
 
 Program = Callable[..., Ended[str]]
@@ -98,9 +102,9 @@ def test_a_phase_takes_as_many_steps_as_it_says() -> None:
         told: list[tuple[int, int]] = []
         states: list[dict[str, Tensor]] = []
 
-        def keep(done: int, total: int, tensors: Callable[[], dict[str, Tensor]]) -> None:
+        def keep(done: int, total: int, tensors: dict[str, Tensor]) -> None:
             told.append((done, total))  # noqa: B023
-            states.append(tensors())  # noqa: B023
+            states.append(tensors)  # noqa: B023
 
         start = learner.grown(None, 2, 0)
         learner.train(start, images, Phase(steps, 0.01), 0, keep=keep)
@@ -331,7 +335,7 @@ def test_the_command_writes_what_it_found(program: Program, tmp_path: Path) -> N
     kept = json.loads((out / "continual.json").read_text())
     assert kept["courses"] == courses
     lines = json.loads(done.stdout)["lines"]
-    assert [{**line, "paper": None} for line in kept["lines"]] == lines
+    assert kept["lines"] == lines
     assert lines[2]["means"][2]["mean"] == pytest.approx(np.mean(courses[2]["accuracies"][2]))
     assert lines[2]["tasks"][1]["mean"] == pytest.approx(courses[2]["accuracies"][2][1])
     assert kept["plan"]["normalisation"][0]["mean"] == list(load_dataset("digits").mean)
@@ -342,7 +346,7 @@ def test_the_command_writes_what_it_found(program: Program, tmp_path: Path) -> N
     assert len(json.loads((out / "continual.json").read_text())["courses"]) == 5, "earlier courses stay"
     changed = ("--lr", "0.02", "--balance-lr", "0.02", "--distillation-weight", "2")
     other = program("continual", *FAST, "--memory", "none", *changed, "--out", str(out))
-    assert "has the results of another plan (other settings)" in other.stderr
+    assert "another plan (other settings.learn.lr, settings.balance.lr, settings.distillation)" in other.stderr
 
 
 def test_a_plan_comes_with_its_cost(program: Program) -> None:
@@ -376,6 +380,12 @@ def test_what_makes_no_sense_is_refused(program: Program, tmp_path: Path) -> Non
         (("--tasks", "digits"), "One task alone is no sequence"),
         (("--tasks", f"digits,{two}"), "differ in their number of classes: digits has 10, two has 2"),
         (("--tasks", "mnist,cifar100"), "mnist has 10, cifar100 has 100"),
+        (("--tasks", "digits@classes0-4,cifar10@classes0-3"), "has 5, cifar10@classes0-3 has 4"),
+        (("--tasks", f"{two},cifar10"), "two has 2"),
+        (("--tasks", "digits,cifar10", "--lr", "nan"), "--lr must be above 0"),
+        (("--tasks", "digits,digits"), "Two tasks have one name"),
+        (("--tasks", "digits,digits@validation"), "is tested on images that the other learns from"),
+        (("--tasks", "digits", "--splits", "5", "--seed", "-1"), "--seed"),
         (("--tasks", "digits", "--splits", "3"), "10 classes cannot be shared out evenly among 3 tasks"),
         (("--tasks", "digits", "--splits", "10"), "Use --splits 2 or 5."),
         (("--tasks", "digits@classes0-6", "--splits", "7"), "Leave a class out: digits@classes0-6@classes0-5"),
@@ -431,28 +441,36 @@ def test_an_interrupted_study_goes_on_to_the_same_results(tmp_path: Path, how: s
 
 
 def test_a_phase_goes_on_inside_to_the_same_bits() -> None:
-    learner = Learner(SMALL, (1, 8, 8), CPU)
-    images = all_of(splits_of("digits", 5, None)[0])
+    """With teachers, soft labels, and a last batch that is smaller."""
+    learner = Learner(replace(SMALL, batch=32), (1, 8, 8), CPU)
+    task = splits_of("digits", 5, None)[0]
+    shares_NK = torch.rand(50, 3).softmax(1)
+    images = all_of(task) + Images(torch.randn(50, 1, 8, 8).__getitem__, shares_NK, ())
+    teachers = [Teacher(learner.grown(None, 2, 5), 0, 2), Teacher(learner.grown(None, 3, 6), 1, 3)]
     kept: list[dict[str, Tensor]] = []
 
-    def keep(_done: int, _total: int, tensors: Callable[[], dict[str, Tensor]]) -> None:
-        kept.append(tensors())
+    def keep(_done: int, _total: int, tensors: dict[str, Tensor]) -> None:
+        kept.append(tensors)
 
-    whole = learner.train(learner.grown(None, 2, 0), images, Phase(8, 0.01), 0, keep=keep)
-    assert len(kept) == 8
-    for state in kept[:-1]:
-        rest = learner.train(learner.grown(None, 2, 0), images, Phase(8, 0.01), 0, kept=state)
+    whole = learner.train(learner.grown(None, 3, 0), images, Phase(25, 0.01), 0, teachers, keep=keep)
+    assert len(kept) == 25
+    for state in kept[:-1:5]:
+        rest = learner.train(learner.grown(None, 3, 0), images, Phase(25, 0.01), 0, teachers, kept=state)
         assert all(torch.equal(rest.parameters[name], tensor) for name, tensor in whole.parameters.items())
 
 
-def test_a_course_goes_on_inside_a_phase(three: list[Task], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped after some steps of balancing, and with a damaged file of an earlier phase."""
-    monkeypatch.setattr(run_module, "CHECKPOINT_SECONDS", 0.0)
+def weights_in(folder: Path) -> dict[str, dict[str, Tensor]]:
+    return {path.name: load_file(path) for path in folder.glob("*.safetensors")}
+
+
+def test_a_course_goes_on_inside_a_phase(three: list[Task]) -> None:
+    """Stopped by Ctrl-C within a phase, and with a damaged file of an earlier one."""
     course = Course(Memory("random", 2), True, 0)
     straight = Runner(three[:2], SMALL, registry.Store(), CPU).run(course)
     folder = registry.Store().home / "runs" / "continual"
-    finished = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert len(finished) == 3, "no part and no lock is left"
+    finished = weights_in(folder)
+    assert {path.name for path in folder.iterdir()} == {*finished}, "no lock is left"
+    assert len(finished) == 3
     for path in folder.iterdir():
         path.unlink()
 
@@ -474,7 +492,55 @@ def test_a_course_goes_on_inside_a_phase(three: list[Task], monkeypatch: pytest.
     balancing = [doing for doing in steps if "balancing" in doing]
     assert "step 4 of" in balancing[0], "the three steps were not made again"
     assert "learning, step 1 of" in " ".join(steps), "but what was damaged was"
-    assert {path.name for path in folder.iterdir()} == {*finished}
+    ours = weights_in(folder)
+    assert ours.keys() == finished.keys()
+    for name, tensors in finished.items():
+        assert all(torch.equal(ours[name][key], tensor) for key, tensor in tensors.items())
+
+
+def test_what_diverges_is_tried_once(three: list[Task]) -> None:
+    store = registry.Store()
+    runner = Runner(three[:2], replace(SMALL, learn=Phase(40, 1e5)), store, CPU)
+    said: list[str] = []
+    for method in (NONE, "random"):
+        with pytest.raises(RunError, match="diverged"):
+            runner.run(Course(Memory(method, 2), False, 0), lambda _done, _total, doing: said.append(doing))
+    assert sum("step 1 of" in doing for doing in said) == 1
+    assert list((store.home / "runs" / "continual").iterdir()) == []
+
+
+def test_a_set_that_another_process_makes_is_waited_for(three: list[Task]) -> None:
+    store, memory = registry.Store(), Memory("random", 2)
+    job = memory.job(three[0], 0, "cpu")
+    folder = run_folder(store, job.recipe)
+    folder.mkdir(parents=True)
+    told: list[str] = []
+    lock = FileLock(folder / "lock")
+    lock.acquire()
+    with pytest.raises(RunError, match="Another process is making"):
+        runs.execute(job, store)
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(memory.make, job, store, lambda _done, _total, doing: told.append(doing))
+        end = time.monotonic() + 30
+        while not told:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert not made.done()
+        lock.release()
+    assert "waiting for another process" in told[0]
+    assert len(made.result()) == 6
+
+
+def test_progress_is_of_the_work_and_counts_it_once(three: list[Task]) -> None:
+    study = Study(three, [Memory("random", 2), Memory("dsa", 2, 1)], (False, True), 1, SMALL)
+    meter = study.meter("cpu")
+    assert meter.percent(0, 0.0) == 0
+    told = [meter.percent(index, done / 8) for index in range(4) for done in range(25)]
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(100)
+    assert meter.percent(1, 1.0) == meter.percent(1, 0.0), "the first task was learned in the course before"
+    assert meter.percent(0, 1 / 2) == 0, "random images cost nothing"
+    assert meter.percent(2, 1 / 2) > meter.percent(2, 0.0), "Algorithm 1 does"
 
 
 def test_two_processes_make_one_thing_once(tmp_path: Path) -> None:
