@@ -60,12 +60,12 @@ def command(
         int | None,
         typer.Option(min=4, help="Side of images of three channels.  \\[32; with --splits as they are]"),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Of SGD on a new task.  \\[500]")] = None,
-    lr: Annotated[float | None, typer.Option(help="Its learning rate, to half time.  \\[0.01]")] = None,
-    balance_steps: Annotated[int | None, typer.Option(min=1, help="Of SGD on the memory alone.  \\[200]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of SGD on a new task.  \\[400]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Its learning rate, to half time.  \\[0.03]")] = None,
+    balance_steps: Annotated[int | None, typer.Option(min=1, help="Of SGD on the memory alone.  \\[100]")] = None,
     balance_lr: Annotated[float | None, typer.Option(help="Its learning rate, to half time.  \\[0.001]")] = None,
     distillation_weight: Annotated[
-        float | None, typer.Option(help="Of the distillation beside the cross-entropy.  \\[1]")
+        float | None, typer.Option(help="Of the distillation beside the cross-entropy.  \\[0.3]")
     ] = None,
     seed: studying.Seed = 0,
     device: options.Device = "auto",

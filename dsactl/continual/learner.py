@@ -49,9 +49,9 @@ class Phase:
         return self.steps - self.steps // 2
 
 
-LEARN, BALANCE = Phase(500, 0.01), Phase(200, 0.001)
+LEARN, BALANCE = Phase(400, 0.03), Phase(100, 0.001)
 """Of a task with the memory, and of the memory alone."""
-DISTILLATION = 1.0
+DISTILLATION = 0.3
 """λ"""
 _LOOK = 25  # steps from one look at the loss to the next
 
