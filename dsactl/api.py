@@ -13,6 +13,7 @@ from dsactl import jobs, runs
 from dsactl.bundled import find, own_name
 from dsactl.data.load import load_dataset
 from dsactl.engine.device import resolve_device
+from dsactl.engine.tasks import Workers
 from dsactl.evaluation import Evaluation, Protocol
 from dsactl.measured import measure
 from dsactl.recipe import Request
@@ -64,6 +65,7 @@ def evaluate(
     store: registry.Store | None = None,
     report: Callable[[float], None] = lambda networks: None,
     keeping: Callable[[int], None] = lambda networks: None,
+    workers: Workers | None = None,
     **options: Any,
 ) -> Evaluation:
     """Train networks from scratch on a stored set, test them on the real test images, and keep the record.
@@ -81,6 +83,7 @@ def evaluate(
         store: the default one if not given.
         report: called after every epoch with the number of networks done, a fraction for those in training.
         keeping: told how many finished networks are kept, which an interrupted evaluation goes on with.
+        workers: who trains the networks (`dsactl.engine.on_ray.workers`); None for this process.
         options: attributes of `dsactl.Protocol` in place of a protocol, e.g. `networks=5`.
 
     Raises:
@@ -101,7 +104,7 @@ def evaluate(
         dataset = jobs.load_source(store, synthetic.recipe)
     else:
         dataset = load_dataset(str(data), **{**synthetic.folder_options, **given})
-    return measure(store, synthetic, dataset, protocol, target, report, fresh=fresh, keeping=keeping)
+    return measure(store, synthetic, dataset, protocol, target, report, fresh=fresh, keeping=keeping, workers=workers)
 
 
 def evaluate_whole(
@@ -116,13 +119,14 @@ def evaluate_whole(
     store: registry.Store | None = None,
     report: Callable[[float], None] = lambda networks: None,
     keeping: Callable[[int], None] = lambda networks: None,
+    workers: Workers | None = None,
     **options: Any,
 ) -> Evaluation:
     """Train networks from scratch on a whole training split, the upper bound of what a set of it can reach.
 
     Args:
         dataset: a name (`dsactl datasets`) or an image folder.
-        protocol, device, fresh, store, report, keeping, options: as of `evaluate`.
+        protocol, device, fresh, store, report, keeping, workers, options: as of `evaluate`.
         image_size, test_fraction, split_seed: for a folder.
 
     Raises:
@@ -133,7 +137,9 @@ def evaluate_whole(
     target = resolve_device(device)
     real = load_dataset(str(dataset), image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
     store = store or registry.Store()
-    return measure(store, whole_set(real), real, protocol, target, report, fresh=fresh, keeping=keeping)
+    return measure(
+        store, whole_set(real), real, protocol, target, report, fresh=fresh, keeping=keeping, workers=workers
+    )
 
 
 def _protocol(protocol: Protocol | None, options: dict[str, Any]) -> Protocol:

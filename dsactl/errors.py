@@ -54,7 +54,7 @@ class InterruptedRunError(RunError):
     """A run that was stopped from outside, after its checkpoint was written."""
 
 
-class ClusterError(RunError):
+class ClusterError(DsactlError):
     """A cluster that does not answer, or cannot be used."""
 
 

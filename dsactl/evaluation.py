@@ -5,43 +5,36 @@ Shapes: N images, C, H, W, K classes, M networks side by side.
 
 import math
 import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 from typing import Protocol as Interface
 
 import torch
-from torch import Tensor, nn
 
 import registry
 from dsactl import __version__
-from dsactl.captured_training import TrainingWithFallback
 from dsactl.data.dataset import Dataset
 from dsactl.dsa.dc_augmentation import augment_for_dc
 from dsactl.dsa.packed import Augmenter
 from dsactl.dsa.strategy import parse_strategy
 from dsactl.engine.device import describe, prepare_device, resolve_precision
-from dsactl.engine.memory import keep_freed_memory
 from dsactl.engine.native import library
-from dsactl.engine.random import derive_seed, generator
-from dsactl.errors import DataError, UsageError
+from dsactl.engine.random import derive_seed
+from dsactl.engine.tasks import Failure, InProcess, Task, Workers
+from dsactl.errors import DataError, RunError, UsageError
+from dsactl.evaluation_task import Networks, is_fused, train_and_test
 from dsactl.methods.catalogue import WHOLE
-from dsactl.networks.build import Buffers, Parameters, count_outputs, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.networks.fused import fuse
 from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN, FROM_DC, Figure, paper_accuracy, whole_accuracy
 from dsactl.synthetic import SyntheticSet
-from dsactl.training import Augment, Plan, count_correct, stack, train, unstack
+from dsactl.training import Augment, Plan
 from dsactl.whole import usual_epochs
 
-Training = Callable[..., tuple[Parameters, Buffers]]
 Conditions = dict[str, Any]
 """Everything that decides what accuracy each network has, by the names of `Evaluation`'s attributes."""
 
-TEST_BATCH = 500
 REVISION = 1
 """To be raised when a change of the program changes what accuracy a network has: then nothing kept is used."""
 MOST_NETWORKS = 1000
@@ -182,6 +175,7 @@ def evaluate(
     device: torch.device,
     report: Callable[[float], None] = lambda networks: None,
     kept: Kept | None = None,
+    workers: Workers | None = None,
 ) -> Evaluation:
     """Train n networks on a set and test each once on the whole test split.
 
@@ -192,10 +186,12 @@ def evaluate(
         device: where to compute.
         report: called after every epoch with the number of networks done, a fraction for those in training.
         kept: gives the networks that were finished earlier, and takes those that are finished now; None for neither.
+        workers: who trains the networks; None for this process.
 
     Raises:
         DataError: the data set is not the one that the set was made from.
         NetworkError: the network cannot take the images.
+        RunError: a worker died again and again.
     """
     recipe = synthetic.recipe
     if tuple(synthetic.images.shape[1:]) != (dataset.channels, *dataset.size):
@@ -207,11 +203,8 @@ def evaluate(
         )
     precision = resolve_precision(protocol.precision, device)
     prepare_device(device)
-    if device.type == "cpu":
-        keep_freed_memory()
     spec = evaluated_network(synthetic, protocol).resolve(dataset.channels, dataset.size)
     label = spec.label(dataset.channels, dataset.size)
-    network = structure(spec, dataset.channels, dataset.size, dataset.classes)
     augmentation, augment_batch = _augmentation(synthetic, protocol)
     epochs = training_epochs(synthetic, protocol, len(synthetic))
     plan = Plan(
@@ -223,6 +216,11 @@ def evaluate(
         decay_at=epochs // 2 if epochs > 1 else None,
         precision=precision,
     )
+    # Networks of several sets are drawn independently, so that their accuracies can be pooled.
+    seed = derive_seed(protocol.seed, f"evaluation of {synthetic.digest}")
+    networks = Networks(synthetic, dataset, spec, plan, augment_batch, seed)
+    together = networks.side_by_side(device)
+    who = (workers or InProcess()).suited(protocol.networks)
     conditions: Conditions = {
         "digest": synthetic.digest,
         "network": label,
@@ -238,35 +236,37 @@ def evaluate(
         },
         "test_images": len(dataset.test),
         "test_checksum": dataset.test.checksum(),
-        "device": describe(device),
+        "device": describe(device, who.threads),
         "program": f"dsactl {__version__}",
         "torch": torch.__version__,
     }
-    group = side_by_side(network, synthetic, plan, device)
-    fused = group == 1 and device.type == "cpu"
     # What decides the accuracies beside the conditions that are recorded: the layers, and this program's own ways.
-    decisive = {**conditions, "native": fused and library() is not None, "revision": REVISION}
+    decisive = {**conditions, "native": is_fused(together, device) and library() is not None, "revision": REVISION}
     done = (kept.load(decisive) if kept else [])[: protocol.networks]
-    synthetic, dataset = synthetic.to(device), dataset.to(device)
-    # Networks of several sets are drawn independently, so that their accuracies can be pooled.
-    seed = derive_seed(protocol.seed, f"evaluation of {synthetic.digest}")
-    if fused:
-        fuse(network)
-    training: Training = partial(train, network, plan, augment_batch)
-    if device.type == "cuda" and (augment_batch is None or isinstance(augment_batch, Augmenter)):
-        training = TrainingWithFallback(network, plan, augment_batch)
-    for first in range(len(done), protocol.networks, group):
-        began = time.monotonic()
-        indices = range(first, min(first + group, protocol.networks))
+    group = who.groups(protocol.networks, together) if len(done) < protocol.networks else 1
+    groups = [
+        range(first, min(first + group, protocol.networks)) for first in range(len(done), protocol.networks, group)
+    ]
+    tasks = [Task(f"network {each.start + 1}", train_and_test, (each, who.place(device)), len(each)) for each in groups]
 
-        def report_epoch(epoch: int, indices: range = indices) -> None:
-            report(indices.start + len(indices) * epoch / epochs)
+    def tell(finished: float, _doing: str) -> None:
+        whole = min(int(finished), len(groups))
+        part = len(groups[whole]) * (finished - whole) if whole < len(groups) else 0.0
+        report(protocol.networks - sum(map(len, groups[whole:])) + part)
 
-        correct = _train_and_test(network, training, synthetic, dataset, precision, seed, indices, report_epoch)
-        each = (time.monotonic() - began) / len(indices)
-        done += [(100 * count / len(dataset.test), each) for count in correct]
-        if kept:
-            kept.save(decisive, done)
+    found: dict[int, list[tuple[float, float]]] = {}
+    failed: list[str] = []
+    for task, result in who.run(networks, tasks, tell) if tasks else ():
+        if isinstance(result, Failure):
+            failed.append(f"{task.name} was given up: {result.message}.")
+            continue
+        found[task.arguments[0].start] = result
+        while len(done) in found:  # they may come in another order, and are kept in theirs
+            done += found[len(done)]
+            if kept:
+                kept.save(decisive, done)
+    if failed:
+        raise RunError(" ".join(failed), "The same command goes on from the first of them.")
     return Evaluation(
         reference=synthetic.reference,
         accuracies=tuple(accuracy for accuracy, _ in done),
@@ -306,62 +306,3 @@ def _augmentation(synthetic: SyntheticSet, protocol: Protocol) -> tuple[str, Aug
     if not strategy:
         return "none", None
     return "dsa " + " ".join(strategy), Augmenter(strategy, synthetic.size)
-
-
-def side_by_side(network: nn.Module, synthetic: SyntheticSet, plan: Plan, device: torch.device) -> int:
-    """How many networks to train at once.
-
-    On a GPU as many as half of the free memory holds, 20 at most. On a CPU only where one network's step is mostly
-    overhead: measured on two cores with ten networks, side by side took 0.3 to 0.5 of the time for an MLP, 0.7 for a
-    ConvNet on ten 8×8 images, and 1.3 to 1.4 of it for a ConvNet on more or larger ones.
-    """
-    modules = list(network.modules())
-    if any(isinstance(module, nn.BatchNorm2d) for module in modules):
-        return 1
-    batch = min(plan.batch, len(synthetic))
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return max(1, min(20, int(free / 2 / _training_bytes(network, synthetic, batch))))
-    overhead = batch * synthetic.size[0] * synthetic.size[1] <= 1024
-    return 20 if overhead or not any(isinstance(module, nn.Conv2d) for module in modules) else 1
-
-
-def _training_bytes(network: nn.Module, synthetic: SyntheticSet, batch: int) -> float:
-    """About what training one network takes: every layer's output and its gradient, and four copies of the weights."""
-    outputs = count_outputs(network, (batch, *synthetic.images.shape[1:]))
-    return 4.0 * (2 * outputs + 4 * sum(parameter.numel() for parameter in network.parameters()))
-
-
-def _train_and_test(
-    network: nn.Module,
-    training: Training,
-    synthetic: SyntheticSet,
-    dataset: Dataset,
-    precision: str,
-    seed: int,
-    indices: range,
-    report: Callable[[int], None],
-) -> list[int]:
-    """Right answers on the test split, for each network of `indices`."""
-    device = synthetic.images.device
-    states = [initial_state(network, generator(seed, "evaluation-network", index), device) for index in indices]
-    parameters_M, buffers_M = training(
-        stack([parameters for parameters, _ in states]),
-        stack([buffers for _, buffers in states]),
-        synthetic.images,
-        synthetic.targets,
-        [generator(seed, "evaluation-training", index) for index in indices],
-        report,
-    )
-    return [
-        count_correct(
-            network, unstack(parameters_M, m), unstack(buffers_M, m), _test_batches(synthetic, dataset), precision
-        )
-        for m in range(len(indices))
-    ]
-
-
-def _test_batches(synthetic: SyntheticSet, dataset: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
-    images, labels = dataset.test.images_NCHW, dataset.test.labels_N
-    for pixels, targets in zip(torch.split(images, TEST_BATCH), torch.split(labels, TEST_BATCH), strict=True):
-        yield synthetic.normalise(pixels), targets

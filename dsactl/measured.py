@@ -21,6 +21,7 @@ import torch
 
 import registry
 from dsactl.data.dataset import Dataset
+from dsactl.engine.tasks import Workers
 from dsactl.evaluation import Conditions, Evaluation, Kept, Protocol, evaluate
 from dsactl.synthetic import SyntheticSet
 from registry.files import write_atomically
@@ -37,6 +38,7 @@ def measure(
     *,
     fresh: bool = False,
     keeping: Callable[[int], None] = lambda networks: None,
+    workers: Workers | None = None,
 ) -> Evaluation:
     """Evaluate a set and keep the record; or find it measured already, wholly or in part.
 
@@ -45,6 +47,7 @@ def measure(
         synthetic, dataset, protocol, device, report: as of `evaluation.evaluate`.
         fresh: train every network anew.
         keeping: told how many networks are kept, whatever happens next.
+        workers: who trains the networks; None for this process.
 
     Raises:
         DsactlError: as of `evaluation.evaluate`.
@@ -52,7 +55,7 @@ def measure(
     """
     store.check_writable()
     kept = _InStore(store, fresh=fresh, keeping=keeping)
-    result = replace(evaluate(synthetic, dataset, protocol, device, report, kept), created=kept.created)
+    result = replace(evaluate(synthetic, dataset, protocol, device, report, kept, workers), created=kept.created)
     if not kept.has_trained and _is_recorded(store, result):
         return replace(result, repeated=True)
     store.add_evaluation(synthetic.digest, result.to_dict())

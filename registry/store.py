@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
 from pydantic import JsonValue
 
 from registry.errors import ConflictError, CorruptError, NotFoundError, StoreError
@@ -71,6 +70,8 @@ class Store(Reader):
         Raises:
             StoreError: it cannot be written to, or is of a newer program by now.
         """
+        from filelock import FileLock, Timeout  # here, where it is needed, for it takes its time
+
         try:
             self.home.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.layout.lock)

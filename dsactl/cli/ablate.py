@@ -65,6 +65,8 @@ def command(
     arch: options.Arch = None,
     image_size: studying.ImageSize = None,
     device: options.Device = "auto",
+    ray: options.Ray = "off",
+    gpu_share: options.GpuShare = 1.0,
     out: studying.Out = None,
     dry_run: studying.DryRun = False,
     as_json: options.Json = False,
@@ -124,7 +126,7 @@ def command(
         return _plot(study, cells, entries, f"{name}, {_about(study, request)}")
 
     names = _STUDIES[study]
-    cells = studying.run(entries, names, folder, sets, device, output, draw, job)
+    cells = studying.run(entries, names, folder, sets, device, output, draw, job, ray=ray, gpu_share=gpu_share)
     studying.answer(cells, len(entries), names, folder, sets, output)
 
 

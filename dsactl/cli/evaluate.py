@@ -1,5 +1,6 @@
 """dsactl evaluate"""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +49,8 @@ def command(
     seed: Annotated[int, typer.Option(help="The root of every draw.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what was measured already.")] = False,
     device: options.Device = "auto",
+    ray: options.Ray = "off",
+    gpu_share: options.GpuShare = 1.0,
     precision: Annotated[
         str, typer.Option(help="auto, float32 or bfloat16.", autocompletion=options.complete_precision)
     ] = "auto",
@@ -77,6 +80,7 @@ def command(
     from dsactl.api import evaluate, evaluate_whole
     from dsactl.engine.device import resolve_device
     from dsactl.engine.native import remark_on_speed
+    from dsactl.engine.on_ray import workers
     from dsactl.evaluation import Protocol
 
     protocol = Protocol(chosen, networks, epochs, strategy=strategy, seed=seed, precision=precision)
@@ -92,13 +96,17 @@ def command(
         kept = count
 
     what = reference or "the newest set" if method is None else f"the whole of {_dataset(method, reference, data)}"
-    with output.progress(f"evaluating {what}", networks, "networks") as bar:
+    with (
+        contextlib.closing(workers(ray, str(resolve_device(device)), gpu_share)) as who,
+        output.progress(f"evaluating {what}", networks, "networks") as bar,
+    ):
 
         def report(done: float) -> None:
             bar.update(done, f"training network {min(int(done) + 1, networks)}")
 
         try:
             how: dict[str, Any] = {**folder, "device": device, "fresh": fresh, "report": report, "keeping": keeping}
+            how["workers"] = who
             if method is None:
                 result = evaluate(reference, protocol, data=data, **how)
             else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from dsactl.cli import options
+from dsactl.cli import collector, options
 from dsactl.cli.output import Output, accuracy, bytes_in_words
 from dsactl.cli.tables import Table
 from dsactl.errors import UnknownNameError
@@ -77,28 +77,29 @@ def command(
 
     if sort not in _ORDERS:
         raise UnknownNameError("order", sort, _ORDERS)
-    store = registry.Store()
-    entries, faults = own.entries(store) if bundled else store.entries()
+    with collector.paused():
+        store = registry.Store()
+        entries, faults = own.entries(store) if bundled else store.entries()
 
-    def is_wanted(entry: registry.Entry) -> bool:
-        return (
-            dataset in (None, entry.dataset)
-            and method in (None, entry.method)
-            and arch in (None, entry.network)
-            and (ipc is None or entry.shape[0] == ipc * entry.classes)
-            and (pattern == "*" or fnmatch.fnmatchcase(str(entry.name), pattern))
-        )
+        def is_wanted(entry: registry.Entry) -> bool:
+            return (
+                dataset in (None, entry.dataset)
+                and method in (None, entry.method)
+                and arch in (None, entry.network)
+                and (ipc is None or entry.shape[0] == ipc * entry.classes)
+                and (pattern == "*" or fnmatch.fnmatchcase(str(entry.name), pattern))
+            )
 
-    wanted = [entry for entry in entries if is_wanted(entry)]
-    if sort != "stored":
-        wanted.sort(key=_ORDERS[sort])
-    if reverse:
-        wanted.reverse()
-    output = Output(as_json=as_json, quiet=quiet)
-    for fault in faults:
-        output.error(fault.message, fault.hint)
-    values = map(_value, wanted) if as_json else ()
-    output.answer(list(values), (entry.reference for entry in wanted), [_table(wanted)] if wanted else [])
+        wanted = [entry for entry in entries if is_wanted(entry)]
+        if sort != "stored":
+            wanted.sort(key=_ORDERS[sort])
+        if reverse:
+            wanted.reverse()
+        output = Output(as_json=as_json, quiet=quiet)
+        for fault in faults:
+            output.error(fault.message, fault.hint)
+        values = map(_value, wanted) if as_json else ()
+        output.answer(list(values), (entry.reference for entry in wanted), [_table(wanted)] if wanted else [])
     if not entries and not as_json:
         output.note(f"The store {escape(str(store.home))} is empty. Make a set: dsactl condense digits --ipc 1")
         output.note("Sets that come with dsactl: dsactl ls --bundled")

@@ -1,6 +1,5 @@
 """The program `dsactl`."""
 
-import gc
 import importlib
 import keyword
 import os
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dsactl import __version__
-from dsactl.cli import bash_completion, errors
+from dsactl.cli import bash_completion, collector, errors
 from dsactl.cli.output import Output
 from dsactl.errors import UsageError
 
@@ -73,9 +72,8 @@ def _program(
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    gc.disable()  # it would look again and again at what is imported here, all of which stays
-    app = program_of(sys.argv[1:])
-    gc.enable()
+    with collector.paused():
+        app = program_of(sys.argv[1:])
     bash_completion.complete(lambda: app(prog_name="dsactl"))
     code: object = 0
     try:

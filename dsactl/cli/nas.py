@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,11 +72,10 @@ def command(
     words = studying.listed(proxy, "proxy")
 
     import registry
-    from dsactl.engine.device import prepare_device, resolve_device
+    from dsactl.engine.device import prepare_device, resolve_device, resolve_precision
     from dsactl.engine.memory import keep_freed_memory
     from dsactl.engine.on_ray import workers
     from dsactl.nas import proxies
-    from dsactl.nas.search import waiting
     from dsactl.studies.folder import Folder
 
     target = resolve_device(device)
@@ -84,14 +84,15 @@ def command(
         keep_freed_memory()
     searched = proxies.load(dataset, image_size)
     networks = _networks(searched, where, sample, seed, output)
-    budget = proxies.Budget(ipc, epochs, whole_epochs, seed)
+    budget = proxies.Budget(ipc, epochs, whole_epochs, seed, resolve_precision("auto", target))
     store = registry.Store()
     made = [proxies.make(word, searched, budget, store, device, pretend=dry_run) for word in words]
     for each in made:
         if each.remark:
             output.remark(each.remark)
+    who = workers(ray, str(target), gpu_share)
     if dry_run:
-        _dry_run(made, networks, repeats, target, output)
+        _dry_run(made, networks, repeats, target, who, output)
         return
     plan = {
         "dataset": searched.full.name,
@@ -106,12 +107,9 @@ def command(
         "seed": seed,
     }
     folder = Folder(out or Path(f"{searched.full.name}-nas"), "nas", plan)
-    tasks = sum(waiting(networks, each, store, target) for each in made)
-    with contextlib.closing(workers(ray, tasks, target.type, gpu_share)) as who:
+    with contextlib.closing(who):
         rows = _search(made, networks, searched, budget, repeats, folder, store, target, who, output)
-    papers = (
-        searched.full.name == "cifar10" and len(networks) == _PAPER_NETWORKS and budget == proxies.Budget(seed=seed)
-    )
+    papers = searched.full.name == "cifar10" and len(networks) == _PAPER_NETWORKS and budget.is_papers
     _answer(rows, folder, output, with_paper=papers)
 
 
@@ -160,6 +158,7 @@ def _search(
 
     by_name = {name_of(network): network for network in networks}
     rows: list[Row] = []
+    failed = 0
     everything = write(folder, rows)
     finals = len(made) * repeats
     try:
@@ -174,31 +173,36 @@ def _search(
                     name_of(each): score for each, score in search(networks, proxy, store, device, workers, report)
                 }
                 scores = _succeeded(found, networks, proxy, output)
-                row = Row(proxy.name, proxy.seen, scores, remark=proxy.remark)
+                failed += len(networks) - len(scores)
+                if len(scores) < len(networks):
+                    continue
+                row = Row(proxy.name, proxy.seen, scores, remark=proxy.remark, paper=proxy.paper)
 
                 def tell(done: float, before: int = before, name: str = row.chosen) -> None:
                     bar.update(before + len(networks) + done, f"{name} on all images")
 
                 protocol = Protocol(by_name[row.chosen], networks=repeats, epochs=budget.whole_epochs, seed=budget.seed)
-                final = measure(store, whole_set(searched.full), searched.full, protocol, device, tell)
-                rows.append(Row(row.proxy, row.images, scores, final.accuracies, final.seconds, row.remark))
+                how = (whole_set(searched.full), searched.full, protocol, device, tell)
+                final = measure(store, *how, workers=workers)
+                rows.append(replace(row, accuracies=final.accuracies, testing=final.seconds))
                 everything = write(folder, rows)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"Interrupted; {len(rows)} of {len(made)} proxies are done, and every network that was trained is kept.",
             "The same command goes on from there.",
         ) from None
+    if failed:
+        raise RunError(
+            f"{failed} networks were given up, as said above; their proxies have no result.",
+            "The same command tries them again; all others are kept.",
+        )
     return everything
 
 
 def _succeeded(
     found: "Mapping[str, Score | Failure]", networks: "Sequence[NetworkSpec]", proxy: "Proxy", output: Output
 ) -> "dict[str, Score]":
-    """What the networks reached, in their order.
-
-    Raises:
-        RunError: some were given up; each is named.
-    """
+    """What the networks reached, in their order; those that were given up are named."""
     from dsactl.engine.tasks import Failure
     from dsactl.nas.space import name_of
 
@@ -209,11 +213,6 @@ def _succeeded(
             output.error(f"{proxy.name}, {name}: {score.message}", "")
         else:
             scores[name] = score
-    if len(scores) < len(networks):
-        raise RunError(
-            f"{len(networks) - len(scores)} of {len(networks)} networks were given up, as said above.",
-            "The same command tries them again; the others are kept.",
-        )
     return scores
 
 
@@ -226,16 +225,18 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
 
     tops = tuple("all" if share == 1 else f"top {share:.0%}" for share in SHARES)
     papers = [paper_column(row) if with_paper else None for row in rows]
-    right = ("accuracy %", *tops, "time", "images", *(("paper %", "paper top 5%") if with_paper else ()))
+    right = ("accuracy %", *tops, "time", "images")
     shown = Table(("proxy", "chosen network", *right), right=right)
     for row, paper in zip(rows, papers, strict=True):
         ranked = ranks(row, rows)
         mean, n = statistics.fmean(row.accuracies), len(row.accuracies)
         accuracy = mean_and_deviation(mean, statistics.pstdev(row.accuracies)) if n > 1 else f"{mean:.1f}"
         correlations = [_in_words(each.spearman, each.low, each.high) for each in ranked] or ["–"] * len(tops)
-        theirs = (f"{paper['accuracy']:.1f}", f"{paper['correlation']:.2f}") if paper else ("–", "–")
-        numbers = duration(row.seconds), f"{row.images:,}", *(theirs if with_paper else ())
-        shown.add(row.proxy, row.chosen, accuracy, *correlations, *numbers)
+        shown.add(row.proxy, row.chosen, accuracy, *correlations, duration(row.seconds), f"{row.images:,}")
+        if paper:
+            rest = ("–",) * (len(tops) - 1)
+            numbers = duration(60 * paper["minutes"]), f"{paper['images']:,.0f}"
+            shown.add("  paper", "", f"{paper['accuracy']:.1f}", f"{paper['correlation']:.2f}", *rest, *numbers)
     value = {
         "folder": str(folder.path),
         "rows": [
@@ -255,7 +256,12 @@ def _in_words(spearman: float | None, low: float | None, high: float | None) -> 
 
 
 def _dry_run(
-    made: "Sequence[Proxy]", networks: "Sequence[NetworkSpec]", repeats: int, device: "torch.device", output: Output
+    made: "Sequence[Proxy]",
+    networks: "Sequence[NetworkSpec]",
+    repeats: int,
+    device: "torch.device",
+    workers: "Workers",
+    output: Output,
 ) -> None:
     """Say how many networks would be trained on each proxy, and how long that takes here; none is trained."""
     import registry
@@ -265,7 +271,7 @@ def _dry_run(
     store, costs = registry.Store(), []
     with output.progress("trying steps", len(made), "proxies") as bar:
         for index, proxy in enumerate(made):
-            costs.append(estimate(proxy, networks, store, device))
+            costs.append(estimate(proxy, networks, store, device, workers.suited(len(networks)).threads))
             bar.update(index + 1, proxy.name)
     shown = Table(
         ("proxy", "networks", "known", "operations", "time"), right=("networks", "known", "operations", "time")
@@ -277,6 +283,6 @@ def _dry_run(
     value = {proxy.name: vars(cost) for proxy, cost in zip(made, costs, strict=True)}
     output.answer(value, [proxy.name for proxy in made], [shown, f"Together {duration(total)} on {describe(device)}."])
     output.remark(
-        f"From trials of a few steps of some of the networks. Training what each proxy chooses on all images, "
-        f"{repeats} times, is not counted."
+        "From trials of a few steps of some of the networks, one after the other in this process. Training what each "
+        f"proxy chooses on all images, {repeats} times, is not counted."
     )

@@ -8,22 +8,20 @@ import functools
 import json
 import os
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.prompt import Confirm
 from rich.text import Text
 
 from dsactl.cli.tables import Facts, Table
 from dsactl.errors import UsageError
 
-PLAIN_LINE_SECONDS = 10.0
+if TYPE_CHECKING:
+    from dsactl.cli.bars import Bar
 
 
 class Output:
@@ -107,107 +105,23 @@ class Output:
             return
         if not (sys.stdin.isatty() and self._err.is_terminal):
             raise UsageError("Nothing was done: there is no terminal to ask on.", "Pass --yes to answer beforehand.")
+        from rich.prompt import Confirm
+
         if not Confirm.ask(question, console=self._err, default=False):
             raise typer.Abort
 
     @contextmanager
     def progress(self, title: str, total: int, unit: str) -> Iterator["Bar"]:
         """A bar for work of `total` steps that a block reports with `Bar.update`."""
+        from dsactl.cli import bars  # here, where it is needed, for it takes its time
+
         if self.quiet:
-            yield Bar()
+            yield bars.Bar()
         elif self._err.is_terminal:
-            numbers = len(f"{total}/{total} {unit}  12.3 s each  0:00:00  left  0:00:00")
-            bar = min(24, max(8, self._err.width - numbers - len(title)))
-            room = max(8, self._err.width - numbers - bar)
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=bar),
-                TextColumn(f"{{task.completed:.0f}}/{{task.total:.0f}} {unit}"),
-                TextColumn("{task.fields[rate]}"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-            )
-            with _TwoLines(*columns, console=self._err) as live:
-                yield _LiveBar(live, title if len(title) <= room else f"{title[: room - 1]}…", total)
+            with bars.live(self._err, title, total, unit) as bar:
+                yield bar
         else:
-            yield _PlainBar(self._err, title, total, unit)
-
-
-class _TwoLines(Progress):
-    """A bar with its remark on a line below, where it does not push the times off a narrow terminal."""
-
-    def get_renderables(self) -> Iterator[RenderableType]:
-        """What is drawn: for each task a line, and a line below it."""
-        for task in self.tasks:
-            yield self.make_tasks_table([task])
-            yield Text(f"  {task.fields['remark']}", "dim", no_wrap=True, overflow="ellipsis")
-
-
-class Bar:
-    """Shows how far work is; this one shows nothing."""
-
-    def update(self, done: float, remark: str = "", *, total: int | None = None) -> None:
-        """Work is at `done` steps, of `total` if that is known only now; `remark` says what it does now."""
-
-
-class _Rate:
-    """Steps per second since the first report, which may be of work that was done earlier."""
-
-    def __init__(self) -> None:
-        self._began: tuple[float, float] | None = None
-
-    def __call__(self, done: float) -> float:
-        now = time.monotonic()
-        if self._began is None:
-            self._began = (now, done)
-        began, first = self._began
-        return (done - first) / (now - began) if now > began else 0.0
-
-
-class _LiveBar(Bar):
-    def __init__(self, live: Progress, title: str, total: int) -> None:
-        self._live, self._title, self._total, self._rate = live, title, total, _Rate()
-        self._task: TaskID | None = None
-
-    def update(self, done: float, remark: str = "", *, total: int | None = None) -> None:
-        self._total = total or self._total
-        if self._task is None:
-            # Made with what was done earlier, so that it does not count as speed.
-            self._task = self._live.add_task(
-                escape(self._title),
-                total=self._total,
-                completed=int(done),
-                rate="",
-                remark=remark,
-            )
-        self._live.update(
-            self._task, total=self._total, completed=int(done), rate=_per_second(self._rate(done)), remark=remark
-        )
-
-
-class _PlainBar(Bar):
-    def __init__(self, console: Console, title: str, total: int, unit: str) -> None:
-        self._console, self._title, self._total, self._unit = console, title, total, unit
-        self._rate, self._last = _Rate(), 0.0
-
-    def update(self, done: float, remark: str = "", *, total: int | None = None) -> None:
-        self._total = total or self._total
-        now = time.monotonic()
-        rate = self._rate(done)
-        if now - self._last < PLAIN_LINE_SECONDS and done < self._total:
-            return
-        self._last = now
-        left = f", {duration((self._total - done) / rate)} left" if rate > 0 else ""
-        tail = f", {remark}" if remark else ""
-        line = f"{self._title}: {done:.0f}/{self._total} {self._unit}, {_per_second(rate)}{left}{tail}"
-        self._console.print(escape(line))
-
-
-def _per_second(rate: float) -> str:
-    if rate <= 0:
-        return "–"
-    return f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
+            yield bars.PlainBar(self._err, title, total, unit)
 
 
 def duration(seconds: float) -> str:

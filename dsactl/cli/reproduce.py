@@ -48,6 +48,8 @@ def command(
     ] = 1.0,
     seed: studying.Seed = 0,
     device: options.Device = "auto",
+    ray: options.Ray = "off",
+    gpu_share: options.GpuShare = 1.0,
     out: studying.Out = None,
     dry_run: studying.DryRun = False,
     as_json: options.Json = False,
@@ -89,7 +91,9 @@ def command(
     def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
         return _document(whole, folder, cells)
 
-    cells = studying.run(list(possible.entries), whole.names, folder, sets, device, output, draw)
+    cells = studying.run(
+        list(possible.entries), whole.names, folder, sets, device, output, draw, ray=ray, gpu_share=gpu_share
+    )
     studying.answer(cells, len(wanted.entries), whole.names, folder, sets, output)
 
 

@@ -80,6 +80,9 @@ def run(
     output: Output,
     draw: Callable[[Mapping["Key", "Cell"]], Mapping[str, bytes]],
     like: "Job | None" = None,
+    *,
+    ray: str,
+    gpu_share: float,
 ) -> dict["Key", "Cell"]:
     """Fill the cells, and write them and the plots after each, with the cells of earlier calls.
 
@@ -92,11 +95,14 @@ def run(
         output: for the progress.
         draw: makes plots and documents of the cells that are there, by file name.
         like: a job that may have the data set already.
+        ray, gpu_share: who trains the networks that are tested, as of `on_ray.workers`.
 
     Raises:
         InterruptedRunError: on Ctrl-C, with how far it is.
     """
     import registry
+    from dsactl.engine.device import resolve_device
+    from dsactl.engine.on_ray import workers
     from dsactl.studies.cells import Cell, fill, parts
 
     cells: dict[Key, Cell] = {}
@@ -108,12 +114,15 @@ def run(
 
     write()
     try:
-        with output.progress(folder.study, parts(entries), "parts") as bar:
+        with (
+            contextlib.closing(workers(ray, str(resolve_device(device)), gpu_share)) as who,
+            output.progress(folder.study, parts(entries), "parts") as bar,
+        ):
 
             def report(done: float, total: int, doing: str) -> None:
                 bar.update(done, doing, total=total)
 
-            for entry, cell in fill(entries, sets, registry.Store(), device, report, like):
+            for entry, cell in fill(entries, sets, registry.Store(), device, report, like, who):
                 if isinstance(cell, Cell):
                     cells[entry.key] = cell
                     write()

@@ -42,6 +42,8 @@ def command(
     seed: studying.Seed = 0,
     image_size: studying.ImageSize = None,
     device: options.Device = "auto",
+    ray: options.Ray = "off",
+    gpu_share: options.GpuShare = 1.0,
     out: studying.Out = None,
     dry_run: studying.DryRun = False,
     as_json: options.Json = False,
@@ -91,7 +93,7 @@ def command(
             )
         }
 
-    cells = studying.run(entries, _NAMES, folder, sets, device, output, draw, job)
+    cells = studying.run(entries, _NAMES, folder, sets, device, output, draw, job, ray=ray, gpu_share=gpu_share)
     studying.answer(cells, len(entries), _NAMES, folder, sets, output)
 
 

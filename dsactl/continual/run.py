@@ -34,7 +34,7 @@ from dsactl.engine.mode import Mode
 from dsactl.engine.native import library
 from dsactl.engine.random import derive_seed
 from dsactl.errors import RunError
-from dsactl.evaluation import TEST_BATCH
+from dsactl.evaluation_task import TEST_BATCH
 from dsactl.studies.cells import Report
 from dsactl.synthetic import SyntheticSet
 from dsactl.training import count_correct

@@ -95,12 +95,12 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return contextlib.nullcontext()
 
 
-def describe(device: torch.device) -> str:
+def describe(device: torch.device, threads: int | None = None) -> str:
     """The device in words, for manifests and result lines: "cpu, 2 threads, AVX512, AMX" or "cuda, NVIDIA H200"."""
     if device.type == "cuda":
         return f"cuda, {torch.cuda.get_device_name(device)}"
     if device.type == "cpu":
-        count = torch.get_num_threads()
+        count = threads or torch.get_num_threads()
         can = capabilities()
         more = ", AMX" if can.get("amx_bf16") else ", BF16" if can.get("avx512_bf16") else ""
         return f"cpu, {count} {'thread' if count == 1 else 'threads'}, {torch.backends.cpu.get_cpu_capability()}{more}"

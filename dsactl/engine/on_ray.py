@@ -4,90 +4,120 @@ Ray starts a task again elsewhere when its worker or its node dies, three times 
 into each node's memory, and unpacked once in each worker.
 """
 
-import contextlib
 import importlib.util
 import os
 import subprocess
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
+import torch
+
+from dsactl import __version__
 from dsactl.engine.tasks import Failure, InProcess, Report, Result, Task, Workers
 from dsactl.errors import ClusterError, UsageError
 
 TRIES_AGAIN = 3
 ANSWER_SECONDS = 10.0
 AUTO, OFF = "auto", "off"
-_LOCAL_TASKS = 2  # fewer are done in this process
+_SEVERAL = 2  # tasks; fewer are done in this process
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+_OF_A_DEATH = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "OwnerDiedError", "ObjectLostError")
 
 
-def workers(where: str, tasks: int, device: str, share_of_gpu: float = 1.0) -> Workers:
-    """Who does so many tasks.
+def workers(where: str, device: str, share_of_gpu: float = 1.0) -> Workers:
+    """Who does the tasks of a command.
 
     Args:
-        where: "auto": a local cluster, if Ray is installed and more than one task waits; "off": this process; else the
-            address of a cluster.
-        tasks: how many wait.
-        device: "cpu" or "cuda", where a task computes.
+        where: "auto": a cluster of this machine, if Ray is installed and more than one task waits; "off": this process;
+            else the address of a cluster.
+        device: where a task computes, as this process would name it.
         share_of_gpu: that a task takes, 0 … 1, so that several share one.
 
     Raises:
-        UsageError: Ray is not installed, or a share makes no sense.
+        UsageError: Ray is not installed, or a share or a device makes no sense.
         ClusterError: no cluster answers, or it is of another version.
     """
     if not 0 < share_of_gpu <= 1:
         raise UsageError(f"A task takes a share of a GPU above 0 and at most 1, not {share_of_gpu:g}.")
     installed = importlib.util.find_spec("ray") is not None
-    if where == OFF or (where == AUTO and (not installed or tasks < _LOCAL_TASKS)):
+    if where == OFF or (where == AUTO and not installed):
         return InProcess()
     if not installed:
         raise UsageError("Ray is not installed.", "Install it: pip install 'dsactl[ray]'. Or use --ray off.")
-    return OnRay(None if where == AUTO else where, device, share_of_gpu)
+    if ":" in device:
+        raise UsageError(f"Ray gives each task a GPU, and cannot keep to {device}.", "Use --device cuda, or --ray off.")
+    return WhereItPays(device, share_of_gpu) if where == AUTO else OnRay(where, device, share_of_gpu)
+
+
+class WhereItPays(InProcess):
+    """This process; but for several tasks Ray on this machine, which is started when they come.
+
+    Args:
+        device, share_of_gpu: as of `OnRay`.
+    """
+
+    def __init__(self, device: str, share_of_gpu: float = 1.0) -> None:
+        self._ray = OnRay(None, device, share_of_gpu)
+
+    def suited(self, tasks: int) -> Workers:
+        """Ray for two or more."""
+        return self if tasks < _SEVERAL else self._ray
+
+    def close(self) -> None:
+        """End the cluster, if there is one."""
+        self._ray.close()
 
 
 class OnRay(Workers):
     """Ray's workers.
 
     Args:
-        address: of a cluster, host:port; None for one of this machine's own, which ends with this.
+        address: of a cluster, host:port; None for one of this machine's own, which begins with the first tasks and ends
+            with this.
         device: "cpu" or "cuda", where a task computes.
         share_of_gpu: that a task takes.
 
     Raises:
-        ClusterError: no cluster answers within ten seconds, or it is of another version.
+        UsageError: that is no address.
+        ClusterError: no cluster answers within ten seconds, it is of another version, or has no GPU.
     """
 
     def __init__(self, address: str | None, device: str, share_of_gpu: float = 1.0) -> None:
-        import ray
-
+        self.threads = 1
+        self._address, self._device, self._share = address, device, share_of_gpu
+        self._ray: Any = None
         if address is not None:
             _check_that_it_answers(address)
-        how: dict[str, Any] = {"include_dashboard": False} if address is None else {"address": address}
+            self._start()
+
+    def _start(self) -> None:
+        import ray
+
+        own = {"address": "local", "include_dashboard": False}
+        if self._address is None:
+            os.environ.setdefault("RAY_task_oom_retries", str(TRIES_AGAIN))  # else it tries for ever
         try:
-            ray.init(**how, **_QUIET)
+            ray.init(**(own if self._address is None else {"address": self._address}), **_QUIET)
         except ValueError as error:
-            raise UsageError(f"{address} is no address of a cluster: {error}", "It is host:port.") from error
+            raise UsageError(f"{self._address} is no address of a cluster: {error}", "It is host:port.") from error
         except (RuntimeError, ConnectionError) as error:
-            said = " ".join(str(error).split())
-            raise ClusterError(
-                f"Ray cannot be used: {said}",
-                "Use the same versions of Ray and Python there as here, or --ray off.",
-            ) from error
-        # Ray tells of every worker's death on stdout, where results go. What is given up is told as a failure.
-        self._left = contextlib.ExitStack()
-        nowhere = self._left.enter_context(Path(os.devnull).open("w"))  # noqa: SIM115  (closed with the stack)
-        self._left.enter_context(contextlib.redirect_stdout(nowhere))
+            raise _unusable(" ".join(str(error).split())) from error
+        _silence(ray)
         self._ray = ray
-        needs = {"num_gpus": share_of_gpu} if device == "cuda" else {"num_cpus": 1}
+        on_gpu = self._device == "cuda"
+        if on_gpu and self._ray.cluster_resources().get("GPU", 0.0) < self._share:
+            self.close()
+            raise ClusterError("The cluster has no GPU.", "Use --device cpu, or --ray off.")
+        needs: dict[str, Any] = {"num_gpus": self._share, "max_calls": 0} if on_gpu else {"num_cpus": 1}
         self._do: Any = ray.remote(max_retries=TRIES_AGAIN, **needs)(_do)
 
     def run(
         self, shared: Any, tasks: Sequence[Task[Result]], report: Report = lambda done, doing: None
     ) -> Iterator[tuple[Task[Result], Result | Failure]]:
         """As of `Workers`; the dearest begin."""
+        if self._ray is None:
+            self._start()
         place = self._ray.put(shared)
         waiting = {
             # In a list, so that Ray hands over the place and the worker unpacks the value once for all its tasks.
@@ -110,46 +140,96 @@ class OnRay(Workers):
     def _result(self, ready: Any) -> Any:
         errors = self._ray.exceptions
         try:
-            return self._ray.get(ready)
+            versions, result = self._ray.get(ready)
         except errors.RayTaskError as error:
+            if isinstance(error, _deaths(errors)):
+                return Failure(f"it was tried {TRIES_AGAIN + 1} times, and its worker died ({type(error).__name__})")
             raise error.cause if isinstance(error.cause, Exception) else error from None
+        except _deaths(errors) as error:
+            return Failure(f"it was tried {TRIES_AGAIN + 1} times, and its worker died ({type(error).__name__})")
         except errors.RayError as error:
-            return Failure(f"its worker died {TRIES_AGAIN + 1} times ({type(error).__name__})")
+            raise _unusable(" ".join(str(error).split())) from error
+        if versions != _versions():
+            raise _unusable(f"a worker has {' and '.join(versions)}, this process {' and '.join(_versions())}")
+        return result
+
+    def groups(self, networks: int, most: int) -> int:
+        """So many that each worker has some; of a part of a GPU, so many as fit there."""
+        if self._ray is None:
+            self._start()
+        there: Any = self._ray.cluster_resources()
+        slots = there.get("GPU", 1.0) / self._share if self._device == "cuda" else there.get("CPU", 1.0)
+        fitting = max(1, int(most * self._share)) if self._device == "cuda" else most
+        return max(1, min(fitting, -(-networks // max(1, int(slots)))))
+
+    def place(self, device: torch.device) -> str:
+        """Of the GPUs that a worker sees, the first."""
+        return device.type
 
     def close(self) -> None:
         """End the local cluster, or leave the other."""
-        self._ray.shutdown()
-        self._left.close()
+        if self._ray is not None:
+            self._ray.shutdown()
+            self._ray = None
 
 
-_unpacked: OrderedDict[str, Any] = OrderedDict()
-_MOST_UNPACKED = 2
+def _unusable(why: str) -> ClusterError:
+    return ClusterError(
+        f"Ray cannot be used: {why}",
+        "Use the same versions of Python, Ray, torch and dsactl there as here, or --ray off.",
+    )
 
 
-def _do(place: list[Any], work: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
-    """In a worker."""
+def _deaths(errors: Any) -> tuple[type[Exception], ...]:
+    """What Ray raises when it has given up a task whose workers or nodes died."""
+    return tuple(getattr(errors, name) for name in _OF_A_DEATH if hasattr(errors, name))
+
+
+def _silence(ray: Any) -> None:
+    """Keep Ray from printing every worker's death on stdout, where results go; it has no switch for that."""
+    printer = ray._private.worker
+    if hasattr(printer, "print_to_stdstream"):
+        printer.print_to_stdstream = lambda *_, **__: None
+
+
+_unpacked: dict[str, Any] = {}
+
+
+def _do(place: list[Any], work: Callable[..., Result], arguments: tuple[Any, ...]) -> tuple[tuple[str, str], Result]:
+    """In a worker: the versions there, and the result."""
     import ray
 
+    torch.set_num_threads(1)
     key = place[0].hex()
     if key not in _unpacked:
+        _unpacked.clear()  # before the next comes, so that there is memory for it
         _unpacked[key] = ray.get(place[0])
-        while len(_unpacked) > _MOST_UNPACKED:
-            _unpacked.popitem(last=False)
-    return work(_unpacked[key], *arguments, lambda share: None)
+    result = work(_unpacked[key], *arguments, lambda share: None)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # others share the GPU
+    return _versions(), result
+
+
+def _versions() -> tuple[str, str]:
+    return f"dsactl {__version__}", f"torch {torch.__version__}"
 
 
 def _check_that_it_answers(address: str) -> None:
     """Ask at an address in a process of its own, which can be stopped: Ray would wait for long.
 
     Raises:
-        ClusterError: nothing answers, or what does is no cluster.
+        UsageError, ClusterError: nothing answers, or it cannot be used; says why.
     """
     asked = [sys.executable, "-c", f"import ray, sys; ray.init(address=sys.argv[1], **{_QUIET})", address]
     try:
-        # A cluster of another version answers at once, with an error that is told when it is used.
-        subprocess.run(asked, capture_output=True, timeout=ANSWER_SECONDS, check=False)
+        answer = subprocess.run(asked, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise ClusterError(
             f"No Ray cluster answers at {address} within {ANSWER_SECONDS:.0f} seconds.",
             "Is it host:port, as `ray start --head` says, with its token? Without a cluster: --ray auto, or --ray off.",
         ) from None
+    if answer.returncode:
+        *_, last = answer.stderr.strip().splitlines() or ["it says nothing"]
+        if last.startswith("ValueError"):
+            raise UsageError(f"{address} is no address of a cluster.", "It is host:port.")
+        raise _unusable(last)

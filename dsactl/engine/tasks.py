@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import torch
+
 Result = TypeVar("Result")
 Report = Callable[[float, str], None]
 """Told how many tasks are done, with a fraction for the one in work where that is known, and what is done."""
@@ -42,7 +44,13 @@ class Failure:
 
 
 class Workers(ABC):
-    """Who does the tasks."""
+    """Who does the tasks.
+
+    Attributes:
+        threads: that each task has on a CPU; None for those of this process.
+    """
+
+    threads: int | None = None
 
     @abstractmethod
     def run(
@@ -62,6 +70,18 @@ class Workers(ABC):
             Exception: as the function raised it.
         """
 
+    def groups(self, networks: int, most: int) -> int:  # noqa: ARG002  (of any number)
+        """How many of some networks to give to each, where so many can be trained side by side."""
+        return most
+
+    def suited(self, tasks: int) -> "Workers":  # noqa: ARG002  (these do any number)
+        """Who of them does so many tasks."""
+        return self
+
+    @abstractmethod
+    def place(self, device: torch.device) -> str:
+        """The name by which a task finds its device, where this process would take that one."""
+
     @abstractmethod
     def close(self) -> None:
         """Let them go."""
@@ -79,9 +99,11 @@ class InProcess(Workers):
             def tell(share: float, index: int = index, name: str = task.name) -> None:
                 report(index + share, name)
 
-            tell(0.0)
             yield task, task.work(shared, *task.arguments, tell)
-        report(len(tasks), "")
+
+    def place(self, device: torch.device) -> str:
+        """The same."""
+        return str(device)
 
     def close(self) -> None:
         """Nobody is let go."""

@@ -54,14 +54,15 @@ def _correlation(share: float, proxy: Sequence[float], whole: Sequence[float]) -
     if len(proxy) < FEWEST:
         return nothing
 
-    def spearman(first: Sequence[float], second: Sequence[float]) -> float:
-        return float(stats.spearmanr(first, second).statistic)
+    def spearman(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
+        ranks = (stats.rankdata(values, axis=axis) for values in (first, second))
+        a, b = (each - each.mean(axis=axis, keepdims=True) for each in ranks)
+        return np.asarray((a * b).sum(axis=axis) / np.sqrt((a * a).sum(axis=axis) * (b * b).sum(axis=axis)))
 
     # Where all networks are alike, as in a draw of one again and again, there is no correlation: NaN.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        value = spearman(proxy, whole)
+        value = float(spearman(np.array(proxy), np.array(whole), 0))
         if not math.isfinite(value):
             return nothing
         drawn = stats.bootstrap(
@@ -69,7 +70,7 @@ def _correlation(share: float, proxy: Sequence[float], whole: Sequence[float]) -
             spearman,
             n_resamples=RESAMPLES,
             paired=True,
-            vectorized=False,
+            vectorized=True,
             method="percentile",
             rng=np.random.default_rng(0),
         )

@@ -36,7 +36,13 @@ class Cost:
     seconds: float
 
 
-def estimate(proxy: Proxy, networks: Sequence[NetworkSpec], store: registry.Store, device: torch.device) -> Cost:
+def estimate(
+    proxy: Proxy,
+    networks: Sequence[NetworkSpec],
+    store: registry.Store,
+    device: torch.device,
+    threads: int | None = None,
+) -> Cost:
     """Count and try.
 
     Args:
@@ -44,8 +50,9 @@ def estimate(proxy: Proxy, networks: Sequence[NetworkSpec], store: registry.Stor
         networks: that can take the images.
         store: tells which were trained before.
         device: where to compute.
+        threads: as of `Scores`.
     """
-    scores = Scores(proxy, store, device)
+    scores = Scores(proxy, store, device, threads)
     left = [network for network in networks if scores.find(network) is None]
     if not left:
         return Cost(0, len(networks), 0.0, 0.0)

@@ -60,12 +60,19 @@ class Budget:
         epochs: on a set.
         whole_epochs: on all images.
         seed: the root of every draw.
+        precision: "float32" or "bfloat16".
     """
 
     ipc: int = 10
     epochs: int = 300
     whole_epochs: int = 100
     seed: int = 0
+    precision: str = "float32"
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether it is the paper's."""
+        return (self.ipc, self.epochs, self.whole_epochs) == (10, 300, 100)
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class Proxy:
         protocol: how they are trained, but for the network.
         seen: images that a network is trained on, each once however often; what must be stored (Table 6).
         remark: what should be said beside it.
+        paper: its column in the paper's Table 6; None where it has none.
     """
 
     name: str
@@ -87,6 +95,7 @@ class Proxy:
     protocol: Protocol
     seen: int
     remark: str = ""
+    paper: str | None = None
 
 
 def load(name: str, image_size: int | None = None) -> Searched:
@@ -122,21 +131,9 @@ def make(
         UsageError: a set stands for another data set, or has images of another size.
         registry.RegistryError: there is no such set.
     """
-    usual = Protocol(networks=1, seed=budget.seed)
-    if word == WHOLE:
-        whole, train = whole_set(searched.held_out), searched.held_out.train
-        return Proxy(word, whole, searched.held_out, replace(usual, epochs=budget.whole_epochs), len(train))
-    if word == EARLY_STOPPING:
-        return _early_stopping(searched, budget, usual)
-    protocol = replace(usual, epochs=budget.epochs)
-    if word == RANDOM:
-        request = Request(searched.part_name, budget.ipc, RANDOM, seed=budget.seed, image_size=_size_of(searched))
-        job = jobs.prepare(request, device, loaded=searched.held_out).within(jobs.STUDIES)
-        if pretend and not runs.is_made(store, job):
-            first = whole_set(first_of_each(searched.held_out, budget.ipc))
-            return Proxy(word, first, searched.held_out, protocol, len(first))
-        chosen = from_store(store, runs.execute(job, store, wait=True).stored)
-        return Proxy(word, chosen, searched.held_out, protocol, len(chosen))
+    usual = Protocol(networks=1, seed=budget.seed, precision=budget.precision)
+    if word in BUILT_IN:
+        return replace(_built_in(word, searched, budget, usual, store, device, pretend=pretend), paper=word)
     synthetic = from_store(*find(word, store))
     full, held_out = searched.full, searched.held_out
     if tuple(synthetic.images.shape[1:]) != (full.channels, *full.size):
@@ -145,11 +142,14 @@ def make(
             f"The proxy {word} has images of {shape}, and {searched.name} of {full.shape_in_words}.",
             f"Name a set of {searched.name}: dsactl ls --dataset {searched.name}",
         )
-    if synthetic.recipe.checksum == held_out.train.checksum():
-        return Proxy(word, synthetic, held_out, protocol, len(synthetic))
-    if synthetic.recipe.checksum == full.train.checksum():
+    protocol, recipe = replace(usual, epochs=budget.epochs), synthetic.recipe
+    dsa = recipe.method == "dsa" and recipe.ipc == 10 and recipe.network_label == "convnet" and recipe.is_papers
+    proxy = Proxy(word, synthetic, held_out, protocol, len(synthetic), paper="dsa" if dsa else None)
+    if recipe.checksum == held_out.train.checksum():
+        return proxy
+    if recipe.checksum == full.train.checksum():
         remark = f"{word} was made of all training images, those that networks are ranked on among them."
-        return Proxy(word, synthetic, replace(full, test=held_out.test), protocol, len(synthetic), remark)
+        return replace(proxy, dataset=replace(full, test=held_out.test), remark=remark)
     raise UsageError(
         f"The proxy {word} was made of other images than the training images of {searched.name}.",
         f"Name a set of {searched.name}, or make one: dsactl condense {searched.part_name} --ipc {budget.ipc}",
@@ -158,6 +158,31 @@ def make(
 
 def _size_of(searched: Searched) -> int | None:
     return searched.image_size if is_folder(searched.name) else None
+
+
+def _built_in(
+    word: str,
+    searched: Searched,
+    budget: Budget,
+    usual: Protocol,
+    store: registry.Store,
+    device: str,
+    *,
+    pretend: bool,
+) -> Proxy:
+    if word == WHOLE:
+        whole, train = whole_set(searched.held_out), searched.held_out.train
+        return Proxy(word, whole, searched.held_out, replace(usual, epochs=budget.whole_epochs), len(train))
+    if word == EARLY_STOPPING:
+        return _early_stopping(searched, budget, usual)
+    protocol = replace(usual, epochs=budget.epochs)
+    request = Request(searched.part_name, budget.ipc, RANDOM, seed=budget.seed, image_size=_size_of(searched))
+    job = jobs.prepare(request, device, loaded=searched.held_out).within(jobs.STUDIES)
+    if pretend and not runs.is_made(store, job):
+        first = whole_set(first_of_each(searched.held_out, budget.ipc))
+        return Proxy(word, first, searched.held_out, protocol, len(first))
+    chosen = from_store(store, runs.execute(job, store, wait=True).stored)
+    return Proxy(word, chosen, searched.held_out, protocol, len(chosen))
 
 
 def _early_stopping(searched: Searched, budget: Budget, usual: Protocol) -> Proxy:

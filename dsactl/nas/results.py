@@ -33,7 +33,7 @@ class Row:
         scores: of every network, by its name, in the order of the space.
         accuracies: in percent on the test split, of the network that it chose, trained on all training images.
         testing: seconds of that.
-        remark: as of `proxies.Proxy`.
+        remark, paper: as of `proxies.Proxy`.
     """
 
     proxy: str
@@ -42,6 +42,7 @@ class Row:
     accuracies: tuple[float, ...] = ()
     testing: float = 0.0
     remark: str = ""
+    paper: str | None = None
 
     @property
     def chosen(self) -> str:
@@ -63,6 +64,7 @@ class Row:
             "accuracies": list(self.accuracies),
             "testing": self.testing,
             "remark": self.remark,
+            "paper": self.paper,
             "networks": {name: asdict(score) for name, score in self.scores.items()},
         }
 
@@ -86,6 +88,7 @@ class Row:
             tuple(map(float, values["accuracies"])),
             float(values["testing"]),
             str(values["remark"]),
+            None if values["paper"] is None else str(values["paper"]),
         )
 
 
@@ -100,11 +103,10 @@ def ranks(row: Row, rows: Sequence[Row]) -> list[Correlation]:
 
 def paper_column(row: Row) -> dict[str, float] | None:
     """What Table 6 has of a proxy: accuracy, correlation over the top 5 %, minutes, images; None where it has none."""
-    table = tables()["nas"]
-    name = "dsa" if "-dsa-" in row.proxy else row.proxy
-    if name not in table["columns"]:
+    if row.paper is None:
         return None
-    index = table["columns"].index(name)
+    table = tables()["nas"]
+    index = table["columns"].index(row.paper)
     return {what: float(table[what][index]) for what in ("accuracy", "correlation", "minutes", "images")}
 
 

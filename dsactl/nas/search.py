@@ -19,7 +19,8 @@ import torch
 import registry
 from dsactl.cost import forward_operations
 from dsactl.data.dataset import Dataset
-from dsactl.engine.device import resolve_precision
+from dsactl.engine.device import describe
+from dsactl.engine.native import library
 from dsactl.engine.tasks import Failure, InProcess, Report, Task, Workers
 from dsactl.errors import NetworkError
 from dsactl.evaluation import REVISION as EVALUATION
@@ -62,13 +63,15 @@ class Scores:
     """What networks reached on a proxy, in a store.
 
     Args:
-        proxy: they are trained on.
+        proxy: they are trained on, in a precision that is resolved.
         store: keeps them.
         device: where they are trained.
+        threads: that each is trained with on a CPU; None for those of this process.
     """
 
-    def __init__(self, proxy: Proxy, store: registry.Store, device: torch.device) -> None:
-        self._proxy, self._device = proxy, device
+    def __init__(self, proxy: Proxy, store: registry.Store, device: torch.device, threads: int | None = None) -> None:
+        self._proxy, self._where = proxy, describe(device, threads)
+        self._native = device.type == "cpu" and library() is not None
         self._folder = store.home / "runs" / "nas"
 
     def find(self, network: NetworkSpec) -> Score | None:
@@ -98,18 +101,15 @@ class Scores:
         return {
             "network": name_of(network),
             "images": self._proxy.synthetic.digest,
+            "normalisation": [self._proxy.synthetic.mean, self._proxy.synthetic.std],
+            "augmentation": list(self._proxy.synthetic.strategy),
             "ranked on": self._proxy.dataset.test.checksum(),
-            "protocol": {**protocol, "precision": resolve_precision(protocol["precision"], self._device)},
-            "device": self._device.type,
+            "protocol": protocol,
+            "device": self._where,
+            "native": self._native,
             "torch": torch.__version__,
             "revision": [REVISION, EVALUATION],
         }
-
-
-def waiting(networks: Sequence[NetworkSpec], proxy: Proxy, store: registry.Store, device: torch.device) -> int:
-    """How many networks were not trained on a proxy yet."""
-    scores = Scores(proxy, store, device)
-    return sum(scores.find(network) is None for network in networks)
 
 
 def search(
@@ -133,13 +133,14 @@ def search(
     Yields:
         Each network with what it reached, those first that were known.
     """
-    scores = Scores(proxy, store, device)
+    who = (workers or InProcess()).suited(len(networks))
+    scores = Scores(proxy, store, device, who.threads)
     known = [(network, score) for network in networks if (score := scores.find(network)) is not None]
     yield from known
     there = {name_of(network) for network, _ in known}
     left = {name_of(network): network for network in networks if name_of(network) not in there}
     tasks = [
-        Task(name, train, (network, device.type), forward_operations(network, proxy.dataset))
+        Task(name, train, (network, who.place(device)), forward_operations(network, proxy.dataset))
         for name, network in left.items()
     ]
 
@@ -147,7 +148,7 @@ def search(
         report(len(known) + done, f"{proxy.name}: {doing}")
 
     if tasks:
-        for task, found in (workers or InProcess()).run(proxy, tasks, tell):
+        for task, found in who.run(proxy, tasks, tell):
             if not isinstance(found, Failure):
                 scores.keep(left[task.name], found)
             yield left[task.name], found

@@ -11,6 +11,7 @@ from functools import partial
 
 import registry
 from dsactl import jobs, runs
+from dsactl.engine.tasks import Workers
 from dsactl.errors import RunError
 from dsactl.evaluation import Evaluation, Protocol
 from dsactl.measured import measure
@@ -123,6 +124,7 @@ def fill(
     device: str = "auto",
     report: Report = lambda done, total, doing: None,
     like: jobs.Job | None = None,
+    workers: Workers | None = None,
 ) -> Iterator[tuple[Entry, Cell | RunError]]:
     """Make and measure cell after cell.
 
@@ -133,6 +135,7 @@ def fill(
         device: as of `condense`.
         report: told of parts: the sets of each request are one, and each cell's evaluation is another.
         like: a job that may have the data set already.
+        workers: who trains the networks that are tested; None for this process.
 
     Yields:
         Each entry with its cell, as it is finished; or with the error of a run that failed, after which the next
@@ -154,7 +157,7 @@ def fill(
         try:
             if known is None or fresh:
                 known = _make(store, entry.request, sets, device, known.job if known else like, partial(tell, 0))
-            cell: Cell | RunError = _measure(store, known, entry, partial(tell, int(fresh)))
+            cell: Cell | RunError = _measure(store, known, entry, partial(tell, int(fresh)), workers)
         except RunError as error:
             cell = error
         before += 1 + fresh
@@ -243,7 +246,9 @@ def _make(
     return _Sets(request, job, made, tuple(made_in), seconds)
 
 
-def _measure(store: registry.Store, sets: _Sets, entry: Entry, report: Callable[[float, str], None]) -> Cell:
+def _measure(
+    store: registry.Store, sets: _Sets, entry: Entry, report: Callable[[float, str], None], workers: Workers | None
+) -> Cell:
     """Evaluate sets and pool the accuracies."""
     results: list[Evaluation] = []
     networks = entry.protocol.networks
@@ -254,7 +259,8 @@ def _measure(store: registry.Store, sets: _Sets, entry: Entry, report: Callable[
             before = index * networks + done
             report(before / total, f"network {min(int(before) + 1, total)} of {total}")
 
-        results.append(measure(store, synthetic, sets.job.dataset, entry.protocol, sets.job.device, tell))
+        where = (sets.job.dataset, entry.protocol, sets.job.device)
+        results.append(measure(store, synthetic, *where, tell, workers=workers))
     first = results[0]
     return Cell(
         tuple(result.reference for result in results),

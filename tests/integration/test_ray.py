@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+import dsactl
 from dsactl.engine.on_ray import OnRay, workers
 from dsactl.engine.tasks import Failure, InProcess, Task
-from dsactl.errors import ClusterError, DataError, UsageError
+from dsactl.errors import ClusterError, DataError, RunError, UsageError
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'dsactl[ray]'")
 
@@ -69,8 +71,23 @@ def test_a_killed_worker_s_task_is_done_elsewhere(ray: OnRay, tmp_path: Path) ->
     ((task, failed),) = ray.run(None, [Task("hopeless", die, (str(tmp_path),))])
     assert task.name == "hopeless"
     assert isinstance(failed, Failure)
-    assert "died 4 times" in failed.message
+    assert "tried 4 times, and its worker died" in failed.message
     assert (tmp_path / "times").read_text() == "xxxx", "once, and three times again"
+
+
+def test_nothing_is_printed_on_stdout(ray: OnRay, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Ray would tell there of each worker's death."""
+    assert [result for _, result in ray.run(None, [Task("unlucky", die_once, (str(tmp_path),))])] == ["done"]
+    time.sleep(1)
+    assert capfd.readouterr().out == ""
+
+
+def threads_of(_shared: None, _tell: Callable[[float], None]) -> int:
+    return torch.get_num_threads()
+
+
+def test_workers_have_the_threads_that_are_recorded(ray: OnRay) -> None:
+    assert [result for _, result in ray.run(None, [Task("threads", threads_of)])] == [ray.threads] == [1]
 
 
 def test_an_error_comes_back_as_it_is(ray: OnRay) -> None:
@@ -79,11 +96,91 @@ def test_an_error_comes_back_as_it_is(ray: OnRay) -> None:
     assert caught.value.hint == "look elsewhere"
 
 
-def test_who_does_the_tasks() -> None:
-    assert isinstance(workers("off", 100, "cpu"), InProcess)
-    assert isinstance(workers("auto", 1, "cpu"), InProcess), "one task waits for no cluster"
+def test_who_does_the_tasks(ray: OnRay) -> None:
+    assert isinstance(workers("off", "cpu").suited(100), InProcess)
+    assert isinstance(workers("auto", "cpu").suited(1), InProcess), "one task waits for no cluster"
     with pytest.raises(UsageError, match="a share of a GPU above 0"):
-        workers("auto", 2, "cuda", 0.0)
+        workers("auto", "cuda", 0.0)
+    assert ray.suited(1) is ray, "who names a cluster wants it"
+    with pytest.raises(UsageError, match="cannot keep to cuda:1"):
+        workers("auto", "cuda:1")
+    assert ray.groups(100, 20) == 20
+    assert ray.groups(6, 20) == -(-6 // (os.cpu_count() or 1)), "each worker has some"
+
+
+def test_an_evaluation_that_is_given_up_keeps_what_it_has(ray: OnRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = dsactl.condense("digits", ipc=10, method="random")
+    how = {"network": dsactl.NetworkSpec(depth=1, width=16), "epochs": 1, "networks": 4}
+    run = OnRay.run
+
+    def third_dies(self: OnRay, shared, tasks, report):  # type: ignore[no-untyped-def]
+        for task, result in run(self, shared, tasks, report):
+            yield task, Failure("its worker died") if task.name == "network 3" else result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OnRay, "run", third_dies)
+        with pytest.raises(RunError, match="network 3 was given up: its worker died"):
+            dsactl.evaluate(made, workers=ray, **how)
+    begun: list[str] = []
+
+    def count(self: OnRay, shared, tasks, report):  # type: ignore[no-untyped-def]
+        begun.extend(task.name for task in tasks)
+        return run(self, shared, tasks, report)
+
+    monkeypatch.setattr(OnRay, "run", count)
+    assert dsactl.evaluate(made, workers=ray, **how).n == 4
+    assert begun == ["network 3", "network 4"]
+
+
+def test_an_evaluation_on_ray_is_the_same(ray: OnRay) -> None:
+    """Networks in the order of their numbers, whichever is finished first; kept as those of one thread."""
+    made = dsactl.condense("digits", ipc=10, method="random")
+    network = {"network": dsactl.NetworkSpec(depth=1, width=16), "epochs": 5, "networks": 4}
+    told: list[float] = []
+    there = dsactl.evaluate(made, workers=ray, report=told.append, **network)
+    assert told == sorted(told)
+    assert told[-1] == 4
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        here = dsactl.evaluate(made, **network)
+    finally:
+        torch.set_num_threads(threads)
+    assert here.repeated, "one thread here and one there are alike"
+    assert here.accuracies == there.accuracies
+    again = dsactl.evaluate(made, fresh=True, **network)
+    assert again.n == 4
+    assert len({*there.accuracies}) > 1
+    more = dsactl.evaluate(made, workers=ray, **{**network, "networks": 6})
+    assert more.accuracies[:4] == there.accuracies
+
+
+def test_commands_take_the_switch(tmp_path: Path) -> None:
+    """A cell on Ray, and again in this process with one thread."""
+    command = [
+        sys.executable,
+        "-m",
+        "dsactl",
+        "transfer",
+        "digits",
+        "--archs",
+        "mlp",
+        "--method",
+        "herding",
+        "--json",
+    ]
+    command += ["--networks", "3", "--epochs", "4"]
+    answers = []
+    for name, where in (("a", "auto"), ("b", "off")):
+        ended = subprocess.run(
+            [*command, "--ray", where, "--out", str(tmp_path / name)],
+            capture_output=True,
+            check=True,
+            timeout=300,
+            env={**os.environ, **ALIKE, "DSACTL_HOME": str(tmp_path / name / "home")},
+        )
+        answers.append(json.loads(ended.stdout)["cells"])
+    assert answers[0][0]["accuracies"] == answers[1][0]["accuracies"]
 
 
 def test_an_address_where_no_cluster_answers() -> None:

@@ -31,6 +31,7 @@ LAYERS = [
     {"dsactl.sitting"},
     {"dsactl.making"},
     {"dsactl.runs"},
+    {"dsactl.evaluation_task"},
     {"dsactl.evaluation"},
     {"dsactl.measured"},
     {"dsactl.bench"},

@@ -1,0 +1,160 @@
+"""The networks of an evaluation, as tasks: some of them are trained on a set, each is tested once, at the end.
+
+Shapes: N images, C, H, W, M networks side by side.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dsactl.captured_training import TrainingWithFallback
+from dsactl.data.dataset import Dataset
+from dsactl.dsa.packed import Augmenter
+from dsactl.engine.device import prepare_device
+from dsactl.engine.memory import keep_freed_memory
+from dsactl.engine.random import generator
+from dsactl.networks.build import Buffers, Parameters, count_outputs, initial_state, structure
+from dsactl.networks.catalogue import NetworkSpec
+from dsactl.networks.fused import fuse
+from dsactl.synthetic import SyntheticSet
+from dsactl.training import Augment, Plan, count_correct, stack, train, unstack
+
+Training = Callable[..., tuple[Parameters, Buffers]]
+
+TEST_BATCH = 500
+
+
+@dataclass(eq=False)
+class Networks:
+    """What decides what each network of an evaluation reaches, but for its number.
+
+    Attributes:
+        synthetic: the set.
+        dataset: whose test split they are tested on.
+        network: resolved.
+        plan: of the training.
+        augment: of every batch; None for nothing.
+        seed: the root of every draw.
+    """
+
+    synthetic: SyntheticSet
+    dataset: Dataset
+    network: NetworkSpec
+    plan: Plan
+    augment: Augment | None
+    seed: int
+    _ready: "dict[str, _Ready]" = field(default_factory=dict, repr=False)
+
+    def structure(self) -> nn.Module:
+        """A network without weights."""
+        return structure(self.network, self.dataset.channels, self.dataset.size, self.dataset.classes)
+
+    def side_by_side(self, device: torch.device) -> int:
+        """How many to train at once.
+
+        On a GPU as many as half of the free memory holds, 20 at most. On a CPU only where one network's step is mostly
+        overhead: measured on two cores with ten networks, side by side took 0.3 to 0.5 of the time for an MLP, 0.7 for
+        a ConvNet on ten 8×8 images, and 1.3 to 1.4 of it for a ConvNet on more or larger ones.
+        """
+        network = self.structure()
+        modules = list(network.modules())
+        if any(isinstance(module, nn.BatchNorm2d) for module in modules):
+            return 1
+        batch = min(self.plan.batch, len(self.synthetic))
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            return max(1, min(20, int(free / 2 / _training_bytes(network, self.synthetic, batch))))
+        overhead = batch * self.synthetic.size[0] * self.synthetic.size[1] <= 1024
+        return 20 if overhead or not any(isinstance(module, nn.Conv2d) for module in modules) else 1
+
+    def ready(self, device: str) -> "_Ready":
+        """What they are trained with on a device, which is made once in a process."""
+        if device not in self._ready:
+            self._ready[device] = _Ready.of(self, torch.device(device))
+        return self._ready[device]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_ready": {}}
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """The structure, what trains it, and the images on the device."""
+
+    network: nn.Module
+    training: Training
+    synthetic: SyntheticSet
+    dataset: Dataset
+
+    @classmethod
+    def of(cls, networks: Networks, device: torch.device) -> "_Ready":
+        prepare_device(device)
+        if device.type == "cpu":
+            keep_freed_memory()
+        network = networks.structure()
+        if is_fused(networks.side_by_side(device), device):
+            fuse(network)
+        training: Training = partial(train, network, networks.plan, networks.augment)
+        if device.type == "cuda" and (networks.augment is None or isinstance(networks.augment, Augmenter)):
+            training = TrainingWithFallback(network, networks.plan, networks.augment)
+        return cls(network, training, networks.synthetic.to(device), networks.dataset.to(device))
+
+
+def is_fused(side_by_side: int, device: torch.device) -> bool:
+    """Whether networks are trained with this program's own layers."""
+    return side_by_side == 1 and device.type == "cpu"
+
+
+def train_and_test(
+    networks: Networks, indices: range, device: str, report: Callable[[float], None]
+) -> list[tuple[float, float]]:
+    """Accuracy in percent and seconds of some networks, which are trained side by side.
+
+    Args:
+        networks: what they are.
+        indices: their numbers; what a network reaches does not depend on the others.
+        device: where to compute.
+        report: told after every epoch what share of them is done.
+    """
+    began = time.monotonic()
+    ready = networks.ready(device)
+    network, synthetic, dataset = ready.network, ready.synthetic, ready.dataset
+    sources = (generator(networks.seed, "evaluation-network", index) for index in indices)
+    states = [initial_state(network, source, synthetic.images.device) for source in sources]
+    parameters_M, buffers_M = ready.training(
+        stack([parameters for parameters, _ in states]),
+        stack([buffers for _, buffers in states]),
+        synthetic.images,
+        synthetic.targets,
+        [generator(networks.seed, "evaluation-training", index) for index in indices],
+        lambda epoch: report(epoch / networks.plan.epochs),
+    )
+    correct = [
+        count_correct(
+            network,
+            unstack(parameters_M, m),
+            unstack(buffers_M, m),
+            _test_batches(synthetic, dataset),
+            networks.plan.precision,
+        )
+        for m in range(len(indices))
+    ]
+    each = (time.monotonic() - began) / len(indices)
+    return [(100 * count / len(dataset.test), each) for count in correct]
+
+
+def _training_bytes(network: nn.Module, synthetic: SyntheticSet, batch: int) -> float:
+    """About what training one network takes: every layer's output and its gradient, and four copies of the weights."""
+    outputs = count_outputs(network, (batch, *synthetic.images.shape[1:]))
+    return 4.0 * (2 * outputs + 4 * sum(parameter.numel() for parameter in network.parameters()))
+
+
+def _test_batches(synthetic: SyntheticSet, dataset: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
+    images, labels = dataset.test.images_NCHW, dataset.test.labels_N
+    for pixels, targets in zip(torch.split(images, TEST_BATCH), torch.split(labels, TEST_BATCH), strict=True):
+        yield synthetic.normalise(pixels), targets

@@ -1,0 +1,18 @@
+from collections.abc import Callable
+
+from dsactl.engine.tasks import InProcess, Task
+
+
+def halves(shared: int, number: int, tell: Callable[[float], None]) -> int:
+    tell(0.5)
+    tell(1.0)
+    return shared + number
+
+
+def test_one_after_the_other() -> None:
+    told: list[tuple[float, str]] = []
+    tasks = [Task("a", halves, (1,)), Task("b", halves, (2,))]
+    done = InProcess().run(10, tasks, lambda share, doing: told.append((share, doing)))
+    assert [(task.name, result) for task, result in done] == [("a", 11), ("b", 12)]
+    # Nothing is told that no task told: who measures a step by what it is told would take the setting up for one.
+    assert told == [(0.5, "a"), (1.0, "a"), (1.5, "b"), (2.0, "b")]
