@@ -6,7 +6,6 @@ within one tick of the clock are read anew.
 """
 
 import contextlib
-import gc
 import json
 import os
 import time
@@ -16,6 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from registry import collector
 from registry.errors import RegistryError
 from registry.files import sha256, write_cache
 from registry.layout import Layout, entries_of, version_files
@@ -68,20 +68,8 @@ def entries(layout: Layout, *, keep: bool) -> tuple[list[Entry], list[RegistryEr
         layout: of the store.
         keep: whether the cache may be written.
     """
-    with _no_collecting():
+    with collector.paused():  # a quarter of the time
         return _entries(layout, keep=keep)
-
-
-@contextlib.contextmanager
-def _no_collecting() -> Iterator[None]:
-    """Pause the garbage collector, which looks again and again at what is being made here: a quarter of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _entries(layout: Layout, *, keep: bool) -> tuple[list[Entry], list[RegistryError]]:

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options, studying
-from dsactl.cli.output import Output, duration, mean_and_deviation
+from dsactl.cli.output import Output, accuracy, duration
 from dsactl.cli.tables import Table
 from dsactl.errors import DataError, InterruptedRunError, RunError, UnknownNameError, UsageError
 from dsactl.methods import catalogue as methods
@@ -131,9 +131,7 @@ def _sequence(tasks: str, splits: int | None, image_size: int | None, *, dry_run
     without = f" Without SVHN: --tasks {_WITHOUT_SVHN}" if "svhn" in names and missing_files("svhn") else ""
     absent = [name for name in names if missing_files(name)]
     if dry_run and absent:
-        not_here = f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not on this machine"
-        hint = f"See what is here: dsactl datasets.{without}"
-        raise DataError(f"{not_here}, and --dry-run downloads nothing.", hint)
+        raise studying.not_here(absent, f".{without}")
     if splits is not None:
         if len(names) > 1:
             raise UsageError(f"--splits is for one data set, not for {len(names)}.", "Name one with --tasks.")
@@ -267,7 +265,7 @@ def _answer(entries: "Sequence[Entry]", study: "Study", folder: "Folder", output
 
 
 def _score(score: "Score", n: int) -> str:
-    return mean_and_deviation(*score) if n > 1 else f"{score[0]:.1f}"
+    return accuracy({"mean": score[0], "std": score[1], "n": n})
 
 
 def _shape(study: "Study") -> tuple[int, tuple[int, int]]:
@@ -312,8 +310,7 @@ def _dry_run(study: "Study", device: str, output: Output) -> None:
         "learning": seconds,
     }
     output.answer(value, [task.name for task in study.tasks], lines)
-    if cost.unknown:
-        output.remark(f"How long {' and '.join(cost.unknown)} takes is not known, and not counted.")
+    studying.remark_on_unknown(cost, output)
     output.remark(
         "From trials of a few steps, uncompiled; long runs are compiled and take less. What was learned before is "
         "counted, but only looked up."

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from dsactl.cli import collector, options
+from dsactl.cli import options
 from dsactl.cli.output import Output, accuracy, bytes_in_words
 from dsactl.cli.tables import Table
 from dsactl.errors import UnknownNameError
 from dsactl.networks.catalogue import ARCHITECTURES
 from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN
+from registry import collector
 
 if TYPE_CHECKING:
     import registry

@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from dsactl import __version__
-from dsactl.cli import bash_completion, collector, errors
+from dsactl.cli import bash_completion, errors
 from dsactl.cli.output import Output
 from dsactl.errors import UsageError
+from registry import collector
 
 _PANELS = {
     "Make and measure": ("condense", "evaluate", "bench"),

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options, studying
-from dsactl.cli.output import Output, duration, mean_and_deviation
+from dsactl.cli.output import Output, accuracy, duration
 from dsactl.cli.tables import Table
 from dsactl.errors import InterruptedRunError, RunError, UsageError
 
@@ -72,16 +72,12 @@ def command(
     words = studying.listed(proxy, "proxy")
 
     import registry
-    from dsactl.engine.device import prepare_device, resolve_device, resolve_precision
-    from dsactl.engine.memory import keep_freed_memory
+    from dsactl.engine.device import resolve_device, resolve_precision
     from dsactl.engine.on_ray import workers
     from dsactl.nas import proxies
     from dsactl.studies.folder import Folder
 
     target = resolve_device(device)
-    prepare_device(target)
-    if target.type == "cpu":
-        keep_freed_memory()
     searched = proxies.load(dataset, image_size)
     networks = _networks(searched, where, sample, seed, output)
     budget = proxies.Budget(ipc, epochs, whole_epochs, seed, resolve_precision("auto", target))
@@ -225,14 +221,14 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
 
     tops = tuple("all" if share == 1 else f"top {share:.0%}" for share in SHARES)
     papers = [paper_column(row) if with_paper else None for row in rows]
+    ranked = [ranks(row, rows) for row in rows]
     right = ("accuracy %", *tops, "time", "images")
     shown = Table(("proxy", "chosen network", *right), right=right)
-    for row, paper in zip(rows, papers, strict=True):
-        ranked = ranks(row, rows)
-        mean, n = statistics.fmean(row.accuracies), len(row.accuracies)
-        accuracy = mean_and_deviation(mean, statistics.pstdev(row.accuracies)) if n > 1 else f"{mean:.1f}"
-        correlations = [_in_words(each.spearman, each.low, each.high) for each in ranked] or ["–"] * len(tops)
-        shown.add(row.proxy, row.chosen, accuracy, *correlations, duration(row.seconds), f"{row.images:,}")
+    for row, paper, found in zip(rows, papers, ranked, strict=True):
+        mean, std = statistics.fmean(row.accuracies), statistics.pstdev(row.accuracies)
+        reached = accuracy({"mean": mean, "std": std, "n": len(row.accuracies)})
+        correlations = [_in_words(each.spearman, each.low, each.high) for each in found] or ["–"] * len(tops)
+        shown.add(row.proxy, row.chosen, reached, *correlations, duration(row.seconds), f"{row.images:,}")
         if paper:
             rest = ("–",) * (len(tops) - 1)
             numbers = duration(60 * paper["minutes"]), f"{paper['images']:,.0f}"
@@ -240,9 +236,9 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
     value = {
         "folder": str(folder.path),
         "rows": [
-            {**{key: each for key, each in row.to_dict().items() if key != "networks"}}
-            | {"correlations": [vars(each) for each in ranks(row, rows)], "paper": paper}
-            for row, paper in zip(rows, papers, strict=True)
+            {key: each for key, each in row.to_dict().items() if key != "networks"}
+            | {"correlations": [vars(each) for each in found], "paper": paper}
+            for row, paper, found in zip(rows, papers, ranked, strict=True)
         ],
     }
     head = "Test accuracy of the network that each proxy chooses, and Spearman's correlation of the proxy's ranking"

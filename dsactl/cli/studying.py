@@ -254,8 +254,7 @@ def dry_run(
     absent = [name for name in named if missing_files(name)]
     entries = [entry for entry in entries if entry.request.dataset not in absent]
     if not entries:
-        not_here = f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not on this machine"
-        raise DataError(f"{not_here}, and --dry-run downloads nothing.", "See what is here: dsactl datasets")
+        raise not_here(absent)
     jobs = check(entries, device)
     with output.progress("trying steps", len(entries), "trials") as bar:
 
@@ -275,8 +274,7 @@ def dry_run(
     output.answer({"cells": cells, "absent": absent, **asdict(cost)}, cells, lines)
     if absent:
         output.remark(f"Not on this machine, and not counted: {', '.join(absent)}.")
-    if cost.unknown:
-        output.remark(f"How long {' and '.join(cost.unknown)} takes is not known, and not counted.")
+    remark_on_unknown(cost, output)
     output.remark(
         "From trials of a few steps, uncompiled; long runs are compiled and take less. Networks that were measured "
         "before are counted, but only looked up."
@@ -286,6 +284,18 @@ def dry_run(
 def many(count: int, what: str) -> str:
     """ "1 set", "2 sets"."""
     return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def not_here(absent: Sequence[str], more: str = "") -> DataError:
+    """That data sets would have to be downloaded first; `more` is added to the hint."""
+    missing = f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not on this machine"
+    return DataError(f"{missing}, and --dry-run downloads nothing.", f"See what is here: dsactl datasets{more}")
+
+
+def remark_on_unknown(cost: "Cost", output: Output) -> None:
+    """Say of which methods the time is not known, if of any."""
+    if cost.unknown:
+        output.remark(f"How long {' and '.join(cost.unknown)} takes is not known, and not counted.")
 
 
 def sets_in_words(cost: "Cost") -> str:

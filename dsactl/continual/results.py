@@ -6,14 +6,12 @@ tasks so far.
 
 import csv
 import io
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dsactl.continual.scores import forgetting, means
-from dsactl.errors import UsageError
 from dsactl.paper import tables
 from dsactl.studies.folder import Folder
 from dsactl.studies.plots import stages
@@ -158,23 +156,12 @@ def write(folder: Folder, entries: Iterable[Entry], tasks: Sequence[str], *, is_
         StoreError: the folder cannot be written to.
         UsageError: the file was changed by hand.
     """
-    path = folder.path / f"{STUDY}.json"
     with folder.writing():
-        try:
-            earlier = (
-                [Entry.from_dict(each) for each in json.loads(path.read_bytes())["courses"]] if path.exists() else []
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path} is damaged ({error!r}).", "Remove it; what is in it is found again.") from None
+        earlier = folder.earlier("courses", Entry.from_dict)
         every = list({entry.key: entry for entry in (*earlier, *entries)}.values())
         lines = lines_of(every)
-        value = {
-            "study": STUDY,
-            "plan": folder.plan,
-            "lines": [{**line.to_dict(), "paper": paper_mean(line) if is_papers else None} for line in lines],
-            "courses": [entry.to_dict() for entry in every],
-        }
-        folder.put(path.name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+        described = [{**line.to_dict(), "paper": paper_mean(line) if is_papers else None} for line in lines]
+        folder.put_json({"lines": described, "courses": [entry.to_dict() for entry in every]})
         folder.put(f"{STUDY}.csv", to_csv(every, tasks))
         courses = {(each.memory, each.distilled): each.means for each in lines}
         title = f"{folder.plan['ipc']} images per class and task in memory"

@@ -32,6 +32,7 @@ class _Work:
 
     Attributes:
         key: what tells it from others, so that it is counted once.
+        stage: from 0 on.
         images: that it learns from.
         phase: how long.
         teachers: how many.
@@ -39,6 +40,7 @@ class _Work:
     """
 
     key: Key
+    stage: int
     images: int
     phase: Phase
     teachers: int
@@ -130,7 +132,7 @@ class Study:
             for work in self._phases_of(course):
                 images = work.phase.steps * min(self.settings.batch, work.images)
                 operations = forward * images * (GRADIENT + work.teachers) + forward * work.tested
-                stages[int(str(work.key[1]))].append((work.key, operations))
+                stages[work.stage].append((work.key, operations))
             courses.append(stages)
         return Meter(courses)
 
@@ -191,10 +193,11 @@ class Study:
             teachers = int(course.distilled and stage > 0)
             # What the first task gives depends on the memory only where it is learned from its set.
             own = (method, course.distilled) if stage else (method,) if course.new_data == CONDENSED else ()
-            yield _Work((course.repeat, stage, own, "learn"), new + kept, learn, teachers, 0 if kept else tested)
+            key = (course.repeat, stage, own, "learn")
+            yield _Work(key, stage, new + kept, learn, teachers, 0 if kept else tested)
             if kept:
                 key = (course.repeat, stage, own, "balance")
-                yield _Work(key, seen * ipc, balance, 2 * teachers, tested)
+                yield _Work(key, stage, seen * ipc, balance, 2 * teachers, tested)
 
     def _step(self, batch: int, device: torch.device) -> float:
         """Seconds of one step of SGD without a teacher."""
@@ -235,8 +238,14 @@ class Meter:
     """
 
     def __init__(self, courses: Sequence[Sequence[Sequence[tuple[Key, float]]]]) -> None:
-        self._courses = courses
-        self._total = sum(dict(piece for stages in courses for stage in stages for piece in stage).values())
+        seen, self._total = set[Key](), 0.0
+        self._courses: list[tuple[float, list[list[float]]]] = []
+        for stages in courses:
+            # A piece that another course has done is no work here, but keeps its place.
+            weights = [[0.0 if key in seen else weight for key, weight in pieces] for pieces in stages]
+            self._courses.append((self._total, weights))
+            self._total += sum(map(sum, weights))
+            seen.update(key for pieces in stages for key, _ in pieces)
 
     def percent(self, index: int, done: float) -> float:
         """After so many stages of a course, when all before it are done.
@@ -245,15 +254,11 @@ class Meter:
             index: of the course.
             done: stages, with a fraction for the one in progress, in which each piece has an equal part.
         """
-        before = dict(piece for stages in self._courses[:index] for stage in stages for piece in stage)
-        stages = self._courses[index]
+        operations, stages = self._courses[index]
         whole = min(int(done), len(stages))
-        before.update(piece for stage in stages[:whole] for piece in stage)
-        operations = sum(before.values())
+        operations += sum(map(sum, stages[:whole]))
         if whole < len(stages):
-            parts = stages[whole]
-            place = (done - whole) * len(parts)
-            for number, (key, weight) in enumerate(parts):
-                if key not in before:
-                    operations += weight * min(1.0, max(0.0, place - number))
+            place = (done - whole) * len(stages[whole])
+            for number, weight in enumerate(stages[whole]):
+                operations += weight * min(1.0, max(0.0, place - number))
         return 100 * operations / self._total if self._total else 100.0

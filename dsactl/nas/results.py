@@ -5,12 +5,10 @@ JSON and CSV have every network; the table has a row for each proxy (Table 6).
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dsactl.errors import UsageError
 from dsactl.nas.correlation import Correlation, correlations
 from dsactl.nas.proxies import WHOLE
 from dsactl.nas.search import Score
@@ -124,32 +122,26 @@ def write(folder: Folder, rows: Sequence[Row]) -> list[Row]:
         StoreError: the folder cannot be written to.
         UsageError: the file was changed by hand.
     """
-    path = folder.path / f"{STUDY}.json"
     with folder.writing():
-        try:
-            earlier = [Row.from_dict(each) for each in json.loads(path.read_bytes())["rows"]] if path.exists() else []
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"{path} is damaged ({error!r}).", "Remove it; what is in it is found again.") from None
+        earlier = folder.earlier("rows", Row.from_dict)
         every = list({row.proxy: row for row in (*earlier, *rows)}.values())
-        value = {
-            "study": STUDY,
-            "plan": folder.plan,
-            "rows": [{**row.to_dict(), "correlations": [asdict(each) for each in ranks(row, every)]} for row in every],
-        }
-        folder.put(path.name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+        ranked = [ranks(row, every) for row in every]
+        pairs = list(zip(every, ranked, strict=True))
+        folder.put_json(
+            {"rows": [{**row.to_dict(), "correlations": [asdict(each) for each in found]} for row, found in pairs]}
+        )
         folder.put(f"{STUDY}.csv", to_csv(every))
         whole = next((row for row in every if row.proxy == WHOLE), None)
-        others = [row for row in every if row is not whole]
+        others = [(row, found) for row, found in pairs if row is not whole]
         if whole and others:
-            panels = {row.proxy: _panel(row, whole, every) for row in others if ranks(row, every)}
+            panels = {row.proxy: _panel(row, whole, found[0]) for row, found in others if found}
             folder.put(
                 f"{STUDY}.png", rankings(panels, title=f"{folder.plan['dataset']}, {len(whole.scores)} networks")
             )
     return every
 
 
-def _panel(row: Row, whole: Row, rows: Sequence[Row]) -> Ranking:
-    best, *_ = ranks(row, rows)
+def _panel(row: Row, whole: Row, best: Correlation) -> Ranking:
     proxy, truth = ([each.scores[name].accuracy for name in row.scores] for each in (row, whole))
     return Ranking(proxy, truth, best.networks, best.spearman)
 

@@ -135,10 +135,9 @@ def search(
     """
     who = (workers or InProcess()).suited(len(networks))
     scores = Scores(proxy, store, device, who.threads)
-    known = [(network, score) for network in networks if (score := scores.find(network)) is not None]
-    yield from known
-    there = {name_of(network) for network, _ in known}
-    left = {name_of(network): network for network in networks if name_of(network) not in there}
+    known = {network: score for network in networks if (score := scores.find(network)) is not None}
+    yield from known.items()
+    left = {name_of(network): network for network in networks if network not in known}
     tasks = [
         Task(name, train, (network, who.place(device)), forward_operations(network, proxy.dataset))
         for name, network in left.items()

@@ -7,10 +7,10 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 
@@ -43,6 +43,7 @@ STUDIES = (
     *("table1", "table2", "table3", "table4", "table5", "figure2", "figure5", "figure6"),
 )
 """All studies that have such a folder."""
+Written = TypeVar("Written")
 _ELSEWHERE = "Free space, or name another folder with --out."
 
 
@@ -93,14 +94,39 @@ class Folder:
         Raises:
             UsageError: the file was changed by hand.
         """
+
+        def parse(row: Mapping[str, Any]) -> tuple[Key, Cell]:
+            return tuple(row[name] for name in names), _from_json(row)
+
+        return dict(self.earlier("cells", parse, "its cells are"))
+
+    def earlier(
+        self, part: str, parse: Callable[[Mapping[str, Any]], Written], what: str = "what is in it is"
+    ) -> list[Written]:
+        """What was written before into a part of the study's JSON.
+
+        Args:
+            part: its name.
+            parse: makes of each of its objects what it stands for.
+            what: can be found again, for the error.
+
+        Raises:
+            UsageError: the file was changed by hand.
+        """
         results = self.path / f"{self.study}.json"
-        if not results.exists():
-            return {}
         try:
-            rows = json.loads(results.read_bytes())["cells"]
-            return {tuple(row[name] for name in names): _from_json(row) for row in rows}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{results} is damaged ({error!r}).", "Remove it; its cells are found again.") from None
+            return [parse(each) for each in json.loads(results.read_bytes())[part]] if results.exists() else []
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"{results} is damaged ({error!r}).", f"Remove it; {what} found again.") from None
+
+    def put_json(self, parts: Mapping[str, Any]) -> None:
+        """Write the study's JSON: its name, its plan, and parts of results.
+
+        Raises:
+            StoreError: the folder cannot be written to.
+        """
+        value = {"study": self.study, "plan": self.plan, **parts}
+        self.put(f"{self.study}.json", (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
     def add(self, cells: Mapping[Key, Cell], names: tuple[str, ...]) -> dict[Key, Cell]:
         """Write cells into JSON and CSV beside those that are there, which other processes may add to as well.
@@ -119,8 +145,7 @@ class Folder:
         with self.writing():
             merged = {**self.cells(names), **cells}
             rows = rows_of(merged, names)
-            value = {"study": self.study, "plan": self.plan, "cells": rows}
-            self.put(f"{self.study}.json", (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+            self.put_json({"cells": rows})
             self.put(f"{self.study}.csv", to_csv(rows, (*names, *COLUMNS)).encode())
         return merged
 
