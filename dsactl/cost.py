@@ -105,6 +105,17 @@ def count_work(recipe: Recipe, dataset: Dataset) -> Work:
     return Work(inner_steps, network_steps, forward * passes, forward * matching)
 
 
+def making_operations(recipe: Recipe, dataset: Dataset) -> float:
+    """Operations of making a set, roughly: all of Algorithm 1, of another method its passes over the images."""
+    method = find(recipe.method)
+    if recipe.method in ALGORITHM_1 or recipe.network is None:
+        return count_work(recipe, dataset).operations
+    forward = GRADIENT * forward_operations(recipe.network, dataset)
+    if method.passes:
+        return forward * len(dataset.train) * int(str(recipe.options["epochs"]))
+    return forward * (recipe.iterations or 1) * recipe.ipc * dataset.classes
+
+
 def try_a_step(recipe: Recipe, dataset: Dataset) -> Estimate | None:
     """Time a few steps and scale up; nothing is kept.
 

@@ -10,8 +10,9 @@ A run has a folder in the store's home, keyed by its recipe's digest:
     runs/DIGEST/finished.json      the digest of the set, once it is stored
 """
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,35 @@ def execute(
         RunError: another process is at it; a checkpoint is damaged or of another device; the images diverged.
         KeyboardInterrupt: as it came, after the checkpoint is written.
     """
+
+    def waiting() -> None:
+        report(Progress(0, 1, 0, None, 0.0, "waiting for another process that makes it"))
+
+    with claim(job, store, fresh=fresh, waiting=waiting if wait else None) as (folder, made):
+        if made is not None:
+            processes.broadcast(_NOTHING)
+            return made
+        how: dict[str, Any] = {"checkpoint_every": checkpoint_every, "report": report, "watch": watch}
+        return keep(folder, job, store, carry_out(folder, job, processes=processes, **how))
+
+
+@contextlib.contextmanager
+def claim(
+    job: Job, store: registry.Store, *, fresh: bool = False, waiting: Callable[[], None] | None = None
+) -> Iterator[tuple[Path, Outcome | None]]:
+    """Hold a run, so that no other process works on it.
+
+    Args:
+        job, store, fresh: as of `execute`.
+        waiting: called before another process is waited for; None to refuse.
+
+    Yields:
+        The run's folder, and its set, if that is made.
+
+    Raises:
+        RunError: another process is at it, or it stands half done in another precision.
+        registry.StoreError: the store cannot be written to.
+    """
     folder = run_folder(store, job.recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,9 +117,9 @@ def execute(
         try:
             lock.acquire()
         except Timeout:
-            if not wait:
+            if waiting is None:
                 raise
-            report(Progress(0, 1, 0, None, 0.0, "waiting for another process that makes it"))
+            waiting()
             lock.acquire(timeout=-1)
     except Timeout:
         raise RunError(
@@ -106,12 +136,9 @@ def execute(
         write_atomically(folder / "recipe.json", json.dumps(job.recipe.to_dict(), indent=1).encode())
         write_atomically(folder / "source.json", json.dumps(job.source, indent=1).encode())
         outcome = _finished(folder, job, store)
-        if outcome is not None:
-            processes.broadcast(_NOTHING)
-            return outcome
-        if not fresh:
+        if outcome is None and not fresh:
             _refuse_other_precision(job, store)
-        return _make(folder, job, store, processes, checkpoint_every, report, watch)
+        yield folder, outcome
     finally:
         lock.release()
 
@@ -181,15 +208,40 @@ def _refuse_other_precision(job: Job, store: registry.Store) -> None:
             )
 
 
-def _make(
+@dataclass(frozen=True)
+class Product:
+    """What came of a run, before it is stored.
+
+    Attributes:
+        made: the set.
+        seconds: of work, earlier sittings included.
+        environments: it was made in, in words.
+    """
+
+    made: Made
+    seconds: float
+    environments: list[str]
+
+
+def carry_out(
     folder: Path,
     job: Job,
-    store: registry.Store,
-    processes: Processes,
-    checkpoint_every: float,
-    report: Callable[[Progress], None],
-    watch: Callable[[State], None],
-) -> Outcome:
+    *,
+    processes: Processes = ALONE,
+    checkpoint_every: float = CHECKPOINT_SECONDS,
+    report: Callable[[Progress], None] = lambda progress: None,
+    watch: Callable[[State], None] = lambda state: None,
+) -> Product:
+    """Make the set of a job from its checkpoint, or the beginning, in a folder that nobody else works in.
+
+    Args:
+        folder: has the checkpoint and the events.
+        job, processes, checkpoint_every, report, watch: as of `execute`.
+
+    Raises:
+        RunError: as of `execute`.
+        KeyboardInterrupt: as it came, after the checkpoint is written.
+    """
     if job.recipe.method in ALGORITHM_1:
         processes.broadcast(_WORK)
         how: dict[str, Any] = {"checkpoint_every": checkpoint_every, "report": report, "watch": watch}
@@ -197,15 +249,22 @@ def _make(
         assert position.state is not None
         labels_N = torch.arange(job.dataset.classes).repeat_interleave(job.recipe.ipc)
         made = Made(position.state.images_KICHW.flatten(0, 1), labels_N)
-        seconds, environments = position.seconds, position.environments
-    else:
-        processes.broadcast(_NOTHING)
-        made, seconds, environments = make(folder, job, checkpoint_every=checkpoint_every, report=report)
-    stored = _store(job, store, made, seconds, environments)
-    done = {"digest": stored.digest, "reference": stored.reference, "seconds": seconds}
-    write_atomically(folder / "finished.json", json.dumps(done).encode())
+        return Product(made, position.seconds, position.environments)
+    processes.broadcast(_NOTHING)
+    return Product(*make(folder, job, checkpoint_every=checkpoint_every, report=report))
+
+
+def keep(folder: Path, job: Job, store: registry.Store, done: Product) -> Outcome:
+    """Store what came of a run that is held.
+
+    Raises:
+        registry.StoreError: the store cannot be written to.
+    """
+    stored = _store(job, store, done)
+    value = {"digest": stored.digest, "reference": stored.reference, "seconds": done.seconds}
+    write_atomically(folder / "finished.json", json.dumps(value).encode())
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    return Outcome(stored, seconds)
+    return Outcome(stored, done.seconds)
 
 
 def has_checkpoint(store: registry.Store, recipe: Recipe) -> bool:
@@ -213,8 +272,8 @@ def has_checkpoint(store: registry.Store, recipe: Recipe) -> bool:
     return (run_folder(store, recipe) / CHECKPOINT).exists()
 
 
-def _store(job: Job, store: registry.Store, made: Made, seconds: float, environments: list[str]) -> registry.StoredSet:
+def _store(job: Job, store: registry.Store, done: Product) -> registry.StoredSet:
     # Where the folder lies stays on this machine; how it was read must be known wherever the set is evaluated.
     folder = {} if entry_of(job.recipe.dataset) else folder_options(job.source)
-    provenance = {"environment": "; then ".join(environments), "seconds": round(seconds, 3), **folder}
-    return store_set(store, job.name, job.dataset, job.recipe, made, {**made.provenance, **provenance})
+    provenance = {"environment": "; then ".join(done.environments), "seconds": round(done.seconds, 3), **folder}
+    return store_set(store, job.name, job.dataset, job.recipe, done.made, {**done.made.provenance, **provenance})

@@ -1,5 +1,6 @@
 """dsactl condense"""
 
+import contextlib
 import signal
 import tomllib
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from dsactl.cli.output import Output, bytes_in_words, duration, in_words
 from dsactl.cli.tables import Facts
 from dsactl.dsa.schedule import PAPER
 from dsactl.dsa.strategy import KINDS, SCHEMES
-from dsactl.errors import InterruptedRunError, ProcessError, UsageError
+from dsactl.errors import InterruptedRunError, ProcessError, RunError, UsageError
 from dsactl.methods.catalogue import ALGORITHM_1, BUILT_IN
 from dsactl.networks.catalogue import PAPER_DEPTH
 from dsactl.recipe import Recipe, Request
@@ -29,14 +30,17 @@ EXAMPLES = """Examples:
 
   dsactl condense digits --ipc 1
   dsactl condense cifar10 --ipc 10 --dry-run
-  dsactl condense mnist --ipc 1 --sets 5 --seed 1
+  dsactl condense mnist --ipc 1 --sets 5 --seed 1 --ray auto
   dsactl condense ~/photos --image-size 64 --ipc 10 --name photos
   dsactl condense cifar10 --config recipe.toml --iterations 100
   torchrun --nproc-per-node 4 -m dsactl condense cifar10 --ipc 50"""
 
 _METHOD = "Method"
 _DATA = "Image folders"
-_NOT_IN_RECIPE = ("option", "sets", "config", "device", "fresh", "checkpoint_every", "dry_run", "as_json", "quiet")
+_NOT_IN_RECIPE = (
+    *("option", "sets", "config", "device", "ray", "gpu_share"),
+    *("fresh", "checkpoint_every", "dry_run", "as_json", "quiet"),
+)
 
 
 def command(
@@ -63,6 +67,8 @@ def command(
         Path | None, typer.Option(metavar="FILE.toml", help="Options by name; flags come before it.")
     ] = None,
     device: options.Device = "auto",
+    ray: options.Ray = "off",
+    gpu_share: options.GpuShare = 1.0,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -178,6 +184,7 @@ def command(
 
     from dsactl import jobs
     from dsactl.engine.device import resolve_device
+    from dsactl.engine.on_ray import OFF
     from dsactl.engine.processes import join
 
     signal.signal(signal.SIGTERM, _terminated)
@@ -192,6 +199,9 @@ def command(
             _dry_run(job, sets, output)
             return
         output.remark(_in_short(job.recipe))
+        if ray != OFF:
+            _answer(_on_ray(job, sets, ray, gpu_share, processes, output, fresh=fresh), output)
+            return
         how = {"fresh": fresh, "checkpoint_every": checkpoint_every}
         _answer([_run(job, index, sets, output, processes, **how) for index in range(sets)], output)
 
@@ -308,6 +318,44 @@ def _run(job: "jobs.Job", index: int, sets: int, output: Output, processes: "Pro
             raise InterruptedRunError(
                 f"Interrupted {where}; the checkpoint is written.", "The same command goes on from there."
             ) from None
+
+
+def _on_ray(
+    job: "jobs.Job", sets: int, ray: str, gpu_share: float, processes: "Processes", output: Output, *, fresh: bool
+) -> list["runs.Outcome"]:
+    """Make the sets side by side.
+
+    Raises:
+        UsageError: torchrun shares the classes out already.
+        RunError: a set was given up; the others are stored.
+    """
+    import registry
+    from dsactl.engine.on_ray import workers
+    from dsactl.making_many import make_all
+
+    if processes.count > 1:
+        raise UsageError("torchrun shares the classes of one set, --ray several sets.", "Use one of them.")
+    found: dict[int, runs.Outcome] = {}
+    failed: list[RunError] = []
+    try:
+        with (
+            contextlib.closing(workers(ray, str(job.device), gpu_share)) as who,
+            output.progress(str(job.name), sets, "sets") as bar,
+        ):
+            wanted = [job.with_seed(index) for index in range(sets)]
+            for index, outcome in make_all(wanted, registry.Store(), who, bar.update, fresh=fresh):
+                if isinstance(outcome, RunError):
+                    output.error(f"Set {index + 1}: {outcome.message}", outcome.hint)
+                    failed.append(outcome)
+                else:
+                    found[index] = outcome
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"Interrupted; {len(found)} of {sets} sets are stored.", "The same command goes on from there."
+        ) from None
+    if failed:
+        raise RunError(f"{len(failed)} of {sets} sets failed, as said above.", "The others are stored.")
+    return [found[index] for index in range(sets)]
 
 
 def _answer(outcomes: list["runs.Outcome"], output: Output) -> None:

@@ -1,5 +1,6 @@
 """dsactl continual"""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dsactl.continual.results import Entry, Score
     from dsactl.continual.study import Study
     from dsactl.continual.tasks import Task
+    from dsactl.engine.tasks import Workers
     from dsactl.studies.folder import Folder
 
 EXAMPLES = """Examples:
@@ -69,6 +71,8 @@ def command(
     ] = None,
     seed: studying.Seed = 0,
     device: options.Device = "auto",
+    ray: options.Ray = "auto",
+    gpu_share: options.GpuShare = 1.0,
     out: studying.Out = None,
     dry_run: studying.DryRun = False,
     as_json: options.Json = False,
@@ -96,6 +100,7 @@ def command(
     from dsactl.continual.memory import Memory
     from dsactl.continual.study import Study
     from dsactl.engine.device import resolve_device, resolve_precision
+    from dsactl.engine.on_ray import workers
 
     for option, number in (("--lr", lr), ("--balance-lr", balance_lr), ("--distillation-weight", distillation_weight)):
         if number is not None and not 0 < number < 1e6:
@@ -119,7 +124,8 @@ def command(
     if dry_run:
         _dry_run(study, device, output)
     else:
-        _run(study, device, out or Path(_own_name(tasks, splits)), output)
+        who = workers(ray, str(resolve_device(device)), gpu_share)
+        _run(study, device, who, out or Path(_own_name(tasks, splits)), output)
 
 
 def _sequence(tasks: str, splits: int | None, image_size: int | None, *, dry_run: bool) -> "list[Task]":
@@ -185,36 +191,28 @@ def _own_name(tasks: str, splits: int | None) -> str:
     return f"continual-{names}" if splits is None else f"continual-{names}-{splits}"
 
 
-def _run(study: "Study", device: str, path: Path, output: Output) -> None:
+def _run(study: "Study", device: str, who: "Workers", path: Path, output: Output) -> None:
     """Go through all courses, write what came of them as it comes, and print the table."""
     import registry
+    from dsactl.continual.courses import go_through
     from dsactl.continual.results import Entry, write
-    from dsactl.continual.run import Runner
     from dsactl.engine.device import describe, resolve_device
     from dsactl.studies.folder import Folder
 
     folder, target = Folder(path, "continual", study.plan), resolve_device(device)
-    runner = Runner(study.tasks, study.settings, registry.Store(), target, study.seed)
     names = [task.name for task in study.tasks]
     entries: list[Entry] = []
-    meter = study.meter(device)
     with folder.writing():
         pass  # so that a folder that cannot be written to is said now
+    where = describe(target, who.suited(len(study.courses)).threads)
     try:
-        with output.progress("continual", 100, "percent") as bar:
-            for index, course in enumerate(study.courses):
-                what = f"{course.memory.method}{', distilled' if course.distilled else ''}, repeat {course.repeat + 1}"
-
-                def report(done: float, _total: int, doing: str, index: int = index, what: str = what) -> None:
-                    bar.update(meter.percent(index, done), f"{what}: {doing}")
-
-                try:
-                    outcome = runner.run(course, report)
-                except RunError as error:
-                    output.error(f"{what}: {error.message}", error.hint)
+        with contextlib.closing(who), output.progress("continual", 100, "percent") as bar:
+            for course, outcome in go_through(study, registry.Store(), target, who, bar.update):
+                if isinstance(outcome, RunError):
+                    output.error(f"{course.in_words}: {outcome.message}", outcome.hint)
                     continue
                 own = (course.memory.method, course.distilled, course.repeat)
-                entries.append(Entry(*own, outcome.rows, outcome.references, outcome.seconds, describe(target)))
+                entries.append(Entry(*own, outcome.rows, outcome.references, outcome.seconds, where))
                 write(folder, entries, names, is_papers=study.is_papers)
     except KeyboardInterrupt:
         raise InterruptedRunError(

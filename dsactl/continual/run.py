@@ -46,6 +46,8 @@ REAL, CONDENSED = "real", "condensed"
 CHECKPOINT_SECONDS = 5.0
 _Tell = Callable[[float, str], None]
 """Told what share is done, and what is done now."""
+SetKey = tuple[str, str, int]
+"""What tells a set of a study from others: the memory's method, the task's name, the repeat."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class Course:
     distilled: bool
     repeat: int
     new_data: str = REAL
+
+    @property
+    def in_words(self) -> str:
+        """Memory, way and repeat, from 1 on."""
+        return f"{self.memory.method}{', distilled' if self.distilled else ''}, repeat {self.repeat + 1}"
 
 
 @dataclass(frozen=True)
@@ -101,10 +108,17 @@ class Runner:
         store: keeps sets and phases.
         device: where to compute.
         seed: the root of every draw.
+        sets: that were made before, by method, task and repeat; others are made when their turn comes.
     """
 
     def __init__(
-        self, tasks: Sequence[Task], settings: Settings, store: registry.Store, device: torch.device, seed: int = 0
+        self,
+        tasks: Sequence[Task],
+        settings: Settings,
+        store: registry.Store,
+        device: torch.device,
+        seed: int = 0,
+        sets: Mapping[SetKey, SyntheticSet] | None = None,
     ) -> None:
         prepare_device(device)
         if device.type == "cpu":
@@ -113,6 +127,7 @@ class Runner:
         self._settings, self._store, self._device, self._seed = settings, store, device, seed
         self._folder = store.home / "runs" / "continual"
         self._failed: dict[str, RunError] = {}
+        self._sets = sets or {}
         first = tasks[0].dataset
         self._learner = Learner(settings, (first.channels, *first.size), device)
 
@@ -172,6 +187,9 @@ class Runner:
 
     def _remember(self, course: Course, task: Task, tell: _Tell) -> SyntheticSet:
         """The set of a task."""
+        there = self._sets.get((course.memory.method, task.name, course.repeat))
+        if there is not None:
+            return there
         job = course.memory.job(task, self._seed, str(self._device)).with_seed(course.repeat)
 
         def report(done: float, total: int, doing: str) -> None:

@@ -9,12 +9,11 @@ import torch
 import registry
 from dsactl.continual.learner import Images, Learner, Phase, Settings
 from dsactl.continual.memory import NONE, Memory
-from dsactl.continual.run import CONDENSED, REAL, REVISION, Course
+from dsactl.continual.run import CONDENSED, REAL, REVISION, Course, SetKey
 from dsactl.continual.tasks import Task
-from dsactl.cost import GRADIENT, Clock, count_work, forward_operations
+from dsactl.cost import GRADIENT, Clock, forward_operations, making_operations
 from dsactl.evaluation import Protocol
 from dsactl.jobs import Job
-from dsactl.methods.catalogue import ALGORITHM_1, find
 from dsactl.studies.cells import Entry
 from dsactl.studies.costs import Cost, estimate
 
@@ -108,6 +107,15 @@ class Study:
             and all((memory.ipc, memory.iterations) == (10, None) for memory in self.memories)
         )
 
+    def sets(self, device: str) -> dict[SetKey, Job]:
+        """What makes the sets of all repeats."""
+        entries, jobs = self._sets(device)
+        return {
+            (entry.key[0], entry.key[1], repeat): job.with_seed(repeat)
+            for repeat in range(self.repeats)
+            for entry, job in zip(entries, jobs, strict=True)
+        }
+
     def check(self, device: str) -> None:
         """Refuse memories that cannot be made, before anything is.
 
@@ -119,7 +127,7 @@ class Study:
     def meter(self, device: str) -> "Meter":
         """Tells how far the courses are."""
         entries, jobs = self._sets(device)
-        sets = {entry.key: _making(job) for entry, job in zip(entries, jobs, strict=True)}
+        sets = {entry.key: making_operations(job.recipe, job.dataset) for entry, job in zip(entries, jobs, strict=True)}
         first = self.tasks[0].dataset
         forward = forward_operations(self.settings.network, first)
         courses = []
@@ -134,7 +142,7 @@ class Study:
                 operations = forward * images * (GRADIENT + work.teachers) + forward * work.tested
                 stages[work.stage].append((work.key, operations))
             courses.append(stages)
-        return Meter(courses)
+        return Meter(courses, self.repeats * sum(sets.values()))
 
     def cost(
         self,
@@ -218,26 +226,15 @@ class Study:
         return clock.fastest()
 
 
-def _making(job: Job) -> float:
-    """Operations of making a set, roughly: all of Algorithm 1, of another method its passes over the images."""
-    recipe, dataset = job.recipe, job.dataset
-    method = find(recipe.method)
-    if recipe.method in ALGORITHM_1 or recipe.network is None:
-        return count_work(recipe, dataset).operations
-    forward = GRADIENT * forward_operations(recipe.network, dataset)
-    if method.passes:
-        return forward * len(dataset.train) * int(str(recipe.options["epochs"]))
-    return forward * (recipe.iterations or 1) * recipe.ipc * dataset.classes
-
-
 class Meter:
     """How far a study is, in percent of its operations, each piece counted once.
 
     Args:
         courses: of each course, stage by stage, its pieces: what tells them from others, and operations.
+        sets: operations of those pieces that are sets.
     """
 
-    def __init__(self, courses: Sequence[Sequence[Sequence[tuple[Key, float]]]]) -> None:
+    def __init__(self, courses: Sequence[Sequence[Sequence[tuple[Key, float]]]], sets: float = 0.0) -> None:
         seen, self._total = set[Key](), 0.0
         self._courses: list[tuple[float, list[list[float]]]] = []
         for stages in courses:
@@ -246,6 +243,12 @@ class Meter:
             self._courses.append((self._total, weights))
             self._total += sum(map(sum, weights))
             seen.update(key for pieces in stages for key, _ in pieces)
+        self._sets = sets
+
+    def percent_apart(self, sets: float, courses: float) -> float:
+        """Where all sets are made first: after shares of them, and then of the courses, 0 … 1."""
+        of_sets = self._sets / self._total if self._total else 0.0
+        return 100 * (of_sets * sets + (1 - of_sets) * courses)
 
     def percent(self, index: int, done: float) -> float:
         """After so many stages of a course, when all before it are done.

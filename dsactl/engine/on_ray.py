@@ -1,13 +1,14 @@
 """Tasks side by side on Ray: on this machine's cores or GPUs, or on a cluster that runs already.
 
 Ray starts a task again elsewhere when its worker or its node dies, three times at most. What tasks share is put once
-into each node's memory, and unpacked once in each worker.
+into each node's memory, and unpacked once in each worker. How far each is they tell an actor, which is asked.
 """
 
 import importlib.util
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from dsactl.errors import ClusterError, UsageError
 
 TRIES_AGAIN = 3
 ANSWER_SECONDS = 10.0
+TELL_SECONDS = 1.0
 AUTO, OFF = "auto", "off"
 _SEVERAL = 2  # tasks; fewer are done in this process
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -111,6 +113,7 @@ class OnRay(Workers):
             raise ClusterError("The cluster has no GPU.", "Use --device cpu, or --ray off.")
         needs: dict[str, Any] = {"num_gpus": self._share, "max_calls": 0} if on_gpu else {"num_cpus": 1}
         self._do: Any = ray.remote(max_retries=TRIES_AGAIN, **needs)(_do)
+        self._shares: Any = ray.remote(num_cpus=0, max_restarts=-1)(_Shares)
 
     def run(
         self, shared: Any, tasks: Sequence[Task[Result]], report: Report = lambda done, doing: None
@@ -118,24 +121,33 @@ class OnRay(Workers):
         """As of `Workers`; the dearest begin."""
         if self._ray is None:
             self._start()
-        place = self._ray.put(shared)
+        place, shares = self._ray.put(shared), self._shares.remote()
         waiting = {
             # In a list, so that Ray hands over the place and the worker unpacks the value once for all its tasks.
-            self._do.remote([place], task.work, task.arguments): task
-            for task in sorted(tasks, key=lambda task: -task.cost)
+            self._do.remote([place], index, shares, task.work, task.arguments): (index, task)
+            for index, task in enumerate(sorted(tasks, key=lambda task: -task.cost))
         }
-        done = 0
-        report(0, f"{len(waiting)} tasks on Ray")
+        done, doing, known = 0, f"{len(waiting)} tasks on Ray", dict[int, float]()
+        report(0, doing)
         try:
             while waiting:
-                (ready, *_), _ = self._ray.wait(list(waiting), num_returns=1, fetch_local=True)
-                task = waiting.pop(ready)
-                yield task, self._result(ready)
-                done += 1
-                report(done, task.name)
+                ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=TELL_SECONDS, fetch_local=True)
+                for each in ready:
+                    _, task = waiting.pop(each)
+                    yield task, self._result(each)
+                    done, doing = done + 1, task.name
+                known |= self._told(shares)
+                report(done + sum(known.get(index, 0.0) for index, _ in waiting.values()), doing)
         finally:
             for left in waiting:
                 self._ray.cancel(left, force=True)
+
+    def _told(self, shares: Any) -> dict[int, float]:
+        """What share of each task is done, by its place; empty where the actor does not answer at once."""
+        try:
+            return dict(self._ray.get(shares.all.remote(), timeout=TELL_SECONDS))
+        except self._ray.exceptions.RayError:  # the time is up, or its node is gone: it begins anew elsewhere
+            return {}
 
     def _result(self, ready: Any) -> Any:
         errors = self._ray.exceptions
@@ -195,7 +207,24 @@ def _silence(ray: Any) -> None:
 _unpacked: dict[str, Any] = {}
 
 
-def _do(place: list[Any], work: Callable[..., Result], arguments: tuple[Any, ...]) -> tuple[tuple[str, str], Result]:
+class _Shares:
+    """An actor that is told what share of each task is done."""
+
+    def __init__(self) -> None:
+        self._shares: dict[int, float] = {}
+
+    def tell(self, index: int, share: float) -> None:
+        """Of one task, 0 … 1."""
+        self._shares[index] = share
+
+    def all(self) -> dict[int, float]:
+        """Of every task that has told."""
+        return self._shares
+
+
+def _do(
+    place: list[Any], index: int, shares: Any, work: Callable[..., Result], arguments: tuple[Any, ...]
+) -> tuple[tuple[str, str], Result]:
     """In a worker: the versions there, and the result."""
     import ray
 
@@ -204,7 +233,15 @@ def _do(place: list[Any], work: Callable[..., Result], arguments: tuple[Any, ...
     if key not in _unpacked:
         _unpacked.clear()  # before the next comes, so that there is memory for it
         _unpacked[key] = ray.get(place[0])
-    result = work(_unpacked[key], *arguments, lambda share: None)
+    told = 0.0
+
+    def tell(share: float) -> None:
+        nonlocal told
+        if time.monotonic() - told >= TELL_SECONDS:
+            shares.tell.remote(index, share)
+            told = time.monotonic()
+
+    result = work(_unpacked[key], *arguments, tell)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # others share the GPU
     return _versions(), result

@@ -14,13 +14,13 @@ from dsactl import jobs, runs
 from dsactl.engine.tasks import Workers
 from dsactl.errors import RunError
 from dsactl.evaluation import Evaluation, Protocol
+from dsactl.making_many import make_all
 from dsactl.measured import measure
 from dsactl.methods.catalogue import WHOLE
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import Figure
 from dsactl.recipe import Request
-from dsactl.sitting import Progress
 from dsactl.synthetic import SyntheticSet, from_store
 from dsactl.whole import whole_set
 
@@ -135,7 +135,7 @@ def fill(
         device: as of `condense`.
         report: told of parts: the sets of each request are one, and each cell's evaluation is another.
         like: a job that may have the data set already.
-        workers: who trains the networks that are tested; None for this process.
+        workers: who makes the sets, and trains the networks that are tested; None for this process.
 
     Yields:
         Each entry with its cell, as it is finished; or with the error of a run that failed, after which the next
@@ -156,7 +156,8 @@ def fill(
 
         try:
             if known is None or fresh:
-                known = _make(store, entry.request, sets, device, known.job if known else like, partial(tell, 0))
+                job = known.job if known else like
+                known = _make(store, entry.request, sets, device, job, partial(tell, 0), workers)
             cell: Cell | RunError = _measure(store, known, entry, partial(tell, int(fresh)), workers)
         except RunError as error:
             cell = error
@@ -226,24 +227,28 @@ def _make(
     device: str,
     like: jobs.Job | None,
     report: Callable[[float, str], None],
+    workers: Workers | None,
 ) -> _Sets:
     """Make the sets of a request, or find them made."""
     job = jobs.prepare(_request(request), device, like)
     if request.method == WHOLE:
         return _Sets(request, job, [whole_set(job.dataset)], (), 0.0)
-    made, made_in, seconds = [], dict[str, None](), 0.0
-    for index in range(sets):
 
-        def tell(progress: Progress, index: int = index) -> None:
-            what = f"set {index + 1} of {sets}, {progress.doing}" if sets > 1 else progress.doing
-            report((index + progress.done / max(progress.total, 1)) / sets, what)
+    def tell(done: float, doing: str) -> None:
+        what = f"set {min(int(done) + 1, sets)} of {sets}, {doing}" if sets > 1 else doing
+        report(done / sets, what)
 
-        outcome = runs.execute(job.with_seed(index).within(jobs.STUDIES), store, report=tell)
-        made.append(from_store(store, outcome.stored))
-        about = outcome.stored.manifest.provenance
-        made_in[f"{about.get('program')}, {about.get('environment')}"] = None
-        seconds += outcome.seconds
-    return _Sets(request, job, made, tuple(made_in), seconds)
+    wanted = [job.with_seed(index).within(jobs.STUDIES) for index in range(sets)]
+    found: dict[int, runs.Outcome] = {}
+    for index, outcome in make_all(wanted, store, workers, tell):
+        if isinstance(outcome, RunError):
+            raise outcome
+        found[index] = outcome
+    outcomes = [found[index] for index in range(sets)]
+    about = [outcome.stored.manifest.provenance for outcome in outcomes]
+    made_in = dict.fromkeys(f"{each.get('program')}, {each.get('environment')}" for each in about)
+    made = [from_store(store, outcome.stored) for outcome in outcomes]
+    return _Sets(request, job, made, tuple(made_in), sum(outcome.seconds for outcome in outcomes))
 
 
 def _measure(

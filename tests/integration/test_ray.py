@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ray_workers import ALIKE, TESTS, working
 
 import dsactl
 from dsactl.engine.on_ray import OnRay, workers
@@ -18,8 +19,6 @@ from dsactl.engine.tasks import Failure, InProcess, Task
 from dsactl.errors import ClusterError, DataError, RunError, UsageError
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'dsactl[ray]'")
-
-ALIKE = {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
 
 
 def add(shared: int, number: int, tell: Callable[[float], None]) -> tuple[int, int]:
@@ -51,7 +50,7 @@ def ray() -> Iterator[OnRay]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ALIKE.items():
             patch.setenv(name, value)
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("PYTHONPATH", TESTS)
         who = OnRay(None, "cpu")
         yield who
         who.close()
@@ -223,28 +222,3 @@ def test_a_search_with_a_killed_worker_finds_what_this_process_finds(tmp_path: P
         for name in ("proxy", "images", "chosen", "accuracies", "correlations"):
             assert row[name] == same[name]
     assert {path.name for path in folder.iterdir()} == {path.name for path in (theirs / "runs" / "nas").iterdir()}
-
-
-def working(driver: int) -> list[int]:
-    """Ray's workers below a process that are at a task."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                title = (folder / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if title.startswith(b"ray::_do") and driver in ancestors(int(folder.name)):
-                found.append(int(folder.name))
-    return found
-
-
-def ancestors(process: int) -> list[int]:
-    found = []
-    while process > 1:
-        try:
-            process = int((Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            break
-        found.append(process)
-    return found

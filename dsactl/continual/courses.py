@@ -1,0 +1,131 @@
+"""The courses of a study: one after the other in this process, or each a task of somebody's (`engine.tasks`).
+
+Elsewhere all sets are made first. Whoever goes through a course keeps what is learned in the store's home, where that
+is to be had (`engine.shared_folder`), so that courses share what they have in common; else each learns all by itself.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+import registry
+from dsactl.continual.learner import Settings
+from dsactl.continual.run import Course, Outcome, Runner, SetKey
+from dsactl.continual.study import Study
+from dsactl.continual.tasks import Task as Stage
+from dsactl.engine.shared_folder import SharedFolder, offer
+from dsactl.engine.tasks import Failure, InProcess, Task, Workers
+from dsactl.errors import RunError
+from dsactl.making_many import make_all
+from dsactl.synthetic import SyntheticSet, from_store
+
+Report = Callable[[float, str], None]
+"""Told how many percent are done, and what is done."""
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What all courses need."""
+
+    tasks: Sequence[Stage]
+    settings: Settings
+    seed: int
+    sets: Mapping[SetKey, SyntheticSet]
+
+
+def go_through(
+    study: Study,
+    store: registry.Store,
+    device: torch.device,
+    workers: Workers | None = None,
+    report: Report = lambda percent, doing: None,
+) -> Iterator[tuple[Course, Outcome | RunError]]:
+    """Go through all courses.
+
+    Args:
+        study: see `Study`.
+        store: keeps sets and what is learned.
+        device: where to compute.
+        workers: who does it; None for this process.
+        report: told of the progress.
+
+    Yields:
+        Each course with what came of it, as it is done; or with its error, if it failed, after which others follow.
+
+    Raises:
+        registry.StoreError: the store cannot be written to.
+    """
+    who = (workers or InProcess()).suited(len(study.courses))
+    if isinstance(who, InProcess):
+        yield from _here(study, store, device, report)
+        return
+    meter, wanted = study.meter(str(device)), study.sets(str(device))
+
+    def making(done: float, doing: str) -> None:
+        report(meter.percent_apart(done / len(wanted), 0), doing)
+
+    sets: dict[SetKey, SyntheticSet] = {}
+    failed: dict[SetKey, RunError] = {}
+    keys = list(wanted)
+    for index, made in make_all(list(wanted.values()), store, who, making, wait=True):
+        if isinstance(made, RunError):
+            failed[keys[index]] = made
+        else:
+            sets[keys[index]] = from_store(store, made.stored)
+    courses, positions = dict[str, Course](), dict[int, int]()
+    for course in study.courses:
+        wrong = [failed[key] for key in failed if (key[0], key[2]) == (course.memory.method, course.repeat)]
+        if wrong:
+            yield course, wrong[0]
+        else:
+            courses[course.in_words] = course
+
+    def learning(done: float, doing: str) -> None:
+        report(meter.percent_apart(1, done / len(courses)), doing)
+
+    cpu, folder = torch.device("cpu"), offer(store.home)
+    tasks = []
+    for name, course in courses.items():
+        # Those of different repeats begin, for they have nothing in common that one would wait for.
+        position = positions[course.repeat] = positions.get(course.repeat, 0) + 1
+        tasks.append(Task(name, _elsewhere, (course, folder, who.place(device)), cost=-position))
+    stages = [replace(task, dataset=task.dataset.to(cpu)) for task in study.tasks]
+    shared = _Shared(stages, study.settings, study.seed, sets)
+    for task, found in who.run(shared, tasks, learning) if tasks else ():
+        if isinstance(found, Failure):
+            yield courses[task.name], RunError(f"It was given up: {found.message}.", "The same command tries it again.")
+        else:
+            yield courses[task.name], found
+
+
+def _here(
+    study: Study, store: registry.Store, device: torch.device, report: Report
+) -> Iterator[tuple[Course, Outcome | RunError]]:
+    runner, meter = Runner(study.tasks, study.settings, store, device, study.seed), study.meter(str(device))
+    for index, course in enumerate(study.courses):
+
+        def tell(done: float, _total: int, doing: str, index: int = index, course: Course = course) -> None:
+            report(meter.percent(index, done), f"{course.in_words}: {doing}")
+
+        try:
+            yield course, runner.run(course, tell)
+        except RunError as error:
+            yield course, error
+
+
+def _elsewhere(
+    shared: _Shared, course: Course, home: SharedFolder, device: str, report: Callable[[float], None]
+) -> Outcome | RunError:
+    """Go through a course; what went wrong is a value, so that others go on."""
+
+    def tell(done: float, total: int, _doing: str) -> None:
+        report(done / total)
+
+    with home.use() as place:
+        store, target = registry.Store(place), torch.device(device)
+        try:
+            runner = Runner(shared.tasks, shared.settings, store, target, shared.seed, shared.sets)
+            return runner.run(course, tell)
+        except RunError as error:
+            return error

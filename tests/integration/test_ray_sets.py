@@ -1,0 +1,162 @@
+"""Sets and courses of continual learning on Ray: the same as in one process, whoever is killed on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ray_workers import ALIKE, TESTS, working
+
+import registry
+from dsactl import jobs
+from dsactl.engine import on_ray
+from dsactl.engine.on_ray import OnRay
+from dsactl.engine.tasks import Task, Workers
+from dsactl.errors import ClusterError, RunError
+from dsactl.making_many import make_all
+from dsactl.recipe import Request
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'dsactl[ray]'")
+
+CONDENSE = [sys.executable, "-m", "dsactl", "condense", "digits", "--ipc", "1", "--sets", "3", "--iterations", "12"]
+CONDENSE += ["--width", "16", "--json"]
+COURSES = [sys.executable, "-m", "dsactl", "continual", "--tasks", "digits@classes0-8", "--splits", "3", "--ipc", "3"]
+COURSES += ["--steps", "15", "--balance-steps", "5", "--repeats", "1", "--memory", "none,random", "--json"]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The digests of the sets, as one process with one thread makes them."""
+    home = tmp_path_factory.mktemp("straight")
+    return digests(finished([*CONDENSE, "--ray", "off"], home).stdout)
+
+
+def finished(command: list[str], home: Path) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, **ALIKE, "DSACTL_HOME": str(home)}
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def digests(answer: str) -> list[str]:
+    return [each["digest"] for each in json.loads(answer)]
+
+
+def begun(command: list[str], home: Path, is_far: Callable[[], bool]) -> tuple["subprocess.Popen[str]", list[int]]:
+    """A command on Ray that is so far, and its workers that are at a task."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **ALIKE, "DSACTL_HOME": str(home)},
+    )
+    end = time.monotonic() + 120
+    while not (is_far() and (busy := working(process.pid))):
+        assert time.monotonic() < end
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    return process, busy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["a worker", "Ctrl-C", "the driver"])
+def test_whoever_is_killed_the_sets_are_the_same(straight: list[str], tmp_path: Path, whom: str) -> None:
+    home, command = tmp_path / "store", [*CONDENSE, "--ray", "auto"]
+
+    def is_far() -> bool:
+        return any(path.stat().st_size for path in home.glob("runs/*/events.jsonl"))
+
+    process, busy = begun(command, home, is_far)
+    if whom == "a worker":
+        os.kill(busy[0], signal.SIGKILL)
+        out, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+        assert digests(out) == straight
+    elif whom == "Ctrl-C":
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert out == ""
+        assert "of 3 sets are stored." in errors
+    else:
+        process.kill()
+        process.communicate(timeout=60)
+        end = time.monotonic() + 60
+        while any(Path(f"/proc/{worker}").exists() for worker in busy):
+            assert time.monotonic() < end, "a worker goes on for nobody"
+            time.sleep(0.1)
+    again = finished(command, home)
+    assert digests(again.stdout) == straight
+    store = registry.Store(home)
+    assert len(store.sets()) == 3
+    assert all("1 thread" in str(stored.manifest.provenance["environment"]) for stored in store.sets())
+
+
+@pytest.mark.slow
+def test_courses_on_ray_are_those_of_one_process(tmp_path: Path) -> None:
+    """The very same, one of the workers killed; what they learned lies in the store."""
+    here = finished([*COURSES, "--ray", "off", "--out", str(tmp_path / "a")], tmp_path / "here")
+    home = tmp_path / "there"
+    command = [*COURSES, "--ray", "auto", "--out", str(tmp_path / "b")]
+    process, busy = begun(command, home, lambda: any(home.glob("runs/continual/*.safetensors")))
+    os.kill(busy[0], signal.SIGKILL)
+    out, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+
+    def told(answer: str) -> dict[str, object]:
+        courses = json.loads(answer)["courses"]
+        assert all(course["device"].startswith("cpu, 1 thread") for course in courses)
+        return {
+            f"{course['memory']} {course['distillation']} {course['repeat']}": course["accuracies"]
+            for course in courses
+        }
+
+    assert told(out) == told(here.stdout)
+    assert len(told(out)) == 4
+    kept = [sorted(path.name for path in each.glob("runs/continual/*")) for each in (tmp_path / "here", home)]
+    assert kept[0] == kept[1]
+    assert {stored.digest for stored in registry.Store(home).sets()} == {
+        stored.digest for stored in registry.Store(tmp_path / "here").sets()
+    }
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    for name, value in ALIKE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", TESTS)
+    who = OnRay(None, "cpu")
+    yield who
+    who.close()
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_leaves_the_others(workers: Workers) -> None:
+    good, bad = (
+        jobs.prepare(Request.parse({"dataset": "digits", "ipc": 1, "iterations": 2, "width": 16, **options}), "cpu")
+        for options in ({}, {"image_lr": 1e38, "strategy": "color", "distance": "mse"})
+    )
+    store = registry.Store()
+    found = dict(make_all([bad, good], store, workers))
+    assert isinstance(found[0], RunError)
+    assert "diverged" in found[0].message
+    assert not isinstance(found[1], RunError)
+    assert found[1].stored.digest == store.sets()[0].digest
+
+
+def nothing(_shared: None, _tell: Callable[[float], None]) -> None:
+    pass
+
+
+@pytest.mark.slow
+def test_another_version_on_a_worker_is_said(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_ray, "_versions", lambda: ("dsactl 99", "torch 99"))
+    with pytest.raises(ClusterError, match=r"a worker has dsactl .* this process dsactl 99 and torch 99"):
+        list(workers.run(None, [Task("any", nothing)]))

@@ -1,0 +1,34 @@
+"""Ray's workers as processes of this machine, for tests that kill them."""
+
+import os
+from pathlib import Path
+
+ALIKE = {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
+"""An environment in which a process computes as Ray's workers do, and clusters of this machine ask for no token."""
+TESTS = os.pathsep.join(str(folder) for folder in (Path(__file__).parent, Path(__file__).parent / "integration"))
+"""Where workers find the modules that a test's functions are in, as PYTHONPATH."""
+
+
+def working(driver: int) -> list[int]:
+    """Ray's workers below a process that are at a task."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                title = (folder / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if title.startswith(b"ray::_do") and driver in ancestors(int(folder.name)):
+                found.append(int(folder.name))
+    return found
+
+
+def ancestors(process: int) -> list[int]:
+    found = []
+    while process > 1:
+        try:
+            process = int((Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            break
+        found.append(process)
+    return found
