@@ -200,7 +200,7 @@ def command(
             return
         output.remark(_in_short(job.recipe))
         if ray != OFF:
-            _answer(_on_ray(job, sets, ray, gpu_share, processes, output, fresh=fresh), output)
+            _answer(_on_ray(job, sets, device, ray, gpu_share, processes, output, fresh=fresh), output)
             return
         how = {"fresh": fresh, "checkpoint_every": checkpoint_every}
         _answer([_run(job, index, sets, output, processes, **how) for index in range(sets)], output)
@@ -321,7 +321,15 @@ def _run(job: "jobs.Job", index: int, sets: int, output: Output, processes: "Pro
 
 
 def _on_ray(
-    job: "jobs.Job", sets: int, ray: str, gpu_share: float, processes: "Processes", output: Output, *, fresh: bool
+    job: "jobs.Job",
+    sets: int,
+    device: str,
+    ray: str,
+    gpu_share: float,
+    processes: "Processes",
+    output: Output,
+    *,
+    fresh: bool,
 ) -> list["runs.Outcome"]:
     """Make the sets side by side.
 
@@ -339,7 +347,7 @@ def _on_ray(
     failed: list[RunError] = []
     try:
         with (
-            contextlib.closing(workers(ray, str(job.device), gpu_share)) as who,
+            contextlib.closing(workers(ray, device, gpu_share)) as who,
             output.progress(str(job.name), sets, "sets") as bar,
         ):
             wanted = [job.with_seed(index) for index in range(sets)]

@@ -124,7 +124,7 @@ def command(
     if dry_run:
         _dry_run(study, device, output)
     else:
-        who = workers(ray, str(resolve_device(device)), gpu_share)
+        who = workers(ray, device, gpu_share)
         _run(study, device, who, out or Path(_own_name(tasks, splits)), output)
 
 

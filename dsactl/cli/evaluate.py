@@ -97,7 +97,7 @@ def command(
 
     what = reference or "the newest set" if method is None else f"the whole of {_dataset(method, reference, data)}"
     with (
-        contextlib.closing(workers(ray, str(resolve_device(device)), gpu_share)) as who,
+        contextlib.closing(workers(ray, device, gpu_share)) as who,
         output.progress(f"evaluating {what}", networks, "networks") as bar,
     ):
 

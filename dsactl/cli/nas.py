@@ -86,7 +86,7 @@ def command(
     for each in made:
         if each.remark:
             output.remark(each.remark)
-    who = workers(ray, str(target), gpu_share)
+    who = workers(ray, device, gpu_share)
     if dry_run:
         _dry_run(made, networks, repeats, target, who, output)
         return

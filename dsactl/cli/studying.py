@@ -101,7 +101,6 @@ def run(
         InterruptedRunError: on Ctrl-C, with how far it is.
     """
     import registry
-    from dsactl.engine.device import resolve_device
     from dsactl.engine.on_ray import workers
     from dsactl.studies.cells import Cell, fill, parts
 
@@ -115,7 +114,7 @@ def run(
     write()
     try:
         with (
-            contextlib.closing(workers(ray, str(resolve_device(device)), gpu_share)) as who,
+            contextlib.closing(workers(ray, device, gpu_share)) as who,
             output.progress(folder.study, parts(entries), "parts") as bar,
         ):
 

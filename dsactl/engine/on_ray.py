@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from dsactl import __version__
+from dsactl.engine.device import describe, resolve_device
 from dsactl.engine.tasks import Failure, InProcess, Report, Result, Task, Workers
 from dsactl.errors import ClusterError, UsageError
 
@@ -33,12 +34,12 @@ def workers(where: str, device: str, share_of_gpu: float = 1.0) -> Workers:
     Args:
         where: "auto": a cluster of this machine, if Ray is installed and more than one task waits; "off": this process;
             else the address of a cluster.
-        device: where a task computes, as this process would name it.
+        device: where a task computes, as of `condense`.
         share_of_gpu: that a task takes, 0 … 1, so that several share one.
 
     Raises:
         UsageError: Ray is not installed, or a share or a device makes no sense.
-        ClusterError: no cluster answers, or it is of another version.
+        ClusterError: no cluster answers, it is of another version, or has GPUs and this machine none.
     """
     if not 0 < share_of_gpu <= 1:
         raise UsageError(f"A task takes a share of a GPU above 0 and at most 1, not {share_of_gpu:g}.")
@@ -49,7 +50,17 @@ def workers(where: str, device: str, share_of_gpu: float = 1.0) -> Workers:
         raise UsageError("Ray is not installed.", "Install it: pip install 'dsactl[ray]'. Or use --ray off.")
     if ":" in device:
         raise UsageError(f"Ray gives each task a GPU, and cannot keep to {device}.", "Use --device cuda, or --ray off.")
-    return WhereItPays(device, share_of_gpu) if where == AUTO else OnRay(where, device, share_of_gpu)
+    target = resolve_device(device).type
+    if where == AUTO:
+        return WhereItPays(target, share_of_gpu)
+    cluster = OnRay(where, target, share_of_gpu)
+    if device == AUTO and target == "cpu" and cluster.gpus:
+        cluster.close()
+        raise ClusterError(
+            f"The cluster at {where} has GPUs, and this machine has none.",
+            "Start dsactl where there is one, as by `ray job submit --entrypoint-num-gpus 1`, or use --device cpu.",
+        )
+    return cluster
 
 
 class WhereItPays(InProcess):
@@ -108,12 +119,17 @@ class OnRay(Workers):
         _silence(ray)
         self._ray = ray
         on_gpu = self._device == "cuda"
-        if on_gpu and self._ray.cluster_resources().get("GPU", 0.0) < self._share:
+        if on_gpu and self.gpus < self._share:
             self.close()
             raise ClusterError("The cluster has no GPU.", "Use --device cpu, or --ray off.")
         needs: dict[str, Any] = {"num_gpus": self._share, "max_calls": 0} if on_gpu else {"num_cpus": 1}
         self._do: Any = ray.remote(max_retries=TRIES_AGAIN, **needs)(_do)
         self._shares: Any = ray.remote(num_cpus=0, max_restarts=-1)(_Shares)
+
+    @property
+    def gpus(self) -> float:
+        """How many GPUs a cluster has that was begun."""
+        return float(self._ray.cluster_resources().get("GPU", 0.0))
 
     def run(
         self, shared: Any, tasks: Sequence[Task[Result]], report: Report = lambda done, doing: None
@@ -124,7 +140,7 @@ class OnRay(Workers):
         place, shares = self._ray.put(shared), self._shares.remote()
         waiting = {
             # In a list, so that Ray hands over the place and the worker unpacks the value once for all its tasks.
-            self._do.remote([place], index, shares, task.work, task.arguments): (index, task)
+            self._do.remote([place], index, shares, self._device, task.work, task.arguments): (index, task)
             for index, task in enumerate(sorted(tasks, key=lambda task: -task.cost))
         }
         done, doing, known = 0, f"{len(waiting)} tasks on Ray", dict[int, float]()
@@ -152,7 +168,7 @@ class OnRay(Workers):
     def _result(self, ready: Any) -> Any:
         errors = self._ray.exceptions
         try:
-            versions, result = self._ray.get(ready)
+            theirs, result = self._ray.get(ready)
         except errors.RayTaskError as error:
             if isinstance(error, _deaths(errors)):
                 return Failure(f"it was tried {TRIES_AGAIN + 1} times, and its worker died ({type(error).__name__})")
@@ -161,8 +177,9 @@ class OnRay(Workers):
             return Failure(f"it was tried {TRIES_AGAIN + 1} times, and its worker died ({type(error).__name__})")
         except errors.RayError as error:
             raise _unusable(" ".join(str(error).split())) from error
-        if versions != _versions():
-            raise _unusable(f"a worker has {' and '.join(versions)}, this process {' and '.join(_versions())}")
+        ours = _about(self._device)
+        if theirs != ours:  # results are kept and recorded as of this machine
+            raise _unusable(f"a worker is {theirs}, and this process has {ours}")
         return result
 
     def groups(self, networks: int, most: int) -> int:
@@ -188,7 +205,7 @@ class OnRay(Workers):
 def _unusable(why: str) -> ClusterError:
     return ClusterError(
         f"Ray cannot be used: {why}",
-        "Use the same versions of Python, Ray, torch and dsactl there as here, or --ray off.",
+        "Use machines of one kind, with the same versions of Python, Ray, torch and dsactl, or --ray off.",
     )
 
 
@@ -223,9 +240,9 @@ class _Shares:
 
 
 def _do(
-    place: list[Any], index: int, shares: Any, work: Callable[..., Result], arguments: tuple[Any, ...]
-) -> tuple[tuple[str, str], Result]:
-    """In a worker: the versions there, and the result."""
+    place: list[Any], index: int, shares: Any, device: str, work: Callable[..., Result], arguments: tuple[Any, ...]
+) -> tuple[str, Result]:
+    """In a worker: what it is, and the result."""
     import ray
 
     torch.set_num_threads(1)
@@ -244,11 +261,12 @@ def _do(
     result = work(_unpacked[key], *arguments, tell)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # others share the GPU
-    return _versions(), result
+    return _about(device), result
 
 
-def _versions() -> tuple[str, str]:
-    return f"dsactl {__version__}", f"torch {torch.__version__}"
+def _about(device: str) -> str:
+    """What must be alike everywhere, in words."""
+    return f"dsactl {__version__}, torch {torch.__version__}, {describe(torch.device(device), 1)}"
 
 
 def _check_that_it_answers(address: str) -> None:

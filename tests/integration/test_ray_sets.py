@@ -156,7 +156,11 @@ def nothing(_shared: None, _tell: Callable[[float], None]) -> None:
 
 
 @pytest.mark.slow
-def test_another_version_on_a_worker_is_said(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_ray, "_versions", lambda: ("dsactl 99", "torch 99"))
-    with pytest.raises(ClusterError, match=r"a worker has dsactl .* this process dsactl 99 and torch 99"):
+def test_another_version_or_machine_is_said(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(on_ray, "__version__", "99")
+        with pytest.raises(ClusterError, match=r"a worker is dsactl .* this process has dsactl 99, torch"):
+            list(workers.run(None, [Task("any", nothing)]))
+    monkeypatch.setattr(on_ray, "describe", lambda device, threads: f"{device}, {threads} thread, of old")
+    with pytest.raises(ClusterError, match=r"a worker is dsactl .* 1 thread, of old$"):
         list(workers.run(None, [Task("any", nothing)]))
