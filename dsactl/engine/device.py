@@ -1,6 +1,7 @@
 """Where and in which precision to compute."""
 
 import contextlib
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 import torch
@@ -40,9 +41,9 @@ def resolve_device(name: str = "auto") -> torch.device:
 def resolve_precision(name: str, device: torch.device) -> Literal["float32", "bfloat16"]:
     """The precision of the networks' forward and backward passes.
 
-    "auto" is bfloat16 where the device multiplies matrices of it in hardware, which is several times faster and costs
-    no accuracy (docs/performance.md): CPUs with AMX or AVX-512's bfloat16, and GPUs from Ampere on. Elsewhere it is
-    float32.
+    "auto" is bfloat16 where the device multiplies matrices of it faster than of float32, up to several times, which
+    costs no accuracy (docs/performance.md): CPUs with AMX, AMD's with AVX-512's bfloat16, and GPUs from Ampere on.
+    Elsewhere it is float32, as on Intel's CPUs whose AMX a virtual machine hides: their AVX-512 is slower in bfloat16.
 
     Raises:
         DeviceError: an unknown name, or bfloat16 on a device without it.
@@ -59,8 +60,12 @@ def resolve_precision(name: str, device: torch.device) -> Literal["float32", "bf
 def _multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    can = capabilities()
-    return device.type == "cpu" and bool(can.get("amx_bf16") or can.get("avx512_bf16"))
+    return device.type == "cpu" and is_faster_in_bfloat16(capabilities())
+
+
+def is_faster_in_bfloat16(can: Mapping[str, object]) -> bool:
+    """Whether a CPU with these capabilities multiplies matrices faster in bfloat16 than in float32."""
+    return bool(can.get("amx_bf16") or (can.get("avx512_bf16") and "Intel" not in str(can.get("cpu_name"))))
 
 
 def capabilities() -> dict[str, object]:

@@ -1,0 +1,27 @@
+"""Which precision a device gets if none is asked for."""
+
+import pytest
+import torch
+
+from dsactl.engine.device import capabilities, is_faster_in_bfloat16, resolve_precision
+
+
+@pytest.mark.parametrize(
+    ("can", "faster"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True, "cpu_name": "Intel Xeon"}, True),
+        ({"amx_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "Intel Xeon"}, False),
+        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "AMD EPYC"}, True),
+        ({"amx_bf16": False, "avx512_bf16": False, "cpu_name": "AMD EPYC"}, False),
+        ({}, False),
+    ],
+)
+def test_bfloat16_where_it_was_measured_to_be_faster(can: dict[str, object], faster: bool) -> None:
+    assert is_faster_in_bfloat16(can) == faster
+
+
+def test_this_machine_goes_by_its_own_capabilities() -> None:
+    expected = "bfloat16" if is_faster_in_bfloat16(capabilities()) else "float32"
+    assert resolve_precision("auto", torch.device("cpu")) == expected
+    assert resolve_precision("bfloat16", torch.device("cpu")) == "bfloat16"
