@@ -204,6 +204,7 @@ def _run(study: "Study", device: str, who: "Workers", path: Path, output: Output
     entries: list[Entry] = []
     with folder.writing():
         pass  # so that a folder that cannot be written to is said now
+    order = [(course.memory.method, course.distilled, course.repeat) for course in study.courses]
     where = describe(target, who.suited(len(study.courses)).threads)
     try:
         with contextlib.closing(who), output.progress("continual", 100, "percent") as bar:
@@ -213,6 +214,7 @@ def _run(study: "Study", device: str, who: "Workers", path: Path, output: Output
                     continue
                 own = (course.memory.method, course.distilled, course.repeat)
                 entries.append(Entry(*own, outcome.rows, outcome.references, outcome.seconds, where))
+                entries.sort(key=lambda entry: order.index(entry.key))
                 write(folder, entries, names, is_papers=study.is_papers)
     except KeyboardInterrupt:
         raise InterruptedRunError(

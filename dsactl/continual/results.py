@@ -157,8 +157,9 @@ def write(folder: Folder, entries: Iterable[Entry], tasks: Sequence[str], *, is_
         UsageError: the file was changed by hand.
     """
     with folder.writing():
+        ours = {entry.key: entry for entry in entries}
         earlier = folder.earlier("courses", Entry.from_dict)
-        every = list({entry.key: entry for entry in (*earlier, *entries)}.values())
+        every = [*(entry for entry in earlier if entry.key not in ours), *ours.values()]
         lines = lines_of(every)
         described = [{**line.to_dict(), "paper": paper_mean(line) if is_papers else None} for line in lines]
         folder.put_json({"lines": described, "courses": [entry.to_dict() for entry in every]})
