@@ -32,6 +32,11 @@ class UnknownNameError(UsageError):
         near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(names)}."
         super().__init__(f"Unknown {what} {name!r}.", f"{hint} {see}".strip())
+        self._given = (what, name, names, see)
+
+    def __reduce__(self) -> tuple[type["UnknownNameError"], tuple[str, str, list[str], str]]:
+        """So that a worker can send it."""
+        return type(self), self._given
 
 
 class DataError(DsactlError):

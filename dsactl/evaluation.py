@@ -249,10 +249,10 @@ def evaluate(
     ]
     tasks = [Task(f"network {each.start + 1}", train_and_test, (each, who.place(device)), len(each)) for each in groups]
 
-    def tell(finished: float, _doing: str) -> None:
-        whole = min(int(finished), len(groups))
-        part = len(groups[whole]) * (finished - whole) if whole < len(groups) else 0.0
-        report(protocol.networks - sum(map(len, groups[whole:])) + part)
+    known, left = len(done), protocol.networks - len(done)
+
+    def tell(share: float, _doing: str) -> None:
+        report(known + left * share)
 
     found: dict[int, list[tuple[float, float]]] = {}
     failed: list[str] = []

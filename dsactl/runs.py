@@ -8,6 +8,7 @@ A run has a folder in the store's home, keyed by its recipe's digest:
     runs/DIGEST/checkpoint.safetensors
     runs/DIGEST/events.jsonl       iteration, mean distance and seconds, about once a second
     runs/DIGEST/finished.json      the digest of the set, once it is stored
+    runs/DIGEST/.here, .worker     on Ray: what workers know the folder by, and the lock of the one that works in it
 """
 
 import contextlib
@@ -24,6 +25,7 @@ import registry
 from dsactl.data.catalogue import entry_of
 from dsactl.dsa.condense import State
 from dsactl.engine.checkpoint import read_checkpoint
+from dsactl.engine.device import prepare_device
 from dsactl.engine.processes import ALONE, Processes
 from dsactl.errors import RunError
 from dsactl.jobs import Job, run_folder
@@ -37,6 +39,10 @@ from registry.files import write_atomically
 from registry.tensors import Array
 
 _WORK, _NOTHING = b"work", b"nothing"  # what process 0 tells the others
+
+
+class BusyError(RunError):
+    """Another process makes the set."""
 
 
 @dataclass
@@ -107,7 +113,8 @@ def claim(
         The run's folder, and its set, if that is made.
 
     Raises:
-        RunError: another process is at it, or it stands half done in another precision.
+        BusyError: another process is at it.
+        RunError: it stands half done in another precision.
         registry.StoreError: the store cannot be written to.
     """
     folder = run_folder(store, job.recipe)
@@ -122,7 +129,7 @@ def claim(
             waiting()
             lock.acquire(timeout=-1)
     except Timeout:
-        raise RunError(
+        raise BusyError(
             f"Another process is making {job.name} with this recipe.", f"Wait for it, or look at {folder}."
         ) from None
     except OSError as error:
@@ -242,6 +249,7 @@ def carry_out(
         RunError: as of `execute`.
         KeyboardInterrupt: as it came, after the checkpoint is written.
     """
+    prepare_device(job.device)
     if job.recipe.method in ALGORITHM_1:
         processes.broadcast(_WORK)
         how: dict[str, Any] = {"checkpoint_every": checkpoint_every, "report": report, "watch": watch}

@@ -24,6 +24,7 @@ from dsactl.recipe import Recipe, Request
 if TYPE_CHECKING:
     from dsactl import jobs, runs
     from dsactl.engine.processes import Processes
+    from dsactl.engine.tasks import Workers
     from dsactl.sitting import Progress
 
 EXAMPLES = """Examples:
@@ -78,8 +79,9 @@ def command(
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
     checkpoint_every: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Time between checkpoints.", min=0, max=60)
-    ] = 30.0,
+        float | None,
+        typer.Option(metavar="SECONDS", help="Time between checkpoints.  \\[30; 5 on Ray]", min=0, max=60),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the recipe, the work, time and memory; write nothing.")
     ] = False,
@@ -184,14 +186,21 @@ def command(
 
     from dsactl import jobs
     from dsactl.engine.device import resolve_device
-    from dsactl.engine.on_ray import OFF
+    from dsactl.engine.on_ray import OFF, workers
     from dsactl.engine.processes import join
+    from dsactl.engine.tasks import InProcess
+    from dsactl.sitting import CHECKPOINT_SECONDS
 
     signal.signal(signal.SIGTERM, _terminated)
     with join(resolve_device(device), lambda error: output.error(error.message, error.hint)) as processes:
+        if processes.count > 1 and ray != OFF:
+            if processes.rank > 0:
+                raise typer.Exit(1)
+            raise UsageError("torchrun shares the classes of one set out, --ray several sets.", "Use one of them.")
         if processes.rank > 0:
             _follow(request, device, 0 if dry_run else sets, processes)
             return
+        who = workers(OFF if dry_run else ray, device, gpu_share)
         job = jobs.prepare(request, device)
         for remark in _remarks(request, job):
             output.remark(remark)
@@ -199,11 +208,18 @@ def command(
             _dry_run(job, sets, output)
             return
         output.remark(_in_short(job.recipe))
-        if ray != OFF:
-            _answer(_on_ray(job, sets, device, ray, gpu_share, processes, output, fresh=fresh), output)
-            return
-        how = {"fresh": fresh, "checkpoint_every": checkpoint_every}
-        _answer([_run(job, index, sets, output, processes, **how) for index in range(sets)], output)
+        failed = 0
+        with contextlib.closing(who):
+            if isinstance(suited := who.suited(sets), InProcess):
+                every = CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
+                how = {"fresh": fresh, "checkpoint_every": every}
+                made = [_run(job, index, sets, output, processes, **how) for index in range(sets)]
+            else:
+                made, failed = _side_by_side(job, sets, suited, output, fresh=fresh, checkpoint_every=checkpoint_every)
+        if made:
+            _answer(made, output)
+        if failed:
+            raise RunError(f"{failed} of {sets} sets failed, as said above.", "The same command tries them again.")
 
 
 def _read_config(path: Path | None) -> dict[str, Any]:
@@ -320,50 +336,42 @@ def _run(job: "jobs.Job", index: int, sets: int, output: Output, processes: "Pro
             ) from None
 
 
-def _on_ray(
-    job: "jobs.Job",
-    sets: int,
-    device: str,
-    ray: str,
-    gpu_share: float,
-    processes: "Processes",
-    output: Output,
-    *,
-    fresh: bool,
-) -> list["runs.Outcome"]:
-    """Make the sets side by side.
+def _side_by_side(
+    job: "jobs.Job", sets: int, who: "Workers", output: Output, *, fresh: bool, checkpoint_every: float | None
+) -> tuple[list["runs.Outcome"], int]:
+    """Have sets made by workers; those that are made, and how many failed, which are named.
 
     Raises:
-        UsageError: torchrun shares the classes out already.
-        RunError: a set was given up; the others are stored.
+        InterruptedRunError: on Ctrl-C, with how far it is.
     """
     import registry
-    from dsactl.engine.on_ray import workers
     from dsactl.making_many import make_all
 
-    if processes.count > 1:
-        raise UsageError("torchrun shares the classes of one set, --ray several sets.", "Use one of them.")
     found: dict[int, runs.Outcome] = {}
-    failed: list[RunError] = []
+    failed = 0
     try:
-        with (
-            contextlib.closing(workers(ray, device, gpu_share)) as who,
-            output.progress(str(job.name), sets, "sets") as bar,
-        ):
-            wanted = [job.with_seed(index) for index in range(sets)]
-            for index, outcome in make_all(wanted, registry.Store(), who, bar.update, fresh=fresh):
+        with output.progress(str(job.name), sets, "sets") as bar:
+
+            def report(share: float, doing: str) -> None:
+                bar.update(sets * share, doing)
+
+            wanted, how = [job.with_seed(index) for index in range(sets)], {"fresh": fresh}
+            for index, outcome in make_all(
+                wanted, registry.Store(), who, report, checkpoint_every=checkpoint_every, **how
+            ):
                 if isinstance(outcome, RunError):
                     output.error(f"Set {index + 1}: {outcome.message}", outcome.hint)
-                    failed.append(outcome)
+                    failed += 1
                 else:
                     found[index] = outcome
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"Interrupted; {len(found)} of {sets} sets are stored.", "The same command goes on from there."
         ) from None
-    if failed:
-        raise RunError(f"{len(failed)} of {sets} sets failed, as said above.", "The others are stored.")
-    return [found[index] for index in range(sets)]
+    except SystemExit:
+        output.note(f"Terminated; {len(found)} of {sets} sets are stored. The same command goes on from there.")
+        raise
+    return [outcome for _, outcome in sorted(found.items())], failed
 
 
 def _answer(outcomes: list["runs.Outcome"], output: Output) -> None:

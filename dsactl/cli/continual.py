@@ -100,7 +100,7 @@ def command(
     from dsactl.continual.memory import Memory
     from dsactl.continual.study import Study
     from dsactl.engine.device import resolve_device, resolve_precision
-    from dsactl.engine.on_ray import workers
+    from dsactl.engine.on_ray import OFF, workers
 
     for option, number in (("--lr", lr), ("--balance-lr", balance_lr), ("--distillation-weight", distillation_weight)):
         if number is not None and not 0 < number < 1e6:
@@ -109,23 +109,23 @@ def command(
     memories = [Memory(method, ipc, iterations, resolved) for method in kept]
     if iterations is not None and not any(each.iterates for each in memories):
         output.remark("--iterations is of no use to these memories.")
-    sequence = _sequence(tasks, splits, image_size, dry_run=dry_run)
-    study = Study(
-        sequence,
-        memories,
-        _WAYS[distillation],
-        repeats,
-        _settings(sequence, resolved, steps, lr, balance_steps, balance_lr, distillation_weight),
-        new_data,
-        seed,
-    )
-    study.check(device)
-    _remark_on_classes(sequence, output)
-    if dry_run:
-        _dry_run(study, device, output)
-    else:
-        who = workers(ray, device, gpu_share)
-        _run(study, device, who, out or Path(_own_name(tasks, splits)), output)
+    with contextlib.closing(workers(OFF if dry_run else ray, device, gpu_share)) as who:
+        sequence = _sequence(tasks, splits, image_size, dry_run=dry_run)
+        study = Study(
+            sequence,
+            memories,
+            _WAYS[distillation],
+            repeats,
+            _settings(sequence, resolved, steps, lr, balance_steps, balance_lr, distillation_weight),
+            new_data,
+            seed,
+        )
+        study.check(device)
+        _remark_on_classes(sequence, output)
+        if dry_run:
+            _dry_run(study, device, output)
+        else:
+            _run(study, device, who, out or Path(_own_name(tasks, splits)), output)
 
 
 def _sequence(tasks: str, splits: int | None, image_size: int | None, *, dry_run: bool) -> "list[Task]":
@@ -195,7 +195,7 @@ def _run(study: "Study", device: str, who: "Workers", path: Path, output: Output
     """Go through all courses, write what came of them as it comes, and print the table."""
     import registry
     from dsactl.continual.courses import go_through
-    from dsactl.continual.results import Entry, write
+    from dsactl.continual.results import Entry, in_order, write
     from dsactl.engine.device import describe, resolve_device
     from dsactl.studies.folder import Folder
 
@@ -204,17 +204,18 @@ def _run(study: "Study", device: str, who: "Workers", path: Path, output: Output
     entries: list[Entry] = []
     with folder.writing():
         pass  # so that a folder that cannot be written to is said now
-    order = [(course.memory.method, course.distilled, course.repeat) for course in study.courses]
     where = describe(target, who.suited(len(study.courses)).threads)
     try:
-        with contextlib.closing(who), output.progress("continual", 100, "percent") as bar:
-            for course, outcome in go_through(study, registry.Store(), target, who, bar.update):
+        with output.progress("continual", 100, "percent") as bar:
+
+            def report(share: float, doing: str) -> None:
+                bar.update(100 * share, doing)
+
+            for course, outcome in go_through(study, registry.Store(), target, who, report):
                 if isinstance(outcome, RunError):
                     output.error(f"{course.in_words}: {outcome.message}", outcome.hint)
                     continue
-                own = (course.memory.method, course.distilled, course.repeat)
-                entries.append(Entry(*own, outcome.rows, outcome.references, outcome.seconds, where))
-                entries.sort(key=lambda entry: order.index(entry.key))
+                entries.append(Entry(*course.key, outcome.rows, outcome.references, outcome.seconds, where))
                 write(folder, entries, names, is_papers=study.is_papers)
     except KeyboardInterrupt:
         raise InterruptedRunError(
@@ -222,7 +223,7 @@ def _run(study: "Study", device: str, who: "Workers", path: Path, output: Output
             "The same command goes on from there.",
         ) from None
     if entries:
-        _answer(entries, study, folder, output)
+        _answer(in_order(entries), study, folder, output)
     if len(entries) < len(study.courses):
         raise RunError(
             f"{len(study.courses) - len(entries)} of {len(study.courses)} courses failed, as said above.",

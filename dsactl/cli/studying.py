@@ -95,7 +95,7 @@ def run(
         output: for the progress.
         draw: makes plots and documents of the cells that are there, by file name.
         like: a job that may have the data set already.
-        ray, gpu_share: who trains the networks that are tested, as of `on_ray.workers`.
+        ray, gpu_share: who makes the sets and trains the networks that are tested, as of `on_ray.workers`.
 
     Raises:
         InterruptedRunError: on Ctrl-C, with how far it is.

@@ -4,7 +4,7 @@ Elsewhere all sets are made first. Whoever goes through a course keeps what is l
 is to be had (`engine.shared_folder`), so that courses share what they have in common; else each learns all by itself.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,13 +15,10 @@ from dsactl.continual.run import Course, Outcome, Runner, SetKey
 from dsactl.continual.study import Study
 from dsactl.continual.tasks import Task as Stage
 from dsactl.engine.shared_folder import SharedFolder, offer
-from dsactl.engine.tasks import Failure, InProcess, Task, Workers
+from dsactl.engine.tasks import Failure, InProcess, Report, Task, Workers
 from dsactl.errors import RunError
-from dsactl.making_many import make_all
+from dsactl.making_many import AGAIN, as_run_error, make_all
 from dsactl.synthetic import SyntheticSet, from_store
-
-Report = Callable[[float, str], None]
-"""Told how many percent are done, and what is done."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ def go_through(
     store: registry.Store,
     device: torch.device,
     workers: Workers | None = None,
-    report: Report = lambda percent, doing: None,
+    report: Report = lambda share, doing: None,
 ) -> Iterator[tuple[Course, Outcome | RunError]]:
     """Go through all courses.
 
@@ -62,8 +59,8 @@ def go_through(
         return
     meter, wanted = study.meter(str(device)), study.sets(str(device))
 
-    def making(done: float, doing: str) -> None:
-        report(meter.percent_apart(done / len(wanted), 0), doing)
+    def making(share: float, doing: str) -> None:
+        report(meter.share_apart(share, 0), f"sets, {doing}")
 
     sets: dict[SetKey, SyntheticSet] = {}
     failed: dict[SetKey, RunError] = {}
@@ -73,7 +70,7 @@ def go_through(
             failed[keys[index]] = made
         else:
             sets[keys[index]] = from_store(store, made.stored)
-    courses, positions = dict[str, Course](), dict[int, int]()
+    courses = dict[str, Course]()
     for course in study.courses:
         wrong = [failed[key] for key in failed if (key[0], key[2]) == (course.memory.method, course.repeat)]
         if wrong:
@@ -81,22 +78,25 @@ def go_through(
         else:
             courses[course.in_words] = course
 
-    def learning(done: float, doing: str) -> None:
-        report(meter.percent_apart(1, done / len(courses)), doing)
+    def learning(share: float, doing: str) -> None:
+        report(meter.share_apart(1, share), f"courses, {doing}")
 
     cpu, folder = torch.device("cpu"), offer(store.home)
-    tasks = []
-    for name, course in courses.items():
-        # Those of different repeats begin, for they have nothing in common that one would wait for.
-        position = positions[course.repeat] = positions.get(course.repeat, 0) + 1
-        tasks.append(Task(name, _elsewhere, (course, folder, who.place(device)), cost=-position))
+    # Those of different repeats begin, for they have nothing in common that one would wait for.
+    in_turn = sorted(courses, key=lambda name: _rank(courses[name], courses.values()))
+    tasks = [Task(name, _elsewhere, (courses[name], folder, who.place(device))) for name in in_turn]
     stages = [replace(task, dataset=task.dataset.to(cpu)) for task in study.tasks]
     shared = _Shared(stages, study.settings, study.seed, sets)
     for task, found in who.run(shared, tasks, learning) if tasks else ():
         if isinstance(found, Failure):
-            yield courses[task.name], RunError(f"It was given up: {found.message}.", "The same command tries it again.")
+            yield courses[task.name], RunError(f"It was given up: {found.message}.", AGAIN)
         else:
             yield courses[task.name], found
+
+
+def _rank(course: Course, courses: Iterable[Course]) -> int:
+    """How many courses of the same repeat come before."""
+    return [each for each in courses if each.repeat == course.repeat].index(course)
 
 
 def _here(
@@ -106,7 +106,7 @@ def _here(
     for index, course in enumerate(study.courses):
 
         def tell(done: float, _total: int, doing: str, index: int = index, course: Course = course) -> None:
-            report(meter.percent(index, done), f"{course.in_words}: {doing}")
+            report(meter.share(index, done), f"{course.in_words}: {doing}")
 
         try:
             yield course, runner.run(course, tell)
@@ -122,10 +122,10 @@ def _elsewhere(
     def tell(done: float, total: int, _doing: str) -> None:
         report(done / total)
 
-    with home.use() as place:
-        store, target = registry.Store(place), torch.device(device)
-        try:
+    try:
+        with home.use() as place:
+            store, target = registry.Store(place), torch.device(device)
             runner = Runner(shared.tasks, shared.settings, store, target, shared.seed, shared.sets)
             return runner.run(course, tell)
-        except RunError as error:
-            return error
+    except (registry.Error, OSError, torch.OutOfMemoryError) as error:
+        return as_run_error(error)

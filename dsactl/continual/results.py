@@ -113,6 +113,13 @@ class Line:
         }
 
 
+def in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """Memory by memory as they come first, without distillation before with it, by repeats; whoever was ready first."""
+    every = list(entries)
+    memories = list(dict.fromkeys(entry.memory for entry in every))
+    return sorted(every, key=lambda entry: (memories.index(entry.memory), entry.distilled, entry.repeat))
+
+
 def lines_of(entries: Iterable[Entry]) -> list[Line]:
     """Lines, in the order in which their first entries come."""
     grouped: dict[tuple[str, bool], list[Entry]] = {}
@@ -157,9 +164,9 @@ def write(folder: Folder, entries: Iterable[Entry], tasks: Sequence[str], *, is_
         UsageError: the file was changed by hand.
     """
     with folder.writing():
-        ours = {entry.key: entry for entry in entries}
-        earlier = folder.earlier("courses", Entry.from_dict)
-        every = [*(entry for entry in earlier if entry.key not in ours), *ours.values()]
+        known = {entry.key: entry for entry in folder.earlier("courses", Entry.from_dict)}
+        known |= {entry.key: entry for entry in entries}
+        every = in_order(known.values())
         lines = lines_of(every)
         described = [{**line.to_dict(), "paper": paper_mean(line) if is_papers else None} for line in lines]
         folder.put_json({"lines": described, "courses": [entry.to_dict() for entry in every]})

@@ -67,6 +67,11 @@ class Course:
     new_data: str = REAL
 
     @property
+    def key(self) -> tuple[str, bool, int]:
+        """What tells it from others of a study."""
+        return self.memory.method, self.distilled, self.repeat
+
+    @property
     def in_words(self) -> str:
         """Memory, way and repeat, from 1 on."""
         return f"{self.memory.method}{', distilled' if self.distilled else ''}, repeat {self.repeat + 1}"

@@ -227,7 +227,7 @@ class Study:
 
 
 class Meter:
-    """How far a study is, in percent of its operations, each piece counted once.
+    """How far a study is, as a share of its operations, each piece counted once.
 
     Args:
         courses: of each course, stage by stage, its pieces: what tells them from others, and operations.
@@ -245,12 +245,12 @@ class Meter:
             seen.update(key for pieces in stages for key, _ in pieces)
         self._sets = sets
 
-    def percent_apart(self, sets: float, courses: float) -> float:
-        """Where all sets are made first: after shares of them, and then of the courses, 0 … 1."""
+    def share_apart(self, sets: float, courses: float) -> float:
+        """Where all sets are made first: after shares of their operations, and then of the courses', 0 … 1."""
         of_sets = self._sets / self._total if self._total else 0.0
-        return 100 * (of_sets * sets + (1 - of_sets) * courses)
+        return of_sets * sets + (1 - of_sets) * courses
 
-    def percent(self, index: int, done: float) -> float:
+    def share(self, index: int, done: float) -> float:
         """After so many stages of a course, when all before it are done.
 
         Args:
@@ -264,4 +264,4 @@ class Meter:
             place = (done - whole) * len(stages[whole])
             for number, weight in enumerate(stages[whole]):
                 operations += weight * min(1.0, max(0.0, place - number))
-        return 100 * operations / self._total if self._total else 100.0
+        return operations / self._total if self._total else 1.0

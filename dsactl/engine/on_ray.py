@@ -6,6 +6,7 @@ into each node's memory, and unpacked once in each worker. How far each is they 
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,12 +17,14 @@ import torch
 
 from dsactl import __version__
 from dsactl.engine.device import describe, resolve_device
+from dsactl.engine.native import library
 from dsactl.engine.tasks import Failure, InProcess, Report, Result, Task, Workers
 from dsactl.errors import ClusterError, UsageError
 
 TRIES_AGAIN = 3
 ANSWER_SECONDS = 10.0
 TELL_SECONDS = 1.0
+STOP_SECONDS = 3.0
 AUTO, OFF = "auto", "off"
 _SEVERAL = 2  # tasks; fewer are done in this process
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -58,7 +61,7 @@ def workers(where: str, device: str, share_of_gpu: float = 1.0) -> Workers:
         cluster.close()
         raise ClusterError(
             f"The cluster at {where} has GPUs, and this machine has none.",
-            "Start dsactl where there is one, as by `ray job submit --entrypoint-num-gpus 1`, or use --device cpu.",
+            "Start dsactl where there is one, as by `ray job submit --entrypoint-num-gpus 0.01`, or use --device cpu.",
         )
     return cluster
 
@@ -110,12 +113,15 @@ class OnRay(Workers):
         own = {"address": "local", "include_dashboard": False}
         if self._address is None:
             os.environ.setdefault("RAY_task_oom_retries", str(TRIES_AGAIN))  # else it tries for ever
+        on_termination = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**(own if self._address is None else {"address": self._address}), **_QUIET)
         except ValueError as error:
             raise UsageError(f"{self._address} is no address of a cluster: {error}", "It is host:port.") from error
         except (RuntimeError, ConnectionError) as error:
             raise _unusable(" ".join(str(error).split())) from error
+        if callable(on_termination):
+            signal.signal(signal.SIGTERM, on_termination)  # Ray sets its own
         _silence(ray)
         self._ray = ray
         on_gpu = self._device == "cuda"
@@ -137,26 +143,35 @@ class OnRay(Workers):
         """As of `Workers`; the dearest begin."""
         if self._ray is None:
             self._start()
-        place, shares = self._ray.put(shared), self._shares.remote()
+        place, shares, ours = self._ray.put(shared), self._shares.remote(), about(self._device)
         waiting = {
             # In a list, so that Ray hands over the place and the worker unpacks the value once for all its tasks.
-            self._do.remote([place], index, shares, self._device, task.work, task.arguments): (index, task)
+            self._do.remote([place], index, shares, (self._device, ours), task.work, task.arguments): (index, task)
             for index, task in enumerate(sorted(tasks, key=lambda task: -task.cost))
         }
-        done, doing, known = 0, f"{len(waiting)} tasks on Ray", dict[int, float]()
-        report(0, doing)
+        total, done, known = sum(task.cost for task in tasks), 0.0, dict[int, float]()
+        report(0, f"{len(tasks)} tasks on Ray")
         try:
             while waiting:
                 ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=TELL_SECONDS, fetch_local=True)
                 for each in ready:
                     _, task = waiting.pop(each)
-                    yield task, self._result(each)
-                    done, doing = done + 1, task.name
+                    yield task, self._result(each, ours)
+                    done += task.cost
                 known |= self._told(shares)
-                report(done + sum(known.get(index, 0.0) for index, _ in waiting.values()), doing)
+                part = sum(known.get(index, 0.0) * task.cost for index, task in waiting.values())
+                report((done + part) / total, f"{len(tasks) - len(waiting)} of {len(tasks)} tasks on Ray are done")
         finally:
-            for left in waiting:
-                self._ray.cancel(left, force=True)
+            self._stop(list(waiting))
+
+    def _stop(self, left: list[Any]) -> None:
+        """End tasks: by an interruption, which lets them keep what they have; and what does not heed that, at once."""
+        for each in left:
+            self._ray.cancel(each)
+        if left:
+            self._ray.wait(left, num_returns=len(left), timeout=STOP_SECONDS)
+        for each in left:
+            self._ray.cancel(each, force=True)
 
     def _told(self, shares: Any) -> dict[int, float]:
         """What share of each task is done, by its place; empty where the actor does not answer at once."""
@@ -165,7 +180,7 @@ class OnRay(Workers):
         except self._ray.exceptions.RayError:  # the time is up, or its node is gone: it begins anew elsewhere
             return {}
 
-    def _result(self, ready: Any) -> Any:
+    def _result(self, ready: Any, ours: str) -> Any:
         errors = self._ray.exceptions
         try:
             theirs, result = self._ray.get(ready)
@@ -177,8 +192,7 @@ class OnRay(Workers):
             return Failure(f"it was tried {TRIES_AGAIN + 1} times, and its worker died ({type(error).__name__})")
         except errors.RayError as error:
             raise _unusable(" ".join(str(error).split())) from error
-        ours = _about(self._device)
-        if theirs != ours:  # results are kept and recorded as of this machine
+        if theirs != ours:
             raise _unusable(f"a worker is {theirs}, and this process has {ours}")
         return result
 
@@ -240,12 +254,23 @@ class _Shares:
 
 
 def _do(
-    place: list[Any], index: int, shares: Any, device: str, work: Callable[..., Result], arguments: tuple[Any, ...]
-) -> tuple[str, Result]:
-    """In a worker: what it is, and the result."""
+    place: list[Any],
+    index: int,
+    shares: Any,
+    driver: tuple[str, str],
+    work: Callable[..., Result],
+    arguments: tuple[Any, ...],
+) -> tuple[str, Result | None]:
+    """In a worker: what it is, and the result; None where it is not as the driver is.
+
+    Results are kept and recorded as of the driver's machine, so that there must be no others.
+    """
     import ray
 
     torch.set_num_threads(1)
+    device, ours = driver
+    if about(device) != ours:
+        return about(device), None
     key = place[0].hex()
     if key not in _unpacked:
         _unpacked.clear()  # before the next comes, so that there is memory for it
@@ -261,12 +286,13 @@ def _do(
     result = work(_unpacked[key], *arguments, tell)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # others share the GPU
-    return _about(device), result
+    return ours, result
 
 
-def _about(device: str) -> str:
+def about(device: str) -> str:
     """What must be alike everywhere, in words."""
-    return f"dsactl {__version__}, torch {torch.__version__}, {describe(torch.device(device), 1)}"
+    own = ", own layers" if device == "cpu" and library() is not None else ""
+    return f"dsactl {__version__}, torch {torch.__version__}, {describe(torch.device(device), 1)}{own}"
 
 
 def _check_that_it_answers(address: str) -> None:

@@ -4,10 +4,13 @@ A path says nothing about that; a file in the folder that is the same one, by it
 """
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import registry
 
 _WITNESS = ".here"
 
@@ -26,8 +29,8 @@ class SharedFolder:
 
     @contextlib.contextmanager
     def use(self) -> Iterator[Path]:
-        """The folder itself where it is here too; else an empty one that is removed in the end."""
-        if self._is_here():
+        """The folder itself where it is here too, to be written to; else an empty one that is removed in the end."""
+        if self._is_here() and os.access(self.path, os.W_OK):
             yield Path(self.path)
         else:
             with tempfile.TemporaryDirectory() as place:
@@ -41,14 +44,20 @@ class SharedFolder:
 
 
 def offer(path: Path) -> SharedFolder:
-    """Let workers find a folder that exists.
+    """Let workers find a folder, which is made if it is not there.
 
     Raises:
-        OSError: it cannot be written to.
+        StoreError: it cannot be written to.
     """
-    with contextlib.suppress(FileExistsError):
-        (path / _WITNESS).touch(exist_ok=False)
-    return SharedFolder(str(path), _witness(path))
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (path / _WITNESS).touch(exist_ok=False)
+        return SharedFolder(str(path), _witness(path))
+    except OSError as error:
+        raise registry.StoreError(
+            f"Cannot write to {path}: {error.strerror or error}.", "Set DSACTL_HOME to a folder of yours."
+        ) from error
 
 
 def _witness(path: Path) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Independent tasks: one after the other in this process, or side by side on Ray (`on_ray`).
 
-A task is a pure function of what it is given, and gives a small result: it may be done anywhere, and done again.
+A task is a function of what it is given, and gives a small result: it may be done anywhere, and done again.
 """
 
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ import torch
 
 Result = TypeVar("Result")
 Report = Callable[[float, str], None]
-"""Told how many tasks are done, with a fraction for the one in work where that is known, and what is done."""
+"""Told what share of the work is done, 0 … 1 by the tasks' costs, and what is done now."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Task(Generic[Result]):
         name: what it is called in messages.
         work: a function of a module, called with the shared value, the arguments, and what it tells its share to.
         arguments: small values.
-        cost: in any unit, to begin with the dearest.
+        cost: above 0, in any unit, to begin with the dearest, and to tell how far the work is.
     """
 
     name: str
@@ -94,12 +94,14 @@ class InProcess(Workers):
         self, shared: Any, tasks: Sequence[Task[Result]], report: Report = lambda done, doing: None
     ) -> Iterator[tuple[Task[Result], Result | Failure]]:
         """As of `Workers`."""
-        for index, task in enumerate(tasks):
+        total, before = sum(task.cost for task in tasks), 0.0
+        for task in tasks:
 
-            def tell(share: float, index: int = index, name: str = task.name) -> None:
-                report(index + share, name)
+            def tell(share: float, before: float = before, task: Task[Result] = task) -> None:
+                report((before + task.cost * share) / total, task.name)
 
             yield task, task.work(shared, *task.arguments, tell)
+            before += task.cost
 
     def place(self, device: torch.device) -> str:
         """The same."""

@@ -21,7 +21,7 @@ from dsactl.cost import forward_operations
 from dsactl.data.dataset import Dataset
 from dsactl.engine.device import describe
 from dsactl.engine.native import library
-from dsactl.engine.tasks import Failure, InProcess, Report, Task, Workers
+from dsactl.engine.tasks import Failure, InProcess, Task, Workers
 from dsactl.errors import NetworkError
 from dsactl.evaluation import REVISION as EVALUATION
 from dsactl.evaluation import evaluate
@@ -118,7 +118,7 @@ def search(
     store: registry.Store,
     device: torch.device,
     workers: Workers | None = None,
-    report: Report = lambda done, doing: None,
+    report: Callable[[float, str], None] = lambda done, doing: None,
 ) -> Iterator[tuple[NetworkSpec, Score | Failure]]:
     """Train every network on a proxy, or find what it reached.
 
@@ -128,7 +128,7 @@ def search(
         store: keeps what they reach.
         device: where to compute.
         workers: who trains them; None for this process.
-        report: told how many networks are done, with a fraction for the one in training, and what is done.
+        report: told how many networks are done, as if all cost the same, and what is done.
 
     Yields:
         Each network with what it reached, those first that were known.
@@ -143,8 +143,8 @@ def search(
         for name, network in left.items()
     ]
 
-    def tell(done: float, doing: str) -> None:
-        report(len(known) + done, f"{proxy.name}: {doing}")
+    def tell(share: float, doing: str) -> None:
+        report(len(known) + share * len(left), f"{proxy.name}: {doing}")
 
     if tasks:
         for task, found in who.run(proxy, tasks, tell):

@@ -234,17 +234,12 @@ def _make(
     if request.method == WHOLE:
         return _Sets(request, job, [whole_set(job.dataset)], (), 0.0)
 
-    def tell(done: float, doing: str) -> None:
-        what = f"set {min(int(done) + 1, sets)} of {sets}, {doing}" if sets > 1 else doing
-        report(done / sets, what)
-
     wanted = [job.with_seed(index).within(jobs.STUDIES) for index in range(sets)]
-    found: dict[int, runs.Outcome] = {}
-    for index, outcome in make_all(wanted, store, workers, tell):
+    found = dict(make_all(wanted, store, workers, report))
+    for outcome in found.values():
         if isinstance(outcome, RunError):
-            raise outcome
-        found[index] = outcome
-    outcomes = [found[index] for index in range(sets)]
+            raise outcome  # when the others are made
+    outcomes = [outcome for _, outcome in sorted(found.items()) if isinstance(outcome, runs.Outcome)]
     about = [outcome.stored.manifest.provenance for outcome in outcomes]
     made_in = dict.fromkeys(f"{each.get('program')}, {each.get('environment')}" for each in about)
     made = [from_store(store, outcome.stored) for outcome in outcomes]

@@ -23,8 +23,8 @@ from dsactl.recipe import Request
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'dsactl[ray]'")
 
-CONDENSE = [sys.executable, "-m", "dsactl", "condense", "digits", "--ipc", "1", "--sets", "3", "--iterations", "12"]
-CONDENSE += ["--width", "16", "--json"]
+CONDENSE = [sys.executable, "-m", "dsactl", "condense", "digits", "--ipc", "1", "--sets", "3", "--iterations", "40"]
+CONDENSE += ["--width", "16", "--checkpoint-every", "0", "--json"]
 COURSES = [sys.executable, "-m", "dsactl", "continual", "--tasks", "digits@classes0-8", "--splits", "3", "--ipc", "3"]
 COURSES += ["--steps", "15", "--balance-steps", "5", "--repeats", "1", "--memory", "none,random", "--json"]
 
@@ -48,6 +48,12 @@ def digests(answer: str) -> list[str]:
     return [each["digest"] for each in json.loads(answer)]
 
 
+def steps(home: Path) -> list[list[int]]:
+    """What each run has told of its steps, in the order in which it did."""
+    events = [path.read_text().splitlines() for path in home.glob("runs/*/events.jsonl")]
+    return [[json.loads(line)["step"] for line in lines] for lines in events]
+
+
 def begun(command: list[str], home: Path, is_far: Callable[[], bool]) -> tuple["subprocess.Popen[str]", list[int]]:
     """A command on Ray that is so far, and its workers that are at a task."""
     process = subprocess.Popen(
@@ -58,10 +64,14 @@ def begun(command: list[str], home: Path, is_far: Callable[[], bool]) -> tuple["
         env={**os.environ, **ALIKE, "DSACTL_HOME": str(home)},
     )
     end = time.monotonic() + 120
-    while not (is_far() and (busy := working(process.pid))):
-        assert time.monotonic() < end
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
+    try:
+        while not (is_far() and (busy := working(process.pid))):
+            assert time.monotonic() < end
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+    except BaseException:
+        process.kill()
+        raise
     return process, busy
 
 
@@ -71,7 +81,7 @@ def test_whoever_is_killed_the_sets_are_the_same(straight: list[str], tmp_path: 
     home, command = tmp_path / "store", [*CONDENSE, "--ray", "auto"]
 
     def is_far() -> bool:
-        return any(path.stat().st_size for path in home.glob("runs/*/events.jsonl"))
+        return any(home.glob("runs/*/checkpoint.safetensors"))
 
     process, busy = begun(command, home, is_far)
     if whom == "a worker":
@@ -94,6 +104,7 @@ def test_whoever_is_killed_the_sets_are_the_same(straight: list[str], tmp_path: 
             time.sleep(0.1)
     again = finished(command, home)
     assert digests(again.stdout) == straight
+    assert all(told == sorted(told) and told[-1] == 40 for told in steps(home)), "nobody went back to the beginning"
     store = registry.Store(home)
     assert len(store.sets()) == 3
     assert all("1 thread" in str(stored.manifest.provenance["environment"]) for stored in store.sets())

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dsactl.engine.device import capabilities, is_faster_in_bfloat16, resolve_precision
+from dsactl.engine import device
+from dsactl.engine.device import is_faster_in_bfloat16, resolve_precision
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,9 @@ def test_bfloat16_where_it_was_measured_to_be_faster(can: dict[str, object], fas
     assert is_faster_in_bfloat16(can) == faster
 
 
-def test_this_machine_goes_by_its_own_capabilities() -> None:
-    expected = "bfloat16" if is_faster_in_bfloat16(capabilities()) else "float32"
-    assert resolve_precision("auto", torch.device("cpu")) == expected
-    assert resolve_precision("bfloat16", torch.device("cpu")) == "bfloat16"
+def test_auto_goes_by_the_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for can, expected in (({"amx_bf16": True}, "bfloat16"), ({"avx512_bf16": True, "cpu_name": "Intel"}, "float32")):
+        monkeypatch.setattr(device, "capabilities", lambda can=can: can)
+        assert resolve_precision("auto", cpu) == expected
+        assert resolve_precision("bfloat16", cpu) == "bfloat16", "as asked for"

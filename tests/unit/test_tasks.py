@@ -11,8 +11,8 @@ def halves(shared: int, number: int, tell: Callable[[float], None]) -> int:
 
 def test_one_after_the_other() -> None:
     told: list[tuple[float, str]] = []
-    tasks = [Task("a", halves, (1,)), Task("b", halves, (2,))]
+    tasks = [Task("a", halves, (1,)), Task("b", halves, (2,), cost=3)]
     done = InProcess().run(10, tasks, lambda share, doing: told.append((share, doing)))
     assert [(task.name, result) for task, result in done] == [("a", 11), ("b", 12)]
     # Nothing is told that no task told: who measures a step by what it is told would take the setting up for one.
-    assert told == [(0.5, "a"), (1.0, "a"), (1.5, "b"), (2.0, "b")]
+    assert told == [(0.125, "a"), (0.25, "a"), (0.625, "b"), (1.0, "b")]
