@@ -195,15 +195,16 @@ def _run(study: "Study", device: str, who: "Workers", path: Path, output: Output
     """Go through all courses, write what came of them as it comes, and print the table."""
     import registry
     from dsactl.continual.courses import go_through
-    from dsactl.continual.results import Entry, in_order, write
+    from dsactl.continual.results import Entry, in_order, memories_of, write
     from dsactl.engine.device import describe, resolve_device
     from dsactl.studies.folder import Folder
 
     folder, target = Folder(path, "continual", study.plan), resolve_device(device)
     names = [task.name for task in study.tasks]
     entries: list[Entry] = []
-    with folder.writing():
-        pass  # so that a folder that cannot be written to is said now
+    with folder.writing():  # so that a folder that cannot be written to is said now
+        earlier = memories_of(folder)
+    memories = list(dict.fromkeys([*earlier, *(memory.method for memory in study.memories)]))
     where = describe(target, who.suited(len(study.courses)).threads)
     try:
         with output.progress("continual", 100, "percent") as bar:
@@ -216,14 +217,14 @@ def _run(study: "Study", device: str, who: "Workers", path: Path, output: Output
                     output.error(f"{course.in_words}: {outcome.message}", outcome.hint)
                     continue
                 entries.append(Entry(*course.key, outcome.rows, outcome.references, outcome.seconds, where))
-                write(folder, entries, names, is_papers=study.is_papers)
+                write(folder, entries, names, memories, is_papers=study.is_papers)
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            f"Interrupted; {len(entries)} of {len(study.courses)} courses are done, and what was learned is kept.",
+            f"Interrupted; {len(entries)} of {len(study.courses)} courses are done, and what was made is kept.",
             "The same command goes on from there.",
         ) from None
     if entries:
-        _answer(in_order(entries), study, folder, output)
+        _answer(in_order(entries, memories), study, folder, output)
     if len(entries) < len(study.courses):
         raise RunError(
             f"{len(study.courses) - len(entries)} of {len(study.courses)} courses failed, as said above.",
@@ -258,10 +259,9 @@ def _answer(entries: "Sequence[Entry]", study: "Study", folder: "Folder", output
         "Test accuracy of each task in the end, %",
     )
     output.answer(value, [str(folder.path)], [heads[0], stages, "", heads[1], last])
-    output.remark(
-        "Mean ± population standard deviation over the repeats. Forgetting: how much less is known of the earlier "
-        "tasks in the end than was at best."
-    )
+    if study.repeats > 1:
+        output.remark("Mean ± population standard deviation over the repeats.")
+    output.remark("Forgetting: of the earlier tasks, the best accuracy less that in the end, in the mean.")
     output.note(f"In {escape(str(folder.path))}: continual.csv, continual.json, continual.png")
 
 

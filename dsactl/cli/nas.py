@@ -32,6 +32,7 @@ EXAMPLES = """Examples:
   dsactl nas cifar10 --dry-run"""
 
 _PAPER_NETWORKS = 720
+_BEST = 5  # networks of each proxy that are shown
 
 
 def command(
@@ -122,7 +123,7 @@ def _networks(
 
     wanted = space.space() if where is None else space.where(space.space(), where)
     if not wanted:
-        raise UsageError(f"No network of the space is such a one: {where}", "Leave a condition out.")
+        raise UsageError(f"No network of the space is such a one: {where}", f"There are: {space.CHOICES}.")
     found = fitting(wanted, searched.full)
     if len(found) < len(wanted):
         shape = searched.full.shape_in_words
@@ -217,22 +218,27 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
     import statistics
 
     from dsactl.nas.correlation import SHARES
+    from dsactl.nas.proxies import WHOLE
     from dsactl.nas.results import paper_column, ranks
 
     tops = tuple("all" if share == 1 else f"top {share:.0%}" for share in SHARES)
     papers = [paper_column(row) if with_paper else None for row in rows]
     ranked = [ranks(row, rows) for row in rows]
-    right = ("accuracy %", *tops, "time", "images")
+    in_words = [[_in_words(each.spearman, each.low, each.high) for each in found] for found in ranked]
+    # The whole agrees with itself, and of few networks some shares have no correlation: neither is worth a column.
+    compared = [words for row, words in zip(rows, in_words, strict=True) if row.proxy != WHOLE and words]
+    told = [place for place in range(len(tops)) if any(words[place] != "–" for words in compared)]
+    right = ("accuracy %", *(tops[place] for place in told), "time", "images")
     shown = Table(("proxy", "chosen network", *right), right=right)
-    for row, paper, found in zip(rows, papers, ranked, strict=True):
+    for row, paper, words in zip(rows, papers, in_words, strict=True):
         mean, std = statistics.fmean(row.accuracies), statistics.pstdev(row.accuracies)
         reached = accuracy({"mean": mean, "std": std, "n": len(row.accuracies)})
-        correlations = [_in_words(each.spearman, each.low, each.high) for each in found] or ["–"] * len(tops)
+        correlations = ["–" if row.proxy == WHOLE or not words else words[place] for place in told]
         shown.add(row.proxy, row.chosen, reached, *correlations, duration(row.seconds), f"{row.images:,}")
         if paper:
-            rest = ("–",) * (len(tops) - 1)
+            theirs = [f"{paper['correlation']:.2f}" if place == 0 else "–" for place in told]
             numbers = duration(60 * paper["minutes"]), f"{paper['images']:,.0f}"
-            shown.add("  paper", "", f"{paper['accuracy']:.1f}", f"{paper['correlation']:.2f}", *rest, *numbers)
+            shown.add("  paper", "", f"{paper['accuracy']:.1f}", *theirs, *numbers)
     value = {
         "folder": str(folder.path),
         "rows": [
@@ -241,9 +247,17 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
             for row, paper, found in zip(rows, papers, ranked, strict=True)
         ],
     }
-    head = "Test accuracy of the network that each proxy chooses, and Spearman's correlation of the proxy's ranking"
-    output.answer(value, [str(folder.path)], [head, shown])
-    output.remark("In brackets the 95 % interval by the bootstrap over networks. Time is of all networks on the proxy.")
+    head = "Test accuracy of the network that each proxy chooses"
+    if told:
+        head += ", and Spearman's correlation of the proxy's ranking"
+    best = Table(("proxy", "rank", "network", "held-out %"), right=("rank", "held-out %"))
+    for row in rows:
+        for rank, (name, score) in enumerate(row.ranking[:_BEST], 1):
+            best.add(row.proxy if rank == 1 else "", str(rank), name, f"{score.accuracy:.1f}")
+    output.answer(value, [str(folder.path)], [head, shown, "", "The best by each proxy, on the held-out images", best])
+    if told:
+        output.remark("In brackets the 95 % interval by the bootstrap over networks.")
+    output.remark("Time is of all networks on the proxy. Of equally good networks the first of the space is chosen.")
     output.note(f"In {escape(str(folder.path))}: nas.csv, nas.json, nas.png")
 
 

@@ -300,10 +300,8 @@ def remark_on_unknown(cost: "Cost", output: Output) -> None:
 def sets_in_words(cost: "Cost") -> str:
     """What is to be made, and how long that takes."""
     there = f" ({cost.made} {'is' if cost.made == 1 else 'are'} there already)" if cost.made else ""
-    return (
-        f"{many(cost.sets, 'set')} would be made{there}: {cost.operations:.2g} operations of Algorithm 1, "
-        f"about {duration(cost.making)}."
-    )
+    operations = f"{cost.operations:.2g} operations of Algorithm 1, " if cost.operations else ""
+    return f"{many(cost.sets, 'set')} would be made{there}: {operations}about {duration(cost.making)}."
 
 
 def words(text: str, what: str, known: Sequence[str]) -> tuple[str, ...]:

@@ -53,25 +53,38 @@ def go_through(
     Raises:
         registry.StoreError: the store cannot be written to.
     """
-    who = (workers or InProcess()).suited(len(study.courses))
-    if isinstance(who, InProcess):
-        yield from _here(study, store, device, report)
-        return
-    meter, wanted = study.meter(str(device)), study.sets(str(device))
+    workers = workers or InProcess()
+    wanted = study.courses
+    if not isinstance(workers.suited(len(wanted)), InProcess):
+        # What is only to be looked up wants no workers.
+        runner = Runner(study.tasks, study.settings, store, device, study.seed)
+        known = {course: found for course in wanted if (found := runner.find(course)) is not None}
+        yield from known.items()
+        wanted = [course for course in wanted if course not in known]
+    who = workers.suited(len(wanted))
+    way = _here if isinstance(who, InProcess) else _side_by_side
+    yield from way(study, wanted, store, device, who, report)
+
+
+def _side_by_side(
+    study: Study, wanted: Sequence[Course], store: registry.Store, device: torch.device, who: Workers, report: Report
+) -> Iterator[tuple[Course, Outcome | RunError]]:
+    meter, needed = study.meter(str(device)), {(course.memory.method, course.repeat) for course in wanted}
+    jobs = {key: job for key, job in study.sets(str(device)).items() if (key[0], key[2]) in needed}
 
     def making(share: float, doing: str) -> None:
         report(meter.share_apart(share, 0), f"sets, {doing}")
 
     sets: dict[SetKey, SyntheticSet] = {}
     failed: dict[SetKey, RunError] = {}
-    keys = list(wanted)
-    for index, made in make_all(list(wanted.values()), store, who, making, wait=True):
+    keys = list(jobs)
+    for index, made in make_all(list(jobs.values()), store, who, making, wait=True):
         if isinstance(made, RunError):
             failed[keys[index]] = made
         else:
             sets[keys[index]] = from_store(store, made.stored)
     courses = dict[str, Course]()
-    for course in study.courses:
+    for course in wanted:
         wrong = [failed[key] for key in failed if (key[0], key[2]) == (course.memory.method, course.repeat)]
         if wrong:
             yield course, wrong[0]
@@ -100,10 +113,12 @@ def _rank(course: Course, courses: Iterable[Course]) -> int:
 
 
 def _here(
-    study: Study, store: registry.Store, device: torch.device, report: Report
+    study: Study, wanted: Sequence[Course], store: registry.Store, device: torch.device, _who: Workers, report: Report
 ) -> Iterator[tuple[Course, Outcome | RunError]]:
     runner, meter = Runner(study.tasks, study.settings, store, device, study.seed), study.meter(str(device))
     for index, course in enumerate(study.courses):
+        if course not in wanted:
+            continue
 
         def tell(done: float, _total: int, doing: str, index: int = index, course: Course = course) -> None:
             report(meter.share(index, done), f"{course.in_words}: {doing}")

@@ -113,11 +113,21 @@ class Line:
         }
 
 
-def in_order(entries: Iterable[Entry]) -> list[Entry]:
-    """Memory by memory as they come first, without distillation before with it, by repeats; whoever was ready first."""
+def in_order(entries: Iterable[Entry], memories: Sequence[str]) -> list[Entry]:
+    """Memory by memory, without distillation before with it, by repeats, whichever was ready first.
+
+    Args:
+        entries: in any order.
+        memories: their order; others come after them.
+    """
     every = list(entries)
-    memories = list(dict.fromkeys(entry.memory for entry in every))
-    return sorted(every, key=lambda entry: (memories.index(entry.memory), entry.distilled, entry.repeat))
+    order = list(dict.fromkeys([*memories, *(entry.memory for entry in every)]))
+    return sorted(every, key=lambda entry: (order.index(entry.memory), entry.distilled, entry.repeat))
+
+
+def memories_of(folder: Folder) -> list[str]:
+    """The memories of a folder's entries, in their order."""
+    return list(dict.fromkeys(entry.memory for entry in folder.earlier("courses", Entry.from_dict)))
 
 
 def lines_of(entries: Iterable[Entry]) -> list[Line]:
@@ -150,13 +160,16 @@ def paper_mean(line: Line) -> float | None:
     return float(tables()["continual"][line.memory])
 
 
-def write(folder: Folder, entries: Iterable[Entry], tasks: Sequence[str], *, is_papers: bool) -> None:
+def write(
+    folder: Folder, entries: Iterable[Entry], tasks: Sequence[str], memories: Sequence[str], *, is_papers: bool
+) -> None:
     """Write JSON, CSV and the plot, of these entries and of those that earlier calls wrote.
 
     Args:
         folder: of the study.
         entries: that are done, one at least.
         tasks: their names.
+        memories: as of `in_order`.
         is_papers: whether the paper's figures are of the same study.
 
     Raises:
@@ -166,13 +179,15 @@ def write(folder: Folder, entries: Iterable[Entry], tasks: Sequence[str], *, is_
     with folder.writing():
         known = {entry.key: entry for entry in folder.earlier("courses", Entry.from_dict)}
         known |= {entry.key: entry for entry in entries}
-        every = in_order(known.values())
+        every = in_order(known.values(), memories)
         lines = lines_of(every)
         described = [{**line.to_dict(), "paper": paper_mean(line) if is_papers else None} for line in lines]
         folder.put_json({"lines": described, "courses": [entry.to_dict() for entry in every]})
         folder.put(f"{STUDY}.csv", to_csv(every, tasks))
         courses = {(each.memory, each.distilled): each.means for each in lines}
-        title = f"{folder.plan['ipc']} images per class and task in memory"
+        title = f"{folder.plan['ipc']} images per class and task in memory, {max(line.n for line in lines)} repeats"
+        if folder.plan["of"]:
+            title = f"{folder.plan['of']}, {title}"
         papers = {line.memory: paper for line in lines if is_papers and (paper := paper_mean(line)) is not None}
         folder.put(f"{STUDY}.png", stages(courses, tasks, title=title, papers=papers))
 

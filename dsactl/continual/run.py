@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 import registry
+from dsactl import runs
 from dsactl.continual.learner import Images, Learner, Network, Phase, Settings, Teacher, network_of
 from dsactl.continual.memory import NONE, Memory, all_of, images_of
 from dsactl.continual.tasks import Task
@@ -92,6 +93,10 @@ class Outcome:
     seconds: float
 
 
+class _MissingError(Exception):
+    """Something was only looked for, and is not there."""
+
+
 @dataclass(frozen=True)
 class _Step:
     """A phase with all that it depends on, but for the network that it begins with."""
@@ -132,7 +137,7 @@ class Runner:
         self._settings, self._store, self._device, self._seed = settings, store, device, seed
         self._folder = store.home / "runs" / "continual"
         self._failed: dict[str, RunError] = {}
-        self._sets = sets or {}
+        self._sets, self._looking = sets or {}, False
         first = tasks[0].dataset
         self._learner = Learner(settings, (first.channels, *first.size), device)
 
@@ -159,6 +164,16 @@ class Runner:
             rows.append(row)
             seconds += spent
         return Outcome(tuple(rows), tuple(synthetic.reference for _, synthetic in sets), seconds)
+
+    def find(self, course: Course) -> Outcome | None:
+        """What came of a course that was gone through before; None if anything of it would have to be made."""
+        self._looking = True
+        try:
+            return self.run(course)
+        except _MissingError:
+            return None
+        finally:
+            self._looking = False
 
     def _stage(
         self,
@@ -196,6 +211,8 @@ class Runner:
         if there is not None:
             return there
         job = course.memory.job(task, self._seed, str(self._device)).with_seed(course.repeat)
+        if self._looking and not runs.is_made(self._store, job):
+            raise _MissingError
 
         def report(done: float, total: int, doing: str) -> None:
             tell(done / max(1, total), f"set by {course.memory.method}, {done:g} of {total}, {doing}")
@@ -208,6 +225,8 @@ class Runner:
         if key in self._failed:
             raise self._failed[key]
         found = self._found(key, network.outputs)
+        if found is None and self._looking:
+            raise _MissingError
         if found is None:
             with _alone(self._folder / f"{key}.lock", lambda: tell(0.0, f"{step.what}, in another process")):
                 found = self._found(key, network.outputs) or self._make(key, step, network, tell)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from dsactl.continual.memory import NONE, Memory
 from dsactl.continual.run import CONDENSED, REAL, REVISION, Course, SetKey
 from dsactl.continual.tasks import Task
 from dsactl.cost import GRADIENT, Clock, forward_operations, making_operations
+from dsactl.data.views import split_name
+from dsactl.errors import UsageError
 from dsactl.evaluation import Protocol
 from dsactl.jobs import Job
 from dsactl.studies.cells import Entry
@@ -83,6 +86,7 @@ class Study:
         """What makes two studies the same, whichever memories, ways and repeats are asked for."""
         first = self.tasks[0].dataset
         return {
+            "of": self.of,
             "tasks": [task.name for task in self.tasks],
             "images": [task.dataset.checksums for task in self.tasks],
             "shape": [first.channels, *first.size],
@@ -94,6 +98,14 @@ class Study:
             "revision": REVISION,
             "settings": {**asdict(self.settings), "network": self.settings.network.label(first.channels, first.size)},
         }
+
+    @property
+    def of(self) -> str | None:
+        """The data set whose classes come in parts; None where each task has its own."""
+        if self.tasks[-1].first == 0:
+            return None
+        base, _ = split_name(self.tasks[0].source)
+        return Path(base).name
 
     @property
     def is_papers(self) -> bool:
@@ -120,8 +132,17 @@ class Study:
         """Refuse memories that cannot be made, before anything is.
 
         Raises:
-            dsactl.Error: says what cannot work.
+            UsageError: a memory is larger than a class.
+            dsactl.Error: says what else cannot work.
         """
+        ipc = max((memory.ipc for memory in self.memories if memory.method != NONE), default=0)
+        fewest, task = min(((min(each.dataset.train.counts), each) for each in self.tasks), key=lambda pair: pair[0])
+        if ipc > fewest:
+            name = task.dataset.class_names[task.dataset.train.counts.index(fewest)]
+            raise UsageError(
+                f"--ipc {ipc} is more than there is: the smallest class, {name!r} of {task.name}, has {fewest} images.",
+                f"Use --ipc {fewest} or less.",
+            )
         self._sets(device)
 
     def meter(self, device: str) -> "Meter":

@@ -15,7 +15,7 @@ from dsactl.bundled import find
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import is_folder, load_dataset
 from dsactl.data.parts import first_of_each
-from dsactl.data.views import Validation, take, with_views
+from dsactl.data.views import Validation, split_name, take, with_views
 from dsactl.engine.random import generator
 from dsactl.errors import UsageError
 from dsactl.evaluation import Protocol
@@ -136,6 +136,11 @@ def make(
         return replace(_built_in(word, searched, budget, usual, store, device, pretend=pretend), paper=word)
     synthetic = from_store(*find(word, store))
     full, held_out = searched.full, searched.held_out
+    if split_name(synthetic.recipe.dataset)[0] != split_name(full.name)[0]:
+        raise UsageError(
+            f"The proxy {word} is of {synthetic.recipe.dataset}, not of {searched.name}.",
+            f"Name a set of {searched.name}, or make one: dsactl condense {searched.part_name} --ipc {budget.ipc}",
+        )
     if tuple(synthetic.images.shape[1:]) != (full.channels, *full.size):
         shape = "×".join(map(str, synthetic.images.shape[1:]))
         raise UsageError(

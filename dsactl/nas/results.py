@@ -43,9 +43,14 @@ class Row:
     paper: str | None = None
 
     @property
+    def ranking(self) -> list[tuple[str, Score]]:
+        """The networks, the best on the held-out images first; equal ones in the order of the space."""
+        return sorted(self.scores.items(), key=lambda pair: -pair[1].accuracy)
+
+    @property
     def chosen(self) -> str:
         """The network that is best on the held-out images; the first of several."""
-        return max(self.scores, key=lambda name: self.scores[name].accuracy)
+        return self.ranking[0][0]
 
     @property
     def seconds(self) -> float:

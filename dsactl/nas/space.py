@@ -31,6 +31,8 @@ _COMPARED: dict[str, Callable[[int, int], bool]] = {
 }
 _CLAUSE = re.compile(r"\s*([a-z]+)\s*(<=|>=|!=|<|>|=)\s*([a-z0-9]+(?:\s*\|\s*[a-z0-9]+)*)\s*", re.ASCII)
 _HINT = "For example: --where 'depth<=3,norm=instance|group'"
+CHOICES = "; ".join(f"{axis} {', '.join(map(str, values))}" for axis, values in AXES.items())
+"""All that may vary, in words."""
 
 
 def space() -> list[NetworkSpec]:

@@ -270,22 +270,24 @@ def rankings(panels: Mapping[str, Ranking], *, title: str) -> bytes:
         panels: by the proxy's name.
         title: what to write above all.
     """
-    figure = _figure(3.3 * len(panels), 3.5)
+    figure = _figure(3.3 * len(panels), 3.8)
     figure.suptitle(title, fontsize=10)
     for index, (name, ranking) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), index + 1)
         pairs = sorted(zip(ranking.proxy, ranking.whole, strict=True), key=lambda pair: -pair[0])
         best, rest = pairs[: ranking.best], pairs[ranking.best :]
         axes.plot(*_coordinates(rest), "o", color="0.7", markersize=3, label="all others")
-        axes.plot(*_coordinates(best), "D", color="0.0", markersize=4, label=f"the proxy's best {len(best)}")
+        axes.plot(*_coordinates(best), "D", color="0.0", markersize=4, label="the proxy's best")
         rank = "" if ranking.spearman is None else f", rank correlation of the best {ranking.spearman:.2f}"
         axes.set_title(f"{name}{rank}", fontsize=8)
-        axes.set_xlabel("held-out accuracy, trained on the proxy, %")
+        axes.set_xlabel("the same, trained on the proxy, %", fontsize=9)
         axes.grid(color="0.92")
         axes.set_axisbelow(True)
         if not index:
-            axes.set_ylabel("held-out accuracy, trained on all images, %")
-            axes.legend(frameon=False, fontsize=7, loc="lower right")
+            axes.set_ylabel("held-out accuracy, trained on all images, %", fontsize=9)
+            shown = axes.get_legend_handles_labels()
+    # Below the plots, where none of it is taken for a network.
+    figure.legend(*shown, frameon=False, fontsize=7, loc="outside lower center", ncols=2)
     return _png(figure)
 
 

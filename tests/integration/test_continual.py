@@ -275,7 +275,10 @@ def test_what_makes_no_sense_is_refused(program: Program, tmp_path: Path) -> Non
         (("--tasks", "mnist,usps,digits", "--dry-run"), "mnist, usps are not on this machine, and --dry-run downloads"),
         (("--tasks", "digits,mnist", "--splits", "2"), "--splits is for one data set, not for 2"),
         (("--tasks", "digits", "--splits", "5", "--memory", "herdin"), "Unknown memory 'herdin'"),
-        (("--tasks", "digits", "--splits", "5", "--ipc", "500"), "fewer than --ipc 500"),
+        (
+            ("--tasks", "digits", "--splits", "5", "--ipc", "500"),
+            "--ipc 500 is more than there is: the smallest class, '8' of classes 8-9, has 139 images.",
+        ),
         (("--tasks", "digits", "--splits", "5", "--distillation", "of"), "Unknown distillation 'of'"),
         (("--tasks", "digits", "--splits", "5", "--new-data", "condensed", "--memory", "none"), "Without a memory"),
         (("--tasks", "digits,digts"), "Unknown data set 'digts'"),
@@ -307,7 +310,7 @@ def test_an_interrupted_study_goes_on_to_the_same_results(tmp_path: Path, how: s
     _, errors = process.communicate(timeout=60)
     if how == signal.SIGINT:
         assert process.returncode == 130
-        assert "0 of 1 courses are done, and what was learned is kept" in errors
+        assert "0 of 1 courses are done, and what was made is kept" in errors
     again, straight = (
         subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment)
         for environment in (os.environ, {**os.environ, "DSACTL_HOME": str(tmp_path / "other")})

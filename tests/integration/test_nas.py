@@ -170,7 +170,7 @@ def test_what_makes_no_sense_is_refused(program: Program) -> None:
         (("--where", "depth=4,pooling=avg"), "No network is left"),
         (("--where", "depht=3"), "Unknown axis of the networks 'depht'"),
         (("--proxy", "nothing"), "There is no set 'nothing'"),
-        (("--proxy", "mnist-dsa-convnet-ipc1"), "has images of 1×28×28, and digits of 1×8×8"),
+        (("--proxy", "mnist-dsa-convnet-ipc1"), "The proxy mnist-dsa-convnet-ipc1 is of mnist, not of digits."),
     ):
         refused = program("nas", "digits", *arguments)
         assert refused.returncode in (1, 2), arguments
