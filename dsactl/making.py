@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.device import prepare_device
-from dsactl.engine.memory import keep_freed_memory
+from dsactl.engine.memory import is_want_of_memory, keep_freed_memory
 from dsactl.engine.mode import Mode, difference
 from dsactl.engine.native import library
 from dsactl.errors import RunError
@@ -146,10 +146,7 @@ def make(
 
 def _is_a_fault(error: BaseException) -> bool:
     """Whether an exception is one that nobody raised on purpose, and no want of memory."""
-    if not isinstance(error, Exception) or isinstance(error, Error | MemoryError | torch.OutOfMemoryError):
-        return False
-    said = str(error)  # torch's allocator for the CPU has no exception of its own
-    return not (isinstance(error, RuntimeError) and "alloc" in said and "memory" in said)
+    return isinstance(error, Exception) and not isinstance(error, Error) and not is_want_of_memory(error)
 
 
 def _in_words(error: BaseException) -> str:

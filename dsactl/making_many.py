@@ -6,17 +6,18 @@ and stores the sets.
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 
 import registry
 from dsactl import runs
 from dsactl.cost import making_operations
 from dsactl.data.dataset import Dataset
+from dsactl.engine.memory import is_want_of_memory
 from dsactl.engine.shared_folder import SharedFolder, offer
 from dsactl.engine.tasks import Failure, InProcess, Report, Task, Workers
 from dsactl.errors import RunError
@@ -27,6 +28,7 @@ from dsactl.sitting import CHECKPOINT_SECONDS, Progress
 
 WORKER_CHECKPOINT_SECONDS = 5.0
 """Between checkpoints of a worker, which are all that is left when it is killed."""
+LOOK_SECONDS = 1.0
 AGAIN = "The same command tries it again."
 _CPU = torch.device("cpu")
 
@@ -59,43 +61,75 @@ def make_all(
     Raises:
         registry.StoreError: the store cannot be written to.
     """
-    left = sum(fresh or not runs.is_made(store, job) for job in jobs)
-    who = (workers or InProcess()).suited(left)
+    who = (workers or InProcess()).suited(len(jobs))
     if isinstance(who, InProcess):
-        everything = range(len(jobs))
-        yield from _here(jobs, everything, store, report, fresh=fresh, wait=wait, checkpoint_every=checkpoint_every)
+        yield from _here(jobs, store, report, fresh=fresh, wait=wait, checkpoint_every=checkpoint_every)
         return
-    busy = list[int]()
+    every = WORKER_CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
+    operations = [max(1.0, making_operations(job.recipe, job.dataset)) for job in jobs]
+    total, done, left = sum(operations), 0.0, list(range(len(jobs)))
+    while left:
+        # What another process makes is looked for again when all others are made: to wait with these in hand would
+        # hold them up, and for ever two processes that wait for each other.
+        busy = list[int]()
+        tell = _part(report, done, total)
+        for index, outcome in _round(jobs, left, operations, store, who, tell, every, fresh=fresh):
+            if wait and isinstance(outcome, runs.BusyError):
+                busy.append(index)
+            else:
+                done += operations[index]
+                yield index, outcome
+        if len(busy) == len(left):
+            report(done / total, f"waiting for another process that makes {len(busy)} of {len(jobs)} sets")
+            time.sleep(LOOK_SECONDS)
+        left = busy
+
+
+def _part(report: Report, done: float, total: float) -> Report:
+    """Tells of what is left, from its operations."""
+    return lambda operations, doing: report((done + operations) / total, doing)
+
+
+def _round(
+    jobs: Sequence[Job],
+    which: Sequence[int],
+    operations: Sequence[float],
+    store: registry.Store,
+    who: Workers,
+    report: Report,
+    checkpoint_every: float,
+    *,
+    fresh: bool,
+) -> Iterator[tuple[int, runs.Outcome | RunError]]:
+    """Make those of the sets that nobody else makes, all held meanwhile; told of operations."""
+    known = 0.0
     with contextlib.ExitStack() as held:
         datasets, tasks = dict[str, Dataset](), list[Task[runs.Product | RunError]]()
         places: dict[str, tuple[int, Path, contextlib.ExitStack]] = {}
-        for index, job in enumerate(jobs):
-            own = held.enter_context(contextlib.ExitStack())
+        for index in which:
+            job, own = jobs[index], held.enter_context(contextlib.ExitStack())
             try:
                 folder, made = own.enter_context(runs.claim(job, store, fresh=fresh))
-            except runs.BusyError as error:
-                # To wait now would hold up all others, and for ever two processes that wait for each other.
-                if wait:
-                    busy.append(index)
-                else:
-                    yield index, error
-                continue
             except RunError as error:
                 yield index, error
                 continue
             if made is not None:
                 own.close()
+                known += operations[index]
                 yield index, made
                 continue
             key = f"{job.dataset.train.checksum()} {job.dataset.mean} {job.dataset.std}"
             if key not in datasets:
                 datasets[key] = job.dataset.to(_CPU)
-            every = WORKER_CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
-            arguments = (job.recipe, key, job.name, offer(folder), every, who.place(job.device))
-            name, operations = f"{job.name}, seed {job.recipe.seed}", making_operations(job.recipe, job.dataset)
-            tasks.append(Task(name, _elsewhere, arguments, max(1.0, operations)))
+            arguments = (job.recipe, key, job.name, offer(folder), checkpoint_every, who.place(job.device))
+            tasks.append(Task(f"{job.name}, seed {job.recipe.seed}", _elsewhere, arguments, operations[index]))
             places[job.recipe.digest()] = index, folder, own
-        for task, found in who.run(datasets, tasks, report) if tasks else ():
+        work = sum(task.cost for task in tasks)
+
+        def tell(share: float, doing: str) -> None:
+            report(known + work * share, doing)
+
+        for task, found in who.run(datasets, tasks, tell) if tasks else ():
             recipe, *_ = task.arguments
             index, folder, own = places[recipe.digest()]
             if isinstance(found, runs.Product):
@@ -106,12 +140,10 @@ def make_all(
                 outcome = found
             own.close()
             yield index, outcome
-    yield from _here(jobs, busy, store, report, fresh=False, wait=True, checkpoint_every=checkpoint_every)
 
 
 def _here(
     jobs: Sequence[Job],
-    which: Sequence[int],
     store: registry.Store,
     report: Report,
     *,
@@ -119,21 +151,21 @@ def _here(
     wait: bool,
     checkpoint_every: float | None,
 ) -> Iterator[tuple[int, runs.Outcome | RunError]]:
-    """Make some of the sets in this process."""
-    for place, index in enumerate(which):
+    """Make the sets in this process."""
+    every = CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
+    for index, job in enumerate(jobs):
 
-        def tell(progress: Progress, place: int = place) -> None:
-            doing = f"set {place + 1} of {len(which)}, {progress.doing}" if len(which) > 1 else progress.doing
-            report((place + progress.done / max(progress.total, 1)) / len(which), doing)
+        def tell(progress: Progress, index: int = index) -> None:
+            doing = f"set {index + 1} of {len(jobs)}, {progress.doing}" if len(jobs) > 1 else progress.doing
+            report((index + progress.done / max(progress.total, 1)) / len(jobs), doing)
 
-        every = CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
         try:
-            yield (
-                index,
-                runs.execute(jobs[index], store, checkpoint_every=every, report=tell, fresh=fresh, wait=wait),
+            outcome: runs.Outcome | RunError = runs.execute(
+                job, store, checkpoint_every=every, report=tell, fresh=fresh, wait=wait
             )
         except RunError as error:
-            yield index, error
+            outcome = error
+        yield index, outcome
 
 
 def _elsewhere(
@@ -152,23 +184,34 @@ def _elsewhere(
     def tell(progress: Progress) -> None:
         report(progress.done / max(progress.total, 1))
 
-    try:
+    with as_value() as failed:
         job = Job(datasets[key].to(target), recipe, target, name, {})
-        with folder.use() as place, FileLock(place / ".worker"):  # one that Ray takes for dead may go on for a while
+        with folder.use() as place:
             product = runs.carry_out(place, job, checkpoint_every=checkpoint_every, report=tell)
         made, soft = product.made, product.made.soft_labels_NK
         images, labels = made.images_NCHW.detach().to(_CPU), made.labels_N.to(_CPU)
         soft = None if soft is None else soft.detach().to(_CPU)
         return replace(product, made=Made(images, labels, soft, made.provenance))
-    except (registry.Error, OSError, torch.OutOfMemoryError) as error:
-        return as_run_error(error)
+    return failed[0]
 
 
-def as_run_error(error: Exception) -> RunError:
-    """What went wrong on a worker, as an error of one run: those of others go on."""
-    if isinstance(error, RunError):
-        return error
-    if isinstance(error, registry.Error):
-        return RunError(error.message, error.hint)
-    first, *_ = f"{type(error).__name__}: {error}".splitlines()
-    return RunError(f"A worker failed: {first}", AGAIN)
+@contextlib.contextmanager
+def as_value() -> Iterator[list[RunError]]:
+    """Catch what ends one task of several, so that the others go on: an error of this program, the system, or memory.
+
+    Yields:
+        A list that gets it.
+    """
+    failed = list[RunError]()
+    try:
+        yield failed
+    except RunError as error:
+        failed.append(error)
+    except registry.Error as error:
+        failed.append(RunError(error.message, error.hint))
+    except (OSError, RuntimeError, MemoryError) as error:
+        if not isinstance(error, OSError) and not is_want_of_memory(error):
+            raise
+        first, *_ = f"{type(error).__name__}: {error}".splitlines()
+        hint = "Use fewer tasks at once, or a smaller network." if is_want_of_memory(error) else AGAIN
+        failed.append(RunError(f"A worker failed: {first}", hint))

@@ -8,7 +8,8 @@ A run has a folder in the store's home, keyed by its recipe's digest:
     runs/DIGEST/checkpoint.safetensors
     runs/DIGEST/events.jsonl       iteration, mean distance and seconds, about once a second
     runs/DIGEST/finished.json      the digest of the set, once it is stored
-    runs/DIGEST/.here, .worker     on Ray: what workers know the folder by, and the lock of the one that works in it
+    runs/DIGEST/.worker            held by the process that computes, be it the same, or a worker of it
+    runs/DIGEST/.here              what workers know the folder by
 """
 
 import contextlib
@@ -164,7 +165,13 @@ def iterations_done(store: registry.Store, job: Job) -> int:
 
 def is_made(store: registry.Store, job: Job) -> bool:
     """Whether the set of a job is there, so that it would only be looked up."""
-    return _find(run_folder(store, job.recipe), store) is not None
+    return find_made(store, job) is not None
+
+
+def find_made(store: registry.Store, job: Job) -> registry.StoredSet | None:
+    """The set of a job, whatever it is called; None if it is not there."""
+    found = _find(run_folder(store, job.recipe), store)
+    return None if found is None else found[0]
 
 
 def _finished(folder: Path, job: Job, store: registry.Store) -> Outcome | None:
@@ -250,16 +257,17 @@ def carry_out(
         KeyboardInterrupt: as it came, after the checkpoint is written.
     """
     prepare_device(job.device)
-    if job.recipe.method in ALGORITHM_1:
-        processes.broadcast(_WORK)
-        how: dict[str, Any] = {"checkpoint_every": checkpoint_every, "report": report, "watch": watch}
-        position = sit(folder, job, processes=processes, **how)
-        assert position.state is not None
-        labels_N = torch.arange(job.dataset.classes).repeat_interleave(job.recipe.ipc)
-        made = Made(position.state.images_KICHW.flatten(0, 1), labels_N)
-        return Product(made, position.seconds, position.environments)
-    processes.broadcast(_NOTHING)
-    return Product(*make(folder, job, checkpoint_every=checkpoint_every, report=report))
+    with FileLock(folder / ".worker"):  # a worker may outlive for a while who began it
+        if job.recipe.method in ALGORITHM_1:
+            processes.broadcast(_WORK)
+            how: dict[str, Any] = {"checkpoint_every": checkpoint_every, "report": report, "watch": watch}
+            position = sit(folder, job, processes=processes, **how)
+            assert position.state is not None
+            labels_N = torch.arange(job.dataset.classes).repeat_interleave(job.recipe.ipc)
+            made = Made(position.state.images_KICHW.flatten(0, 1), labels_N)
+            return Product(made, position.seconds, position.environments)
+        processes.broadcast(_NOTHING)
+        return Product(*make(folder, job, checkpoint_every=checkpoint_every, report=report))
 
 
 def keep(folder: Path, job: Job, store: registry.Store, done: Product) -> Outcome:

@@ -73,7 +73,7 @@ def command(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="auto, float32 or bfloat16.  \\[auto: bfloat16 where the device multiplies it]",
+            help="auto, float32 or bfloat16.  \\[auto: bfloat16 where the device is faster in it]",
             autocompletion=options.complete_precision,
         ),
     ] = None,

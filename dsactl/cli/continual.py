@@ -217,7 +217,7 @@ def _run(study: "Study", device: str, who: "Workers", path: Path, output: Output
                     output.error(f"{course.in_words}: {outcome.message}", outcome.hint)
                     continue
                 entries.append(Entry(*course.key, outcome.rows, outcome.references, outcome.seconds, where))
-                write(folder, entries, names, memories, is_papers=study.is_papers)
+                write(folder, entries, names, memories, study.title, is_papers=study.is_papers)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"Interrupted; {len(entries)} of {len(study.courses)} courses are done, and what was made is kept.",

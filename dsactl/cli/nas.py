@@ -157,14 +157,17 @@ def _search(
     rows: list[Row] = []
     failed = 0
     everything = write(folder, rows)
-    finals = len(made) * repeats
+    # Images that are passed: by all networks on each proxy, and then by the one that is chosen.
+    passed = [len(networks) * len(proxy.synthetic) * (proxy.protocol.epochs or 1) for proxy in made]
+    retrained = repeats * budget.whole_epochs * len(searched.full.train)
+    total = sum(passed) + retrained * len(made)
     try:
-        with output.progress("searching", len(made) * len(networks) + finals, "networks") as bar:
+        with output.progress("searching", 100, "percent") as bar:
             for index, proxy in enumerate(made):
-                before = index * (len(networks) + repeats)
+                before = sum(passed[:index]) + retrained * index
 
-                def report(done: float, doing: str, before: int = before) -> None:
-                    bar.update(before + done, doing)
+                def report(done: float, doing: str, before: int = before, index: int = index) -> None:
+                    bar.update(100 * (before + passed[index] * done / len(networks)) / total, doing)
 
                 found = {
                     name_of(each): score for each, score in search(networks, proxy, store, device, workers, report)
@@ -175,8 +178,8 @@ def _search(
                     continue
                 row = Row(proxy.name, proxy.seen, scores, remark=proxy.remark, paper=proxy.paper)
 
-                def tell(done: float, before: int = before, name: str = row.chosen) -> None:
-                    bar.update(before + len(networks) + done, f"{name} on all images")
+                def tell(done: float, before: int = before + passed[index], name: str = row.chosen) -> None:
+                    bar.update(100 * (before + retrained * done / repeats) / total, f"{name} on all images")
 
                 protocol = Protocol(by_name[row.chosen], networks=repeats, epochs=budget.whole_epochs, seed=budget.seed)
                 how = (whole_set(searched.full), searched.full, protocol, device, tell)

@@ -17,7 +17,7 @@ from dsactl.continual.tasks import Task as Stage
 from dsactl.engine.shared_folder import SharedFolder, offer
 from dsactl.engine.tasks import Failure, InProcess, Report, Task, Workers
 from dsactl.errors import RunError
-from dsactl.making_many import AGAIN, as_run_error, make_all
+from dsactl.making_many import AGAIN, as_value, make_all
 from dsactl.synthetic import SyntheticSet, from_store
 
 
@@ -53,17 +53,17 @@ def go_through(
     Raises:
         registry.StoreError: the store cannot be written to.
     """
-    workers = workers or InProcess()
-    wanted = study.courses
-    if not isinstance(workers.suited(len(wanted)), InProcess):
-        # What is only to be looked up wants no workers.
-        runner = Runner(study.tasks, study.settings, store, device, study.seed)
-        known = {course: found for course in wanted if (found := runner.find(course)) is not None}
-        yield from known.items()
-        wanted = [course for course in wanted if course not in known]
-    who = workers.suited(len(wanted))
-    way = _here if isinstance(who, InProcess) else _side_by_side
-    yield from way(study, wanted, store, device, who, report)
+    who = (workers or InProcess()).suited(len(study.courses))
+    if isinstance(who, InProcess):
+        yield from _here(study, store, device, report)
+        return
+    # What is only to be looked up wants no workers.
+    runner = Runner(study.tasks, study.settings, store, device, study.seed)
+    known = {course: found for course in study.courses if (found := runner.find(course)) is not None}
+    yield from known.items()
+    wanted = [course for course in study.courses if course not in known]
+    if wanted:
+        yield from _side_by_side(study, wanted, store, device, who, report)
 
 
 def _side_by_side(
@@ -91,8 +91,10 @@ def _side_by_side(
         else:
             courses[course.in_words] = course
 
+    before = 1 - len(courses) / len(study.courses)
+
     def learning(share: float, doing: str) -> None:
-        report(meter.share_apart(1, share), f"courses, {doing}")
+        report(meter.share_apart(1, before + (1 - before) * share), f"courses, {doing}")
 
     cpu, folder = torch.device("cpu"), offer(store.home)
     # Those of different repeats begin, for they have nothing in common that one would wait for.
@@ -113,12 +115,10 @@ def _rank(course: Course, courses: Iterable[Course]) -> int:
 
 
 def _here(
-    study: Study, wanted: Sequence[Course], store: registry.Store, device: torch.device, _who: Workers, report: Report
+    study: Study, store: registry.Store, device: torch.device, report: Report
 ) -> Iterator[tuple[Course, Outcome | RunError]]:
     runner, meter = Runner(study.tasks, study.settings, store, device, study.seed), study.meter(str(device))
     for index, course in enumerate(study.courses):
-        if course not in wanted:
-            continue
 
         def tell(done: float, _total: int, doing: str, index: int = index, course: Course = course) -> None:
             report(meter.share(index, done), f"{course.in_words}: {doing}")
@@ -137,10 +137,9 @@ def _elsewhere(
     def tell(done: float, total: int, _doing: str) -> None:
         report(done / total)
 
-    try:
-        with home.use() as place:
-            store, target = registry.Store(place), torch.device(device)
-            runner = Runner(shared.tasks, shared.settings, store, target, shared.seed, shared.sets)
-            return runner.run(course, tell)
-    except (registry.Error, OSError, torch.OutOfMemoryError) as error:
-        return as_run_error(error)
+    with as_value() as failed, home.use() as place:
+        runner = Runner(
+            shared.tasks, shared.settings, registry.Store(place), torch.device(device), shared.seed, shared.sets
+        )
+        return runner.run(course, tell)
+    return failed[0]

@@ -161,7 +161,13 @@ def paper_mean(line: Line) -> float | None:
 
 
 def write(
-    folder: Folder, entries: Iterable[Entry], tasks: Sequence[str], memories: Sequence[str], *, is_papers: bool
+    folder: Folder,
+    entries: Iterable[Entry],
+    tasks: Sequence[str],
+    memories: Sequence[str],
+    title: str,
+    *,
+    is_papers: bool,
 ) -> None:
     """Write JSON, CSV and the plot, of these entries and of those that earlier calls wrote.
 
@@ -170,6 +176,7 @@ def write(
         entries: that are done, one at least.
         tasks: their names.
         memories: as of `in_order`.
+        title: of the plot.
         is_papers: whether the paper's figures are of the same study.
 
     Raises:
@@ -185,9 +192,6 @@ def write(
         folder.put_json({"lines": described, "courses": [entry.to_dict() for entry in every]})
         folder.put(f"{STUDY}.csv", to_csv(every, tasks))
         courses = {(each.memory, each.distilled): each.means for each in lines}
-        title = f"{folder.plan['ipc']} images per class and task in memory, {max(line.n for line in lines)} repeats"
-        if folder.plan["of"]:
-            title = f"{folder.plan['of']}, {title}"
         papers = {line.memory: paper for line in lines if is_papers and (paper := paper_mean(line)) is not None}
         folder.put(f"{STUDY}.png", stages(courses, tasks, title=title, papers=papers))
 

@@ -37,7 +37,7 @@ from dsactl.engine.random import derive_seed
 from dsactl.errors import RunError
 from dsactl.evaluation_task import TEST_BATCH
 from dsactl.studies.cells import Report
-from dsactl.synthetic import SyntheticSet
+from dsactl.synthetic import SyntheticSet, from_store
 from dsactl.training import count_correct
 from registry.manifest import canonical
 
@@ -211,8 +211,11 @@ class Runner:
         if there is not None:
             return there
         job = course.memory.job(task, self._seed, str(self._device)).with_seed(course.repeat)
-        if self._looking and not runs.is_made(self._store, job):
-            raise _MissingError
+        if self._looking:
+            stored = runs.find_made(self._store, job)
+            if stored is None:
+                raise _MissingError
+            return from_store(self._store, stored)
 
         def report(done: float, total: int, doing: str) -> None:
             tell(done / max(1, total), f"set by {course.memory.method}, {done:g} of {total}, {doing}")

@@ -86,7 +86,6 @@ class Study:
         """What makes two studies the same, whichever memories, ways and repeats are asked for."""
         first = self.tasks[0].dataset
         return {
-            "of": self.of,
             "tasks": [task.name for task in self.tasks],
             "images": [task.dataset.checksums for task in self.tasks],
             "shape": [first.channels, *first.size],
@@ -100,12 +99,13 @@ class Study:
         }
 
     @property
-    def of(self) -> str | None:
-        """The data set whose classes come in parts; None where each task has its own."""
+    def title(self) -> str:
+        """Of the plot: the data set whose classes come in parts, and the size of the memory."""
+        words = f"{self.memories[0].ipc} images per class and task in memory"
         if self.tasks[-1].first == 0:
-            return None
+            return words
         base, _ = split_name(self.tasks[0].source)
-        return Path(base).name
+        return f"{Path(base).name}, {words}"
 
     @property
     def is_papers(self) -> bool:

@@ -19,6 +19,14 @@ _M_TOP_PAD = -2
 _M_MMAP_MAX = -4
 
 
+def is_want_of_memory(error: BaseException) -> bool:
+    """Whether an exception is for want of memory, of the process or of a GPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error)  # torch's allocator for the CPU has no exception of its own
+    return isinstance(error, RuntimeError) and "alloc" in said and "memory" in said
+
+
 @functools.cache
 def keep_freed_memory() -> bool:
     """Tell glibc's allocator to reuse freed blocks instead of returning them to the system, for this process.

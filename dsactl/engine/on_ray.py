@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -120,10 +121,10 @@ class OnRay(Workers):
             raise UsageError(f"{self._address} is no address of a cluster: {error}", "It is host:port.") from error
         except (RuntimeError, ConnectionError) as error:
             raise _unusable(" ".join(str(error).split())) from error
-        if callable(on_termination):
-            signal.signal(signal.SIGTERM, on_termination)  # Ray sets its own
-        _silence(ray)
         self._ray = ray
+        _silence(ray)
+        if callable(on_termination) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_termination)  # Ray sets its own
         on_gpu = self._device == "cuda"
         if on_gpu and self.gpus < self._share:
             self.close()
@@ -143,7 +144,7 @@ class OnRay(Workers):
         """As of `Workers`; the dearest begin."""
         if self._ray is None:
             self._start()
-        place, shares, ours = self._ray.put(shared), self._shares.remote(), about(self._device)
+        place, shares, ours = self._ray.put(shared), self._shares.remote(), _about(self._device)
         waiting = {
             # In a list, so that Ray hands over the place and the worker unpacks the value once for all its tasks.
             self._do.remote([place], index, shares, (self._device, ours), task.work, task.arguments): (index, task)
@@ -269,8 +270,8 @@ def _do(
 
     torch.set_num_threads(1)
     device, ours = driver
-    if about(device) != ours:
-        return about(device), None
+    if _about(device) != ours:
+        return _about(device), None
     key = place[0].hex()
     if key not in _unpacked:
         _unpacked.clear()  # before the next comes, so that there is memory for it
@@ -289,7 +290,7 @@ def _do(
     return ours, result
 
 
-def about(device: str) -> str:
+def _about(device: str) -> str:
     """What must be alike everywhere, in words."""
     own = ", own layers" if device == "cpu" and library() is not None else ""
     return f"dsactl {__version__}, torch {torch.__version__}, {describe(torch.device(device), 1)}{own}"

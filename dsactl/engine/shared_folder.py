@@ -4,6 +4,7 @@ A path says nothing about that; a file in the folder that is the same one, by it
 """
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -53,6 +54,8 @@ def offer(path: Path) -> SharedFolder:
         path.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             (path / _WITNESS).touch(exist_ok=False)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return SharedFolder(str(path), _witness(path))
     except OSError as error:
         raise registry.StoreError(

@@ -136,7 +136,8 @@ def make(
         return replace(_built_in(word, searched, budget, usual, store, device, pretend=pretend), paper=word)
     synthetic = from_store(*find(word, store))
     full, held_out = searched.full, searched.held_out
-    if split_name(synthetic.recipe.dataset)[0] != split_name(full.name)[0]:
+    same = synthetic.recipe.checksum in (full.train.checksum(), held_out.train.checksum())
+    if not same and split_name(synthetic.recipe.dataset)[0] != split_name(full.name)[0]:
         raise UsageError(
             f"The proxy {word} is of {synthetic.recipe.dataset}, not of {searched.name}.",
             f"Name a set of {searched.name}, or make one: dsactl condense {searched.part_name} --ipc {budget.ipc}",

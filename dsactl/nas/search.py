@@ -128,7 +128,7 @@ def search(
         store: keeps what they reach.
         device: where to compute.
         workers: who trains them; None for this process.
-        report: told how many networks are done, as if all cost the same, and what is done.
+        report: told how far it is, in networks of the mean cost, and what is done.
 
     Yields:
         Each network with what it reached, those first that were known.

@@ -394,13 +394,13 @@ def test_a_set_that_another_process_makes_is_waited_for(three: list[Task]) -> No
 def test_progress_is_of_the_work_and_counts_it_once(three: list[Task]) -> None:
     study = Study(three, [Memory("random", 2), Memory("dsa", 2, 1)], (False, True), 1, SMALL)
     meter = study.meter("cpu")
-    assert meter.percent(0, 0.0) == 0
-    told = [meter.percent(index, done / 8) for index in range(4) for done in range(25)]
+    assert meter.share(0, 0.0) == 0
+    told = [meter.share(index, done / 8) for index in range(4) for done in range(25)]
     assert told == sorted(told)
-    assert told[-1] == pytest.approx(100)
-    assert meter.percent(1, 1.0) == meter.percent(1, 0.0), "the first task was learned in the course before"
-    assert meter.percent(0, 1 / 2) == 0, "random images cost nothing"
-    assert meter.percent(2, 1 / 2) > meter.percent(2, 0.0), "Algorithm 1 does"
+    assert told[-1] == pytest.approx(1)
+    assert meter.share(1, 1.0) == meter.share(1, 0.0), "the first task was learned in the course before"
+    assert meter.share(0, 1 / 2) == 0, "random images cost nothing"
+    assert meter.share(2, 1 / 2) > meter.share(2, 0.0), "Algorithm 1 does"
 
 
 def test_two_processes_make_one_thing_once(tmp_path: Path) -> None:

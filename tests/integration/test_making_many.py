@@ -96,27 +96,30 @@ def test_what_fails_leaves_the_others() -> None:
 
 
 def test_what_another_process_makes_holds_up_nobody() -> None:
-    store, first, second = registry.Store(), job(), job(seed=1)
-    held, order = threading.Event(), list[int]()
+    store, first, second, third = registry.Store(), job(), job(seed=1), job(seed=2)
+    held, finished, order, waited = threading.Event(), threading.Event(), list[int](), list[bool]()
 
     def another() -> None:
         with runs.claim(first, store):
             held.set()
-            finished.wait(60)
+            waited.append(finished.wait(60))
 
-    finished, thread = threading.Event(), threading.Thread(target=another)
+    thread = threading.Thread(target=another)
     thread.start()
     held.wait(60)
     refused = dict(make_all([first, second], store, Away()))
     assert isinstance(refused[0], runs.BusyError)
     assert isinstance(refused[1], runs.Outcome)
-    told: list[str] = []
-    for index, made in make_all([first, second], store, Away(), lambda _share, doing: told.append(doing), wait=True):
+    told: list[float] = []
+    for index, made in make_all([first, third], store, Away(), lambda share, _doing: told.append(share), wait=True):
         order.append(index)
         assert isinstance(made, runs.Outcome)
         finished.set()  # when the other set is there
-    assert order == [1, 0]
     thread.join()
+    assert order == [1, 0]
+    assert waited == [True], "nobody waited for the set that was held before the other was made"
+    assert told == sorted(told)
+    assert told[-1] == 1
 
 
 def test_an_error_of_a_worker_is_sent_whole() -> None:

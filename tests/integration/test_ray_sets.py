@@ -24,7 +24,7 @@ from dsactl.recipe import Request
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'dsactl[ray]'")
 
 CONDENSE = [sys.executable, "-m", "dsactl", "condense", "digits", "--ipc", "1", "--sets", "3", "--iterations", "40"]
-CONDENSE += ["--width", "16", "--checkpoint-every", "0", "--json"]
+CONDENSE += ["--width", "16", "--json"]
 COURSES = [sys.executable, "-m", "dsactl", "continual", "--tasks", "digits@classes0-8", "--splits", "3", "--ipc", "3"]
 COURSES += ["--steps", "15", "--balance-steps", "5", "--repeats", "1", "--memory", "none,random", "--json"]
 
@@ -48,10 +48,9 @@ def digests(answer: str) -> list[str]:
     return [each["digest"] for each in json.loads(answer)]
 
 
-def steps(home: Path) -> list[list[int]]:
-    """What each run has told of its steps, in the order in which it did."""
-    events = [path.read_text().splitlines() for path in home.glob("runs/*/events.jsonl")]
-    return [[json.loads(line)["step"] for line in lines] for lines in events]
+def steps(run: Path) -> list[int]:
+    """What a run has told of its steps, in the order in which it did."""
+    return [json.loads(line)["step"] for line in (run / "events.jsonl").read_text().splitlines()]
 
 
 def begun(command: list[str], home: Path, is_far: Callable[[], bool]) -> tuple["subprocess.Popen[str]", list[int]]:
@@ -78,12 +77,16 @@ def begun(command: list[str], home: Path, is_far: Callable[[], bool]) -> tuple["
 @pytest.mark.slow
 @pytest.mark.parametrize("whom", ["a worker", "Ctrl-C", "the driver"])
 def test_whoever_is_killed_the_sets_are_the_same(straight: list[str], tmp_path: Path, whom: str) -> None:
-    home, command = tmp_path / "store", [*CONDENSE, "--ray", "auto"]
+    home = tmp_path / "store"
+    # Who is interrupted writes a checkpoint then; who is killed has written one.
+    command = [*CONDENSE, "--ray", "auto", "--checkpoint-every", "60" if whom == "Ctrl-C" else "0"]
+    what = "events.jsonl" if whom == "Ctrl-C" else "checkpoint.safetensors"
 
-    def is_far() -> bool:
-        return any(home.glob("runs/*/checkpoint.safetensors"))
+    def far() -> list[Path]:
+        return [path.parent for path in home.glob(f"runs/*/{what}") if path.stat().st_size]
 
-    process, busy = begun(command, home, is_far)
+    process, busy = begun(command, home, lambda: bool(far()))
+    kept = far()
     if whom == "a worker":
         os.kill(busy[0], signal.SIGKILL)
         out, errors = process.communicate(timeout=200)
@@ -95,6 +98,7 @@ def test_whoever_is_killed_the_sets_are_the_same(straight: list[str], tmp_path: 
         assert process.returncode == 130
         assert out == ""
         assert "of 3 sets are stored." in errors
+        assert all(any((run / name).exists() for name in ("checkpoint.safetensors", "finished.json")) for run in kept)
     else:
         process.kill()
         process.communicate(timeout=60)
@@ -104,7 +108,10 @@ def test_whoever_is_killed_the_sets_are_the_same(straight: list[str], tmp_path: 
             time.sleep(0.1)
     again = finished(command, home)
     assert digests(again.stdout) == straight
-    assert all(told == sorted(told) and told[-1] == 40 for told in steps(home)), "nobody went back to the beginning"
+    for run in kept:
+        told = steps(run)
+        assert told == sorted(told)
+        assert (told.count(1), told[-1]) == (1, 40), "nobody went back to the beginning"
     store = registry.Store(home)
     assert len(store.sets()) == 3
     assert all("1 thread" in str(stored.manifest.provenance["environment"]) for stored in store.sets())
@@ -162,16 +169,35 @@ def test_a_run_that_diverges_leaves_the_others(workers: Workers) -> None:
     assert found[1].stored.digest == store.sets()[0].digest
 
 
-def nothing(_shared: None, _tell: Callable[[float], None]) -> None:
-    pass
+def leave_a_file(_shared: None, folder: str, _tell: Callable[[float], None]) -> None:
+    (Path(folder) / "computed").touch()
 
 
 @pytest.mark.slow
-def test_another_version_or_machine_is_said(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_or_machine_is_said_before_it_computes(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    task = Task("any", leave_a_file, (str(tmp_path),))
     with monkeypatch.context() as patch:
         patch.setattr(on_ray, "__version__", "99")
         with pytest.raises(ClusterError, match=r"a worker is dsactl .* this process has dsactl 99, torch"):
-            list(workers.run(None, [Task("any", nothing)]))
+            list(workers.run(None, [task]))
     monkeypatch.setattr(on_ray, "describe", lambda device, threads: f"{device}, {threads} thread, of old")
     with pytest.raises(ClusterError, match=r"a worker is dsactl .* 1 thread, of old"):
-        list(workers.run(None, [Task("any", nothing)]))
+        list(workers.run(None, [task]))
+    assert not (tmp_path / "computed").exists()
+    monkeypatch.undo()
+    for name, value in ALIKE.items():
+        monkeypatch.setenv(name, value)
+    list(workers.run(None, [task]))
+    assert (tmp_path / "computed").exists()
+
+
+@pytest.mark.slow
+def test_terminated_with_workers(tmp_path: Path) -> None:
+    home, command = tmp_path / "store", [*CONDENSE, "--ray", "auto"]
+    process, _ = begun(command, home, lambda: any(home.glob("runs/*/events.jsonl")))
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "of 3 sets are stored. The same command goes on from there." in errors
