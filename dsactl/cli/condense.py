@@ -370,7 +370,7 @@ def _side_by_side(
         ) from None
     except SystemExit:
         output.note(f"Terminated; {len(found)} of {sets} sets are stored. The same command goes on from there.")
-        raise
+        raise SystemExit(128 + signal.SIGTERM) from None  # while Ray waits, it makes a code of its own of every other
     return [outcome for _, outcome in sorted(found.items())], failed
 
 
