@@ -5,27 +5,22 @@ import signal
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from dsactl.cli import options
+from dsactl.cli import condensing, options
 from dsactl.cli.output import Output, bytes_in_words, duration, in_words
 from dsactl.cli.tables import Facts
 from dsactl.dsa.schedule import PAPER
 from dsactl.dsa.strategy import KINDS, SCHEMES
-from dsactl.errors import InterruptedRunError, ProcessError, RunError, UsageError
+from dsactl.errors import RunError, UsageError
 from dsactl.methods.catalogue import ALGORITHM_1, BUILT_IN
 from dsactl.networks.catalogue import PAPER_DEPTH
 from dsactl.recipe import Recipe, Request
 
 if TYPE_CHECKING:
-    from dsactl import jobs, runs
-    from dsactl.engine.processes import Processes
-    from dsactl.engine.tasks import Workers
-    from dsactl.sitting import Progress
+    from dsactl import jobs
 
 EXAMPLES = """Examples:
 
@@ -191,14 +186,14 @@ def command(
     from dsactl.engine.tasks import InProcess
     from dsactl.sitting import CHECKPOINT_SECONDS
 
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, condensing.terminated)
     with join(resolve_device(device), lambda error: output.error(error.message, error.hint)) as processes:
         if processes.count > 1 and ray != OFF:
             if processes.rank > 0:
                 raise typer.Exit(1)
             raise UsageError("torchrun shares the classes of one set out, --ray several sets.", "Use one of them.")
         if processes.rank > 0:
-            _follow(request, device, 0 if dry_run else sets, processes)
+            condensing.follow(request, device, 0 if dry_run else sets, processes)
             return
         who = workers(OFF if dry_run else ray, device, gpu_share)
         job = jobs.prepare(request, device)
@@ -210,14 +205,14 @@ def command(
         output.remark(_in_short(job.recipe))
         failed = 0
         with contextlib.closing(who):
+            how: dict[str, Any] = {"fresh": fresh, "checkpoint_every": checkpoint_every}
             if isinstance(suited := who.suited(sets), InProcess):
-                every = CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
-                how = {"fresh": fresh, "checkpoint_every": every}
-                made = [_run(job, index, sets, output, processes, **how) for index in range(sets)]
+                how["checkpoint_every"] = CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
+                made = [condensing.run(job, index, sets, output, processes, **how) for index in range(sets)]
             else:
-                made, failed = _side_by_side(job, sets, suited, output, fresh=fresh, checkpoint_every=checkpoint_every)
+                made, failed = condensing.side_by_side(job, sets, suited, output, **how)
         if made:
-            _answer(made, output)
+            condensing.answer(made, output)
         if failed:
             raise RunError(f"{failed} of {sets} sets failed, as said above.", "The same command tries them again.")
 
@@ -268,10 +263,6 @@ def _remarks(request: Request, job: "jobs.Job") -> Iterator[str]:
         yield f"The paper has no images of {height}×{width}; --depth {recipe.network.depth} for them is ours."
 
 
-def _terminated(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
-
-
 def _in_short(recipe: Recipe) -> str:
     """The resolved recipe, "name value" by "name value"."""
     values = recipe.to_dict()
@@ -281,121 +272,6 @@ def _in_short(recipe: Recipe) -> str:
         values["network"] = " ".join(str(value) for value in values["network"].values() if value is not None)
     values["image_shape"] = "×".join(map(str, recipe.image_shape))
     return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
-
-
-def _follow(request: Request, device: str, sets: int, processes: "Processes") -> None:
-    """Work for process 0, and say who died if nobody else is there to say it. Other errors are process 0's to tell."""
-    import registry
-    from dsactl import jobs, runs
-
-    try:
-        job = jobs.prepare(request, device)
-        for index in range(sets):
-            runs.follow(job.with_seed(index), processes)
-    except ProcessError:
-        raise
-    except registry.Error:
-        raise typer.Exit(1) from None
-    except SystemExit:
-        death = processes.death()
-        if death is not None:
-            raise death from None
-        raise
-
-
-def _run(job: "jobs.Job", index: int, sets: int, output: Output, processes: "Processes", **how: Any) -> "runs.Outcome":
-    import registry
-    from dsactl import runs
-
-    job, store = job.with_seed(index), registry.Store()
-    title = str(job.name) if sets == 1 else f"{job.name} ({index + 1} of {sets})"
-    last = None
-    with output.progress(title, job.recipe.iterations * job.recipe.inner_steps or 1, "steps") as bar:
-
-        def report(progress: "Progress") -> None:
-            nonlocal last
-            last = progress
-            distance = "" if progress.distance is None else f"distance {progress.distance:.1f}, "
-            bar.update(progress.done, distance + progress.doing, total=progress.total)
-
-        try:
-            return runs.execute(job, store, processes=processes, report=report, **how)
-        except SystemExit:
-            # The checkpoint was written on the way here. torchrun terminates whom another's death leaves behind.
-            death = processes.death()
-            if death is not None:
-                raise death from None
-            output.note("Terminated. The same command goes on from the last step.")
-            raise
-        except KeyboardInterrupt:
-            if not runs.has_checkpoint(store, job.recipe):
-                raise InterruptedRunError("Interrupted before the first step; there is nothing to keep.") from None
-            where = f"at step {last.done} of {last.total}" if last else ""
-            raise InterruptedRunError(
-                f"Interrupted {where}; the checkpoint is written.", "The same command goes on from there."
-            ) from None
-
-
-def _side_by_side(
-    job: "jobs.Job", sets: int, who: "Workers", output: Output, *, fresh: bool, checkpoint_every: float | None
-) -> tuple[list["runs.Outcome"], int]:
-    """Have sets made by workers; those that are made, and how many failed, which are named.
-
-    Raises:
-        InterruptedRunError: on Ctrl-C, with how far it is.
-    """
-    import registry
-    from dsactl.making_many import make_all
-
-    found: dict[int, runs.Outcome] = {}
-    failed = 0
-    try:
-        with output.progress(str(job.name), sets, "sets") as bar:
-
-            def report(share: float, doing: str) -> None:
-                bar.update(sets * share, doing)
-
-            wanted, how = [job.with_seed(index) for index in range(sets)], {"fresh": fresh}
-            for index, outcome in make_all(
-                wanted, registry.Store(), who, report, checkpoint_every=checkpoint_every, **how
-            ):
-                if isinstance(outcome, RunError):
-                    output.error(f"Set {index + 1}: {outcome.message}", outcome.hint)
-                    failed += 1
-                else:
-                    found[index] = outcome
-    except KeyboardInterrupt:
-        raise InterruptedRunError(
-            f"Interrupted; {len(found)} of {sets} sets are stored.", "The same command goes on from there."
-        ) from None
-    except SystemExit:
-        output.note(f"Terminated; {len(found)} of {sets} sets are stored. The same command goes on from there.")
-        raise SystemExit(128 + signal.SIGTERM) from None  # while Ray waits, it makes a code of its own of every other
-    return [outcome for _, outcome in sorted(found.items())], failed
-
-
-def _answer(outcomes: list["runs.Outcome"], output: Output) -> None:
-    values, lines = [], []
-    for outcome in outcomes:
-        stored = outcome.stored
-        values.append(
-            {
-                "reference": stored.reference,
-                "digest": stored.digest,
-                "file": str(stored.file),
-                "picture": str(stored.picture),
-                "seconds": round(outcome.seconds, 3),
-                "repeated": outcome.repeated,
-            }
-        )
-        images = "×".join(map(str, stored.manifest.tensors["images"].shape))
-        how = "Already made:" if outcome.repeated else "Stored"
-        lines.append(
-            f"{how} [bold]{stored.reference}[/]  {images}, {duration(outcome.seconds)}, @sha256:{stored.digest[:12]}"
-        )
-        lines.append(f"Picture {escape(str(stored.picture))}")
-    output.answer(values, [outcome.stored.reference for outcome in outcomes], lines)
-    output.note(f"Next: dsactl evaluate {outcomes[-1].stored.reference}")
 
 
 def _dry_run(job: "jobs.Job", sets: int, output: Output) -> None:

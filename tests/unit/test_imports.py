@@ -31,6 +31,7 @@ LAYERS = [
     {"dsactl.sitting"},
     {"dsactl.making"},
     {"dsactl.runs"},
+    {"dsactl.making_many"},
     {"dsactl.evaluation_task"},
     {"dsactl.evaluation"},
     {"dsactl.measured"},

@@ -1,0 +1,144 @@
+"""How `dsactl condense` has sets made: one after the other, side by side, or for another process; and its answer."""
+
+import signal
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.markup import escape
+
+from dsactl.cli.output import Output, duration
+from dsactl.errors import InterruptedRunError, ProcessError, RunError
+from dsactl.recipe import Request
+
+if TYPE_CHECKING:
+    from dsactl import jobs, runs
+    from dsactl.engine.processes import Processes
+    from dsactl.engine.tasks import Workers
+    from dsactl.sitting import Progress
+
+
+def terminated(_signal: int, _frame: FrameType | None) -> None:
+    """End on SIGTERM by way of all that tidies up."""
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def follow(request: Request, device: str, sets: int, processes: "Processes") -> None:
+    """Work for process 0, and say who died if nobody else is there to say it. Other errors are process 0's to tell."""
+    import registry
+    from dsactl import jobs, runs
+
+    try:
+        job = jobs.prepare(request, device)
+        for index in range(sets):
+            runs.follow(job.with_seed(index), processes)
+    except ProcessError:
+        raise
+    except registry.Error:
+        raise typer.Exit(1) from None
+    except SystemExit:
+        death = processes.death()
+        if death is not None:
+            raise death from None
+        raise
+
+
+def run(job: "jobs.Job", index: int, sets: int, output: Output, processes: "Processes", **how: Any) -> "runs.Outcome":
+    """Make one of the sets in this process, and those that torchrun started with it.
+
+    Raises:
+        InterruptedRunError: on Ctrl-C, with how far it is.
+    """
+    import registry
+    from dsactl import runs
+
+    job, store = job.with_seed(index), registry.Store()
+    title = str(job.name) if sets == 1 else f"{job.name} ({index + 1} of {sets})"
+    last = None
+    with output.progress(title, job.recipe.iterations * job.recipe.inner_steps or 1, "steps") as bar:
+
+        def report(progress: "Progress") -> None:
+            nonlocal last
+            last = progress
+            distance = "" if progress.distance is None else f"distance {progress.distance:.1f}, "
+            bar.update(progress.done, distance + progress.doing, total=progress.total)
+
+        try:
+            return runs.execute(job, store, processes=processes, report=report, **how)
+        except SystemExit:
+            # The checkpoint was written on the way here. torchrun terminates whom another's death leaves behind.
+            death = processes.death()
+            if death is not None:
+                raise death from None
+            output.note("Terminated. The same command goes on from the last step.")
+            raise
+        except KeyboardInterrupt:
+            if not runs.has_checkpoint(store, job.recipe):
+                raise InterruptedRunError("Interrupted before the first step; there is nothing to keep.") from None
+            where = f"at step {last.done} of {last.total}" if last else ""
+            raise InterruptedRunError(
+                f"Interrupted {where}; the checkpoint is written.", "The same command goes on from there."
+            ) from None
+
+
+def side_by_side(
+    job: "jobs.Job", sets: int, who: "Workers", output: Output, *, fresh: bool, checkpoint_every: float | None
+) -> tuple[list["runs.Outcome"], int]:
+    """Have sets made by workers; those that are made, and how many failed, which are named.
+
+    Raises:
+        InterruptedRunError: on Ctrl-C, with how far it is.
+    """
+    import registry
+    from dsactl.making_many import make_all
+
+    found: dict[int, runs.Outcome] = {}
+    failed = 0
+    try:
+        with output.progress(str(job.name), sets, "sets") as bar:
+
+            def report(share: float, doing: str) -> None:
+                bar.update(sets * share, doing)
+
+            wanted, how = [job.with_seed(index) for index in range(sets)], {"fresh": fresh}
+            for index, outcome in make_all(
+                wanted, registry.Store(), who, report, checkpoint_every=checkpoint_every, **how
+            ):
+                if isinstance(outcome, RunError):
+                    output.error(f"Set {index + 1}: {outcome.message}", outcome.hint)
+                    failed += 1
+                else:
+                    found[index] = outcome
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"Interrupted; {len(found)} of {sets} sets are stored.", "The same command goes on from there."
+        ) from None
+    except SystemExit:
+        output.note(f"Terminated; {len(found)} of {sets} sets are stored. The same command goes on from there.")
+        raise SystemExit(128 + signal.SIGTERM) from None  # while Ray waits, it makes a code of its own of every other
+    return [outcome for _, outcome in sorted(found.items())], failed
+
+
+def answer(outcomes: list["runs.Outcome"], output: Output) -> None:
+    """Say which sets there are, and what to do next."""
+    values, lines = [], []
+    for outcome in outcomes:
+        stored = outcome.stored
+        values.append(
+            {
+                "reference": stored.reference,
+                "digest": stored.digest,
+                "file": str(stored.file),
+                "picture": str(stored.picture),
+                "seconds": round(outcome.seconds, 3),
+                "repeated": outcome.repeated,
+            }
+        )
+        images = "×".join(map(str, stored.manifest.tensors["images"].shape))
+        how = "Already made:" if outcome.repeated else "Stored"
+        lines.append(
+            f"{how} [bold]{stored.reference}[/]  {images}, {duration(outcome.seconds)}, @sha256:{stored.digest[:12]}"
+        )
+        lines.append(f"Picture {escape(str(stored.picture))}")
+    output.answer(values, [outcome.stored.reference for outcome in outcomes], lines)
+    output.note(f"Next: dsactl evaluate {outcomes[-1].stored.reference}")
