@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
-from dsactl.engine.device import prepare_device
 from dsactl.engine.memory import is_want_of_memory, keep_freed_memory
 from dsactl.engine.mode import Mode, difference
 from dsactl.engine.native import library
@@ -125,7 +124,6 @@ def make(
             package, and failed.
         KeyboardInterrupt: as it came, after the checkpoint is written.
     """
-    prepare_device(job.device)
     if job.device.type == "cpu":
         keep_freed_memory()
     work, method = _Kept(folder / CHECKPOINT, job, checkpoint_every, report), find(job.recipe.method)

@@ -27,6 +27,7 @@ from dsactl.data.catalogue import entry_of
 from dsactl.dsa.condense import State
 from dsactl.engine.checkpoint import read_checkpoint
 from dsactl.engine.device import prepare_device
+from dsactl.engine.locks import hold
 from dsactl.engine.processes import ALONE, Processes
 from dsactl.errors import RunError
 from dsactl.jobs import Job, run_folder
@@ -120,23 +121,11 @@ def claim(
     """
     folder = run_folder(store, job.recipe)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            if waiting is None:
-                raise
-            waiting()
-            lock.acquire(timeout=-1)
+        lock = hold(folder / "lock", waiting)
     except Timeout:
         raise BusyError(
             f"Another process is making {job.name} with this recipe.", f"Wait for it, or look at {folder}."
         ) from None
-    except OSError as error:
-        raise registry.StoreError(
-            f"Cannot write to {folder}: {error.strerror or error}.", "Set DSACTL_HOME to a folder of yours."
-        ) from error
     try:
         if fresh:
             for name in ("finished.json", CHECKPOINT, "events.jsonl"):

@@ -1,12 +1,28 @@
 """Ray's workers as processes of this machine, for tests that kill them."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+from dsactl.engine.on_ray import OnRay
 
 ALIKE = {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
 """An environment in which a process computes as Ray's workers do, and clusters of this machine ask for no token."""
 TESTS = os.pathsep.join(str(folder) for folder in (Path(__file__).parent, Path(__file__).parent / "integration"))
 """Where workers find the modules that a test's functions are in, as PYTHONPATH."""
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[OnRay]:
+    """Workers of this machine that compute as a process in `ALIKE` does, and find the tests' functions."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**ALIKE, "PYTHONPATH": TESTS}.items():
+            patch.setenv(name, value)
+        with contextlib.closing(OnRay(None, "cpu")) as who:
+            yield who
 
 
 def working(driver: int) -> list[int]:

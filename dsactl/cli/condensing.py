@@ -100,10 +100,8 @@ def side_by_side(
             def report(share: float, doing: str) -> None:
                 bar.update(sets * share, doing)
 
-            wanted, how = [job.with_seed(index) for index in range(sets)], {"fresh": fresh}
-            for index, outcome in make_all(
-                wanted, registry.Store(), who, report, checkpoint_every=checkpoint_every, **how
-            ):
+            wanted, how = [job.with_seed(index) for index in range(sets)], (registry.Store(), who, report)
+            for index, outcome in make_all(wanted, *how, fresh=fresh, checkpoint_every=checkpoint_every):
                 if isinstance(outcome, RunError):
                     output.error(f"Set {index + 1}: {outcome.message}", outcome.hint)
                     failed += 1

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 import registry
@@ -30,6 +29,7 @@ from dsactl.continual.memory import NONE, Memory, all_of, images_of
 from dsactl.continual.tasks import Task
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.device import prepare_device
+from dsactl.engine.locks import hold
 from dsactl.engine.memory import keep_freed_memory
 from dsactl.engine.mode import Mode
 from dsactl.engine.native import library
@@ -337,18 +337,7 @@ def _alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     Raises:
         StoreError: the folder cannot be written to.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waiting()
-            lock.acquire()
-    except OSError as error:
-        raise registry.StoreError(
-            f"Cannot write to {path.parent}: {error.strerror or error}.", "Set DSACTL_HOME to a folder of yours."
-        ) from error
+    lock = hold(path, waiting)
     try:
         yield
     finally:

@@ -53,11 +53,11 @@ def resolve_precision(name: str, device: torch.device) -> Literal["float32", "bf
     if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise DeviceError("This GPU has no bfloat16.", "Use --precision float32.")
     if name == "auto":
-        return "bfloat16" if _multiplies_bfloat16(device) else "float32"
+        return "bfloat16" if _prefers_bfloat16(device) else "float32"
     return "bfloat16" if name == "bfloat16" else "float32"
 
 
-def _multiplies_bfloat16(device: torch.device) -> bool:
+def _prefers_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and is_faster_in_bfloat16(capabilities())

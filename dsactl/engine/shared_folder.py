@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import registry
+from dsactl.engine.locks import writing_to
 
 _WITNESS = ".here"
 
@@ -50,17 +50,12 @@ def offer(path: Path) -> SharedFolder:
     Raises:
         StoreError: it cannot be written to.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
+    with writing_to(path):
         with contextlib.suppress(FileExistsError):
             (path / _WITNESS).touch(exist_ok=False)
         if not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return SharedFolder(str(path), _witness(path))
-    except OSError as error:
-        raise registry.StoreError(
-            f"Cannot write to {path}: {error.strerror or error}.", "Set DSACTL_HOME to a folder of yours."
-        ) from error
 
 
 def _witness(path: Path) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ray_workers import ALIKE, TESTS, working
+from ray_workers import ALIKE, cluster, working
 
 import dsactl
 from dsactl.engine.on_ray import OnRay, workers
@@ -47,13 +47,8 @@ def refuse(_shared: None, _tell: Callable[[float], None]) -> None:
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[OnRay]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in ALIKE.items():
-            patch.setenv(name, value)
-        patch.setenv("PYTHONPATH", TESTS)
-        who = OnRay(None, "cpu")
+    with cluster() as who:
         yield who
-        who.close()
 
 
 def test_the_same_as_in_this_process(ray: OnRay) -> None:

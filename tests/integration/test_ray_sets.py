@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ray_workers import ALIKE, TESTS, working
+from ray_workers import ALIKE, cluster, working
 
 import registry
 from dsactl import jobs
@@ -145,14 +145,10 @@ def test_courses_on_ray_are_those_of_one_process(tmp_path: Path) -> None:
     }
 
 
-@pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    for name, value in ALIKE.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PYTHONPATH", TESTS)
-    who = OnRay(None, "cpu")
-    yield who
-    who.close()
+@pytest.fixture(scope="module")
+def workers() -> Iterator[OnRay]:
+    with cluster() as who:
+        yield who
 
 
 @pytest.mark.slow
@@ -187,8 +183,6 @@ def test_another_version_or_machine_is_said_before_it_computes(
         list(workers.run(None, [task]))
     assert not (tmp_path / "computed").exists()
     monkeypatch.undo()
-    for name, value in ALIKE.items():
-        monkeypatch.setenv(name, value)
     list(workers.run(None, [task]))
     assert (tmp_path / "computed").exists()
 
