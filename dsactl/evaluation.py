@@ -35,6 +35,9 @@ from dsactl.whole import usual_epochs
 Conditions = dict[str, Any]
 """Everything that decides what accuracy each network has, by the names of `Evaluation`'s attributes."""
 
+Reached = dict[int, tuple[float, float]]
+"""Accuracy in percent and seconds of networks, by their numbers from 0."""
+
 REVISION = 1
 """To be raised when a change of the program changes what accuracy a network has: then nothing kept is used."""
 MOST_NETWORKS = 1000
@@ -156,10 +159,10 @@ class Evaluation:
 class Kept(Interface):
     """Where the accuracies of finished networks are kept, so that no network is trained twice."""
 
-    def load(self, conditions: Conditions) -> list[tuple[float, float]]:
-        """Accuracy and seconds of networks 0, 1, … under these conditions."""
+    def load(self, conditions: Conditions) -> Reached:
+        """What networks reached under these conditions."""
 
-    def save(self, conditions: Conditions, networks: Sequence[tuple[float, float]]) -> None:
+    def save(self, conditions: Conditions, networks: Reached) -> None:
         """Keep what `load` is to give."""
 
 
@@ -242,31 +245,27 @@ def evaluate(
     }
     # What decides the accuracies beside the conditions that are recorded: the layers, and this program's own ways.
     decisive = {**conditions, "native": is_fused(together, device) and library() is not None, "revision": REVISION}
-    done = (kept.load(decisive) if kept else [])[: protocol.networks]
-    group = who.groups(protocol.networks, together) if len(done) < protocol.networks else 1
-    groups = [
-        range(first, min(first + group, protocol.networks)) for first in range(len(done), protocol.networks, group)
-    ]
+    earlier = kept.load(decisive) if kept else {}
+    found = {number: earlier[number] for number in range(protocol.networks) if number in earlier}
+    left = [number for number in range(protocol.networks) if number not in found]
+    groups = _neighbours(left, who.groups(protocol.networks, together)) if left else []
     tasks = [Task(f"network {each.start + 1}", train_and_test, (each, who.place(device)), len(each)) for each in groups]
-
-    known, left = len(done), protocol.networks - len(done)
+    known = len(found)
 
     def tell(share: float, _doing: str) -> None:
-        report(known + left * share)
+        report(known + len(left) * share)
 
-    found: dict[int, list[tuple[float, float]]] = {}
     failed: list[str] = []
     for task, result in who.run(networks, tasks, tell) if tasks else ():
         if isinstance(result, Failure):
             failed.append(f"{task.name} was given up: {result.message}.")
             continue
-        found[task.arguments[0].start] = result
-        while len(done) in found:  # they may come in another order, and are kept in theirs
-            done += found[len(done)]
-            if kept:
-                kept.save(decisive, done)
+        found |= zip(task.arguments[0], result, strict=True)
+        if kept:
+            kept.save(decisive, found)
     if failed:
-        raise RunError(" ".join(failed), "The same command goes on from the first of them.")
+        raise RunError(" ".join(failed), "The same command tries them again; all others are kept.")
+    done = [found[number] for number in range(protocol.networks)]
     return Evaluation(
         reference=synthetic.reference,
         accuracies=tuple(accuracy for accuracy, _ in done),
@@ -277,6 +276,17 @@ def evaluate(
         paper=_paper(synthetic, protocol, label),
         **conditions,
     )
+
+
+def _neighbours(numbers: Sequence[int], most: int) -> list[range]:
+    """Numbers in their order as ranges, of `most` at most."""
+    ranges: list[range] = []
+    for number in numbers:
+        if ranges and ranges[-1].stop == number and len(ranges[-1]) < most:
+            ranges[-1] = range(ranges[-1].start, number + 1)
+        else:
+            ranges.append(range(number, number + 1))
+    return ranges
 
 
 def training_epochs(synthetic: SyntheticSet, protocol: Protocol, images: int) -> int:

@@ -1,8 +1,8 @@
 """What was measured is kept: networks that are finished survive an interruption, and none is trained twice.
 
 What this machine measured lies beside its runs in the store's home, under a key of everything that decides a network's
-accuracy. Several processes may measure the same: the longer list stays. Records of the registry are not trusted for
-this: they may have come with a set from elsewhere.
+accuracy. Several processes may measure the same: what each has finished is kept. Records of the registry are not trusted
+for this: they may have come with a set from elsewhere.
 
     runs/evaluations/KEY.json      accuracy and seconds of each network so far, and when the last was finished
 """
@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ import torch
 import registry
 from dsactl.data.dataset import Dataset
 from dsactl.engine.tasks import Workers
-from dsactl.evaluation import Conditions, Evaluation, Kept, Protocol, evaluate
+from dsactl.evaluation import Conditions, Evaluation, Kept, Protocol, Reached, evaluate
 from dsactl.synthetic import SyntheticSet
 from registry.files import write_atomically
 from registry.manifest import canonical
@@ -77,30 +77,34 @@ class _InStore(Kept):
         self.has_trained = False
         self.created = _now()
 
-    def load(self, conditions: Conditions) -> list[tuple[float, float]]:
+    def load(self, conditions: Conditions) -> Reached:
         found, self.created = self._read(conditions)
         self._keeping(len(found))
         return found
 
-    def save(self, conditions: Conditions, networks: Sequence[tuple[float, float]]) -> None:
+    def save(self, conditions: Conditions, networks: Reached) -> None:
         self.has_trained, self.created = True, _now()
-        value: dict[str, Any] = {"conditions": conditions, "networks": list(networks), "created": self.created}
+        value: dict[str, Any] = {"conditions": conditions, "created": self.created}
         try:
             with self._store.writing():
-                if len(self._read(conditions)[0]) <= len(networks):
-                    write_atomically(self._place(conditions), canonical(value))
+                every = sorted((self._read(conditions)[0] | networks).items())
+                value["networks"] = {str(number): reached for number, reached in every}
+                write_atomically(self._place(conditions), canonical(value))
                 self._fresh = False
-        finally:  # Ctrl-C may come after the list is written and before this is reached
-            self._keeping(min(len(networks), len(self._read(conditions)[0])))
+        finally:  # Ctrl-C may come after it is written and before this is reached
+            self._keeping(len(networks.keys() & self._read(conditions)[0].keys()))
 
-    def _read(self, conditions: Conditions) -> tuple[list[tuple[float, float]], str]:
+    def _read(self, conditions: Conditions) -> tuple[Reached, str]:
         """What is there, and when the last of it was finished. What a fresh evaluation finds is nothing to it."""
         if not self._fresh:
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
                 value = json.loads(self._place(conditions).read_bytes())
-                found = [(_finite(accuracy), _finite(seconds)) for accuracy, seconds in value["networks"]]
+                found = {
+                    int(number): (_finite(accuracy), _finite(seconds))
+                    for number, (accuracy, seconds) in dict.items(value["networks"])
+                }
                 return found, str(value["created"])
-        return [], _now()
+        return {}, _now()
 
     def _place(self, conditions: Conditions) -> Path:
         folder = self._store.home / "runs" / "evaluations"

@@ -50,6 +50,10 @@ def command(
     ipc: Annotated[int, typer.Option(min=1, help="Images per class of the proxy random.")] = 10,
     epochs: Annotated[int, typer.Option(min=1, help="Of training on a set; early stopping takes as many steps.")] = 300,
     whole_epochs: Annotated[int, typer.Option(min=1, help="Of training on all images.")] = 100,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images of a step. \\[256; 100 with early stopping]"),
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Of training the chosen networks on all images.")] = 5,
     seed: studying.Seed = 0,
     image_size: studying.ImageSize = None,
@@ -81,7 +85,7 @@ def command(
     target = resolve_device(device)
     searched = proxies.load(dataset, image_size)
     networks = _networks(searched, where, sample, seed, output)
-    budget = proxies.Budget(ipc, epochs, whole_epochs, seed, resolve_precision("auto", target))
+    budget = proxies.Budget(ipc, epochs, whole_epochs, batch, seed, resolve_precision("auto", target))
     store = registry.Store()
     made = [proxies.make(word, searched, budget, store, device, pretend=dry_run) for word in words]
     for each in made:
@@ -100,6 +104,7 @@ def command(
         "ipc": ipc,
         "epochs": epochs,
         "whole_epochs": whole_epochs,
+        "batch": batch,
         "repeats": repeats,
         "seed": seed,
     }
@@ -146,7 +151,6 @@ def _search(
     output: Output,
 ) -> "list[Row]":
     """Train the networks on each proxy, then those that were chosen; write what came of each proxy as it comes."""
-    from dsactl.evaluation import Protocol
     from dsactl.measured import measure
     from dsactl.nas.results import Row, write
     from dsactl.nas.search import search
@@ -181,7 +185,7 @@ def _search(
                 def tell(done: float, before: int = before + passed[index], name: str = row.chosen) -> None:
                     bar.update(100 * (before + retrained * done / repeats) / total, f"{name} on all images")
 
-                protocol = Protocol(by_name[row.chosen], networks=repeats, epochs=budget.whole_epochs, seed=budget.seed)
+                protocol = replace(budget.protocol(budget.whole_epochs), network=by_name[row.chosen], networks=repeats)
                 how = (whole_set(searched.full), searched.full, protocol, device, tell)
                 final = measure(store, *how, workers=workers)
                 rows.append(replace(row, accuracies=final.accuracies, testing=final.seconds))

@@ -25,7 +25,7 @@ from dsactl.whole import whole_set
 
 RANDOM, EARLY_STOPPING, WHOLE = "random", "early-stopping", "whole"
 BUILT_IN = (RANDOM, EARLY_STOPPING, WHOLE)
-BATCH = 100
+EARLY_STOPPING_BATCH = 100
 """Images of a step of early stopping (Section 4.6)."""
 
 
@@ -59,6 +59,7 @@ class Budget:
         ipc: images per class of the random proxy.
         epochs: on a set.
         whole_epochs: on all images.
+        batch: images of a step; None for `EARLY_STOPPING_BATCH` with early stopping, and 256 with all else.
         seed: the root of every draw.
         precision: "float32" or "bfloat16".
     """
@@ -66,13 +67,19 @@ class Budget:
     ipc: int = 10
     epochs: int = 300
     whole_epochs: int = 100
+    batch: int | None = None
     seed: int = 0
     precision: str = "float32"
 
     @property
     def is_papers(self) -> bool:
         """Whether it is the paper's."""
-        return (self.ipc, self.epochs, self.whole_epochs) == (10, 300, 100)
+        return (self.ipc, self.epochs, self.whole_epochs, self.batch) == (10, 300, 100, None)
+
+    def protocol(self, epochs: int) -> Protocol:
+        """One network's training, but for the network."""
+        usual = Protocol(networks=1, epochs=epochs, seed=self.seed, precision=self.precision)
+        return usual if self.batch is None else replace(usual, batch=self.batch)
 
 
 @dataclass(frozen=True)
@@ -131,9 +138,8 @@ def make(
         UsageError: a set stands for another data set, or has images of another size.
         registry.RegistryError: there is no such set.
     """
-    usual = Protocol(networks=1, seed=budget.seed, precision=budget.precision)
     if word in BUILT_IN:
-        return replace(_built_in(word, searched, budget, usual, store, device, pretend=pretend), paper=word)
+        return replace(_built_in(word, searched, budget, store, device, pretend=pretend), paper=word)
     synthetic = from_store(*find(word, store))
     full, held_out = searched.full, searched.held_out
     same = synthetic.recipe.checksum in (full.train.checksum(), held_out.train.checksum())
@@ -148,7 +154,7 @@ def make(
             f"The proxy {word} has images of {shape}, and {searched.name} of {full.shape_in_words}.",
             f"Name a set of {searched.name}: dsactl ls --dataset {searched.name}",
         )
-    protocol, recipe = replace(usual, epochs=budget.epochs), synthetic.recipe
+    protocol, recipe = budget.protocol(budget.epochs), synthetic.recipe
     dsa = recipe.method == "dsa" and recipe.ipc == 10 and recipe.network_label == "convnet" and recipe.is_papers
     proxy = Proxy(word, synthetic, held_out, protocol, len(synthetic), paper="dsa" if dsa else None)
     if recipe.checksum == held_out.train.checksum():
@@ -170,7 +176,6 @@ def _built_in(
     word: str,
     searched: Searched,
     budget: Budget,
-    usual: Protocol,
     store: registry.Store,
     device: str,
     *,
@@ -178,10 +183,10 @@ def _built_in(
 ) -> Proxy:
     if word == WHOLE:
         whole, train = whole_set(searched.held_out), searched.held_out.train
-        return Proxy(word, whole, searched.held_out, replace(usual, epochs=budget.whole_epochs), len(train))
+        return Proxy(word, whole, searched.held_out, budget.protocol(budget.whole_epochs), len(train))
     if word == EARLY_STOPPING:
-        return _early_stopping(searched, budget, usual)
-    protocol = replace(usual, epochs=budget.epochs)
+        return _early_stopping(searched, budget)
+    protocol = budget.protocol(budget.epochs)
     request = Request(searched.part_name, budget.ipc, RANDOM, seed=budget.seed, image_size=_size_of(searched))
     job = jobs.prepare(request, device, loaded=searched.held_out).within(jobs.STUDIES)
     if pretend and not runs.is_made(store, job):
@@ -191,12 +196,13 @@ def _built_in(
     return Proxy(word, chosen, searched.held_out, protocol, len(chosen))
 
 
-def _early_stopping(searched: Searched, budget: Budget, usual: Protocol) -> Proxy:
-    """As many steps of 100 images as training on a set takes: passes over all images, or one over some of them."""
+def _early_stopping(searched: Searched, budget: Budget) -> Proxy:
+    """As many steps as training on a set takes: passes over all images, or one over some of them."""
     whole, train = whole_set(searched.held_out), searched.held_out.train
-    steps = budget.epochs * -(-budget.ipc * searched.full.classes // BATCH)
-    images = steps * BATCH
-    protocol = replace(usual, batch=BATCH, epochs=max(1, round(images / len(train))))
+    batch = budget.batch or EARLY_STOPPING_BATCH
+    steps = budget.epochs * -(-budget.ipc * searched.full.classes // batch)
+    images = steps * batch
+    protocol = replace(budget.protocol(max(1, round(images / len(train)))), batch=batch)
     if images >= len(train):
         return Proxy(EARLY_STOPPING, whole, searched.held_out, protocol, len(train))
     order = torch.randperm(len(train), generator=generator(budget.seed, "early stopping"))[:images].sort().values

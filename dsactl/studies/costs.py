@@ -16,7 +16,7 @@ from dsactl import jobs, runs
 from dsactl.cost import Clock, count_work, try_a_step
 from dsactl.data.dataset import Dataset
 from dsactl.data.parts import first_of_each
-from dsactl.evaluation import Conditions, Kept, Protocol, evaluate, evaluated_network, training_epochs
+from dsactl.evaluation import Conditions, Kept, Protocol, Reached, evaluate, evaluated_network, training_epochs
 from dsactl.methods.catalogue import ALGORITHM_1, WHOLE, find
 from dsactl.studies.cells import Entry
 from dsactl.synthetic import SyntheticSet
@@ -184,11 +184,11 @@ class _Watch(Kept):
         """Take the time of an epoch's end."""
         self._clock.mark()
 
-    def load(self, conditions: Conditions) -> list[tuple[float, float]]:
+    def load(self, conditions: Conditions) -> Reached:
         del conditions
-        return []
+        return {}
 
-    def save(self, conditions: Conditions, networks: Sequence[tuple[float, float]]) -> None:
+    def save(self, conditions: Conditions, networks: Reached) -> None:
         del conditions
         epoch = self._clock.fastest()
         self._clock.mark()

@@ -76,7 +76,7 @@ def test_what_was_measured_is_found_again_and_other_conditions_are_not(digits: d
     assert other.epochs == 3 * 4
 
 
-def test_of_two_evaluations_of_the_same_the_longer_list_stays(digits: dsactl.SyntheticSet) -> None:
+def test_of_two_evaluations_of_the_same_nothing_is_lost(digits: dsactl.SyntheticSet) -> None:
     ahead, counter = Counter(), Counter()
 
     def overtaken(_: float) -> None:
@@ -92,24 +92,24 @@ def test_of_two_evaluations_of_the_same_the_longer_list_stays(digits: dsactl.Syn
     assert ahead.epochs == 3 * 4
     again = Counter()
     dsactl.evaluate(digits, protocol(), report=again)
-    assert again.epochs == 0, "three are kept, and not the one that was kept last"
+    assert again.epochs == 0, "three are kept, and not only the one that was kept last"
 
 
-def test_a_list_that_is_being_written_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_being_written_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     conditions = {"digest": "any"}
     first, second = (measured._InStore(registry.Store(), fresh=False, keeping=lambda _: None) for _ in range(2))
-    longer = threading.Thread(target=second.save, args=(conditions, [(50.0, 1.0)] * 3))
+    other = threading.Thread(target=second.save, args=(conditions, dict.fromkeys((0, 2, 3), (50.0, 1.0))))
 
     def write(path: Path, data: bytes) -> None:
-        if not longer.ident:
-            longer.start()
-            longer.join(0.5)
+        if not other.ident:
+            other.start()
+            other.join(0.5)
         write_atomically(path, data)
 
     monkeypatch.setattr(measured, "write_atomically", write)
-    first.save(conditions, [(50.0, 1.0)])
-    longer.join()
-    assert len(first.load(conditions)) == 3
+    first.save(conditions, {1: (40.0, 2.0)})
+    other.join()
+    assert first.load(conditions) == {1: (40.0, 2.0), **dict.fromkeys((0, 2, 3), (50.0, 1.0))}
 
 
 def test_an_evaluation_that_is_begun_afresh_leaves_nothing_of_an_earlier_one(digits: dsactl.SyntheticSet) -> None:
@@ -135,7 +135,13 @@ def test_a_damaged_unfinished_evaluation_is_not_used(digits: dsactl.SyntheticSet
     with pytest.raises(KeyboardInterrupt):
         dsactl.evaluate(digits, protocol(), report=Counter(stop_after=6))
     (path,) = (registry.Store().home / "runs" / "evaluations").iterdir()
-    for bad in ("{", "[]", '{"networks": 3}', '{"networks": [[NaN, 1]], "created": ""}'):
+    for bad in (
+        "{",
+        "[]",
+        '{"networks": 3}',
+        '{"networks": [[0, 1]], "created": ""}',
+        '{"networks": {"0": [NaN, 1]}, "created": ""}',
+    ):
         path.write_text(bad)
         counter = Counter(stop_after=12)
         with pytest.raises(KeyboardInterrupt):

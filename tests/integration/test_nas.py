@@ -69,6 +69,19 @@ def test_early_stopping_takes_the_steps_of_a_set() -> None:
     assert not torch.equal(some.images, other.images)
 
 
+def test_a_step_can_be_smaller() -> None:
+    searched, store = proxies.load("digits"), registry.Store()
+    small = Budget(10, 7, 3, batch=25)
+    made = {word: proxies.make(word, searched, small, store, "cpu") for word in proxies.BUILT_IN}
+    assert {word: (len(each.synthetic), each.protocol.epochs, each.protocol.batch) for word, each in made.items()} == {
+        "random": (100, 7, 25),
+        "early-stopping": (700, 1, 25),
+        "whole": (1295, 3, 25),
+    }
+    assert Budget().is_papers
+    assert not Budget(batch=100).is_papers
+
+
 def test_results_are_kept_and_shared() -> None:
     searched, store = proxies.load("digits"), registry.Store()
     networks = where(space(), "depth=1,width=32,activation=relu,norm=instance")

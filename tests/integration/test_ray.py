@@ -123,7 +123,7 @@ def test_an_evaluation_that_is_given_up_keeps_what_it_has(ray: OnRay, monkeypatc
 
     monkeypatch.setattr(OnRay, "run", count)
     assert dsactl.evaluate(made, workers=ray, **how).n == 4
-    assert begun == ["network 3", "network 4"]
+    assert begun == ["network 3"]
 
 
 def test_an_evaluation_on_ray_is_the_same(ray: OnRay) -> None:
@@ -184,6 +184,40 @@ def test_an_address_where_no_cluster_answers() -> None:
     assert time.monotonic() - began < 20
     with pytest.raises(UsageError, match="nonsense is no address"):
         OnRay("nonsense", "cpu")
+
+
+OTHER = """import ray
+{change}
+ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR")
+print(ray.get_runtime_context().gcs_address, flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ray.__version__ = '0.1'", "Ray: 0.1"),
+        ("ray._private.utils.compute_version_info = lambda: (ray.__version__, '3.1.4')", "Python: 3.1.4"),
+    ],
+)
+def test_a_cluster_of_another_version(change: str, said: str) -> None:
+    """A cluster that runs, and says that it is another; Ray itself compares the versions."""
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER.format(change=change)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **ALIKE},
+    ) as other:
+        assert other.stdin
+        assert other.stdout
+        address = other.stdout.readline().strip()
+        with pytest.raises(ClusterError, match=r"Ray cannot be used: .*" + said) as raised:
+            OnRay(address, "cpu")
+        assert "the same versions of Python, Ray" in str(raised.value.hint)
+        other.stdin.write("\n")
 
 
 @pytest.mark.slow
