@@ -1,8 +1,8 @@
 """What was measured is kept: networks that are finished survive an interruption, and none is trained twice.
 
 What this machine measured lies beside its runs in the store's home, under a key of everything that decides a network's
-accuracy. Several processes may measure the same: what each has finished is kept. Records of the registry are not trusted
-for this: they may have come with a set from elsewhere.
+accuracy. Several processes may measure the same, and what each has finished is kept. Records of the registry are not
+trusted for this: they may have come with a set from elsewhere.
 
     runs/evaluations/KEY.json      accuracy and seconds of each network so far, and when the last was finished
 """

@@ -5,6 +5,7 @@ into each node's memory, and unpacked once in each worker. How far each is they 
 """
 
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -29,6 +30,12 @@ STOP_SECONDS = 3.0
 AUTO, OFF = "auto", "off"
 _SEVERAL = 2  # tasks; fewer are done in this process
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+_ASK = """import json, ray, sys
+try:
+    ray.init(address=sys.argv[1], **json.loads(sys.argv[2]))
+except Exception as error:
+    sys.exit(type(error).__name__ + ": " + " ".join(str(error).split()))
+"""  # in one line what Ray may say in several
 _OF_A_DEATH = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "OwnerDiedError", "ObjectLostError")
 
 
@@ -302,7 +309,7 @@ def _check_that_it_answers(address: str) -> None:
     Raises:
         UsageError, ClusterError: nothing answers, or it cannot be used; says why.
     """
-    asked = [sys.executable, "-c", f"import ray, sys; ray.init(address=sys.argv[1], **{_QUIET})", address]
+    asked = [sys.executable, "-c", _ASK, address, json.dumps(_QUIET)]
     try:
         answer = subprocess.run(asked, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -314,4 +321,4 @@ def _check_that_it_answers(address: str) -> None:
         *_, last = answer.stderr.strip().splitlines() or ["it says nothing"]
         if last.startswith("ValueError"):
             raise UsageError(f"{address} is no address of a cluster.", "It is host:port.")
-        raise _unusable(last)
+        raise _unusable(last.partition(": ")[2] or last)
