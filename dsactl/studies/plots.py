@@ -1,6 +1,7 @@
 """Plots: readable in grey and on paper, with axes that say what they are."""
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 150
-
+_TITLE = 48  # letters over a panel
 _MARKERS, _DASHES = "osD^vPX*<>", ("-", "--", "-.", ":")
 
 
@@ -276,10 +277,12 @@ def rankings(panels: Mapping[str, Ranking], *, title: str) -> bytes:
         axes = figure.add_subplot(1, len(panels), index + 1)
         pairs = sorted(zip(ranking.proxy, ranking.whole, strict=True), key=lambda pair: -pair[0])
         best, rest = pairs[: ranking.best], pairs[ranking.best :]
-        axes.plot(*_coordinates(rest), "o", color="0.7", markersize=3, label="all others")
-        axes.plot(*_coordinates(best), "D", color="0.0", markersize=4, label="the proxy's best")
-        rank = "" if ranking.spearman is None else f", rank correlation of the best {ranking.spearman:.2f}"
-        axes.set_title(f"{name}{rank}", fontsize=8)
+        axes.plot(*_coordinates(rest), "o", color="C0", alpha=0.35, markeredgewidth=0, markersize=4, label="all others")
+        axes.plot(
+            *_coordinates(best), "D", color="C3", alpha=0.7, markeredgewidth=0, markersize=4, label="the proxy's best"
+        )
+        rank = "" if ranking.spearman is None else f"\nrank correlation of the best {ranking.best}: {ranking.spearman:.2f}"
+        axes.set_title(textwrap.fill(name, _TITLE) + rank, fontsize=8)
         axes.set_xlabel("the same, trained on the proxy, %", fontsize=9)
         axes.grid(color="0.92")
         axes.set_axisbelow(True)
