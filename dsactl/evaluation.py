@@ -38,7 +38,7 @@ Conditions = dict[str, Any]
 Reached = dict[int, tuple[float, float]]
 """Accuracy in percent and seconds of networks, by their numbers from 0."""
 
-REVISION = 1
+REVISION = 2
 """To be raised when a change of the program changes what accuracy a network has: then nothing kept is used."""
 MOST_NETWORKS = 1000
 DC = "dc"
@@ -243,13 +243,16 @@ def evaluate(
         "program": f"dsactl {__version__}",
         "torch": torch.__version__,
     }
-    # What decides the accuracies beside the conditions that are recorded: the layers, and this program's own ways.
-    decisive = {**conditions, "native": is_fused(together, device) and library() is not None, "revision": REVISION}
+    # What decides the accuracies beside the conditions that are recorded: the layers, what test images are normalised
+    # by, and this program's own ways.
+    native = is_fused(together, device) and library() is not None
+    normalisation = [synthetic.mean, synthetic.std]
+    decisive = {**conditions, "native": native, "normalisation": normalisation, "revision": REVISION}
     earlier = kept.load(decisive) if kept else {}
     found = {number: earlier[number] for number in range(protocol.networks) if number in earlier}
     left = [number for number in range(protocol.networks) if number not in found]
     groups = _neighbours(left, who.groups(protocol.networks, together)) if left else []
-    tasks = [Task(f"network {each.start + 1}", train_and_test, (each, who.place(device)), len(each)) for each in groups]
+    tasks = [Task(_called(each), train_and_test, (each, who.place(device)), len(each)) for each in groups]
     known = len(found)
 
     def tell(share: float, _doing: str) -> None:
@@ -258,7 +261,7 @@ def evaluate(
     failed: list[str] = []
     for task, result in who.run(networks, tasks, tell) if tasks else ():
         if isinstance(result, Failure):
-            failed.append(f"{task.name} was given up: {result.message}.")
+            failed.append(f"{label}, {task.name} given up: {result.message}.")
             continue
         found |= zip(task.arguments[0], result, strict=True)
         if kept:
@@ -287,6 +290,11 @@ def _neighbours(numbers: Sequence[int], most: int) -> list[range]:
         else:
             ranges.append(range(number, number + 1))
     return ranges
+
+
+def _called(indices: range) -> str:
+    first, last = indices.start + 1, indices.stop
+    return f"network {first}" if first == last else f"networks {first} to {last}"
 
 
 def training_epochs(synthetic: SyntheticSet, protocol: Protocol, images: int) -> int:

@@ -73,6 +73,11 @@ class SyntheticSet:
         soft = None if self.soft_labels is None else self.soft_labels.to(device)
         return replace(self, images=self.images.to(device), labels=self.labels.to(device), soft_labels=soft)
 
+    def part(self, places: Tensor) -> "SyntheticSet":
+        """Some of its images, under the digest of all."""
+        soft = None if self.soft_labels is None else self.soft_labels[places]
+        return replace(self, images=self.images[places], labels=self.labels[places], soft_labels=soft)
+
     def normalise(self, pixels: Tensor) -> Tensor:
         """Bring other images into the set's space.
 

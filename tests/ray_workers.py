@@ -17,9 +17,12 @@ TESTS = os.pathsep.join(str(folder) for folder in (Path(__file__).parent, Path(_
 
 @contextlib.contextmanager
 def cluster() -> Iterator[OnRay]:
-    """Workers of this machine that compute as a process in `ALIKE` does, and find the tests' functions."""
+    """Workers of this machine that find the tests' functions.
+
+    They compute as a process in `ALIKE` does, though the environment would have them take two threads.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**ALIKE, "PYTHONPATH": TESTS}.items():
+        for name, value in {**ALIKE, "PYTHONPATH": TESTS, "OMP_NUM_THREADS": "2"}.items():
             patch.setenv(name, value)
         with contextlib.closing(OnRay(None, "cpu")) as who:
             yield who

@@ -1,8 +1,7 @@
 """dsactl nas"""
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,10 +17,9 @@ if TYPE_CHECKING:
     import torch
 
     import registry
-    from dsactl.engine.tasks import Failure, Workers
+    from dsactl.engine.tasks import Workers
     from dsactl.nas.proxies import Budget, Proxy, Searched
     from dsactl.nas.results import Row
-    from dsactl.nas.search import Score
     from dsactl.networks.catalogue import NetworkSpec
     from dsactl.studies.folder import Folder
 
@@ -110,9 +108,14 @@ def command(
     }
     folder = Folder(out or Path(f"{searched.full.name}-nas"), "nas", plan)
     with contextlib.closing(who):
-        rows = _search(made, networks, searched, budget, repeats, folder, store, target, who, output)
+        rows, failed = _search(made, networks, searched, budget, repeats, folder, store, target, who, output)
     papers = searched.full.name == "cifar10" and len(networks) == _PAPER_NETWORKS and budget.is_papers
     _answer(rows, folder, output, with_paper=papers)
+    if failed:
+        raise RunError(
+            f"{failed} networks were given up, as said above; what depends on them has no result.",
+            "The same command tries them again; all others are kept.",
+        )
 
 
 def _networks(
@@ -149,75 +152,37 @@ def _search(
     device: "torch.device",
     workers: "Workers",
     output: Output,
-) -> "list[Row]":
-    """Train the networks on each proxy, then those that were chosen; write what came of each proxy as it comes."""
-    from dsactl.measured import measure
-    from dsactl.nas.results import Row, write
-    from dsactl.nas.search import search
-    from dsactl.nas.space import name_of
-    from dsactl.whole import whole_set
+) -> "tuple[list[Row], int]":
+    """Train the networks on each proxy, then those that were chosen; write what came of each proxy as it comes.
 
-    by_name = {name_of(network): network for network in networks}
+    Returns:
+        The rows that the folder has now, and how many networks were given up.
+    """
+    from dsactl.nas.results import Row, write
+    from dsactl.nas.study import GivenUp, study
+
     rows: list[Row] = []
     failed = 0
     everything = write(folder, rows)
-    # Images that are passed: by all networks on each proxy, and then by the one that is chosen.
-    passed = [len(networks) * len(proxy.synthetic) * (proxy.protocol.epochs or 1) for proxy in made]
-    retrained = repeats * budget.whole_epochs * len(searched.full.train)
-    total = sum(passed) + retrained * len(made)
     try:
         with output.progress("searching", 100, "percent") as bar:
-            for index, proxy in enumerate(made):
-                before = sum(passed[:index]) + retrained * index
 
-                def report(done: float, doing: str, before: int = before, index: int = index) -> None:
-                    bar.update(100 * (before + passed[index] * done / len(networks)) / total, doing)
+            def report(done: float, doing: str) -> None:
+                bar.update(100 * done, doing)
 
-                found = {
-                    name_of(each): score for each, score in search(networks, proxy, store, device, workers, report)
-                }
-                scores = _succeeded(found, networks, proxy, output)
-                failed += len(networks) - len(scores)
-                if len(scores) < len(networks):
-                    continue
-                row = Row(proxy.name, proxy.seen, scores, remark=proxy.remark, paper=proxy.paper)
-
-                def tell(done: float, before: int = before + passed[index], name: str = row.chosen) -> None:
-                    bar.update(100 * (before + retrained * done / repeats) / total, f"{name} on all images")
-
-                protocol = replace(budget.protocol(budget.whole_epochs), network=by_name[row.chosen], networks=repeats)
-                how = (whole_set(searched.full), searched.full, protocol, device, tell)
-                final = measure(store, *how, workers=workers)
-                rows.append(replace(row, accuracies=final.accuracies, testing=final.seconds))
-                everything = write(folder, rows)
+            for found in study(made, networks, searched, budget, repeats, store, device, workers, report):
+                if isinstance(found, GivenUp):
+                    output.error(f"{found.what}: {found.message}", "")
+                    failed += 1
+                else:
+                    rows.append(found)
+                    everything = write(folder, rows)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"Interrupted; {len(rows)} of {len(made)} proxies are done, and every network that was trained is kept.",
             "The same command goes on from there.",
         ) from None
-    if failed:
-        raise RunError(
-            f"{failed} networks were given up, as said above; their proxies have no result.",
-            "The same command tries them again; all others are kept.",
-        )
-    return everything
-
-
-def _succeeded(
-    found: "Mapping[str, Score | Failure]", networks: "Sequence[NetworkSpec]", proxy: "Proxy", output: Output
-) -> "dict[str, Score]":
-    """What the networks reached, in their order; those that were given up are named."""
-    from dsactl.engine.tasks import Failure
-    from dsactl.nas.space import name_of
-
-    scores = {}
-    for name in map(name_of, networks):
-        score = found[name]
-        if isinstance(score, Failure):
-            output.error(f"{proxy.name}, {name}: {score.message}", "")
-        else:
-            scores[name] = score
-    return scores
+    return everything, failed
 
 
 def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_paper: bool) -> None:
@@ -238,8 +203,10 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
     right = ("accuracy %", *(tops[place] for place in told), "time", "images")
     shown = Table(("proxy", "chosen network", *right), right=right)
     for row, paper, words in zip(rows, papers, in_words, strict=True):
-        mean, std = statistics.fmean(row.accuracies), statistics.pstdev(row.accuracies)
-        reached = accuracy({"mean": mean, "std": std, "n": len(row.accuracies)})
+        reached = "–"
+        if row.accuracies:
+            mean, std = statistics.fmean(row.accuracies), statistics.pstdev(row.accuracies)
+            reached = accuracy({"mean": mean, "std": std, "n": len(row.accuracies)})
         correlations = ["–" if row.proxy == WHOLE or not words else words[place] for place in told]
         shown.add(row.proxy, row.chosen, reached, *correlations, duration(row.seconds), f"{row.images:,}")
         if paper:

@@ -22,6 +22,7 @@ from dsactl.dsa.packed import apply, pack
 from dsactl.dsa.strategy import SCHEMES
 from dsactl.engine.compilation import compiled
 from dsactl.engine.graphs import Graph, send
+from dsactl.engine.memory import free_on_gpu
 from dsactl.engine.mode import Mode, best_mode
 from dsactl.engine.processes import ALONE, Processes
 from dsactl.engine.random import generator
@@ -261,7 +262,7 @@ def choose_mode(
         processes: that share the classes.
     """
     uniform = min(real.train.counts) >= recipe.batch_real
-    room = math.inf if device.type != "cuda" else torch.cuda.mem_get_info(device)[0] / 2
+    room = math.inf if device.type != "cuda" else free_on_gpu(device) / 2
     return best_mode(
         device,
         long=long,
@@ -286,8 +287,7 @@ def classes_at_once(classes: int, recipe: Recipe, device: torch.device) -> int:
     """
     most = CPU_IMAGES_AT_ONCE // min(recipe.ipc, recipe.batch_synthetic)
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        fit = int(free / 2 / class_bytes(recipe, classes))
+        fit = int(free_on_gpu(device) / 2 / class_bytes(recipe, classes))
         most = 1 << (fit.bit_length() - 1) if fit else 1
     return next((chunk for chunk in range(min(classes, most), 0, -1) if classes % chunk == 0), 1)
 

@@ -27,6 +27,32 @@ def is_want_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "alloc" in said and "memory" in said
 
 
+_parts: dict[int, float] = {}
+"""What part of a GPU's memory this process keeps to, by the GPU's number; all of it where none is said."""
+
+
+def keep_to_part_of_gpu(device: torch.device, part: float) -> None:
+    """Take no more of a GPU's memory than a part, for this process, as if there were no more: others have the rest.
+
+    Args:
+        device: the GPU.
+        part: above 0, at most 1.
+    """
+    torch.cuda.set_per_process_memory_fraction(part, device)
+    _parts[_number(device)] = part
+
+
+def free_on_gpu(device: torch.device) -> int:
+    """Bytes of a GPU's memory that this process may yet take."""
+    free, total = torch.cuda.mem_get_info(device)
+    ours = int(_parts.get(_number(device), 1.0) * total) - torch.cuda.memory_reserved(device)
+    return max(0, min(free, ours))
+
+
+def _number(device: torch.device) -> int:
+    return torch.cuda.current_device() if device.index is None else device.index
+
+
 @functools.cache
 def keep_freed_memory() -> bool:
     """Tell glibc's allocator to reuse freed blocks instead of returning them to the system, for this process.

@@ -19,6 +19,7 @@ import torch
 
 from dsactl import __version__
 from dsactl.engine.device import describe, resolve_device
+from dsactl.engine.memory import keep_to_part_of_gpu
 from dsactl.engine.native import library
 from dsactl.engine.tasks import Failure, InProcess, Report, Result, Task, Workers
 from dsactl.errors import ClusterError, UsageError
@@ -154,7 +155,10 @@ class OnRay(Workers):
         place, shares, ours = self._ray.put(shared), self._shares.remote(), _about(self._device)
         waiting = {
             # In a list, so that Ray hands over the place and the worker unpacks the value once for all its tasks.
-            self._do.remote([place], index, shares, (self._device, ours), task.work, task.arguments): (index, task)
+            self._do.remote([place], index, shares, (self._device, ours, self._share), task.work, task.arguments): (
+                index,
+                task,
+            )
             for index, task in enumerate(sorted(tasks, key=lambda task: -task.cost))
         }
         total, done, known = sum(task.cost for task in tasks), 0.0, dict[int, float]()
@@ -265,7 +269,7 @@ def _do(
     place: list[Any],
     index: int,
     shares: Any,
-    driver: tuple[str, str],
+    driver: tuple[str, str, float],
     work: Callable[..., Result],
     arguments: tuple[Any, ...],
 ) -> tuple[str, Result | None]:
@@ -276,9 +280,11 @@ def _do(
     import ray
 
     torch.set_num_threads(1)
-    device, ours = driver
+    device, ours, share_of_gpu = driver
     if _about(device) != ours:
         return _about(device), None
+    if device == "cuda":
+        keep_to_part_of_gpu(torch.device(device), share_of_gpu)
     key = place[0].hex()
     if key not in _unpacked:
         _unpacked.clear()  # before the next comes, so that there is memory for it

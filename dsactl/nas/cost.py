@@ -77,7 +77,7 @@ def _seconds(proxy: Proxy, network: NetworkSpec, device: torch.device) -> float:
     protocol, whole = replace(proxy.protocol, network=network), proxy.synthetic
     batch = min(protocol.batch, len(whole))
     spread = torch.linspace(0, len(whole) - 1, batch).long()
-    few = replace(whole, images=whole.images[spread], labels=whole.labels[spread])
+    few = whole.part(spread)
     part = first_of_each(proxy.dataset, -(-_TESTED // proxy.dataset.classes))
     few = replace(few, recipe=replace(few.recipe, checksum=part.train.checksum()))
     step, test = try_training(few, part, protocol, device)

@@ -5,12 +5,13 @@ only a set that was made of the whole training split has seen them, which its re
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 
 import registry
-from dsactl import jobs, runs
+from dsactl import __version__, jobs, runs
 from dsactl.bundled import find
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import is_folder, load_dataset
@@ -103,6 +104,23 @@ class Proxy:
     seen: int
     remark: str = ""
     paper: str | None = None
+
+    def conditions(self, device: str) -> dict[str, Any]:
+        """What its networks are trained on, and how, to be written beside what they reach.
+
+        Args:
+            device: in words.
+        """
+        protocol = {key: value for key, value in asdict(self.protocol).items() if key not in ("network", "networks")}
+        return {
+            "set": self.synthetic.reference,
+            "digest": self.synthetic.digest,
+            "augmentation": list(self.synthetic.strategy),
+            "protocol": protocol,
+            "device": device,
+            "program": f"dsactl {__version__}",
+            "torch": torch.__version__,
+        }
 
 
 def load(name: str, image_size: int | None = None) -> Searched:
@@ -197,15 +215,23 @@ def _built_in(
 
 
 def _early_stopping(searched: Searched, budget: Budget) -> Proxy:
-    """As many steps as training on a set takes: passes over all images, or one over some of them."""
+    """As many steps as training on a set takes: passes over all images, or over some of them."""
     whole, train = whole_set(searched.held_out), searched.held_out.train
     batch = budget.batch or EARLY_STOPPING_BATCH
-    steps = budget.epochs * -(-budget.ipc * searched.full.classes // batch)
-    images = steps * batch
-    protocol = replace(budget.protocol(max(1, round(images / len(train)))), batch=batch)
-    if images >= len(train):
+    steps = budget.epochs * -(-budget.ipc * searched.full.classes // budget.protocol(1).batch)
+    passes, each = _passes(steps, -(-len(train) // batch))
+    images = min(len(train), each * batch)
+    protocol = replace(budget.protocol(passes), batch=batch)
+    if images == len(train):
         return Proxy(EARLY_STOPPING, whole, searched.held_out, protocol, len(train))
     order = torch.randperm(len(train), generator=generator(budget.seed, "early stopping"))[:images].sort().values
     digest = hashlib.sha256(f"{whole.digest}, {images} images by {budget.seed}".encode()).hexdigest()
-    some = replace(whole, images=whole.images[order], labels=whole.labels[order], digest=digest)
+    some = replace(whole.part(order), digest=digest)
     return Proxy(EARLY_STOPPING, some, searched.held_out, protocol, images)
+
+
+def _passes(steps: int, most: int) -> tuple[int, int]:
+    """How many passes of how many steps, `most` at most, come nearest to so many steps."""
+    fewest = -(-steps // most)
+    choices = [(passes, min(most, max(1, round(steps / passes)))) for passes in (fewest, max(1, fewest - 1))]
+    return min(choices, key=lambda choice: abs(choice[0] * choice[1] - steps))

@@ -6,7 +6,7 @@ JSON and CSV have every network; the table has a row for each proxy (Table 6).
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dsactl.nas.correlation import Correlation, correlations
@@ -29,9 +29,11 @@ class Row:
         proxy: its name.
         images: that it trains on.
         scores: of every network, by its name, in the order of the space.
-        accuracies: in percent on the test split, of the network that it chose, trained on all training images.
+        accuracies: in percent on the test split, of the network that it chose, trained on all training images; none
+            where that was given up.
         testing: seconds of that.
         remark, paper: as of `proxies.Proxy`.
+        conditions: what networks were trained on, how and where, as `proxies.Proxy.conditions` has them.
     """
 
     proxy: str
@@ -41,6 +43,7 @@ class Row:
     testing: float = 0.0
     remark: str = ""
     paper: str | None = None
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ranking(self) -> list[tuple[str, Score]]:
@@ -68,6 +71,7 @@ class Row:
             "testing": self.testing,
             "remark": self.remark,
             "paper": self.paper,
+            "conditions": dict(self.conditions),
             "networks": {name: asdict(score) for name, score in self.scores.items()},
         }
 
@@ -92,6 +96,7 @@ class Row:
             float(values["testing"]),
             str(values["remark"]),
             None if values["paper"] is None else str(values["paper"]),
+            dict(values["conditions"]),
         )
 
 

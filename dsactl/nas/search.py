@@ -20,6 +20,8 @@ import registry
 from dsactl.cost import forward_operations
 from dsactl.data.dataset import Dataset
 from dsactl.engine.device import describe
+from dsactl.engine.locks import writing_to
+from dsactl.engine.memory import is_want_of_memory
 from dsactl.engine.native import library
 from dsactl.engine.tasks import Failure, InProcess, Task, Workers
 from dsactl.errors import NetworkError
@@ -89,9 +91,8 @@ class Scores:
         Raises:
             registry.StoreError: the store cannot be written to.
         """
-        path = self._path(network)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, canonical({**asdict(score), **self._decisive(network)}))
+        with writing_to(self._folder):
+            write_atomically(self._path(network), canonical({**asdict(score), **self._decisive(network)}))
 
     def _path(self, network: NetworkSpec) -> Path:
         return self._folder / f"{hashlib.sha256(canonical(self._decisive(network))).hexdigest()[:32]}.json"
@@ -132,7 +133,11 @@ def search(
 
     Yields:
         Each network with what it reached, those first that were known.
+
+    Raises:
+        registry.StoreError: the store cannot be written to.
     """
+    store.check_writable()
     who = (workers or InProcess()).suited(len(networks))
     scores = Scores(proxy, store, device, who.threads)
     known = {network: score for network in networks if (score := scores.find(network)) is not None}
@@ -154,8 +159,15 @@ def search(
     report(len(networks), proxy.name)
 
 
-def train(proxy: Proxy, network: NetworkSpec, device: str, report: Callable[[float], None]) -> Score:
-    """Train one network on a proxy, and test it on the held-out images."""
+def train(proxy: Proxy, network: NetworkSpec, device: str, report: Callable[[float], None]) -> Score | Failure:
+    """Train one network on a proxy, and test it on the held-out images; one that wants too much memory is given up."""
     protocol = replace(proxy.protocol, network=network)
-    result = evaluate(proxy.synthetic, proxy.dataset, protocol, torch.device(device), report)
+    try:
+        result = evaluate(proxy.synthetic, proxy.dataset, protocol, torch.device(device), report)
+    except (RuntimeError, MemoryError) as error:
+        if not is_want_of_memory(error):
+            raise
+        return Failure(
+            "it wants too much memory; take a smaller --batch, a larger --gpu-share, or leave such out by --where"
+        )
     return Score(result.mean, result.seconds)

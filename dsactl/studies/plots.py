@@ -281,7 +281,9 @@ def rankings(panels: Mapping[str, Ranking], *, title: str) -> bytes:
         axes.plot(
             *_coordinates(best), "D", color="C3", alpha=0.7, markeredgewidth=0, markersize=4, label="the proxy's best"
         )
-        rank = "" if ranking.spearman is None else f"\nrank correlation of the best {ranking.best}: {ranking.spearman:.2f}"
+        rank = (
+            "" if ranking.spearman is None else f"\nrank correlation of the best {ranking.best}: {ranking.spearman:.2f}"
+        )
         axes.set_title(textwrap.fill(name, _TITLE) + rank, fontsize=8)
         axes.set_xlabel("the same, trained on the proxy, %", fontsize=9)
         axes.grid(color="0.92")

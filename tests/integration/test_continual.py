@@ -2,13 +2,7 @@
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess as Ended
@@ -16,17 +10,15 @@ from subprocess import CompletedProcess as Ended
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
+from continual_scale import FAST, SMALL, THREE
 from PIL import Image
 from reference import write_folder
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
 import dsactl
 import registry
-from dsactl import runs
-from dsactl.continual.learner import Images, Learner, Network, Phase, Settings, Teacher
+from dsactl.continual.learner import Images, Learner, Network, Phase, Teacher
 from dsactl.continual.memory import NONE, Memory, all_of, images_of
 from dsactl.continual.run import CONDENSED, REAL, Course, Runner
 from dsactl.continual.scores import means
@@ -34,16 +26,10 @@ from dsactl.continual.study import Study
 from dsactl.continual.tasks import Task, splits_of, tasks_of
 from dsactl.data.load import load_dataset
 from dsactl.data.views import Shape
-from dsactl.errors import RunError, UsageError
-from dsactl.jobs import run_folder
-from dsactl.networks.catalogue import NetworkSpec
+from dsactl.errors import UsageError
 
 Program = Callable[..., Ended[str]]
 CPU = torch.device("cpu")
-SMALL = Settings(NetworkSpec(width=16), ("crop", "scale"), Phase(40, 0.02), Phase(40, 0.01))
-THREE = "digits@classes0-8"
-FAST = ("--tasks", THREE, "--splits", "3", "--ipc", "3", "--steps", "20", "--balance-steps", "10", "--repeats", "1")
-FAST += ("--ray", "off")
 
 
 def rows_of(images_NCHW: Tensor) -> list[bytes]:
@@ -294,103 +280,6 @@ def test_what_makes_no_sense_is_refused(program: Program, tmp_path: Path) -> Non
     assert registry.Store().sets() == []
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_study_goes_on_to_the_same_results(tmp_path: Path, how: signal.Signals) -> None:
-    arguments = [*FAST, "--memory", "random", "--distillation", "on"]
-    arguments[arguments.index("--steps") + 1] = "60"
-    command = [sys.executable, "-m", "dsactl", "continual", *arguments, "--out", str(tmp_path / "out"), "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
-    folder = registry.Store().home / "runs" / "continual"
-    end = time.monotonic() + 120
-    while not any(".part" not in path.name for path in folder.glob("*.safetensors")):
-        assert time.monotonic() < end
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        time.sleep(0.01)
-    process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert "0 of 1 courses are done, and what was made is kept" in errors
-    again, straight = (
-        subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment)
-        for environment in (os.environ, {**os.environ, "DSACTL_HOME": str(tmp_path / "other")})
-    )
-    ours, theirs = (json.loads(done.stdout)["courses"][0]["accuracies"] for done in (again, straight))
-    assert ours == theirs
-
-
-def weights_in(folder: Path) -> dict[str, dict[str, Tensor]]:
-    return {path.name: load_file(path) for path in folder.glob("*.safetensors")}
-
-
-def test_a_course_goes_on_inside_a_phase(three: list[Task]) -> None:
-    """Stopped by Ctrl-C within a phase, and with a damaged file of an earlier one."""
-    course = Course(Memory("random", 2), True, 0)
-    straight = Runner(three[:2], SMALL, registry.Store(), CPU).run(course)
-    folder = registry.Store().home / "runs" / "continual"
-    finished = weights_in(folder)
-    assert {path.name for path in folder.iterdir()} == {*finished}, "no lock is left"
-    assert len(finished) == 3
-    for path in folder.iterdir():
-        path.unlink()
-
-    def stop(_done: float, _total: int, doing: str) -> None:
-        if "balancing, step 3 of" in doing:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Runner(three[:2], SMALL, registry.Store(), CPU).run(course, stop)
-    parts = [path.name for path in folder.glob("*.part.safetensors")]
-    assert len(parts) == 1
-    steps: list[str] = []
-    (first, *_) = (path for path in folder.glob("*.safetensors") if path.name not in parts)
-    first.write_bytes(first.read_bytes()[:100])
-    again = Runner(three[:2], SMALL, registry.Store(), CPU).run(
-        course, lambda _done, _total, doing: steps.append(doing)
-    )
-    assert (again.rows, again.references) == (straight.rows, straight.references)
-    balancing = [doing for doing in steps if "balancing" in doing]
-    assert "step 4 of" in balancing[0], "the three steps were not made again"
-    assert "learning, step 1 of" in " ".join(steps), "but what was damaged was"
-    ours = weights_in(folder)
-    assert ours.keys() == finished.keys()
-    for name, tensors in finished.items():
-        assert all(torch.equal(ours[name][key], tensor) for key, tensor in tensors.items())
-
-
-def test_what_diverges_is_tried_once(three: list[Task]) -> None:
-    store = registry.Store()
-    runner = Runner(three[:2], replace(SMALL, learn=Phase(40, 1e5)), store, CPU)
-    said: list[str] = []
-    for method in (NONE, "random"):
-        with pytest.raises(RunError, match="diverged"):
-            runner.run(Course(Memory(method, 2), False, 0), lambda _done, _total, doing: said.append(doing))
-    assert sum("step 1 of" in doing for doing in said) == 1
-    assert list((store.home / "runs" / "continual").iterdir()) == []
-
-
-def test_a_set_that_another_process_makes_is_waited_for(three: list[Task]) -> None:
-    store, memory = registry.Store(), Memory("random", 2)
-    job = memory.job(three[0], 0, "cpu")
-    folder = run_folder(store, job.recipe)
-    folder.mkdir(parents=True)
-    told: list[str] = []
-    lock = FileLock(folder / "lock")
-    lock.acquire()
-    with pytest.raises(RunError, match="Another process is making"):
-        runs.execute(job, store)
-    with ThreadPoolExecutor(1) as pool:
-        made = pool.submit(memory.make, job, store, lambda _done, _total, doing: told.append(doing))
-        end = time.monotonic() + 30
-        while not told:
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        assert not made.done()
-        lock.release()
-    assert "waiting for another process" in told[0]
-    assert len(made.result()) == 6
-
-
 def test_progress_is_of_the_work_and_counts_it_once(three: list[Task]) -> None:
     study = Study(three, [Memory("random", 2), Memory("dsa", 2, 1)], (False, True), 1, SMALL)
     meter = study.meter("cpu")
@@ -401,24 +290,3 @@ def test_progress_is_of_the_work_and_counts_it_once(three: list[Task]) -> None:
     assert meter.share(1, 1.0) == meter.share(1, 0.0), "the first task was learned in the course before"
     assert meter.share(0, 1 / 2) == 0, "random images cost nothing"
     assert meter.share(2, 1 / 2) > meter.share(2, 0.0), "Algorithm 1 does"
-
-
-def test_two_processes_make_one_thing_once(tmp_path: Path) -> None:
-    """Both at the same courses of one store: each phase is made by one, and the other waits for it."""
-    command = [sys.executable, "-m", "dsactl", "continual", *FAST, "--memory", "herding", "--json"]
-    both = [
-        subprocess.Popen(
-            [*command, "--out", str(tmp_path / name)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for name in ("one", "two")
-    ]
-    answers = []
-    for process in both:
-        out, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-        answers.append(json.loads(out)["courses"])
-    assert [each["accuracies"] for each in answers[0]] == [each["accuracies"] for each in answers[1]]
-    assert [each["seconds"] for each in answers[0]] == [each["seconds"] for each in answers[1]], "made once"
-    files = list((registry.Store().home / "runs" / "continual").iterdir())
-    assert len(files) == 1 + 2 * 2 * 2
-    assert {path.suffix for path in files} == {".safetensors"}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from PIL import Image
 
 import dsactl
 import registry
+from dsactl.engine.tasks import Failure
 from dsactl.errors import UsageError
 from dsactl.nas import proxies
 from dsactl.nas.proxies import Budget
@@ -31,6 +33,10 @@ CPU = torch.device("cpu")
 TWELVE = ("--where", "depth<=2,width=32,activation!=sigmoid,norm=none|instance|batch,pooling=avg")
 SHORT = ("--epochs", "20", "--whole-epochs", "2", "--repeats", "2", "--ipc", "3", "--ray", "off")
 THREE = "random,early-stopping,whole"
+
+
+def network_of(name: str) -> NetworkSpec:
+    return next(network for network in space() if name_of(network) == name)
 
 
 def rows_of(images_NCHW: torch.Tensor) -> set[bytes]:
@@ -58,10 +64,18 @@ def test_no_proxy_learns_from_what_it_is_ranked_on() -> None:
 
 def test_early_stopping_takes_the_steps_of_a_set() -> None:
     searched, store = proxies.load("digits"), registry.Store()
-    for epochs, ipc, images, passes in ((300, 10, 1295, 23), (5, 10, 500, 1), (5, 11, 1000, 1)):
+    for epochs, ipc, images, passes in (
+        *((300, 10, 1295, 23), (5, 10, 500, 1), (5, 11, 500, 1), (5, 26, 1000, 1)),
+        *((13, 10, 1295, 1), (14, 10, 700, 2), (15, 10, 800, 2), (300, 20, 1295, 23)),
+    ):
         proxy = proxies.make("early-stopping", searched, Budget(ipc, epochs), store, "cpu")
         assert (proxy.seen, len(proxy.synthetic)) == (images, images)
         assert (proxy.protocol.epochs, proxy.protocol.batch) == (passes, 100)
+        on_set = proxies.make("random", searched, Budget(ipc, epochs), store, "cpu")
+        steps, theirs = (
+            each.protocol.epochs * math.ceil(len(each.synthetic) / each.protocol.batch) for each in (proxy, on_set)
+        )
+        assert abs(steps - theirs) <= 0.05 * theirs or steps - theirs == 1
     some = proxies.make("early-stopping", searched, Budget(10, 5), store, "cpu").synthetic
     other = proxies.make("early-stopping", searched, Budget(10, 5, seed=1), store, "cpu").synthetic
     assert some.digest != other.digest
@@ -96,10 +110,39 @@ def test_results_are_kept_and_shared() -> None:
     assert train(proxy, networks[0], "cpu", lambda share: None).accuracy == first[0][1].accuracy, "the same bits"
     longer = replace(proxy, protocol=replace(proxy.protocol, epochs=4))
     assert Scores(longer, store, CPU).find(networks[0]) is None
-    (file, *_) = (store.home / "runs" / "nas").iterdir()
-    file.write_bytes(b"{}")
-    assert next(iter(search(networks, proxy, store, CPU)))[1].accuracy == first[0][1].accuracy
+    damaged = Scores(proxy, store, CPU)._path(networks[1])
+    damaged.write_bytes(b"{}")
+    mended = dict(search(networks, proxy, store, CPU))
+    assert [mended[network].accuracy for network in networks] == [score.accuracy for _, score in first]
+    assert json.loads(damaged.read_bytes())["accuracy"] == first[1][1].accuracy
     assert any(name_of(networks[0]) in doing for doing in told)
+
+
+def test_a_store_that_cannot_be_written_to_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    proxy = proxies.make("whole", proxies.load("digits"), Budget(), registry.Store(), "cpu")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(registry.StoreError, match="Cannot write to"):
+        next(search([NetworkSpec(depth=1)], proxy, registry.Store(tmp_path / "file" / "store"), CPU))
+
+
+def test_a_network_that_wants_too_much_memory_leaves_the_others() -> None:
+    searched, store = proxies.load("digits"), registry.Store()
+    proxy = proxies.make("random", searched, Budget(2, 1), store, "cpu")
+    small = network_of("depth1-width32-relu-nonorm-avg")
+    large = replace(small, width=2**38)  # 10 TB of filters
+    found = dict(search([large, small], proxy, store, CPU))
+    assert isinstance(found[small], Score)
+    assert isinstance(found[large], Failure)
+    assert "it wants too much memory; take a smaller --batch" in found[large].message
+    assert dict(search([small], proxy, store, CPU)) == {small: found[small]}
+
+
+def test_soft_labels_are_tried_in_part(program: Program) -> None:
+    made = program("condense", "digits", "--ipc", "1", "--method", "ld", "--iterations", "3", "--depth", "1", "-q")
+    reference = made.stdout.strip()
+    dry = program("nas", "digits", *TWELVE, "--proxy", reference, "--batch", "5", "--dry-run", "--ray", "off", "--json")
+    assert dry.returncode == 0, dry.stderr
+    assert json.loads(dry.stdout)[reference]["networks"] == 12
 
 
 def test_a_network_that_diverges_is_as_good_as_chance() -> None:
@@ -124,9 +167,13 @@ def test_the_command(program: Program, tmp_path: Path) -> None:
     assert [row["proxy"] for row in rows] == THREE.split(",")
     assert [row["images"] for row in rows] == [30, 1295, 1295]
     assert all(len(row["accuracies"]) == 2 and min(row["accuracies"]) > 0 for row in rows)
+    tested = dsactl.evaluate_whole("digits", networks=2, epochs=2, network=network_of(rows[0]["chosen"]))
+    assert rows[0]["accuracies"] == list(tested.accuracies), "on the test split, after training on all training images"
     assert rows[2]["correlations"][-1]["spearman"] == pytest.approx(1)
     kept = json.loads((out / "nas.json").read_text())
     assert all(len(row["networks"]) == 12 for row in kept["rows"])
+    assert kept["rows"][0]["conditions"]["digest"] == registry.Store().sets()[0].digest
+    assert kept["rows"][1]["conditions"]["protocol"]["batch"] == 100
     best = kept["rows"][0]["networks"]
     assert best[rows[0]["chosen"]]["accuracy"] == max(each["accuracy"] for each in best.values())
     with (out / "nas.csv").open() as file:

@@ -1,0 +1,112 @@
+"""A search from end to end: networks are trained on each proxy, and the one that it chooses on all images."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+import registry
+from dsactl.engine.device import describe
+from dsactl.engine.tasks import Failure, Workers
+from dsactl.errors import RunError
+from dsactl.measured import measure
+from dsactl.nas.proxies import Budget, Proxy, Searched
+from dsactl.nas.results import Row
+from dsactl.nas.search import Score, search
+from dsactl.nas.space import name_of
+from dsactl.networks.catalogue import NetworkSpec
+from dsactl.whole import whole_set
+
+Report = Callable[[float, str], None]
+"""Told what share of the images has been passed, 0 … 1, and what is done."""
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """What has no result: a network on a proxy, or the one that a proxy chose on all images.
+
+    Attributes:
+        what: in words.
+        message: why.
+    """
+
+    what: str
+    message: str
+
+
+def study(
+    made: Sequence[Proxy],
+    networks: Sequence[NetworkSpec],
+    searched: Searched,
+    budget: Budget,
+    repeats: int,
+    store: registry.Store,
+    device: torch.device,
+    workers: Workers,
+    report: Report = lambda done, doing: None,
+) -> Iterator[Row | GivenUp]:
+    """Rank networks by each proxy, and test what it chooses (Section 4.6).
+
+    Args:
+        made: the proxies, in the order in which they are to be trained on.
+        networks: that can take the images.
+        searched: the data set.
+        budget: how long networks are trained.
+        repeats: how many of the chosen network are trained on all images.
+        store: keeps what each network reaches, and has what it reached before.
+        device: where to compute.
+        workers: who trains the networks.
+        report: see `Report`.
+
+    Yields:
+        What came of each proxy, as it comes. One whose networks were not all trained has no row; one whose choice could
+        not be trained has one without accuracies.
+
+    Raises:
+        registry.StoreError: the store cannot be written to.
+    """
+    # Images that are passed: by all networks on each proxy, and then by the one that is chosen.
+    passed = [len(networks) * len(proxy.synthetic) * (proxy.protocol.epochs or 1) for proxy in made]
+    retrained = repeats * budget.whole_epochs * len(searched.full.train)
+    total = sum(passed) + retrained * len(made)
+    where = describe(device, workers.suited(len(networks)).threads)
+    for index, proxy in enumerate(made):
+        before = sum(passed[:index]) + retrained * index
+
+        def tell(done: float, doing: str, before: int = before, images: int = passed[index]) -> None:
+            report((before + images * done / len(networks)) / total, doing)
+
+        found = dict(search(networks, proxy, store, device, workers, tell))
+        scores, failures = _sorted(networks, found)
+        yield from (GivenUp(f"{proxy.name}, {name}", failure.message) for name, failure in failures.items())
+        if failures:
+            continue
+        row = Row(proxy.name, proxy.seen, scores, (), 0.0, proxy.remark, proxy.paper, proxy.conditions(where))
+        chosen = next(network for network in networks if name_of(network) == row.chosen)
+
+        def tell_of_choice(done: float, before: int = before + passed[index], name: str = row.chosen) -> None:
+            report((before + retrained * done / repeats) / total, f"{name} on all images")
+
+        protocol = replace(budget.protocol(budget.whole_epochs), network=chosen, networks=repeats)
+        whole = whole_set(searched.full)
+        try:
+            final = measure(store, whole, searched.full, protocol, device, tell_of_choice, workers=workers)
+        except RunError as error:  # of workers that died; the other proxies go on
+            yield GivenUp(f"{proxy.name}, on all images", error.message)
+            yield row
+        else:
+            yield replace(row, accuracies=final.accuracies, testing=final.seconds)
+
+
+def _sorted(
+    networks: Sequence[NetworkSpec], found: Mapping[NetworkSpec, Score | Failure]
+) -> tuple[dict[str, Score], dict[str, Failure]]:
+    """What the networks reached, and those that were given up, by their names in their order."""
+    scores, failures = dict[str, Score](), dict[str, Failure]()
+    for network in networks:
+        score = found[network]
+        if isinstance(score, Failure):
+            failures[name_of(network)] = score
+        else:
+            scores[name_of(network)] = score
+    return scores, failures

@@ -1,0 +1,9 @@
+"""Continual learning at a scale for tests."""
+
+from dsactl.continual.learner import Phase, Settings
+from dsactl.networks.catalogue import NetworkSpec
+
+SMALL = Settings(NetworkSpec(width=16), ("crop", "scale"), Phase(40, 0.02), Phase(40, 0.01))
+THREE = "digits@classes0-8"
+FAST = ("--tasks", THREE, "--splits", "3", "--ipc", "3", "--steps", "20", "--balance-steps", "10", "--repeats", "1")
+FAST += ("--ray", "off")

@@ -1,0 +1,23 @@
+"""A process that keeps to a part of a GPU."""
+
+import pytest
+import torch
+
+from dsactl.engine.memory import free_on_gpu, is_want_of_memory, keep_to_part_of_gpu
+
+GPU = torch.device("cuda")
+
+
+@pytest.mark.gpu
+def test_a_part_of_a_gpu_is_all_there_is() -> None:
+    _, total = torch.cuda.mem_get_info(GPU)
+    held = torch.empty(2**28, dtype=torch.uint8, device=GPU)
+    try:
+        keep_to_part_of_gpu(GPU, 0.1)
+        assert 0 < free_on_gpu(GPU) <= 0.1 * total - len(held)
+        with pytest.raises(torch.OutOfMemoryError) as raised:
+            torch.empty(int(0.1 * total), dtype=torch.uint8, device=GPU)
+        assert is_want_of_memory(raised.value)
+    finally:
+        keep_to_part_of_gpu(GPU, 1.0)
+    assert free_on_gpu(GPU) > 0.1 * total
