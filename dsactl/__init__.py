@@ -1,11 +1,13 @@
 """Condense a labelled image data set into a handful of synthetic images per class.
 
-    condense   make a set and store it
-    load       a stored set, ready to train on
-    evaluate   train networks on a set from scratch and test them; evaluate_whole on a whole data set
-    pull       bring a set from the Hugging Face Hub
+    condense       make a set and store it
+    load           a stored set, ready to train on
+    evaluate       train networks on a set from scratch and test them; evaluate_whole on a whole data set
+    load_dataset   a data set, to test on
+    pull           bring a set from the Hugging Face Hub
 
-Whatever they refuse, they refuse with an `Error`, whose message is one line that says what to do next.
+Bad input is refused with an `Error`, whose message is one line that says what to do next; a keyword that there is not,
+with a TypeError. How networks are trained is a `Protocol`; which network, a `NetworkSpec`.
 
 The names are loaded when they are first used, so that importing the package does not import torch.
 """

@@ -1,7 +1,7 @@
 """dsactl from Python: the same work as the command line's, with the same defaults.
 
-On a CPU both functions tell the C library to keep freed memory in the process (`engine.memory`), which about halves the
-time of the work and lasts as long as the process does.
+On a CPU these functions tell the C library to keep freed memory in the process (`engine.memory`), which about halves
+the time of the work and lasts as long as the process does.
 """
 
 from collections.abc import Callable
@@ -41,11 +41,11 @@ def condense(
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         fresh: forget an earlier run of the same recipe.
         store: where the set goes; the default one if not given.
-        report: called after every inner step.
+        report: called after every inner step, and when the work changes.
         options: any other field of `dsactl.recipe.Request`, e.g. `method="dc"`, `iterations=100`, `seed=1`.
 
     Raises:
-        dsactl.Error: bad input, in one line; or the store cannot be used.
+        dsactl.Error: bad input, in one line; the store cannot be used; the run diverged; another process is at it.
     """
     store = store or registry.Store()
     job = jobs.prepare(Request.parse({"dataset": str(dataset), "ipc": ipc, **options}), device)
@@ -73,8 +73,8 @@ def evaluate(
     What was measured under the same conditions is not measured again, and an interrupted evaluation goes on.
 
     Args:
-        reference: `name`, `name:version`, `@sha256:…` or a loaded set; the store's newest set if not given, but for
-            those of studies.
+        reference: `name`, `name:version`, `name:tag`, `@sha256:…` or a loaded set; the store's newest set if not given,
+            but for those of studies.
         protocol: see `dsactl.Protocol`; the paper's if not given.
         data: the image folder, for a set of a folder that this machine has not condensed itself.
         image_size, test_fraction, split_seed: for that folder; as they were when the set was made, if not given.

@@ -123,11 +123,11 @@ def load(reference: str, store: registry.Store | None = None) -> SyntheticSet:
     """A set of the store, or one that comes with the program, checked against its digests, on the CPU.
 
     Args:
-        reference: `name`, `name:version` or `@sha256:…`.
+        reference: `name`, `name:version`, `name:tag` or `@sha256:…`.
         store: the default one if not given.
 
     Raises:
-        registry.RegistryError: it is not there, or damaged.
+        dsactl.Error: it is not there, or damaged.
     """
     return from_store(*find(reference, store or registry.Store()))
 

@@ -3,7 +3,7 @@
 store.json                                the schema of this layout
 lock                                      held while something is written
 newest.json                               what was stored last; a cache
-index.json                                what `entries` lists; a cache
+index                                     what `entries` lists; a cache
 blobs/DIGEST.safetensors                  a file under the SHA-256 of its bytes
 sets/NAMESPACE/NAME/VERSION.json          a version: its manifest and files; `_` stands for no namespace
 sets/NAMESPACE/NAME/VERSION.png           its picture

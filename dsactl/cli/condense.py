@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dsactl.cli import condensing, options
+from dsactl.cli import absent, condensing, options
 from dsactl.cli.output import Output, bytes_in_words, duration, in_words
 from dsactl.cli.tables import Facts
 from dsactl.dsa.schedule import PAPER
@@ -168,8 +168,8 @@ def command(
 ) -> None:
     """Condense a data set into a few synthetic images per class and store them.
 
-    The defaults are the paper's. An interrupted run goes on when the same command is given again, and a finished one
-    answers with its set at once.
+    The defaults are the paper's, of dsa and dc; those of dd and ld are in docs/methods.md. An interrupted run goes on
+    when the same command is given again, and a finished one answers with its set at once.
     """
     flags = {key: value for key, value in locals().items() if value is not None and key not in _NOT_IN_RECIPE}
     output = Output(as_json=as_json, quiet=quiet)
@@ -178,6 +178,8 @@ def command(
         known = given.get("options", {})
         flags["options"] = {**(known if isinstance(known, dict) else {}), **dict(map(_own_option, option))}
     request = _request({**given, **flags})
+    if dry_run:
+        absent.check([request.dataset])
 
     from dsactl import jobs
     from dsactl.engine.device import resolve_device

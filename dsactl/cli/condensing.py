@@ -70,14 +70,15 @@ def run(job: "jobs.Job", index: int, sets: int, output: Output, processes: "Proc
             death = processes.death()
             if death is not None:
                 raise death from None
-            output.note("Terminated. The same command goes on from the last step.")
+            output.note(f"Terminated. {_again(fresh=how.get('fresh', False))} goes on from the last step.")
             raise
         except KeyboardInterrupt:
             if not runs.has_checkpoint(store, job.recipe):
                 raise InterruptedRunError("Interrupted before the first step; there is nothing to keep.") from None
             where = f"at step {last.done} of {last.total}" if last else ""
             raise InterruptedRunError(
-                f"Interrupted {where}; the checkpoint is written.", "The same command goes on from there."
+                f"Interrupted {where}; the checkpoint is written.",
+                f"{_again(fresh=how.get('fresh', False))} goes on from there.",
             ) from None
 
 
@@ -109,12 +110,17 @@ def side_by_side(
                     found[index] = outcome
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            f"Interrupted; {len(found)} of {sets} sets are stored.", "The same command goes on from there."
+            f"Interrupted; {len(found)} of {sets} sets are stored.", f"{_again(fresh=fresh)} goes on from there."
         ) from None
     except SystemExit:
-        output.note(f"Terminated; {len(found)} of {sets} sets are stored. The same command goes on from there.")
+        output.note(f"Terminated; {len(found)} of {sets} sets are stored. {_again(fresh=fresh)} goes on from there.")
         raise SystemExit(128 + signal.SIGTERM) from None  # while Ray waits, it makes a code of its own of every other
     return [outcome for _, outcome in sorted(found.items())], failed
+
+
+def _again(*, fresh: bool) -> str:
+    """The command that goes on with what was begun."""
+    return "The same command without --fresh" if fresh else "The same command"
 
 
 def answer(outcomes: list["runs.Outcome"], output: Output) -> None:

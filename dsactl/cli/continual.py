@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from dsactl.cli import options, studying
+from dsactl.cli import absent, options, studying
 from dsactl.cli.output import Output, accuracy, duration
 from dsactl.cli.tables import Table
 from dsactl.errors import DataError, InterruptedRunError, RunError, UnknownNameError, UsageError
@@ -135,9 +135,8 @@ def _sequence(tasks: str, splits: int | None, image_size: int | None, *, dry_run
 
     names = studying.all_listed(tasks, "task")
     without = f" Without SVHN: --tasks {_WITHOUT_SVHN}" if "svhn" in names and missing_files("svhn") else ""
-    absent = [name for name in names if missing_files(name)]
-    if dry_run and absent:
-        raise studying.not_here(absent, f".{without}")
+    if dry_run:
+        absent.check(names, f".{without}")
     if splits is not None:
         if len(names) > 1:
             raise UsageError(f"--splits is for one data set, not for {len(names)}.", "Name one with --tasks.")

@@ -29,7 +29,8 @@ def command(
         str | None,
         typer.Argument(
             metavar="[REF]",
-            help="name, name:version or @sha256:…; the newest set if not given. A data set with --method whole.",
+            help="name, name:version, name:tag or @sha256:…; if not given, the newest set that no study made. A data "
+            "set with --method whole.",
             autocompletion=options.complete_reference,
         ),
     ] = None,

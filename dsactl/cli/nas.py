@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from dsactl.cli import options, studying
+from dsactl.cli import absent, options, studying
 from dsactl.cli.output import Output, accuracy, duration
 from dsactl.cli.tables import Table
 from dsactl.errors import InterruptedRunError, RunError, UsageError
@@ -73,6 +73,8 @@ def command(
     """
     output = Output(as_json=as_json, quiet=quiet)
     words = studying.listed(proxy, "proxy")
+    if dry_run:
+        absent.check([dataset])
 
     import registry
     from dsactl.engine.device import resolve_device, resolve_precision
@@ -232,7 +234,8 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
     if told:
         output.remark("In brackets the 95 % interval by the bootstrap over networks.")
     output.remark("Time is of all networks on the proxy. Of equally good networks the first of the space is chosen.")
-    output.note(f"In {escape(str(folder.path))}: nas.csv, nas.json, nas.png")
+    written = ", ".join(name for name in ("nas.csv", "nas.json", "nas.png") if (folder.path / name).exists())
+    output.note(f"In {escape(str(folder.path))}: {written}")
 
 
 def _in_words(spearman: float | None, low: float | None, high: float | None) -> str:

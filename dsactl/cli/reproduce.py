@@ -39,7 +39,10 @@ def command(
     ],
     only: Annotated[
         str | None,
-        typer.Option(metavar="CELLS", help="Cells whose name begins so, joined by commas: mnist:1,cifar10:1:dsa."),
+        typer.Option(
+            metavar="CELLS",
+            help="Cells whose name begins so, as mnist:1,cifar10:1:dsa; of a figure its parts, as noise,real.",
+        ),
     ] = None,
     sets: studying.Sets = 5,
     networks: studying.Networks = 20,

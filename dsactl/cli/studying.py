@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from dsactl.cli import options
+from dsactl.cli import absent, options
 from dsactl.cli.output import Output, duration
 from dsactl.cli.tables import Table
-from dsactl.errors import DataError, InterruptedRunError, RunError, UnknownNameError, UsageError
+from dsactl.errors import InterruptedRunError, RunError, UnknownNameError, UsageError
 from dsactl.recipe import Request
 
 if TYPE_CHECKING:
@@ -240,7 +240,6 @@ def dry_run(
     """
     import registry
     from dsactl import runs
-    from dsactl.data.catalogue import missing_files
     from dsactl.engine.device import describe
     from dsactl.engine.memory import keep_freed_memory
     from dsactl.studies.cells import check
@@ -249,11 +248,10 @@ def dry_run(
 
     keep_freed_memory()
     cells = [":".join(entry.key) for entry in entries]
-    named = dict.fromkeys(entry.request.dataset for entry in entries)
-    absent = [name for name in named if missing_files(name)]
-    entries = [entry for entry in entries if entry.request.dataset not in absent]
-    if not entries:
-        raise not_here(absent)
+    away = absent.missing(entry.request.dataset for entry in entries)
+    if not (here := [entry for entry in entries if entry.request.dataset not in away]):
+        absent.check(away)
+    entries = here
     jobs = check(entries, device)
     with output.progress("trying steps", len(entries), "trials") as bar:
 
@@ -270,9 +268,9 @@ def dry_run(
     ]
     if not tested:
         lines[2:] = ["No network would be trained on them and tested."]
-    output.answer({"cells": cells, "absent": absent, **asdict(cost)}, cells, lines)
-    if absent:
-        output.remark(f"Not on this machine, and not counted: {', '.join(absent)}.")
+    output.answer({"cells": cells, "absent": away, **asdict(cost)}, cells, lines)
+    if away:
+        output.remark(f"Not on this machine, and not counted: {', '.join(away)}.")
     remark_on_unknown(cost, output)
     output.remark(
         "From trials of a few steps, uncompiled; long runs are compiled and take less. Networks that were measured "
@@ -283,12 +281,6 @@ def dry_run(
 def many(count: int, what: str) -> str:
     """ "1 set", "2 sets"."""
     return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def not_here(absent: Sequence[str], more: str = "") -> DataError:
-    """That data sets would have to be downloaded first; `more` is added to the hint."""
-    missing = f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not on this machine"
-    return DataError(f"{missing}, and --dry-run downloads nothing.", f"See what is here: dsactl datasets{more}")
 
 
 def remark_on_unknown(cost: "Cost", output: Output) -> None:

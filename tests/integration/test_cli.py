@@ -108,6 +108,14 @@ def test_a_dry_run_tells_all_and_writes_nothing(cli: Callable[..., Answer]) -> N
     assert not Path(os.environ["DSACTL_HOME"]).exists()
 
 
+@pytest.mark.parametrize("command", [("condense", "mnist@3x32x32", "--ipc", "1"), ("nas", "mnist@3x32x32")])
+def test_a_dry_run_downloads_nothing(cli: Callable[..., Answer], command: tuple[str, ...], tmp_path: Path) -> None:
+    code, out, err = cli(*command, "--dry-run")
+    assert (code, out) == (1, "")
+    assert "mnist@3x32x32 is not on this machine, and --dry-run downloads nothing." in err
+    assert not (tmp_path / "data").exists()
+
+
 def test_flags_come_before_the_file_and_the_file_before_the_defaults(
     cli: Callable[..., Answer], tmp_path: Path
 ) -> None:
