@@ -6,8 +6,8 @@
     load_dataset   a data set, to test on
     pull           bring a set from the Hugging Face Hub
 
-Bad input is refused with an `Error`, whose message is one line that says what to do next; a keyword that there is not,
-with a TypeError. How networks are trained is a `Protocol`; which network, a `NetworkSpec`.
+Bad input is refused with an `Error`, whose message is one line that says what to do next; a keyword that `evaluate`
+does not know, with a TypeError. How networks are trained is a `Protocol`; which network, a `NetworkSpec`.
 
 The names are loaded when they are first used, so that importing the package does not import torch.
 """

@@ -208,7 +208,7 @@ def evaluate(
     prepare_device(device)
     spec = evaluated_network(synthetic, protocol).resolve(dataset.channels, dataset.size)
     label = spec.label(dataset.channels, dataset.size)
-    augmentation, augment_batch = _augmentation(synthetic, protocol)
+    augmentation, augment_batch = augmentation_of(synthetic, protocol)
     epochs = training_epochs(synthetic, protocol, len(synthetic))
     plan = Plan(
         epochs,
@@ -251,7 +251,7 @@ def evaluate(
     earlier = kept.load(decisive) if kept else {}
     found = {number: earlier[number] for number in range(protocol.networks) if number in earlier}
     left = [number for number in range(protocol.networks) if number not in found]
-    groups = _neighbours(left, who.groups(protocol.networks, together)) if left else []
+    groups = _neighbours(left, who.groups(len(left), together)) if left else []
     tasks = [Task(_called(each), train_and_test, (each, who.place(device)), len(each)) for each in groups]
     known = len(found)
 
@@ -267,7 +267,7 @@ def evaluate(
         if kept:
             kept.save(decisive, found)
     if failed:
-        raise RunError(" ".join(failed), "The same command tries them again; all others are kept.")
+        raise RunError(" ".join(failed), "The same command (without --fresh) tries them again; all others are kept.")
     done = [found[number] for number in range(protocol.networks)]
     return Evaluation(
         reference=synthetic.reference,
@@ -275,7 +275,7 @@ def evaluate(
         seconds=math.fsum(seconds for _, seconds in done),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         twin=protocol.network is None and recipe.network is not None and recipe.network.has_batch_norm,
-        own_augmentation=augmentation == _augmentation(synthetic, replace(protocol, strategy=None))[0],
+        own_augmentation=augmentation == augmentation_of(synthetic, replace(protocol, strategy=None))[0],
         paper=_paper(synthetic, protocol, label),
         **conditions,
     )
@@ -303,7 +303,7 @@ def training_epochs(synthetic: SyntheticSet, protocol: Protocol, images: int) ->
         return protocol.epochs
     if synthetic.recipe.method == WHOLE:
         return usual_epochs(images, protocol.batch)
-    return EPOCHS_PLAIN if _augmentation(synthetic, protocol)[1] is None else EPOCHS_AUGMENTED
+    return EPOCHS_PLAIN if augmentation_of(synthetic, protocol)[1] is None else EPOCHS_AUGMENTED
 
 
 def _paper(synthetic: SyntheticSet, protocol: Protocol, label: str) -> Figure | None:
@@ -315,7 +315,7 @@ def _paper(synthetic: SyntheticSet, protocol: Protocol, label: str) -> Figure | 
     return paper_accuracy(recipe.dataset, recipe.ipc, recipe.method, recipe.network_label, label)
 
 
-def _augmentation(synthetic: SyntheticSet, protocol: Protocol) -> tuple[str, Augment | None]:
+def augmentation_of(synthetic: SyntheticSet, protocol: Protocol) -> tuple[str, Augment | None]:
     """What batches are augmented with, in words and as a function; None for nothing."""
     recipe = synthetic.recipe
     if protocol.strategy == DC or (protocol.strategy is None and recipe.method == "dc" and not recipe.strategy):

@@ -116,7 +116,8 @@ def train_and_test(
 
     Args:
         networks: what they are.
-        indices: their numbers; what a network reaches does not depend on how many there are.
+        indices: their numbers; what a network reaches does not depend on how many there are (to the bit on one thread;
+            on many, beyond the order of float sums).
         device: where to compute.
         report: told after every epoch what share of them is done.
     """

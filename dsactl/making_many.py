@@ -29,7 +29,7 @@ from dsactl.sitting import CHECKPOINT_SECONDS, Progress
 WORKER_CHECKPOINT_SECONDS = 5.0
 """Between checkpoints of a worker, which are all that is left when it is killed."""
 LOOK_SECONDS = 1.0
-AGAIN = "The same command tries it again."
+AGAIN = "The same command (without --fresh) tries it again."
 _CPU = torch.device("cpu")
 
 

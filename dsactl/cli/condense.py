@@ -216,7 +216,10 @@ def command(
         if made:
             condensing.answer(made, output)
         if failed:
-            raise RunError(f"{failed} of {sets} sets failed, as said above.", "The same command tries them again.")
+            raise RunError(
+                f"{failed} of {sets} sets failed, as said above.",
+                "The same command (without --fresh) tries them again.",
+            )
 
 
 def _read_config(path: Path | None) -> dict[str, Any]:

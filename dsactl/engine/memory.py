@@ -38,8 +38,9 @@ def keep_to_part_of_gpu(device: torch.device, part: float) -> None:
         device: the GPU.
         part: above 0, at most 1.
     """
-    torch.cuda.set_per_process_memory_fraction(part, device)
-    _parts[_number(device)] = part
+    number = _number(device)
+    torch.cuda.set_per_process_memory_fraction(float(part), number)
+    _parts[number] = part
 
 
 def free_on_gpu(device: torch.device) -> int:

@@ -209,13 +209,13 @@ class OnRay(Workers):
         return result
 
     def groups(self, networks: int, most: int) -> int:
-        """So many that each worker has some; of a part of a GPU, so many as fit there."""
+        """So many that each worker has some, but not one alone if it can be helped; of a part of a GPU, what fits."""
         if self._ray is None:
             self._start()
         there: Any = self._ray.cluster_resources()
         slots = there.get("GPU", 1.0) / self._share if self._device == "cuda" else there.get("CPU", 1.0)
         fitting = max(1, int(most * self._share)) if self._device == "cuda" else most
-        return max(1, min(fitting, -(-networks // max(1, int(slots)))))
+        return max(min(2, fitting), min(fitting, -(-networks // max(1, int(slots)))))
 
     def place(self, device: torch.device) -> str:
         """Of the GPUs that a worker sees, the first."""

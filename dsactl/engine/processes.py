@@ -149,7 +149,7 @@ class _Together(Processes):
         names = " and ".join(map(str, dead))
         return ProcessError(
             f"Process {names} of the {self.count} (counted from 0) died.",
-            "The checkpoint is good: start the same command again, and it goes on from there.",
+            "The checkpoint is good: start the same command again, without --fresh, and it goes on from there.",
             mine=self.rank == min(set(range(self.count)) - set(dead)),
         )
 

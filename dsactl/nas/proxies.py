@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import registry
-from dsactl import __version__, jobs, runs
+from dsactl import jobs, runs
 from dsactl.bundled import find
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import is_folder, load_dataset
@@ -19,7 +19,7 @@ from dsactl.data.parts import first_of_each
 from dsactl.data.views import Validation, split_name, take, with_views
 from dsactl.engine.random import generator
 from dsactl.errors import UsageError
-from dsactl.evaluation import Protocol
+from dsactl.evaluation import Protocol, augmentation_of
 from dsactl.recipe import Request
 from dsactl.synthetic import SyntheticSet, from_store
 from dsactl.whole import whole_set
@@ -111,14 +111,13 @@ class Proxy:
         Args:
             device: in words.
         """
-        protocol = {key: value for key, value in asdict(self.protocol).items() if key not in ("network", "networks")}
+        apart = ("network", "networks", "strategy")
         return {
             "set": self.synthetic.reference,
             "digest": self.synthetic.digest,
-            "augmentation": list(self.synthetic.strategy),
-            "protocol": protocol,
+            "augmentation": augmentation_of(self.synthetic, self.protocol)[0],
+            "protocol": {key: value for key, value in asdict(self.protocol).items() if key not in apart},
             "device": device,
-            "program": f"dsactl {__version__}",
             "torch": torch.__version__,
         }
 

@@ -6,7 +6,7 @@ JSON and CSV have every network; the table has a row for each proxy (Table 6).
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dsactl.nas.correlation import Correlation, correlations
@@ -134,7 +134,7 @@ def write(folder: Folder, rows: Sequence[Row]) -> list[Row]:
     """
     with folder.writing():
         earlier = folder.earlier("rows", Row.from_dict)
-        every = list({row.proxy: row for row in (*earlier, *rows)}.values())
+        every = list(_newest(earlier, rows).values())
         ranked = [ranks(row, every) for row in every]
         pairs = list(zip(every, ranked, strict=True))
         folder.put_json(
@@ -148,6 +148,16 @@ def write(folder: Folder, rows: Sequence[Row]) -> list[Row]:
             folder.put(
                 f"{STUDY}.png", rankings(panels, title=f"{folder.plan['dataset']}, {len(whole.scores)} networks")
             )
+    return every
+
+
+def _newest(earlier: Sequence[Row], rows: Sequence[Row]) -> dict[str, Row]:
+    """The row of each proxy. What it chose may be given up now and have been tested earlier: that stays."""
+    every = {row.proxy: row for row in earlier}
+    for row in rows:
+        old = every.get(row.proxy)
+        tested = old if old and not row.accuracies and old.chosen == row.chosen else row
+        every[row.proxy] = replace(row, accuracies=tested.accuracies, testing=tested.testing)
     return every
 
 

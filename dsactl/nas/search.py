@@ -36,6 +36,7 @@ from registry.manifest import canonical
 
 REVISION = 1
 """To be raised when a change of the program changes what a network reaches."""
+TOO_MUCH_MEMORY = "it wants too much memory; take a smaller --batch, a larger --gpu-share, or leave such out by --where"
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,5 @@ def train(proxy: Proxy, network: NetworkSpec, device: str, report: Callable[[flo
     except (RuntimeError, MemoryError) as error:
         if not is_want_of_memory(error):
             raise
-        return Failure(
-            "it wants too much memory; take a smaller --batch, a larger --gpu-share, or leave such out by --where"
-        )
+        return Failure(TOO_MUCH_MEMORY)
     return Score(result.mean, result.seconds)

@@ -7,12 +7,13 @@ import torch
 
 import registry
 from dsactl.engine.device import describe
+from dsactl.engine.memory import is_want_of_memory
 from dsactl.engine.tasks import Failure, Workers
 from dsactl.errors import RunError
 from dsactl.measured import measure
 from dsactl.nas.proxies import Budget, Proxy, Searched
 from dsactl.nas.results import Row
-from dsactl.nas.search import Score, search
+from dsactl.nas.search import TOO_MUCH_MEMORY, Score, search
 from dsactl.nas.space import name_of
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.whole import whole_set
@@ -63,12 +64,14 @@ def study(
         not be trained has one without accuracies.
 
     Raises:
+        UsageError: too many repeats.
         registry.StoreError: the store cannot be written to.
     """
     # Images that are passed: by all networks on each proxy, and then by the one that is chosen.
     passed = [len(networks) * len(proxy.synthetic) * (proxy.protocol.epochs or 1) for proxy in made]
     retrained = repeats * budget.whole_epochs * len(searched.full.train)
     total = sum(passed) + retrained * len(made)
+    on_all = replace(budget.protocol(budget.whole_epochs), networks=repeats)
     where = describe(device, workers.suited(len(networks)).threads)
     for index, proxy in enumerate(made):
         before = sum(passed[:index]) + retrained * index
@@ -87,12 +90,14 @@ def study(
         def tell_of_choice(done: float, before: int = before + passed[index], name: str = row.chosen) -> None:
             report((before + retrained * done / repeats) / total, f"{name} on all images")
 
-        protocol = replace(budget.protocol(budget.whole_epochs), network=chosen, networks=repeats)
-        whole = whole_set(searched.full)
+        protocol, whole = replace(on_all, network=chosen), whole_set(searched.full)
         try:
             final = measure(store, whole, searched.full, protocol, device, tell_of_choice, workers=workers)
-        except RunError as error:  # of workers that died; the other proxies go on
-            yield GivenUp(f"{proxy.name}, on all images", error.message)
+        except (RunError, RuntimeError, MemoryError) as error:  # of workers that died, or of want of memory
+            if not isinstance(error, RunError) and not is_want_of_memory(error):
+                raise
+            message = error.message if isinstance(error, RunError) else TOO_MUCH_MEMORY
+            yield GivenUp(f"{proxy.name}, {row.chosen} on all images", message)
             yield row
         else:
             yield replace(row, accuracies=final.accuracies, testing=final.seconds)

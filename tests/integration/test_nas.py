@@ -19,14 +19,16 @@ from PIL import Image
 
 import dsactl
 import registry
-from dsactl.engine.tasks import Failure
+from dsactl.engine.tasks import Failure, InProcess
 from dsactl.errors import UsageError
 from dsactl.nas import proxies
 from dsactl.nas.proxies import Budget
-from dsactl.nas.results import Row, paper_column, ranks
+from dsactl.nas.results import Row, paper_column, ranks, write
 from dsactl.nas.search import Score, Scores, fitting, search, train
 from dsactl.nas.space import name_of, space, where
+from dsactl.nas.study import GivenUp, study
 from dsactl.networks.catalogue import NetworkSpec
+from dsactl.studies.folder import Folder
 
 Program = Callable[..., Ended[str]]
 CPU = torch.device("cpu")
@@ -129,12 +131,44 @@ def test_a_network_that_wants_too_much_memory_leaves_the_others() -> None:
     searched, store = proxies.load("digits"), registry.Store()
     proxy = proxies.make("random", searched, Budget(2, 1), store, "cpu")
     small = network_of("depth1-width32-relu-nonorm-avg")
-    large = replace(small, width=2**38)  # 10 TB of filters
+    large = replace(small, width=2**46)  # more filters than an address space has room for
     found = dict(search([large, small], proxy, store, CPU))
     assert isinstance(found[small], Score)
     assert isinstance(found[large], Failure)
     assert "it wants too much memory; take a smaller --batch" in found[large].message
     assert dict(search([small], proxy, store, CPU)) == {small: found[small]}
+
+
+def test_a_choice_that_wants_too_much_memory_leaves_the_other_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched, store, budget = proxies.load("digits"), registry.Store(), Budget(2, 2, 1)
+    made = [proxies.make(word, searched, budget, store, "cpu") for word in ("random", "early-stopping")]
+    networks = [network_of("depth1-width32-relu-nonorm-avg"), network_of("depth1-width32-relu-instance-avg")]
+
+    def found() -> list[Row | GivenUp]:
+        return list(study(made, networks, searched, budget, 2, store, CPU, InProcess()))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dsactl.nas.study.measure", memory_is_out)
+        lost = found()
+    assert [type(each) for each in lost] == [GivenUp, Row, GivenUp, Row]
+    assert str(lost[0].what).startswith("random, depth1-width32-relu-")
+    tested = found()
+    for before, after in zip(lost[1::2], tested, strict=True):
+        assert replace(before, accuracies=after.accuracies, testing=after.testing) == after
+        assert len(after.accuracies) == 2
+
+
+def memory_is_out(*_: object, **__: object) -> None:
+    raise MemoryError
+
+
+def test_a_row_without_a_test_does_not_replace_one_that_has_it(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "n", "nas", {"dataset": "any"})
+    row = Row("random", 10, {"a": Score(50.0, 1.0), "b": Score(40.0, 1.0)}, (60.0,), 2.0)
+    write(folder, [row])
+    assert write(folder, [replace(row, accuracies=(), testing=0.0)]) == [row]
+    other = replace(row, scores={"a": Score(30.0, 1.0), "b": Score(40.0, 1.0)}, accuracies=(), testing=0.0)
+    assert write(folder, [other]) == [other], "another choice"
 
 
 def test_soft_labels_are_tried_in_part(program: Program) -> None:
