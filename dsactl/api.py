@@ -1,7 +1,8 @@
 """dsactl from Python: the same work as the command line's, with the same defaults.
 
 On a CPU these functions tell the C library to keep freed memory in the process (`engine.memory`), which about halves
-the time of the work and lasts as long as the process does.
+the time of the work and lasts as long as the process does; so does that numbers below 10⁻³⁸ are taken for 0
+(`engine.device`).
 """
 
 from collections.abc import Callable

@@ -1,5 +1,8 @@
 """Which precision a device gets if none is asked for."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -20,6 +23,19 @@ from dsactl.engine.device import is_faster_in_bfloat16, resolve_precision
 )
 def test_bfloat16_where_it_was_measured_to_be_faster(can: dict[str, object], faster: bool) -> None:
     assert is_faster_in_bfloat16(can) == faster
+
+
+def test_numbers_that_vanish_are_none_in_any_thread() -> None:
+    """In a process of its own, where torch's threads have not begun."""
+    vanishing = "import torch, dsactl.engine.device as d; torch.set_num_threads(2); t = torch.full((10**6,), 1e-38)"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{vanishing}; print(int((t / 1e3).count_nonzero()), torch.get_num_threads())"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert ended.stdout.split() == ["0", "2"]
 
 
 def test_auto_goes_by_the_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
