@@ -1,6 +1,7 @@
 """How `dsactl condense` has sets made: one after the other, side by side, or for another process; and its answer."""
 
 import signal
+import threading
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,14 @@ if TYPE_CHECKING:
     from dsactl.sitting import Progress
 
 
+_TERMINATED = 128 + signal.SIGTERM
+_termination = threading.Event()
+
+
 def terminated(_signal: int, _frame: FrameType | None) -> None:
     """End on SIGTERM by way of all that tidies up."""
-    raise SystemExit(128 + signal.SIGTERM)
+    _termination.set()
+    raise SystemExit(_TERMINATED)
 
 
 def follow(request: Request, device: str, sets: int, processes: "Processes") -> None:
@@ -99,6 +105,8 @@ def side_by_side(
         with output.progress(str(job.name), sets, "sets") as bar:
 
             def report(share: float, doing: str) -> None:
+                if _termination.is_set():
+                    raise SystemExit(_TERMINATED)
                 bar.update(sets * share, doing)
 
             wanted, how = [job.with_seed(index) for index in range(sets)], (registry.Store(), who, report)
@@ -108,13 +116,14 @@ def side_by_side(
                     failed += 1
                 else:
                     found[index] = outcome
-    except KeyboardInterrupt:
-        raise InterruptedRunError(
-            f"Interrupted; {len(found)} of {sets} sets are stored.", f"{_again(fresh=fresh)} goes on from there."
-        ) from None
-    except SystemExit:
-        output.note(f"Terminated; {len(found)} of {sets} sets are stored. {_again(fresh=fresh)} goes on from there.")
-        raise SystemExit(128 + signal.SIGTERM) from None  # while Ray waits, it makes a code of its own of every other
+    except BaseException as error:
+        stored = f"{len(found)} of {sets} sets are stored."
+        if _termination.is_set():  # whatever Ray makes of the exception that was raised while it was at work
+            output.note(f"Terminated; {stored} {_again(fresh=fresh)} goes on from there.")
+            raise SystemExit(_TERMINATED) from None
+        if isinstance(error, KeyboardInterrupt):
+            raise InterruptedRunError(f"Interrupted; {stored}", f"{_again(fresh=fresh)} goes on from there.") from None
+        raise
     return [outcome for _, outcome in sorted(found.items())], failed
 
 

@@ -180,9 +180,8 @@ class OnRay(Workers):
         """End tasks: by an interruption, which lets them keep what they have; and what does not heed that, at once."""
         for each in left:
             self._ray.cancel(each)
-        if left:
-            self._ray.wait(left, num_returns=len(left), timeout=STOP_SECONDS)
-        for each in left:
+        _, heedless = self._ray.wait(left, num_returns=len(left), timeout=STOP_SECONDS) if left else ([], [])
+        for each in heedless:  # no others: by force Ray would end itself, when a task that has ended answers
             self._ray.cancel(each, force=True)
 
     def _told(self, shares: Any) -> dict[int, float]:

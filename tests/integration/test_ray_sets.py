@@ -193,5 +193,5 @@ def test_terminated_with_workers(tmp_path: Path) -> None:
     process, _ = begun(command, home, lambda: any(home.glob("runs/*/events.jsonl")))
     process.terminate()
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
+    assert process.returncode == 128 + signal.SIGTERM, errors
     assert "of 3 sets are stored. The same command goes on from there." in errors
