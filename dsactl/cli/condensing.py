@@ -69,6 +69,7 @@ def run(job: "jobs.Job", index: int, sets: int, output: Output, processes: "Proc
             distance = "" if progress.distance is None else f"distance {progress.distance:.1f}, "
             bar.update(progress.done, distance + progress.doing, total=progress.total)
 
+        again = _again(fresh=how["fresh"])
         try:
             return runs.execute(job, store, processes=processes, report=report, **how)
         except SystemExit:
@@ -76,7 +77,7 @@ def run(job: "jobs.Job", index: int, sets: int, output: Output, processes: "Proc
             death = processes.death()
             if death is not None:
                 raise death from None
-            output.note(f"Terminated. {_again(fresh=how.get('fresh', False))} goes on from the last step.")
+            output.note(f"Terminated. {again} goes on from the last step.")
             raise
         except KeyboardInterrupt:
             if not runs.has_checkpoint(store, job.recipe):
@@ -84,7 +85,7 @@ def run(job: "jobs.Job", index: int, sets: int, output: Output, processes: "Proc
             where = f"at step {last.done} of {last.total}" if last else ""
             raise InterruptedRunError(
                 f"Interrupted {where}; the checkpoint is written.",
-                f"{_again(fresh=how.get('fresh', False))} goes on from there.",
+                f"{again} goes on from there.",
             ) from None
 
 

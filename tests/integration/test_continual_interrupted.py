@@ -6,11 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from subprocess import CompletedProcess as Ended
 
 import pytest
 import torch
@@ -28,7 +26,6 @@ from dsactl.continual.tasks import Task, splits_of
 from dsactl.errors import RunError
 from dsactl.jobs import run_folder
 
-Program = Callable[..., Ended[str]]
 CPU = torch.device("cpu")
 
 
