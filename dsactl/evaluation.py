@@ -16,6 +16,7 @@ import torch
 import registry
 from dsactl import __version__
 from dsactl.data.dataset import Dataset
+from dsactl.data.views import base_name
 from dsactl.dsa.dc_augmentation import augment_for_dc
 from dsactl.dsa.packed import Augmenter
 from dsactl.dsa.strategy import parse_strategy
@@ -38,7 +39,7 @@ Conditions = dict[str, Any]
 Reached = dict[int, tuple[float, float]]
 """Accuracy in percent and seconds of networks, by their numbers from 0."""
 
-REVISION = 2
+REVISION = 3
 """To be raised when a change of the program changes what accuracy a network has: then nothing kept is used."""
 MOST_NETWORKS = 1000
 DC = "dc"
@@ -319,7 +320,7 @@ def augmentation_of(synthetic: SyntheticSet, protocol: Protocol) -> tuple[str, A
     """What batches are augmented with, in words and as a function; None for nothing."""
     recipe = synthetic.recipe
     if protocol.strategy == DC or (protocol.strategy is None and recipe.method == "dc" and not recipe.strategy):
-        return (DC, augment_for_dc) if recipe.dataset == "mnist" else ("none", None)
+        return (DC, augment_for_dc) if base_name(recipe.dataset) == "mnist" else ("none", None)
     strategy = synthetic.strategy if protocol.strategy is None else parse_strategy(protocol.strategy)
     if not strategy:
         return "none", None

@@ -257,8 +257,10 @@ def count_correct(
     buffers: Buffers,
     batches: Iterable[tuple[Tensor, Tensor]],
     precision: str = "float32",
-) -> int:
+) -> float:
     """How many images one network classifies right, in evaluation mode.
+
+    A network that has diverged answers with no numbers; it is right by chance, as if it guessed: one in K.
 
     Args:
         network: gives the structure; it is put into evaluation mode.
@@ -268,8 +270,13 @@ def count_correct(
     """
     network.eval()
     correct: Tensor | int = 0
+    guessed: Tensor | int = 0
+    classes = 1
     for images_NCHW, labels_N in batches:
         with autocast(images_NCHW.device, precision):
             logits_NK = functional_call(network, (parameters, buffers), (images_NCHW,))
-        correct = correct + (logits_NK.argmax(1) == labels_N).sum()
-    return int(correct)
+        classes = logits_NK.shape[1]
+        answered_N = logits_NK.isfinite().all(1)
+        correct = correct + ((logits_NK.argmax(1) == labels_N) & answered_N).sum()
+        guessed = guessed + (~answered_N).sum()
+    return int(correct) + int(guessed) / classes

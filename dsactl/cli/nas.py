@@ -52,7 +52,7 @@ def command(
         int | None,
         typer.Option(min=1, help="Images of a step. \\[256; 100 with early stopping]"),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Of training the chosen networks on all images.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of training the chosen networks on all images.")] = 5,
     seed: studying.Seed = 0,
     image_size: studying.ImageSize = None,
     device: options.Device = "auto",
@@ -193,7 +193,7 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
 
     from dsactl.nas.correlation import SHARES
     from dsactl.nas.proxies import WHOLE
-    from dsactl.nas.results import paper_column, ranks
+    from dsactl.nas.results import differing, paper_column, ranks
 
     tops = tuple("all" if share == 1 else f"top {share:.0%}" for share in SHARES)
     papers = [paper_column(row) if with_paper else None for row in rows]
@@ -233,13 +233,17 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
     output.answer(value, [str(folder.path)], [head, shown, "", "The best by each proxy, on the held-out images", best])
     if told:
         output.remark("In brackets the 95 % interval by the bootstrap over networks.")
+    if apart := differing(rows):
+        output.remark(f"The proxies differ in {' and '.join(apart)}, on which all figures depend: see nas.json.")
     output.remark("Time is of all networks on the proxy. Of equally good networks the first of the space is chosen.")
     written = ", ".join(name for name in ("nas.csv", "nas.json", "nas.png") if (folder.path / name).exists())
     output.note(f"In {escape(str(folder.path))}: {written}")
 
 
 def _in_words(spearman: float | None, low: float | None, high: float | None) -> str:
-    return "–" if spearman is None else f"{spearman:.2f} [{low:.2f}, {high:.2f}]"
+    if spearman is None:
+        return "–"
+    return f"{spearman:.2f}" if low is None else f"{spearman:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _dry_run(

@@ -26,17 +26,23 @@ from dsactl.errors import ClusterError, UsageError
 
 TRIES_AGAIN = 3
 ANSWER_SECONDS = 10.0
+LOAD_SECONDS = 60.0  # that a busy machine takes to load Ray
 TELL_SECONDS = 1.0
 STOP_SECONDS = 3.0
 AUTO, OFF = "auto", "off"
 _SEVERAL = 2  # tasks; fewer are done in this process
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-_ASK = """import json, ray, sys
+_NO_ANSWER = 3
+_ASK = f"""import json, os, ray, sys, threading
+end = threading.Timer(float(sys.argv[3]), os._exit, [{_NO_ANSWER}])
+end.daemon = True
+end.start()
 try:
     ray.init(address=sys.argv[1], **json.loads(sys.argv[2]))
 except Exception as error:
     sys.exit(type(error).__name__ + ": " + " ".join(str(error).split()))
-"""  # in one line what Ray may say in several
+end.cancel()
+"""  # the time counts from when Ray is loaded; in one line what it may say in several
 _OF_A_DEATH = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "OwnerDiedError", "ObjectLostError")
 
 
@@ -125,10 +131,11 @@ class OnRay(Workers):
         on_termination = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**(own if self._address is None else {"address": self._address}), **_QUIET)
-        except ValueError as error:
-            raise UsageError(f"{self._address} is no address of a cluster: {error}", "It is host:port.") from error
-        except (RuntimeError, ConnectionError) as error:
-            raise _unusable(" ".join(str(error).split())) from error
+        except Exception as error:  # Ray raises as much where it is slow to start
+            why = " ".join(str(error).split())
+            if self._address is None:
+                raise ClusterError(f"Ray does not start here: {why}", "Try again, or use --ray off.") from error
+            raise _unusable(why) from error
         self._ray = ray
         _silence(ray)
         if callable(on_termination) and threading.current_thread() is threading.main_thread():
@@ -172,7 +179,8 @@ class OnRay(Workers):
                     done += task.cost
                 known |= self._told(shares)
                 part = sum(known.get(index, 0.0) * task.cost for index, task in waiting.values())
-                report((done + part) / total, f"{len(tasks) - len(waiting)} of {len(tasks)} tasks on Ray are done")
+                doing = f"{len(tasks) - len(waiting)} of {len(tasks)} tasks on Ray are done"
+                report((done + part) / total, doing if self._slots else f"{doing}; the cluster has no CPU yet")
         finally:
             self._stop(list(waiting))
 
@@ -211,10 +219,15 @@ class OnRay(Workers):
         """So many that each worker has some, but not one alone if it can be helped; of a part of a GPU, what fits."""
         if self._ray is None:
             self._start()
-        there: Any = self._ray.cluster_resources()
-        slots = there.get("GPU", 1.0) / self._share if self._device == "cuda" else there.get("CPU", 1.0)
         fitting = max(1, int(most * self._share)) if self._device == "cuda" else most
-        return max(min(2, fitting), min(fitting, -(-networks // max(1, int(slots)))))
+        return max(min(2, fitting), min(fitting, -(-networks // max(1, self._slots))))
+
+    @property
+    def _slots(self) -> int:
+        """How many tasks the cluster does at once; none where its workers are yet to come."""
+        there = self._ray.cluster_resources()
+        cpus = int(there.get("CPU", 0.0))
+        return min(cpus, int(there.get("GPU", 0.0) / self._share)) if self._device == "cuda" else cpus
 
     def place(self, device: torch.device) -> str:
         """Of the GPUs that a worker sees, the first."""
@@ -314,14 +327,18 @@ def _check_that_it_answers(address: str) -> None:
     Raises:
         UsageError, ClusterError: nothing answers, or it cannot be used; says why.
     """
-    asked = [sys.executable, "-c", _ASK, address, json.dumps(_QUIET)]
+    asked = [sys.executable, "-c", _ASK, address, json.dumps(_QUIET), str(ANSWER_SECONDS)]
+    silent = ClusterError(
+        f"No Ray cluster answers at {address} within {ANSWER_SECONDS:.0f} seconds.",
+        "Is it host:port, as `ray start --head` says, with its token? Without a cluster: --ray auto, or --ray off.",
+    )
+    patience = LOAD_SECONDS + ANSWER_SECONDS
     try:
-        answer = subprocess.run(asked, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
+        answer = subprocess.run(asked, capture_output=True, text=True, timeout=patience, check=False)
     except subprocess.TimeoutExpired:
-        raise ClusterError(
-            f"No Ray cluster answers at {address} within {ANSWER_SECONDS:.0f} seconds.",
-            "Is it host:port, as `ray start --head` says, with its token? Without a cluster: --ray auto, or --ray off.",
-        ) from None
+        raise silent from None
+    if answer.returncode == _NO_ANSWER:
+        raise silent
     if answer.returncode:
         *_, last = answer.stderr.strip().splitlines() or ["it says nothing"]
         if last.startswith("ValueError"):

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,8 @@ SHARES = (0.05, 0.1, 0.2, 1.0)
 """Of the networks, the proxy's best; the paper has the first."""
 FEWEST = 3
 """Networks whose order means something."""
+FEWEST_DRAWN = 10
+"""Networks of which draws tell how far another choice of them might lead."""
 RESAMPLES = 2000
 
 
@@ -20,9 +22,10 @@ class Correlation:
 
     Attributes:
         share: of all networks, the proxy's best.
-        networks: how many these are.
+        networks: how many these are: more than the share where several are as good as the last of them.
         spearman: −1 … 1; None where they are too few, or all alike to one of both.
-        low, high: 95 % interval by the bootstrap; None where there is none.
+        low, high: 95 % interval by the bootstrap over these networks; None where there is no correlation, or they are
+            fewer than `FEWEST_DRAWN`.
     """
 
     share: float
@@ -38,12 +41,13 @@ def correlations(proxy: Sequence[float], whole: Sequence[float]) -> list[Correla
     Args:
         proxy, whole: accuracy of each network by the proxy and by all images.
     """
-    best_first = sorted(range(len(proxy)), key=lambda index: -proxy[index])
+    best_first = sorted(proxy, reverse=True)
     found = []
     for share in SHARES:
-        count = max(1, round(share * len(proxy)))
-        chosen = best_first[:count]
-        found.append(_correlation(share, [proxy[index] for index in chosen], [whole[index] for index in chosen]))
+        # All that are as good as the last: which of them belong to the share would be a matter of their order.
+        least = best_first[max(1, round(share * len(proxy))) - 1]
+        chosen = [pair for pair in zip(proxy, whole, strict=True) if pair[0] >= least]
+        found.append(_correlation(share, [ours for ours, _ in chosen], [theirs for _, theirs in chosen]))
     return found
 
 
@@ -65,6 +69,8 @@ def _correlation(share: float, proxy: Sequence[float], whole: Sequence[float]) -
         value = float(spearman(np.array(proxy), np.array(whole), 0))
         if not math.isfinite(value):
             return nothing
+        if len(proxy) < FEWEST_DRAWN:
+            return replace(nothing, spearman=value)
         drawn = stats.bootstrap(
             (proxy, whole),
             spearman,

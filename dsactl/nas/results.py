@@ -96,7 +96,7 @@ class Row:
             float(values["testing"]),
             str(values["remark"]),
             None if values["paper"] is None else str(values["paper"]),
-            dict(values["conditions"]),
+            dict(values.get("conditions", {})),
         )
 
 
@@ -107,6 +107,17 @@ def ranks(row: Row, rows: Sequence[Row]) -> list[Correlation]:
         return []
     names = list(row.scores)
     return correlations([row.scores[name].accuracy for name in names], [whole.scores[name].accuracy for name in names])
+
+
+def differing(rows: Sequence[Row]) -> list[str]:
+    """What of device, torch and precision is not the same for all rows; what is not known of one is passed over."""
+    seen = {"device": set[str](), "torch": set[str](), "precision": set[str]()}
+    for row in rows:
+        known = {**row.conditions, **row.conditions.get("protocol", {})}
+        for name, values in seen.items():
+            if name in known:
+                values.add(str(known[name]))
+    return [name for name, values in seen.items() if len(values) > 1]
 
 
 def paper_column(row: Row) -> dict[str, float] | None:

@@ -2,7 +2,7 @@
 
     runs/nas/KEY.json      accuracy and seconds of one network, under a key of everything that decides them
 
-A network that diverges answers by chance, and has that accuracy.
+A network that diverges has the accuracy of a guess.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from dsactl.engine.native import library
 from dsactl.engine.tasks import Failure, InProcess, Task, Workers
 from dsactl.errors import NetworkError
 from dsactl.evaluation import REVISION as EVALUATION
-from dsactl.evaluation import evaluate
+from dsactl.evaluation import augmentation_of, evaluate
 from dsactl.nas.proxies import Proxy
 from dsactl.nas.space import name_of
 from dsactl.networks.build import structure
@@ -104,7 +104,7 @@ class Scores:
             "network": name_of(network),
             "images": self._proxy.synthetic.digest,
             "normalisation": [self._proxy.synthetic.mean, self._proxy.synthetic.std],
-            "augmentation": list(self._proxy.synthetic.strategy),
+            "augmentation": augmentation_of(self._proxy.synthetic, self._proxy.protocol)[0],
             "ranked on": self._proxy.dataset.test.checksum(),
             "protocol": protocol,
             "device": self._where,

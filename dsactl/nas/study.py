@@ -72,7 +72,7 @@ def study(
     retrained = repeats * budget.whole_epochs * len(searched.full.train)
     total = sum(passed) + retrained * len(made)
     on_all = replace(budget.protocol(budget.whole_epochs), networks=repeats)
-    where = describe(device, workers.suited(len(networks)).threads)
+    where, whole = describe(device, workers.suited(len(networks)).threads), whole_set(searched.full)
     for index, proxy in enumerate(made):
         before = sum(passed[:index]) + retrained * index
 
@@ -90,7 +90,7 @@ def study(
         def tell_of_choice(done: float, before: int = before + passed[index], name: str = row.chosen) -> None:
             report((before + retrained * done / repeats) / total, f"{name} on all images")
 
-        protocol, whole = replace(on_all, network=chosen), whole_set(searched.full)
+        protocol = replace(on_all, network=chosen)
         try:
             final = measure(store, whole, searched.full, protocol, device, tell_of_choice, workers=workers)
         except (RunError, RuntimeError, MemoryError) as error:  # of workers that died, or of want of memory

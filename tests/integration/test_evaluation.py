@@ -93,8 +93,9 @@ def test_the_protocol_follows_the_method() -> None:
     assert evaluate(real_set("dc"), DATASET, replace(FAST, epochs=None, networks=1), CPU).epochs == 300
     forced = evaluate(real_set("dc"), DATASET, replace(FAST, epochs=2, strategy="rotate"), CPU)
     assert forced.augmentation == "dsa rotate"
-    digits = replace(real_set("dc"), recipe=replace(real_set("dc").recipe, dataset="mnist"))
-    assert evaluate(digits, DATASET, replace(FAST, epochs=2), CPU).augmentation == "dc"
+    for name in ("mnist", "mnist@validation"):
+        digits = replace(real_set("dc"), recipe=replace(real_set("dc").recipe, dataset=name))
+        assert evaluate(digits, DATASET, replace(FAST, epochs=2), CPU).augmentation == "dc"
 
 
 def test_any_set_can_be_evaluated_as_dc_s_are() -> None:

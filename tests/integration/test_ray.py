@@ -14,10 +14,9 @@ import torch
 from ray_workers import ALIKE, cluster, working
 
 import dsactl
-from dsactl.engine import on_ray
 from dsactl.engine.on_ray import OnRay, workers
 from dsactl.engine.tasks import Failure, InProcess, Task
-from dsactl.errors import ClusterError, DataError, RunError, UsageError
+from dsactl.errors import DataError, RunError, UsageError
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'dsactl[ray]'")
 
@@ -177,51 +176,6 @@ def test_commands_take_the_switch(tmp_path: Path) -> None:
         )
         answers.append(json.loads(ended.stdout)["cells"])
     assert answers[0][0]["accuracies"] == answers[1][0]["accuracies"]
-
-
-def test_an_address_where_no_cluster_answers() -> None:
-    began = time.monotonic()
-    with pytest.raises(ClusterError, match="No Ray cluster answers at 127"):
-        OnRay("127.0.0.1:9", "cpu")
-    assert time.monotonic() - began < 20
-    with pytest.raises(UsageError, match="nonsense is no address"):
-        OnRay("nonsense", "cpu")
-
-
-OTHER = """import ray
-{change}
-ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR")
-print(ray.get_runtime_context().gcs_address, flush=True)
-input()
-"""
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ("ray.__version__ = '0.1'", "Ray: 0.1"),
-        ("ray._private.utils.compute_version_info = lambda: (ray.__version__, '3.1.4')", "Python: 3.1.4"),
-    ],
-)
-def test_a_cluster_of_another_version(change: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cluster that runs, and says that it is another; Ray itself compares the versions."""
-    monkeypatch.setattr(on_ray, "ANSWER_SECONDS", 60.0)  # on a busy machine
-    with subprocess.Popen(
-        [sys.executable, "-c", OTHER.format(change=change)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, **ALIKE},
-    ) as other:
-        assert other.stdin
-        assert other.stdout
-        address = other.stdout.readline().strip()
-        assert address
-        with pytest.raises(ClusterError, match=r"Ray cannot be used: .*" + said) as raised:
-            OnRay(address, "cpu")
-        assert "the same versions of Python, Ray" in str(raised.value.hint)
-        other.stdin.write("\n")
 
 
 @pytest.mark.slow

@@ -24,9 +24,25 @@ def test_against_ranks_by_hand_and_scipy() -> None:
     assert ranks_of(proxy) == [1, 2, 3, 4, 5.5, 5.5]
     assert every.spearman == pytest.approx(pearson(ranks_of(proxy), ranks_of(whole)))
     assert every.spearman == pytest.approx(stats.spearmanr(proxy, whole).statistic)
-    assert every.low is not None
-    assert every.high is not None
-    assert -1 <= every.low < every.spearman <= every.high <= 1
+    assert (every.low, every.high) == (None, None), "six networks are too few to draw from"
+    *_, twice = correlations(2 * proxy, 2 * whole)
+    assert twice.low is not None
+    assert twice.high is not None
+    assert -1 <= twice.low < every.spearman <= twice.high <= 1
+
+
+def test_of_equally_good_networks_all_are_among_the_best() -> None:
+    random = np.random.default_rng(2)
+    proxy = random.integers(0, 8, size=60).astype(float)
+    whole = proxy + random.normal(size=60)
+    found = correlations(list(proxy), list(whole))
+    for each, least in zip(found, (sorted(proxy)[-round(60 * share)] for share in SHARES), strict=True):
+        assert each.networks == (proxy >= least).sum()
+    order = random.permutation(60)
+    other = correlations(list(proxy[order]), list(whole[order]))
+    assert [each.networks for each in other] == [each.networks for each in found]
+    for one, two in zip(found, other, strict=True):
+        assert one.spearman == (two.spearman if two.spearman is None else pytest.approx(two.spearman))
 
 
 def test_the_best_are_the_proxys_own() -> None:

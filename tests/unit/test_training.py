@@ -86,3 +86,13 @@ def test_right_answers_are_counted_over_batches() -> None:
     expected = (logits.argmax(1) == DATASET.test.labels_N).sum().item()
     batches = zip(torch.split(test, 7), torch.split(DATASET.test.labels_N, 7), strict=True)
     assert count_correct(network, parameters, buffers, batches) == expected
+
+
+def test_a_network_without_numbers_is_right_by_chance() -> None:
+    """Whatever the classes' shares are: a guess is right once in three."""
+    network = build(SPECS[0], 1, (8, 8), 3)
+    parameters, buffers = (unstack(part, 0) for part in states(network, 1))
+    lost = {name: torch.full_like(tensor, float("nan")) for name, tensor in parameters.items()}
+    images = DATASET.normalise(DATASET.test.images_NCHW[:9])
+    for labels in (torch.zeros(9, dtype=torch.long), torch.ones(9, dtype=torch.long)):
+        assert count_correct(network, lost, buffers, [(images, labels)]) == 3
