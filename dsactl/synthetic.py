@@ -3,6 +3,7 @@
 Shapes: N images, sorted by class, C, H, W, K classes.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,8 +30,8 @@ class SyntheticSet:
         class_names: K of them.
         mean, std: per channel.
         recipe: how it was made.
-        digest: SHA-256 of the content.
-        reference: `name:version` in the store.
+        digest: SHA-256 of the content; of a `part`, derived from the whole set's.
+        reference: `name:version` in the store; of a `part`, in words.
         soft_labels: N×K float32, for each image a distribution over the classes; None where its label says it all.
         folder_options: for a set of an image folder, the options it was read with (`dsactl.load_dataset`).
     """
@@ -74,9 +75,22 @@ class SyntheticSet:
         return replace(self, images=self.images.to(device), labels=self.labels.to(device), soft_labels=soft)
 
     def part(self, places: Tensor) -> "SyntheticSet":
-        """Some of its images, under the digest of all."""
-        soft = None if self.soft_labels is None else self.soft_labels[places]
-        return replace(self, images=self.images[places], labels=self.labels[places], soft_labels=soft)
+        """Some of its images, as a set of its own: what is measured on them is not recorded as the whole set's.
+
+        Its digest is derived from this set's and the places, its reference says what it is a part of.
+
+        Args:
+            places: n int64, ascending, so that labels are as well.
+        """
+        known = f"{self.digest}, images {places.tolist()}"
+        return replace(
+            self,
+            images=self.images[places],
+            labels=self.labels[places],
+            digest=hashlib.sha256(known.encode()).hexdigest(),
+            reference=f"{len(places)} images of {self.reference}",
+            soft_labels=None if self.soft_labels is None else self.soft_labels[places],
+        )
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Bring other images into the set's space.

@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess as Ended
 
 import pytest
+import torch
 
 import dsactl
 import registry
@@ -224,3 +226,27 @@ def test_what_is_trained_side_by_side_is_not_said_to_be_kept() -> None:
     assert process.returncode == 130
     assert "before a network was finished; nothing is kept" in errors
     assert not list((registry.Store().home / "runs").glob("evaluations/*"))
+
+
+@pytest.mark.parametrize("part_first", [False, True])
+def test_a_part_of_a_set_is_measured_and_recorded_apart(digits: dsactl.SyntheticSet, part_first: bool) -> None:
+    part = digits.part(torch.tensor([0, 2, 19]))
+    order = [part, digits] if part_first else [digits, part]
+    results = {len(each): dsactl.evaluate(each, protocol()) for each in order}
+    assert [result.repeated for result in results.values()] == [False, False]
+    assert results[3].accuracies != results[20].accuracies
+    (record,) = registry.Store().evaluations(digits.digest)
+    assert record["accuracies"] == list(results[20].accuracies)
+    assert results[3].reference == "3 images of digits-random-ipc2:1"
+    again = dsactl.evaluate(digits.part(torch.tensor([0, 2, 19])), protocol())
+    assert (again.repeated, again.accuracies) == (True, results[3].accuracies)
+    assert not dsactl.evaluate(digits.part(torch.tensor([0, 2, 18])), protocol()).repeated
+
+
+def test_a_part_has_the_images_at_its_places(digits: dsactl.SyntheticSet) -> None:
+    soft = torch.nn.functional.one_hot(digits.labels).float()
+    part = replace(digits, soft_labels=soft).part(torch.tensor([1, 4]))
+    assert torch.equal(part.images, digits.images[[1, 4]])
+    assert part.labels.tolist() == [0, 2]
+    assert torch.equal(part.targets, soft[[1, 4]])
+    assert len({part.digest, digits.digest, part.part(torch.arange(1)).digest}) == 3
