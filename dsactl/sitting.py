@@ -25,6 +25,7 @@ from dsactl.engine.mode import Mode, difference
 from dsactl.engine.processes import ALONE, Processes, Rehearsal
 from dsactl.errors import ProcessError, RunError
 from dsactl.jobs import Job
+from dsactl.methods.work import try_smaller
 from dsactl.recipe import Recipe
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -116,7 +117,8 @@ def sit(
                 progress.done = state.iteration * recipe.inner_steps + state.step
                 progress.iteration, progress.seconds = state.iteration, position.seconds
                 if now - last_event >= EVENT_SECONDS or progress.done == total:
-                    progress.distance = _mean_distance(state, recipe)
+                    _check_finite(state, recipe)
+                    progress.distance = state.distance_K.mean().item()
                     last_event = now
                     _log(events, progress)
                 report(progress)
@@ -149,14 +151,12 @@ def _log(events: TextIO | None, progress: Progress) -> None:
     events.flush()
 
 
-def _mean_distance(state: State, recipe: Recipe) -> float:
-    distance = state.distance_K.mean().item()
+def _check_finite(state: State, recipe: Recipe) -> None:
     if not torch.isfinite(state.images_KICHW).all():
         raise RunError(
             f"The images diverged in iteration {state.iteration}: they are no longer finite.",
-            f"Try a smaller --image-lr than {recipe.image_lr:g}, or --precision float32.",
+            try_smaller(recipe, "image_lr"),
         )
-    return distance
 
 
 def environment(job: Job) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dsactl.dsa.packed import Augmenter
 from dsactl.errors import RunError, UsageError
-from dsactl.methods.work import Work
+from dsactl.methods.work import Work, try_smaller
 from dsactl.networks.build import Buffers, Parameters, initial_state, structure
 from dsactl.networks.fused import fuse
 from dsactl.recipe import Recipe
@@ -88,7 +88,7 @@ def train_on_whole(
         if not math.isfinite(loss):
             raise RunError(
                 f"The training on the whole set diverged in epoch {epoch + 1}: its loss is no longer finite.",
-                f"Try a smaller --network-lr than {recipe.network_lr:g}, or --precision float32.",
+                try_smaller(recipe, "network_lr"),
             )
         work.keep(epoch + 1, epochs, _tensors(descent, epoch + 1, beside), loss=loss, doing=_doing(epoch + 1, epochs))
     parameters = {name: tensor.detach() for name, tensor in unstack(descent.parameters_M, 0).items()}

@@ -71,3 +71,17 @@ class Made:
     labels_N: Tensor
     soft_labels_NK: Tensor | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def try_smaller(recipe: Recipe, setting: str) -> str:
+    """What to do where the numbers of a run diverged.
+
+    Args:
+        recipe: of the run.
+        setting: the step size, by its name in the recipe.
+    """
+    advice = f"Try a smaller --{setting.replace('_', '-')} than {getattr(recipe, setting):g}"
+    if recipe.precision == "float32":
+        return f"{advice}."
+    # What stands half done in one precision is begun in another only if that is asked for.
+    return f"{advice}, or --precision float32 --fresh."

@@ -304,3 +304,15 @@ def test_without_a_working_compiler_runs_go_uncompiled(monkeypatch: pytest.Monke
     save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "compiled": True}})
     with pytest.raises(RunError, match=r"begun on cpu.* compiled.*, which fails here \(RuntimeError: no compiler\)"):
         runs.execute(job(), store)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_after_divergence_only_another_precision_is_advised(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    monkeypatch.setattr(sitting, "EVENT_SECONDS", 0.0)
+    store = registry.Store()
+    options = {"image_lr": 1e38, "strategy": "color", "distance": "mse"}
+    with pytest.raises(RunError, match="diverged") as caught:
+        runs.execute(job(precision=precision, **options), store)
+    assert caught.value.hint.endswith(
+        " or --precision float32 --fresh." if precision == "bfloat16" else " --image-lr than 1e+38."
+    )
