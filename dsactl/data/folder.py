@@ -35,9 +35,10 @@ def load_folder(
 ) -> Dataset:
     """Read a folder of one sub-folder per class.
 
-    Colour is kept if any picture has it, else all are grey. Pictures of one size stay as they are; `image_size` brings
-    them to a square: the shorter side is resized to it, the middle is cut out. Mean and deviation are measured on the
-    training images. Files and folders whose name starts with "." are passed over, as are files of other endings.
+    Colour is kept if any picture has it, else all are grey; of 16 bits the upper eight are kept. Pictures of one size
+    stay as they are; `image_size` brings them to a square: the shorter side is resized to it, the middle is cut out.
+    Mean and deviation are measured on the training images. Files and folders whose name starts with "." are passed
+    over, as are files of other endings.
 
     Args:
         folder: has `train` and `test`, or the classes themselves.
@@ -46,7 +47,7 @@ def load_folder(
         split_seed: seed of that choice; independent of a run's seed, so that runs can be compared.
 
     Raises:
-        DataError: no folder, no classes, no pictures, an unreadable one (by name), different sizes.
+        DataError: no folder, no classes, no pictures, an unreadable or unfit one (by name), different sizes.
         UsageError: `test_fraction` with a folder that has its own `test`.
     """
     folder = folder.expanduser()
@@ -157,17 +158,19 @@ def _draw_split(classes: Files, fraction: float, seed: int) -> tuple[Files, File
 
 
 def _open(path: Path) -> Image.Image:
-    """A picture, upright; animated ones give their first frame.
+    """A picture, upright, of 8 bits per channel; animated ones give their first frame.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be read, or its values are no levels of 8 or 16 bits.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
                 picture.load()
-                return ImageOps.exif_transpose(picture)
+                # PGM of 16 bits is opened in mode I, as is what has 32.
+                has_16_bits = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM")
+                upright = ImageOps.exif_transpose(picture)
     except UnidentifiedImageError:
         raise DataError(f"{path} is not a picture in a format that is known.", "Replace or remove it.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -176,14 +179,31 @@ def _open(path: Path) -> Image.Image:
         raise DataError(
             f"{path} cannot be read: it is damaged or cut off ({error}).", "Replace or remove it."
         ) from error
+    return _of_8_bits(upright, path, has_16_bits=has_16_bits)
+
+
+def _of_8_bits(picture: Image.Image, path: Path, *, has_16_bits: bool) -> Image.Image:
+    """The picture with the upper half of 16 bits; of 32, integers or floats, with levels that are those of 8 bits.
+
+    Raises:
+        DataError: they are not.
+    """
+    if has_16_bits:
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode not in ("I", "F"):
+        return picture
+    values = np.asarray(picture)
+    levels = np.clip(np.nan_to_num(values), 0, 255).astype(np.uint8)
+    if (levels != values).any():
+        raise DataError(
+            f"{path} has values from {values.min():g} to {values.max():g}, which are not all whole numbers of 0 … 255.",
+            "Save it with 8 or 16 bits per channel.",
+        )
+    return Image.fromarray(levels)
 
 
 def _pixels(picture: Image.Image, image_size: int | None) -> Pixels:
     """H×W×C uint8: one channel where the picture is grey, whatever its mode, else three; transparency on white."""
-    if picture.mode.startswith("I"):
-        # 16 bits: keep the upper eight.
-        values = np.asarray(picture).astype(np.int64)
-        picture = Image.fromarray((values >> 8 if values.max(initial=0) > 255 else values).astype(np.uint8))
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)

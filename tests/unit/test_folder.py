@@ -174,3 +174,28 @@ def test_what_was_passed_over_is_said(folder: Path) -> None:
         (folder / "cat" / name).write_text("x")
     said = load_folder(folder).remark
     assert "Passed over: 2 .heic, 1 .csv, 1 sub-folders. Pictures end in .bmp," in said
+
+
+def levels(path: Path, *values: np.ndarray) -> list[list[int]]:
+    """What is read of a folder whose classes have copies of a picture each."""
+    for name, picture in enumerate(values):
+        (path / str(name)).mkdir(parents=True)
+        for copy in range(2):
+            Image.fromarray(picture).save(path / str(name) / f"{copy}{path.suffix}")
+    return [image.flatten().tolist() for image in load_folder(path).train.images_NCHW]
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "pgm"])
+def test_sixteen_bits_are_cut_to_eight_however_dark_the_picture_is(tmp_path: Path, ending: str) -> None:
+    dark, bright = np.array([[200, 100], [255, 0]], np.uint16), np.array([[200, 300], [0xFFFF, 0]], np.uint16)
+    assert levels(tmp_path / f"folder.{ending}", dark, bright) == [[0, 0, 0, 0], [0, 1, 255, 0]]
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_of_32_bits_only_levels_of_8_are_taken(tmp_path: Path, kind: type) -> None:
+    fit = np.array([[0, 7], [200, 255]], kind)
+    assert levels(tmp_path / "fit.tif", fit, fit) == [[0, 7, 200, 255]] * 2
+    for number, odd in enumerate([256, -1, *([0.5, np.nan] if kind is np.float32 else [])]):
+        unfit = np.array([[0, odd], [200, 255]], kind)
+        with pytest.raises(DataError, match=r"/1/.\.tif has values from .* not all whole numbers of 0 … 255"):
+            levels(tmp_path / f"unfit-{number}.tif", fit, unfit)
