@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dsactl.errors import ProcessError
+from dsactl.errors import DeviceError, ProcessError
 
 BEAT_SECONDS = 0.5
 SILENCE_SECONDS = 5.0  # after which a process counts as dead
@@ -44,7 +44,7 @@ class Processes:
 
     def share(self, classes: int) -> range:
         """The classes that are this process's own: parts that differ by one at most."""
-        return range(classes * self.rank // self.count, classes * (self.rank + 1) // self.count)
+        return _share(classes, self.rank, self.count)
 
     def gather(self, own_kX: Tensor, classes: int) -> Tensor:  # noqa: ARG002
         """All classes' rows from each process's own.
@@ -120,8 +120,8 @@ class _Together(Processes):
         padded[: len(own_kX)] = own_kX
         gathered = own_kX.new_empty(self.count * most, own_kX.shape[1])
         self._together(lambda: dist.all_gather_into_tensor(gathered, padded))
-        shares = [classes * (rank + 1) // self.count - classes * rank // self.count for rank in range(self.count)]
-        return torch.cat([part[:share] for part, share in zip(torch.split(gathered, most), shares, strict=True)])
+        parts = torch.split(gathered, most)
+        return torch.cat([part[: len(_share(classes, rank, self.count))] for rank, part in enumerate(parts)])
 
     def broadcast(self, data: bytes) -> bytes:
         length = torch.tensor([len(data)], device=self._device)
@@ -218,6 +218,10 @@ class _Together(Processes):
             pass
 
 
+def _share(classes: int, rank: int, count: int) -> range:
+    return range(classes * rank // count, classes * (rank + 1) // count)
+
+
 def _connect() -> Any:
     """A connection of our own, so that waiting in the group's does not hold up the beats."""
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
@@ -239,14 +243,17 @@ def join(device: torch.device, on_death: Callable[[ProcessError], None] = lambda
         on_death: called just before this process has to end because another one died.
 
     Raises:
+        DeviceError: there is no GPU for each process.
         ProcessError: the others cannot be reached.
     """
     count = started()
     if count == 1:
         return ALONE
-    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    neighbours = max(local_rank + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if device.type == "cuda":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        check_gpus(device, neighbours, torch.cuda.device_count())
+        torch.cuda.set_device(local_rank)
     else:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(max(1, cores // neighbours))
@@ -256,3 +263,26 @@ def join(device: torch.device, on_death: Callable[[ProcessError], None] = lambda
         raise ProcessError(
             f"The {count} processes could not meet: {error}.", "Start them with torchrun, which sets RANK and the rest."
         ) from error
+
+
+def check_gpus(device: torch.device, processes: int, gpus: int) -> None:
+    """Refuse processes that would not have a GPU each.
+
+    Args:
+        device: of type "cuda", as it was asked for.
+        processes: on this machine.
+        gpus: on this machine.
+
+    Raises:
+        DeviceError: says how to start them.
+    """
+    if device.index is not None:
+        raise DeviceError(
+            f"--device {device} names one GPU, and under torchrun each process has one of its own.",
+            "Use --device cuda.",
+        )
+    if processes > gpus:
+        raise DeviceError(
+            f"{processes} processes on this machine are too many for its {gpus} GPUs: each needs one of its own.",
+            f"Use torchrun --nproc-per-node {gpus}, or --device cpu.",
+        )

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from dsactl.engine.processes import ALONE, Processes, Rehearsal
+from dsactl.engine.processes import ALONE, Processes, Rehearsal, check_gpus, join
+from dsactl.errors import DeviceError
 
 
 def member(rank: int, count: int) -> Processes:
@@ -24,3 +25,20 @@ def test_a_rehearsal_has_its_own_rows_and_no_others() -> None:
     gathered = rehearsal.gather(torch.ones(len(rehearsal.share(10)), 2), 10)
     assert gathered.shape == (10, 2)
     assert gathered.sum(1).tolist() == [0, 0, 0, 2, 2, 2, 0, 0, 0, 0]
+
+
+def test_every_process_has_a_gpu_of_its_own_or_is_refused() -> None:
+    check_gpus(torch.device("cuda"), 2, 2)
+    with pytest.raises(DeviceError, match=r"--device cuda:0 names one GPU.* Use --device cuda\."):
+        check_gpus(torch.device("cuda:0"), 2, 2)
+    with pytest.raises(DeviceError, match=r"3 processes on this machine are too many for its 2 GPUs.*-per-node 2"):
+        check_gpus(torch.device("cuda"), 3, 2)
+
+
+@pytest.mark.parametrize("place", [{"LOCAL_WORLD_SIZE": "3", "LOCAL_RANK": "0"}, {"LOCAL_RANK": "2"}])
+def test_too_many_processes_for_the_gpus_do_not_begin(monkeypatch: pytest.MonkeyPatch, place: dict[str, str]) -> None:
+    for name, value in {"WORLD_SIZE": "3", "RANK": "0", **place}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(DeviceError, match="3 processes"):
+        join(torch.device("cuda"))
