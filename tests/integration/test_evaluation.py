@@ -1,3 +1,4 @@
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -180,3 +181,24 @@ def test_a_loaded_set_is_ready_to_train_on() -> None:
     assert made.pixels().max() <= 1 + 1e-6
     rows = {row.numpy().tobytes() for row in digits.train.images_NCHW.flatten(1)}
     assert all((image * 255).round().byte().flatten().numpy().tobytes() in rows for image in made.pixels())
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("networks", [0, 1001]),
+        ("epochs", [0]),
+        ("lr", [0.0, -1.0, math.nan, math.inf]),
+        ("momentum", [-0.1, 1.0, math.nan]),
+        ("weight_decay", [-1e-4, math.nan, math.inf]),
+        ("batch", [0, -5]),
+        ("strategy", ["swirl"]),
+        ("precision", ["float16", ""]),
+    ],
+)
+def test_a_protocol_that_makes_no_sense_is_refused(name: str, values: list[object]) -> None:
+    for value in values:
+        with pytest.raises(UsageError, match=name if name != "strategy" else "swirl") as caught:
+            Protocol(**{name: value})
+        assert str(value) in caught.value.message
+    assert Protocol(lr=1e-30, momentum=0, weight_decay=0, batch=1, precision="bfloat16").batch == 1
