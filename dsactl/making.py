@@ -51,7 +51,7 @@ class _Kept(Work):
         return self._earlier + time.monotonic() - self._began
 
     def resume(self) -> dict[str, Tensor]:
-        return dict(self._tensors)
+        return _copies(self._tensors)
 
     def keep(
         self, done: int, total: int, tensors: Mapping[str, Tensor], *, loss: float | None = None, doing: str = ""
@@ -59,7 +59,7 @@ class _Kept(Work):
         for name, tensor in tensors.items():
             if not isinstance(tensor, Tensor):
                 raise TypeError(f"{name!r} is to be kept, and is no tensor but of type {type(tensor).__name__}")
-        self._done, self._tensors = done, tensors
+        self._done, self._tensors = done, _copies(tensors)
         said = doing if loss is None else f"loss {loss:.3f}, {doing}" if doing else f"loss {loss:.3f}"
         if time.monotonic() - self._saved >= self._every:
             self.save()
@@ -99,6 +99,11 @@ class _Kept(Work):
                 f"To go on, {way_out}; to start over, {again}",
             )
         return tensors
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What stays as it is, whatever is done in place to the tensors."""
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
 def make(

@@ -110,8 +110,8 @@ def _epoch(work: Work, descent: Descent, epoch: int, look: Look) -> float:
 
 
 def _tensors(descent: Descent, epoch: int, beside: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies of all that training goes on from: the next epoch changes the tensors in place."""
-    others = {f"beside.{name}": tensor.detach().clone() for name, tensor in beside.items()}
+    """All that training goes on from."""
+    others = {f"beside.{name}": tensor for name, tensor in beside.items()}
     return {"epoch": torch.tensor(epoch), **descent.tensors(), **others}
 
 

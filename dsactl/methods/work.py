@@ -40,7 +40,7 @@ class Work:
         return self.recipe.options[name]
 
     def resume(self) -> dict[str, Tensor]:
-        """The tensors that were kept last, on the device; empty where the work begins."""
+        """Copies of the tensors that were kept last, on the device; empty where the work begins."""
         return {}
 
     def keep(
@@ -50,7 +50,8 @@ class Work:
 
         Args:
             done, total: steps.
-            tensors: with which `resume` lets the method go on to the same bits.
+            tensors: with which `resume` lets the method go on to the same bits. They are copied: what the method does
+                in place afterwards does not change what is kept.
             loss: of the last step, where it is known.
             doing: what comes next, in a few words.
         """

@@ -369,3 +369,25 @@ again.options = {options}
     put(by=4, options={"part": 20, "revision": 3})
     assert torch.allclose(make().images, old.images + 3)
     assert torch.equal(dsactl.load(old.reference).images, old.images), "the sets of the old code stay"
+
+
+IN_PLACE = """
+def adds(work):
+    state = work.resume() or {"one": torch.zeros(()), "other": torch.zeros(())}
+    assert state["one"] == state["other"]
+    for step in range(int(state["one"]), 4):
+        state["one"] += 1
+        {fault}
+        state["other"] += 1
+        work.keep(step + 1, 4, state)
+    return first(work)
+"""
+
+
+def test_what_a_method_changes_in_place_after_it_was_kept_is_not_kept(install: Install) -> None:
+    install(IN_PLACE.replace("{fault}", "if step == 2: raise KeyboardInterrupt"), "foreign:adds")
+    for _ in ("in its third step", "in its first step after it went on"):
+        with pytest.raises(KeyboardInterrupt):
+            make()
+    install(IN_PLACE.replace("{fault}", ""), "foreign:adds")
+    make()
