@@ -70,7 +70,7 @@ def split_name(name: str) -> tuple[str, tuple[View, ...]]:
     """The name without its views, and these.
 
     Raises:
-        UsageError: what follows an "@" is no view, and belongs to no folder's name.
+        UsageError: what follows an "@" is no view, and belongs to no folder's name; or a view of one class.
     """
     base = base_name(name)
     if MARK in base and not Path(base).is_dir():
@@ -96,11 +96,13 @@ def with_views(name: str, *views: View) -> str:
 def take(dataset: "Dataset", views: tuple[View, ...]) -> "Dataset":
     """The data set as views show it; its name says so.
 
-    Mean and deviation are those of the data set; at another size they are measured on the training images.
+    Mean and deviation are those of the data set; of another size, and of grey pictures made of coloured ones, they are
+    measured on the training images. What was said about how a folder was read is followed by what is seen of it.
 
     Raises:
         UsageError: a view does not fit.
     """
+    read = dataset.remark
     for view in views:
         match view:
             case Shape():
@@ -112,7 +114,10 @@ def take(dataset: "Dataset", views: tuple[View, ...]) -> "Dataset":
 
                 seen = hold_out(dataset)
         dataset = replace(seen, name=with_views(dataset.name, view))
-    return dataset
+    if not read or not views:
+        return dataset
+    counts = f"{dataset.classes} classes, {len(dataset.train):,} training and {len(dataset.test):,} test images"
+    return replace(dataset, remark=f"{read} Seen as {dataset.name}: {counts}.")
 
 
 def _parse(text: str, name: str) -> View:
@@ -123,7 +128,12 @@ def _parse(text: str, name: str) -> View:
         if view.channels not in (1, 3) or min(sides) < SMALLEST or max(sides) > LARGEST:
             raise UsageError(f"{name}: images have 1 or 3 channels and sides of {SMALLEST} … {LARGEST} pixels.")
         return view
-    return Classes(*map(int, classes.groups())) if classes else Validation()
+    if classes:
+        part = Classes(*map(int, classes.groups()))
+        if part.first == part.last:
+            raise UsageError(f"{name}: nothing can be learned from one class.", f"Take two, e.g. {MARK}classes0-1.")
+        return part
+    return Validation()
 
 
 def _of_shape(dataset: "Dataset", shape: Shape) -> "Dataset":

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -105,3 +107,17 @@ def test_what_is_made_of_a_view_is_found_by_its_name(tmp_path, monkeypatch) -> N
     assert load_dataset("odd@1x8x8").size == (12, 12)
     assert load_dataset("odd@1x8x8@1x6x6").size == (6, 6)
     assert Request("mnist@3x32x32", 1).dataset == "mnist@3x32x32"
+
+
+def test_what_is_said_of_a_folder_is_followed_by_what_is_seen_of_it(tmp_path: Path) -> None:
+    write_folder(tmp_path / "photos", side=12)
+    whole, seen = (load_dataset(f"{tmp_path}/photos{views}") for views in ("", "@classes0-1@validation"))
+    counts = f"2 classes, {len(seen.train)} training and {len(seen.test)} test images"
+    assert len(seen.train) < len(whole.train)
+    assert seen.remark == f"{whole.remark} Seen as photos@classes0-1@validation: {counts}."
+    assert load_dataset("digits@classes1-2").remark == ""
+
+
+def test_one_class_is_no_data_set() -> None:
+    with pytest.raises(UsageError, match=r"digits@classes3-3: nothing can be learned from one class\. Take two"):
+        load_dataset("digits@classes3-3")
