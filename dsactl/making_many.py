@@ -52,7 +52,7 @@ def make_all(
         report: told of the progress.
         fresh: as of `runs.execute`.
         checkpoint_every: the same; None for five seconds of a worker's, and the usual of this process.
-        wait: for sets that another process makes, when all others are made.
+        wait: of workers, for sets that another process makes, when all others are made; this process refuses them.
 
     Yields:
         The place of each job with its set, as that is made; or with the error of a run that failed, after which others
@@ -63,7 +63,7 @@ def make_all(
     """
     who = (workers or InProcess()).suited(len(jobs))
     if isinstance(who, InProcess):
-        yield from _here(jobs, store, report, fresh=fresh, wait=wait, checkpoint_every=checkpoint_every)
+        yield from _here(jobs, store, report, fresh=fresh, checkpoint_every=checkpoint_every)
         return
     every = WORKER_CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
     operations = [max(1.0, making_operations(job.recipe, job.dataset)) for job in jobs]
@@ -148,7 +148,6 @@ def _here(
     report: Report,
     *,
     fresh: bool,
-    wait: bool,
     checkpoint_every: float | None,
 ) -> Iterator[tuple[int, runs.Outcome | RunError]]:
     """Make the sets in this process."""
@@ -161,7 +160,7 @@ def _here(
 
         try:
             outcome: runs.Outcome | RunError = runs.execute(
-                job, store, checkpoint_every=every, report=tell, fresh=fresh, wait=wait
+                job, store, checkpoint_every=every, report=tell, fresh=fresh
             )
         except RunError as error:
             outcome = error
