@@ -28,7 +28,16 @@ from dsactl.errors import DataError, RunError, UsageError
 from dsactl.evaluation_task import Networks, is_fused, train_and_test
 from dsactl.methods.catalogue import WHOLE
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN, FROM_DC, Figure, paper_accuracy, whole_accuracy
+from dsactl.paper import (
+    EPOCHS_AUGMENTED,
+    EPOCHS_PLAIN,
+    FROM_DC,
+    MOMENTUM,
+    WEIGHT_DECAY,
+    Figure,
+    paper_accuracy,
+    whole_accuracy,
+)
 from dsactl.synthetic import SyntheticSet
 from dsactl.training import Augment, Plan
 from dsactl.whole import usual_epochs
@@ -65,8 +74,8 @@ class Protocol:
     networks: int = 20
     epochs: int | None = None
     lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    momentum: float = MOMENTUM
+    weight_decay: float = WEIGHT_DECAY
     batch: int = 256
     strategy: str | None = None
     seed: int = 0

@@ -1,6 +1,6 @@
 """The networks of an evaluation, as tasks: some of them are trained on a set, each is tested once, at the end.
 
-Shapes: N images, C, H, W, M networks side by side.
+Shapes: N images, B of a batch, C, H, W, M networks side by side.
 """
 
 import time
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dsactl.captured_training import TrainingWithFallback
-from dsactl.data.dataset import Dataset
+from dsactl.data.dataset import Dataset, ImageSet
 from dsactl.dsa.packed import Augmenter
 from dsactl.engine.device import prepare_device
 from dsactl.engine.memory import free_on_gpu, keep_freed_memory
@@ -142,7 +142,7 @@ def train_and_test(
             network,
             unstack(parameters_M, m),
             unstack(buffers_M, m),
-            _test_batches(synthetic, dataset),
+            in_batches(dataset.test, synthetic.normalise),
             networks.plan.precision,
         )
         for m in range(len(indices))
@@ -157,7 +157,8 @@ def _training_bytes(network: nn.Module, synthetic: SyntheticSet, batch: int) -> 
     return 4.0 * (2 * outputs + 4 * sum(parameter.numel() for parameter in network.parameters()))
 
 
-def _test_batches(synthetic: SyntheticSet, dataset: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
-    images, labels = dataset.test.images_NCHW, dataset.test.labels_N
-    for pixels, targets in zip(torch.split(images, TEST_BATCH), torch.split(labels, TEST_BATCH), strict=True):
-        yield synthetic.normalise(pixels), targets
+def in_batches(images: ImageSet, normalise: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images, normalised, with their labels, as many at once as a network is tested on."""
+    batches = (torch.split(tensor, TEST_BATCH) for tensor in (images.images_NCHW, images.labels_N))
+    for pixels_BCHW, labels_B in zip(*batches, strict=True):
+        yield normalise(pixels_BCHW), labels_B

@@ -13,6 +13,8 @@ Figure = tuple[float, float]
 
 EPOCHS_AUGMENTED, EPOCHS_PLAIN = 1000, 300
 """Epochs of the networks that are trained on a set, with and without augmentation (Section 4.1)."""
+MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
+"""Of the SGD that these networks are trained by."""
 
 CONDENSED_ON = {"vgg11": "vgg11bn", "resnet18": "resnet18bn_ap"}
 """What the networks of these rows of Table 3 are while condensing: with batch norm."""

@@ -27,6 +27,7 @@ from dsactl.errors import ProcessError, RunError
 from dsactl.jobs import Job
 from dsactl.methods.work import try_smaller
 from dsactl.recipe import Recipe
+from dsactl.training import tensors_of
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 30.0  # a checkpoint takes milliseconds; half a minute of work is little to lose
@@ -207,8 +208,8 @@ def _restore(path: Path | None, job: Job, processes: Processes) -> tuple[Positio
             int(about["step"]),
             tensors["images"],
             tensors["velocity"],
-            {name[10:]: tensor for name, tensor in tensors.items() if name.startswith("parameter.")},
-            {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("buffer.")},
+            tensors_of(tensors, "parameter"),
+            tensors_of(tensors, "buffer"),
             tensors["distance"],
         )
         return Position(state, float(about["seconds"]), list(map(str, about["environments"]))), mode

@@ -26,9 +26,8 @@ from dsactl.errors import RunError
 from dsactl.networks.build import Buffers, Parameters, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.networks.fused import fuse
+from dsactl.paper import MOMENTUM, WEIGHT_DECAY
 from dsactl.training import Descent, Penalty, Plan, stack, stacked_logits, tensors_of
-
-MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 
 
 @dataclass(frozen=True)

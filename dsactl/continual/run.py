@@ -35,7 +35,7 @@ from dsactl.engine.mode import Mode
 from dsactl.engine.native import library
 from dsactl.engine.random import derive_seed
 from dsactl.errors import RunError
-from dsactl.evaluation_task import TEST_BATCH
+from dsactl.evaluation_task import in_batches
 from dsactl.studies.cells import Report
 from dsactl.synthetic import SyntheticSet, from_store
 from dsactl.training import count_correct
@@ -304,12 +304,11 @@ class Runner:
     def _test(self, network: Network, task: Task) -> float:
         """Accuracy on a task's test images among all outputs, percent."""
         test, real = task.dataset.test, task.dataset
-        batches = zip(torch.split(test.images_NCHW, TEST_BATCH), torch.split(test.labels_N, TEST_BATCH), strict=True)
         right = count_correct(
             self._learner.structure(network.outputs),
             network.parameters,
             network.buffers,
-            ((real.normalise(pixels), labels + task.first) for pixels, labels in batches),
+            ((images, labels + task.first) for images, labels in in_batches(test, real.normalise)),
             self._settings.precision,
         )
         return 100 * right / len(test)

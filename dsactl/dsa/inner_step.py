@@ -28,7 +28,7 @@ from dsactl.engine.processes import ALONE, Processes
 from dsactl.engine.random import generator
 from dsactl.networks.build import Buffers, Parameters, count_outputs, structure
 from dsactl.recipe import Recipe
-from dsactl.training import stack
+from dsactl.training import stack, tensors_of
 
 BATCH_NORM_IMAGES = 16  # real images per class for the running statistics
 CPU_IMAGES_AT_ONCE = 16  # synthetic ones, see `classes_at_once`
@@ -191,8 +191,8 @@ class InnerStep:
         ]
         chosen = list(inputs["chosen"]) if "chosen" in inputs else None
         return self._match(
-            {name[10:]: tensor for name, tensor in inputs.items() if name.startswith("parameter.")},
-            {name[7:]: tensor for name, tensor in inputs.items() if name.startswith("buffer.")},
+            tensors_of(inputs, "parameter"),
+            tensors_of(inputs, "buffer"),
             inputs["images"],
             inputs["labels"],
             list(inputs["places"]),

@@ -18,10 +18,9 @@ from dsactl.errors import RunError, UsageError
 from dsactl.methods.work import Work, try_smaller
 from dsactl.networks.build import Buffers, Parameters, initial_state, structure
 from dsactl.networks.fused import fuse
+from dsactl.paper import MOMENTUM, WEIGHT_DECAY
 from dsactl.recipe import Recipe
 from dsactl.training import Descent, Plan, stack, tensors_of, unstack
-
-MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 
 Look = Callable[[Tensor, Tensor], None]
 """Told in every step, before the update, the places of the batch B and the logits B×K."""
