@@ -10,14 +10,15 @@ from dsactl.data.dataset import Dataset, ImageSet
 from dsactl.engine.random import generator
 from dsactl.errors import DataError
 
+HELD_OUT = 0.1
+"""Of each class's training images, rounded, one at least."""
 
-def hold_out(dataset: Dataset, fraction: float = 0.1, seed: int = 0) -> Dataset:
+
+def hold_out(dataset: Dataset) -> Dataset:
     """Set a share of every class's training images apart, to choose by what networks make of them.
 
     Args:
         dataset: its test split is left out of what is returned, so that nothing is chosen by it.
-        fraction: of each class's images, rounded, one at least.
-        seed: of the draw.
 
     Returns:
         The data set whose `train` is the rest and whose `test` is what was held out.
@@ -28,12 +29,12 @@ def hold_out(dataset: Dataset, fraction: float = 0.1, seed: int = 0) -> Dataset:
     train = dataset.train
     kept, held = [], []
     for label, (start, count) in enumerate(zip(train.starts, train.counts, strict=True)):
-        away = max(1, round(fraction * count))
+        away = max(1, round(HELD_OUT * count))
         if away >= count:
             raise DataError(
                 f"Class {dataset.class_names[label]!r} of {dataset.name} has too few images to hold any out."
             )
-        order = torch.randperm(count, generator=generator(seed, "held out", label)) + start
+        order = torch.randperm(count, generator=generator(0, "held out", label)) + start
         held.append(order[:away].sort().values)
         kept.append(order[away:].sort().values)
     return replace(dataset, train=_at(train, kept), test=_at(train, held))
