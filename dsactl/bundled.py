@@ -28,7 +28,7 @@ def find(reference: str, store: registry.Store) -> tuple[registry.Reader, regist
     """The set that a reference means, and the store that has it: the user's, else the program's own.
 
     Args:
-        reference: `name`, `name:version` or `@sha256:…`.
+        reference: `name`, `name:version`, `name:tag` or `@sha256:…`.
         store: the user's.
 
     Raises:

@@ -87,6 +87,7 @@ def execute(
 
     Raises:
         RunError: another process is at it; a checkpoint is damaged or of another device; the images diverged.
+        registry.StoreError: the store cannot be written to.
         KeyboardInterrupt: as it came, after the checkpoint is written.
     """
 

@@ -79,10 +79,7 @@ def condense(
     processes: Processes = ALONE,
     phase: Callable[[str], None] = lambda doing: None,
 ) -> Iterator[State]:
-    """Run Algorithm 1, giving the state after every inner step.
-
-    Every state is whole: the iterator can be dropped at any time, and another one started from the last state it gave
-    goes on to the same bits.
+    """Run Algorithm 1.
 
     Args:
         real: on the device to compute on.
@@ -91,6 +88,13 @@ def condense(
         mode: how to compute; see `engine.mode.best_mode`.
         processes: that share the classes; each of them runs this function.
         phase: told what comes next, in a few words.
+
+    Yields:
+        The state after every inner step. Each is whole: the iterator can be dropped at any time, and another one
+        started from the last state that it gave goes on to the same bits.
+
+    Raises:
+        ProcessError: another process died.
     """
     assert recipe.network is not None, "Algorithm 1 needs a network"
     state = initial(real, recipe) if start is None else start
