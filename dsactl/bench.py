@@ -12,13 +12,12 @@ from typing import Any
 
 import torch
 
-from dsactl.captured_training import CapturedTraining
 from dsactl.cost import GRADIENT, MATCHING_GRADIENT, forward_operations
 from dsactl.data.catalogue import CatalogueEntry
 from dsactl.data.dataset import Dataset, ImageSet
 from dsactl.dsa.condense import condense, initial
+from dsactl.dsa.inner_network import training_of
 from dsactl.dsa.inner_step import choose_mode
-from dsactl.dsa.packed import Augmenter
 from dsactl.engine.device import describe, prepare_device
 from dsactl.engine.memory import keep_freed_memory, peak_memory, reset_peak_memory
 from dsactl.engine.mode import Mode
@@ -29,7 +28,7 @@ from dsactl.networks.fused import fuse
 from dsactl.paper import EPOCHS_AUGMENTED
 from dsactl.recipe import Recipe
 from dsactl.synthetic import SyntheticSet
-from dsactl.training import Plan, stack, train
+from dsactl.training import stack
 
 STEPS = 5  # timed, after two that warm up caches, allocators and compilers
 SECONDS = 20.0  # for the steps of one kind
@@ -202,10 +201,8 @@ def _network_steps(dataset: Dataset, recipe: Recipe, mode: Mode) -> Callable[[],
     images_NCHW = initial(dataset, recipe).images_KICHW.flatten(0, 1)
     labels_N = torch.arange(dataset.classes, device=images_NCHW.device).repeat_interleave(recipe.ipc)
     images_NCHW, labels_N = images_NCHW[-recipe.batch_train :], labels_N[-recipe.batch_train :]
-    plan = Plan(NETWORK_STEPS, recipe.network_lr, batch=recipe.batch_train, precision=recipe.precision)
-
-    augment = Augmenter(recipe.strategy, dataset.size)
-    training = CapturedTraining(network, plan, augment) if mode.captured else partial(train, network, plan, augment)
+    steps = replace(recipe, network_epochs=NETWORK_STEPS)
+    training = training_of(network, steps, dataset.size, captured=mode.captured)
     source = partial(generator, 0, "bench-training")
     return lambda: training(stack([parameters]), stack([buffers]), images_NCHW, labels_N, [source()])
 

@@ -17,22 +17,19 @@ Shapes: K classes, I images per class, C, H, W, R real images per class; a chunk
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from dsactl.captured_training import CapturedTraining
 from dsactl.data.dataset import Dataset
+from dsactl.dsa.inner_network import InnerNetwork
 from dsactl.dsa.inner_step import InnerStep
-from dsactl.dsa.packed import Augmenter
 from dsactl.engine.mode import PLAIN, Mode
 from dsactl.engine.processes import ALONE, Processes
 from dsactl.engine.random import generator
-from dsactl.networks.build import Buffers, Parameters, initial_state, structure
+from dsactl.networks.build import Buffers, Parameters, structure
 from dsactl.networks.fused import fuse
 from dsactl.recipe import Recipe
-from dsactl.training import Plan, stack, train, unstack
 
 
 @dataclass(frozen=True)
@@ -102,10 +99,7 @@ def condense(
     if mode.native:
         fuse(network)
     step = InnerStep(real, recipe, network, mode, processes)
-    labels_N = torch.arange(real.classes, device=state.images_KICHW.device).repeat_interleave(recipe.ipc)
-    plan = Plan(recipe.network_epochs, recipe.network_lr, batch=recipe.batch_train, precision=recipe.precision)
-    augment = Augmenter(recipe.inner_strategy, real.size)
-    training = CapturedTraining(network, plan, augment) if mode.captured else partial(train, network, plan, augment)
+    inner_network = InnerNetwork(real, recipe, network, captured=mode.captured)
 
     images_KICHW, velocity_KICHW = state.images_KICHW, state.velocity_KICHW
     parameters, buffers = state.parameters, state.buffers
@@ -113,7 +107,7 @@ def condense(
     for k in range(state.iteration, recipe.iterations):
         for t in range(first, recipe.inner_steps):
             if t == 0:
-                parameters, buffers = initial_state(network, generator(recipe.seed, "network", k), images_KICHW.device)
+                parameters, buffers = inner_network.fresh(k)
             phase("matching gradients")
             buffers = step.running_statistics(parameters, buffers, k, t)
             distance_K, gradient_KICHW = step(parameters, buffers, images_KICHW, k, t)
@@ -123,13 +117,6 @@ def condense(
                 yield State(k + 1, 0, images_KICHW, velocity_KICHW, distance_K=distance_K)
                 break
             phase("training the network")
-            stacked = training(
-                stack([parameters]),
-                stack([buffers]),
-                images_KICHW.flatten(0, 1),
-                labels_N,
-                [generator(recipe.seed, "network-training", k, t)],
-            )
-            parameters, buffers = (unstack(part, 0) for part in stacked)
+            parameters, buffers = inner_network.train(parameters, buffers, images_KICHW, k, t)
             yield State(k, t + 1, images_KICHW, velocity_KICHW, parameters, buffers, distance_K)
         first = 0

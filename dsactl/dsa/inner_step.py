@@ -56,6 +56,24 @@ class _Draws:
     chosen: list[Tensor] | None
 
 
+def draw_class(real: Dataset, recipe: Recipe, synthetic: int, k: int, t: int, label: int) -> tuple[Tensor, Pair]:
+    """What is random in the step of a class whose synthetic images are given.
+
+    Args:
+        real: the data set.
+        recipe: of method "dsa" or "dc".
+        synthetic: how many of them.
+        k, t, label: the position of the draws.
+
+    Returns:
+        The places of its real images in the training split, on the CPU, and the transformations of both.
+    """
+    places_R = real.choose(label, recipe.batch_real, generator(recipe.seed, "real-batch", k, t, label))
+    source = generator(recipe.seed, "transformation", k, t, label)
+    counts = (len(places_R), synthetic)
+    return places_R, draw_pair(SCHEMES[recipe.scheme], recipe.strategy, counts, real.size, source)
+
+
 class InnerStep:
     """Distances and gradients for all classes, chunk by chunk.
 
@@ -129,24 +147,13 @@ class InnerStep:
         return all_KX[:, 0], all_KX[:, 1:].view_as(images_KICHW)
 
     def _draw(self, labels: range, k: int, t: int) -> _Draws:
-        recipe, size = self._recipe, self._real.size
-
-        def source(purpose: str, label: int) -> torch.Generator:
-            return generator(recipe.seed, purpose, k, t, label)
-
-        chosen = None
+        recipe, chosen = self._recipe, None
         if recipe.ipc > recipe.batch_synthetic:
-            chosen = [
-                draw_without_replacement(recipe.ipc, recipe.batch_synthetic, source("synthetic-batch", label))
-                for label in labels
-            ]
-        places = [self._real.choose(label, recipe.batch_real, source("real-batch", label)) for label in labels]
+            sources = [generator(recipe.seed, "synthetic-batch", k, t, label) for label in labels]
+            chosen = [draw_without_replacement(recipe.ipc, recipe.batch_synthetic, source) for source in sources]
         synthetic = min(recipe.ipc, recipe.batch_synthetic)
-        sources = [source("transformation", label) for label in labels]
-        omegas = [
-            draw_pair(SCHEMES[recipe.scheme], recipe.strategy, (len(at), synthetic), size, source)
-            for at, source in zip(places, sources, strict=True)
-        ]
+        drawn = [draw_class(self._real, recipe, synthetic, k, t, label) for label in labels]
+        places, omegas = [places for places, _ in drawn], [omega for _, omega in drawn]
         return _Draws(torch.arange(labels.start, labels.stop), places, omegas, chosen)
 
     def _compute(

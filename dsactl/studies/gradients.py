@@ -9,25 +9,22 @@ Shapes: K classes, I images per class, C, H, W.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 import registry
 from dsactl.data.dataset import Dataset
-from dsactl.dsa.augmentation import augment, draw_pair
+from dsactl.dsa.augmentation import augment
+from dsactl.dsa.inner_network import InnerNetwork
+from dsactl.dsa.inner_step import draw_class
 from dsactl.dsa.matching import loss_function, real_gradient
-from dsactl.dsa.packed import Augmenter
-from dsactl.dsa.strategy import SCHEMES
-from dsactl.engine.random import generator
 from dsactl.errors import UsageError
-from dsactl.networks.build import Parameters, initial_state, structure
+from dsactl.networks.build import Parameters, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipe import Recipe, Request
 from dsactl.studies.cells import Report, make_one
 from dsactl.synthetic import from_store
-from dsactl.training import Plan, stack, train, unstack
 
 
 @dataclass(frozen=True)
@@ -79,33 +76,21 @@ def gradient_norms(
     refuse_batch_norm(recipe.network)
     network = structure(recipe.network, real.channels, real.size, real.classes)
     loss = loss_function(network, recipe.precision)
-    augmenter = Augmenter(recipe.inner_strategy, real.size)
-    plan = Plan(recipe.network_epochs, recipe.network_lr, batch=recipe.batch_train, precision=recipe.precision)
-    labels_N = torch.arange(real.classes, device=images_KICHW.device).repeat_interleave(images_KICHW.shape[1])
-    fit = partial(train, network, plan, augmenter)
+    inner_network = InnerNetwork(real, recipe, network)
     for index in range(networks):
         # Positions that no iteration of the run itself has.
         k = recipe.iterations + index
-        parameters, buffers = initial_state(network, generator(recipe.seed, "network", k), images_KICHW.device)
+        parameters, buffers = inner_network.fresh(k)
         for t in range(recipe.inner_steps):
             network.train()
             for label in range(real.classes):
-                batch_RCHW = real.draw(label, recipe.batch_real, generator(recipe.seed, "real-batch", k, t, label))
-                own_ICHW = images_KICHW[label]
-                on_real, on_synthetic = draw_pair(
-                    SCHEMES[recipe.scheme],
-                    recipe.strategy,
-                    (len(batch_RCHW), len(own_ICHW)),
-                    real.size,
-                    generator(recipe.seed, "transformation", k, t, label),
-                )
-                batches = (augment(batch_RCHW, on_real), augment(own_ICHW, on_synthetic))
+                places_R, (on_real, on_synthetic) = draw_class(real, recipe, images_KICHW.shape[1], k, t, label)
+                batch_RCHW = real.at(places_R.to(images_KICHW.device))
+                batches = (augment(batch_RCHW, on_real), augment(images_KICHW[label], on_synthetic))
                 pair = (_norm(real_gradient(loss, parameters, buffers, batch, label)) for batch in batches)
                 yield Norms(index, t, label, *pair)
             if t < recipe.inner_steps - 1:
-                source = generator(recipe.seed, "network-training", k, t)
-                state = fit(stack([parameters]), stack([buffers]), images_KICHW.flatten(0, 1), labels_N, [source])
-                parameters, buffers = (unstack(part, 0) for part in state)
+                parameters, buffers = inner_network.train(parameters, buffers, images_KICHW, k, t)
         report(index + 1)
 
 
