@@ -1,6 +1,7 @@
 """A recipe as the command that asks for it."""
 
 import shlex
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dsactl.data.catalogue import entry_of, is_mirrored
@@ -39,13 +40,19 @@ def set_command(manifest: "Manifest") -> str | None:
         uses_network = methods.find(recipe.method).network
     except UsageError:  # unknown here, or its package is broken
         return None
-    return condense_command(recipe) if (recipe.network is not None) == uses_network else None
+    if (recipe.network is not None) != uses_network:
+        return None
+    from dsactl.storing import folder_options
+
+    return condense_command(recipe, folder_options(manifest.provenance))
 
 
-def condense_command(recipe: Recipe) -> str:
+def condense_command(recipe: Recipe, folder: Mapping[str, Any]) -> str:
     """The shortest `dsactl condense` that resolves to a recipe, on any device.
 
-    A folder is named without where it lay.
+    Args:
+        recipe: of the set.
+        folder: the options that an image folder was read with. The folder is named without where it lay.
     """
     entry, network = entry_of(recipe.dataset), recipe.network
     request = Request(recipe.dataset, recipe.ipc, recipe.method, network.arch if network else "convnet")
@@ -69,9 +76,7 @@ def condense_command(recipe: Recipe) -> str:
         given |= {"inner_steps": recipe.inner_steps, "network_epochs": recipe.network_epochs}
     if recipe.strategy != usual.strategy:
         given["strategy"] = "_".join(recipe.strategy) or "none"
-    _, height, width = recipe.image_shape
-    if entry is None and height == width:
-        given["image_size"] = height
+    given |= {name: value for name, value in folder.items() if value != getattr(request, name)}
     words = ["dsactl", "condense", recipe.dataset if entry else f"FOLDER/{recipe.dataset}"]
     for name, value in given.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
