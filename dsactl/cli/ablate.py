@@ -105,7 +105,7 @@ def command(
     protocol = Protocol(networks=networks, epochs=epochs)
     entries = _entries(study, request, numbers, several, rows, kinds, protocol)
     if dry_run:
-        studying.dry_run(entries, sets, device, output, tested=study != "gradients", watched=study == "init")
+        studying.dry_run(entries, sets, device, output, tested=study != "gradients")
         return
     job = check(entries, device)[0]
     name = job.dataset.name

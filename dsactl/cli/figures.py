@@ -36,8 +36,11 @@ def dry_run(wanted: "list[Part]", device: str, output: Output) -> None:
     from dsactl.evaluation import Protocol
     from dsactl.studies.cells import Entry
 
-    asked = [(part.name, request) for part in wanted for request in part.requests]
-    entries = [Entry((name, request.strategy or request.init or "set"), request, Protocol()) for name, request in asked]
+    entries = [
+        Entry((part.name, request.strategy or request.init or "set"), request, Protocol(), watched=part.watched)
+        for part in wanted
+        for request in part.requests
+    ]
     studying.dry_run(entries, 1, device, output, tested=False)
 
 

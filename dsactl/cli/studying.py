@@ -224,7 +224,6 @@ def dry_run(
     output: Output,
     *,
     tested: bool = True,
-    watched: bool = False,
 ) -> None:
     """Say what would be made, measured and computed, and how long it would take here; nothing is written.
 
@@ -236,15 +235,12 @@ def dry_run(
         device: as of `condense`.
         output: where to print.
         tested: whether networks are trained on the sets.
-        watched: whether the sets are watched while they are made.
     """
     import registry
-    from dsactl import runs
     from dsactl.engine.device import describe
     from dsactl.engine.memory import keep_freed_memory
     from dsactl.studies.cells import check
     from dsactl.studies.costs import estimate
-    from dsactl.studies.evolution import is_watched
 
     keep_freed_memory()
     cells = [":".join(entry.key) for entry in entries]
@@ -258,8 +254,7 @@ def dry_run(
         def report(done: int, total: int) -> None:
             bar.update(done, "", total=total)
 
-        made = is_watched if watched else runs.is_made
-        cost = estimate(entries, jobs, sets, registry.Store(), report, tested=tested, is_made=made)
+        cost = estimate(entries, jobs, sets, registry.Store(), report, tested=tested)
     lines = [
         f"{many(len(cells), 'cell')}: {', '.join(cells)}",
         sets_in_words(cost),

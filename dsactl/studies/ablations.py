@@ -84,8 +84,8 @@ def strategies(request: Request, kinds: Strategy, protocol: Protocol, *, scaled:
 
 
 def starts(request: Request, protocol: Protocol) -> list[Entry]:
-    """Images that start as noise and as real ones (Section 5.2)."""
-    return [Entry((init,), replace(request, init=init), protocol) for init in ("noise", "real")]
+    """Images that start as noise and as real ones, watched on their way (Section 5.2)."""
+    return [Entry((init,), replace(request, init=init), protocol, watched=True) for init in ("noise", "real")]
 
 
 def with_and_without(request: Request, protocol: Protocol) -> list[Entry]:

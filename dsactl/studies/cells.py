@@ -43,6 +43,7 @@ class Entry:
         paper: the paper's mean and standard deviation; None for the one that the evaluation finds itself, if any.
         comparable: whether the paper's is by the same protocol.
         remark: what should be said beside the result, such as what was scaled down.
+        watched: whether the first of its sets is watched while it is made (`evolution.watch_condensing`).
     """
 
     key: Key
@@ -51,6 +52,7 @@ class Entry:
     paper: Figure | None = None
     comparable: bool = True
     remark: str = ""
+    watched: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from dsactl.data.parts import first_of_each
 from dsactl.evaluation import Conditions, Kept, Protocol, Reached, evaluate, evaluated_network, training_epochs
 from dsactl.methods.catalogue import ALGORITHM_1, WHOLE, find
 from dsactl.studies.cells import Entry
+from dsactl.studies.evolution import is_watched
 from dsactl.synthetic import SyntheticSet
 
 _EPOCHS = 4  # of a trial; the first warms up
@@ -56,7 +57,6 @@ def estimate(
     report: Callable[[int, int], None] = lambda done, total: None,
     *,
     tested: bool = True,
-    is_made: Callable[[registry.Store, jobs.Job], bool] = runs.is_made,
 ) -> Cost:
     """Count and try.
 
@@ -67,7 +67,6 @@ def estimate(
         store: tells which sets are there.
         report: told of trials that are done, of how many.
         tested: whether networks are trained on the sets.
-        is_made: whether a set need not be made.
     """
     trials = _Trials()
     wanted = {
@@ -79,8 +78,8 @@ def estimate(
     ordered = sorted(wanted.values(), key=lambda pair: count_work(pair[1].recipe, pair[1].dataset).operations)
     measured = list(zip(entries, prepared, strict=True)) if tested else []
     total = len(ordered) + len(measured)
-    for index, (_, job) in enumerate(ordered):
-        count = sum(not is_made(store, job.with_seed(number).within(jobs.STUDIES)) for number in range(sets))
+    for index, (entry, job) in enumerate(ordered):
+        count = sum(not _is_made(store, entry, job, number) for number in range(sets))
         if count:
             seconds = trials.making(job)
             left, operations = left + count, operations + count * count_work(job.recipe, job.dataset).operations
@@ -94,6 +93,12 @@ def estimate(
         testing += count * trials.testing(job, entry)
         report(len(ordered) + index + 1, total)
     return Cost(left, sets * len(wanted) - left, operations, making, tuple(sorted(unknown)), networks, testing)
+
+
+def _is_made(store: registry.Store, entry: Entry, job: jobs.Job, number: int) -> bool:
+    """Whether one of an entry's sets would only be looked up."""
+    known = is_watched if entry.watched and number == 0 else runs.is_made
+    return known(store, job.with_seed(number).within(jobs.STUDIES))
 
 
 class _Trials:

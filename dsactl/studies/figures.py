@@ -33,12 +33,14 @@ class Part:
         caption: what is below it.
         requests: of the sets that it shows.
         make: draws it, PNG, from the store, the device and a report of steps.
+        watched: whether its sets are watched while they are made.
     """
 
     name: str
     caption: str
     requests: tuple[Request, ...]
     make: Callable[[registry.Store, str, Report], bytes]
+    watched: bool = False
 
     def origin(self, store: registry.Store, device: str) -> str:
         """How its sets were made, in words, once they are: iterations, time, program and machine."""
@@ -69,8 +71,8 @@ def parts(figure: str, base: Request, networks: int) -> list[Part]:
     both = f"{' and '.join(CLASSES)}, one image per class, from"
     noise, real = (replace(cifar10, init=init) for init in ("noise", "real"))
     return [
-        Part("noise", f"{both} noise", (noise,), partial(_way, noise)),
-        Part("real", f"{both} real images", (real,), partial(_way, real)),
+        Part("noise", f"{both} noise", (noise,), partial(_way, noise), watched=True),
+        Part("real", f"{both} real images", (real,), partial(_way, real), watched=True),
     ]
 
 

@@ -22,10 +22,13 @@ from dsactl.dsa.augmentation import augment, draw
 from dsactl.dsa.condense import condense, initial
 from dsactl.dsa.strategy import KINDS
 from dsactl.engine.random import generator
+from dsactl.evaluation import Protocol
 from dsactl.networks.build import initial_state, structure
 from dsactl.recipe import Request
 from dsactl.sitting import Progress
 from dsactl.studies import ablations
+from dsactl.studies.cells import check
+from dsactl.studies.costs import estimate
 from dsactl.studies.evolution import animation, milestones, strip, watch_condensing
 from dsactl.studies.gradients import gradient_norms
 
@@ -195,6 +198,20 @@ def test_a_watched_run_is_counted_until_it_was_watched(program: Program, tmp_pat
     assert json.loads(program(*arguments, "--dry-run").stdout)["sets"] == 2, "it is run again, to be watched"
     cells(program(*arguments))
     assert json.loads(program(*arguments, "--dry-run").stdout)["sets"] == 0
+
+
+def test_only_the_first_set_of_a_start_is_watched() -> None:
+    entries, store = ablations.starts(Request("digits", 1, width=8, iterations=2), Protocol()), registry.Store()
+    prepared = check(entries, "cpu")
+    for job in prepared:
+        runs.execute(job, store)
+        runs.execute(job.with_seed(1), store)
+    assert estimate(entries, prepared, 2, store, tested=False).sets == 2, (
+        "the first of each is run again, to be watched"
+    )
+    for entry in entries:
+        watch_condensing(entry.request, store, "cpu")
+    assert estimate(entries, prepared, 2, store, tested=False).sets == 0
 
 
 def test_other_images_of_the_same_name_are_another_plan(program: Program, tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from PIL import Image
 from samples import write_idx
 
 import registry
+from dsactl import jobs, runs
 from dsactl.cli import figures
 from dsactl.cli.output import Output
 from dsactl.recipe import Request
 from dsactl.studies.cells import Cell
-from dsactl.studies.figures import Part
+from dsactl.studies.evolution import watch_condensing
+from dsactl.studies.figures import Part, parts
 from dsactl.studies.folder import Folder
 from dsactl.studies.papers import PLANS, plan
 from dsactl.studies.plots import against_the_paper
@@ -112,6 +114,21 @@ def test_a_figure_comes_with_its_cost(capsys: pytest.CaptureFixture[str]) -> Non
     assert (cost["sets"], cost["networks"], cost["testing"]) == (2, 0, 0.0)
     assert cost["making"] > 0
     assert registry.Store().sets() == []
+
+
+def test_figure_6_is_counted_until_it_was_watched(capsys: pytest.CaptureFixture[str]) -> None:
+    request, store = Request("digits", 1, iterations=2), registry.Store()
+    assert all(part.watched for part in parts("figure6", request, 1))
+    part = Part("real", "a way", (request,), lambda store, device, report: b"", watched=True)
+
+    def sets() -> int:
+        figures.dry_run([part], "cpu", Output(as_json=True))
+        return int(json.loads(capsys.readouterr().out)["sets"])
+
+    runs.execute(jobs.prepare(request, "cpu"), store)
+    assert sets() == 1, "it is run again, to be watched"
+    watch_condensing(request, store, "cpu")
+    assert sets() == 0
 
 
 def test_what_makes_no_sense_is_refused(program: Program) -> None:
