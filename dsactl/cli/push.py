@@ -11,6 +11,7 @@ from dsactl.cli.output import Output, bytes_in_words
 from dsactl.cli.recipe_command import set_command
 from dsactl.cli.tables import Table
 from dsactl.errors import UsageError
+from dsactl.methods.catalogue import BUILT_IN
 
 EXAMPLES = """Examples:
 
@@ -18,7 +19,6 @@ EXAMPLES = """Examples:
   dsactl push mnist-dsa-convnet-ipc1:2 user/mnist-ipc1 --private
   dsactl push cifar10-dsa-convnet-ipc1 team/cifar10-ipc1 --create-pr --licence mit"""
 
-_PAPER = "arxiv:2102.08259"
 _DID = {
     "pushed": "Pushed.",
     "tagged": "Its content was there already; only the tag was missing.",
@@ -61,7 +61,7 @@ def command(
     user = registry.Store()
     store, stored = bundled.find(reference, user)
     evaluations = bundled.evaluations(stored, user)
-    notes = hub.Notes(set_command(stored.manifest), licence, (_PAPER,))
+    notes = hub.Notes(set_command(stored.manifest), licence, _tags(stored.manifest.method))
     if dry_run:
         files = hub.repository_files(store, stored, hub.parse_repo_id(repository), notes, evaluations)
         _write(out or Path(stored.name.name), files, output)
@@ -82,6 +82,12 @@ def command(
     output.note(_DID[pushed.outcome])
     if pushed.outcome != "proposed":
         output.note(f"Anywhere: dsactl pull {address}")
+
+
+def _tags(method: str) -> tuple[str, ...]:
+    """By what the Hub finds the paper of a method; of other programs' and packages' methods none is known."""
+    paper = BUILT_IN[method].paper if method in BUILT_IN else ""
+    return (f"arxiv:{paper}",) if paper else ()
 
 
 def _write(folder: Path, files: dict[str, bytes], output: Output) -> None:

@@ -43,6 +43,7 @@ class Method:
         options: its own, given by `--option NAME=VALUE`, with their defaults, whose types hold.
         any_option: whether it takes whatever option is given.
         passes: whether each of its steps is a pass over the whole training split.
+        paper: the arXiv number of the paper that it is from; empty where there is none.
         function: of another package: what its entry point names; None for those of the program.
     """
 
@@ -54,6 +55,7 @@ class Method:
     options: Mapping[str, Value] = field(default_factory=dict)
     any_option: bool = False
     passes: bool = False
+    paper: str = ""
     function: Callable[..., Any] | None = None
 
     def load(self) -> Callable[..., Any]:
@@ -86,11 +88,13 @@ class Method:
         return values
 
 
-def _coreset(description: str, home: str) -> Method:
+def _coreset(description: str, home: str, paper: str) -> Method:
     """One that chooses real images with a network trained on the whole set (`methods.reference_network`)."""
     settings: dict[str, Value] = {"network_lr": 0.01, "batch_train": 256}
     check = "dsactl.methods.reference_network:check"
-    return Method(description, home, check, network=True, settings=settings, options={"epochs": 10}, passes=True)
+    return Method(
+        description, home, check, network=True, settings=settings, options={"epochs": 10}, passes=True, paper=paper
+    )
 
 
 def _load(home: str) -> Callable[..., Any]:
@@ -117,12 +121,16 @@ def _as(kind: type[Value], name: str, value: Value) -> Value:
 
 
 BUILT_IN: dict[str, Method] = {
-    "dsa": Method("Differentiable Siamese Augmentation: Algorithm 1 of the paper", network=True),
-    "dc": Method("Dataset Condensation: Algorithm 1 without augmentation", network=True),
+    "dsa": Method("Differentiable Siamese Augmentation: Algorithm 1 of the paper", network=True, paper="2102.08259"),
+    "dc": Method("Dataset Condensation: Algorithm 1 without augmentation", network=True, paper="2006.05929"),
     "random": Method("real images, drawn at random", "dsactl.methods.random:random"),
-    "herding": _coreset("real images whose mean is near the class mean", "dsactl.methods.herding:herding"),
-    "kcenter": _coreset("real images that are far from each other", "dsactl.methods.kcenter:kcenter"),
-    "forgetting": _coreset("real images that training forgets most often", "dsactl.methods.forgetting:forgetting"),
+    "herding": _coreset(
+        "real images whose mean is near the class mean", "dsactl.methods.herding:herding", "1611.07725"
+    ),
+    "kcenter": _coreset("real images that are far from each other", "dsactl.methods.kcenter:kcenter", "1708.00489"),
+    "forgetting": _coreset(
+        "real images that training forgets most often", "dsactl.methods.forgetting:forgetting", "1812.05159"
+    ),
     "dd": Method(
         "Dataset Distillation: images and step sizes, learned through a few steps of training",
         "dsactl.methods.dd:dd",
@@ -138,6 +146,7 @@ BUILT_IN: dict[str, Method] = {
             "init": "noise",
         },
         options={"step_lr": 0.01, "weights": "random", "networks": 1},
+        paper="1811.10959",
     ),
     "ld": Method(
         "Label Distillation: soft labels of real images, learned through training",
@@ -146,6 +155,7 @@ BUILT_IN: dict[str, Method] = {
         network=True,
         settings={"iterations": 500, "inner_steps": 1, "network_lr": 0.1, "batch_real": 256, "batch_train": 50},
         options={"label_lr": 0.1, "smoothing": 0.1, "patience": 20},
+        paper="2006.08572",
     ),
 }
 ALGORITHM_1 = ("dsa", "dc")

@@ -120,6 +120,18 @@ def test_the_card_of_an_imported_set_has_no_command(machine: Machine, repo: str,
     assert "dsactl condense" not in text
 
 
+@pytest.mark.parametrize(
+    ("method", "paper"),
+    [("dsa", ["arxiv:2102.08259"]), ("dc", ["arxiv:2006.05929"]), ("random", []), ("imported", []), ("mtt", [])],
+)
+def test_the_paper_is_the_methods(machine: Machine, repo: str, tmp_path: Path, method: str, paper: list[str]) -> None:
+    torch.save([torch.randn(10, 1, 8, 8), torch.arange(10)], tmp_path / "data.pt")
+    machine.run("import", str(tmp_path / "data.pt"), "--dataset", "digits", "--method", method, "--name", "theirs")
+    machine.run("push", "theirs", repo, "--dry-run", "--out", str(tmp_path / "card"))
+    _, header, _ = (tmp_path / "card" / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    assert yaml.safe_load(header)["tags"] == ["dataset-condensation", "dsactl", *paper]
+
+
 def test_the_card(machine: Machine, repo: str, tmp_path: Path) -> None:
     stored = machine.add(seed=7)
     folder = tmp_path / "card"
