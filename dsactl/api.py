@@ -15,6 +15,7 @@ from dsactl.bundled import find, own_name
 from dsactl.data.load import load_dataset
 from dsactl.engine.device import resolve_device
 from dsactl.engine.tasks import Workers
+from dsactl.errors import UsageError
 from dsactl.evaluation import Evaluation, Protocol
 from dsactl.measured import measure
 from dsactl.recipe import Request
@@ -79,6 +80,7 @@ def evaluate(
         protocol: see `dsactl.Protocol`; the paper's if not given.
         data: the image folder, for a set of a folder that this machine has not condensed itself.
         image_size, test_fraction, split_seed: for that folder; as they were when the set was made, if not given.
+            Without `data` they are refused: the images are read as they were then.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         fresh: train every network anew.
         store: the default one if not given.
@@ -92,6 +94,11 @@ def evaluate(
         TypeError: both a protocol and its attributes, or an unknown one.
     """
     protocol = _protocol(protocol, options)
+    given = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given and data is None:
+        named = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"Without --data, {named} would change nothing.", "Name the folder with --data FOLDER.")
     target = resolve_device(device)
     store = store or registry.Store()
     if isinstance(reference, SyntheticSet):
@@ -99,8 +106,6 @@ def evaluate(
     else:
         found = (store, store.newest(passed_over=jobs.OF_STUDIES)) if reference is None else find(reference, store)
         synthetic = from_store(*found)
-    given = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
-    given = {name: value for name, value in given.items() if value is not None}
     if data is None:
         dataset = jobs.load_source(store, synthetic.recipe)
     else:

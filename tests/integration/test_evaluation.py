@@ -1,10 +1,11 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from reference import small_dataset
+from reference import small_dataset, write_folder
 
 import dsactl
 import registry
@@ -162,6 +163,15 @@ def test_condensed_digits_beat_random_ones() -> None:
     loaded = dsactl.load("digits-dsa-convnet-ipc1")
     assert torch.equal(loaded.images, made.images)
     assert loaded.digest == made.digest == ours.digest
+
+
+def test_how_a_folder_is_read_is_for_a_folder_that_is_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos")
+    made = dsactl.condense(folder, ipc=1, method="random", test_fraction=0.5)
+    fast = Protocol(NetworkSpec(width=8), networks=1, epochs=1)
+    with pytest.raises(UsageError, match="Without --data, --test-fraction and --split-seed would change nothing"):
+        dsactl.evaluate(made, fast, test_fraction=0.5, split_seed=0)
+    assert dsactl.evaluate(made, fast, data=folder, test_fraction=0.5, device="cpu").n == 1
 
 
 def test_a_loaded_set_is_ready_to_train_on() -> None:
