@@ -6,9 +6,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.markup import escape
 
 from dsactl.cli.output import Output, duration
+from dsactl.cli.stored import picture_lines, to_json
 from dsactl.errors import InterruptedRunError, ProcessError, RunError
 from dsactl.recipe import Request
 
@@ -138,21 +138,12 @@ def answer(outcomes: list["runs.Outcome"], output: Output) -> None:
     values, lines = [], []
     for outcome in outcomes:
         stored = outcome.stored
-        values.append(
-            {
-                "reference": stored.reference,
-                "digest": stored.digest,
-                "file": str(stored.file),
-                "picture": str(stored.picture),
-                "seconds": round(outcome.seconds, 3),
-                "repeated": outcome.repeated,
-            }
-        )
+        values.append({**to_json(stored), "seconds": round(outcome.seconds, 3), "repeated": outcome.repeated})
         images = "×".join(map(str, stored.manifest.tensors["images"].shape))
         how = "Already made:" if outcome.repeated else "Stored"
         lines.append(
             f"{how} [bold]{stored.reference}[/]  {images}, {duration(outcome.seconds)}, @sha256:{stored.digest[:12]}"
         )
-        lines.append(f"Picture {escape(str(stored.picture))}")
+        lines += picture_lines(stored)
     output.answer(values, [outcome.stored.reference for outcome in outcomes], lines)
     output.note(f"Next: dsactl evaluate {outcomes[-1].stored.reference}")

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from dsactl.cli import options
 from dsactl.cli.output import Output
+from dsactl.cli.stored import picture_lines, to_json
 
 EXAMPLES = """Examples:
 
@@ -63,20 +63,11 @@ def command(
 
     source = Source(dataset, name, space, experiment, labels, strategy, method, image_size, test_fraction, split_seed)
     sets = import_sets(path, source, registry.Store())
-    values, lines = [], []
+    lines = []
     for stored in sets:
-        values.append(
-            {
-                "reference": stored.reference,
-                "digest": stored.digest,
-                "file": str(stored.file),
-                "picture": str(stored.picture) if stored.picture else None,
-            }
-        )
         images = "×".join(map(str, stored.manifest.tensors["images"].shape))
         lines.append(f"Stored [bold]{stored.reference}[/]  {images}, @sha256:{stored.digest[:12]}")
-        if stored.picture:
-            lines.append(f"Picture {escape(str(stored.picture))}")
+        lines += picture_lines(stored)
     output = Output(as_json=as_json, quiet=quiet)
-    output.answer(values, [stored.reference for stored in sets], lines)
+    output.answer([to_json(stored) for stored in sets], [stored.reference for stored in sets], lines)
     output.note(f"Next: dsactl evaluate {sets[-1].reference}")

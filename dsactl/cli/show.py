@@ -8,6 +8,7 @@ from rich.text import Text
 
 from dsactl.cli import half_blocks, options
 from dsactl.cli.output import Output, accuracy, bytes_in_words, duration, in_words, mean_and_deviation
+from dsactl.cli.stored import to_json
 from dsactl.cli.tables import Facts, Table
 from dsactl.dsa.strategy import KINDS
 
@@ -46,11 +47,8 @@ def command(
         output.answer({"code": text}, [stored.reference], [Text(text)])
         return
     value = {
-        "reference": stored.reference,
-        "digest": stored.digest,
+        **to_json(stored),
         "stored": stored.stored,
-        "file": str(stored.file),
-        "picture": str(stored.picture) if stored.picture else None,
         "manifest": manifest.model_dump(mode="json"),
         "evaluations": evaluations,
     }
@@ -81,7 +79,8 @@ def _about(stored: "registry.StoredSet") -> Facts:
     for key, item in manifest.provenance.items():
         about.add(key, duration(item) if key == "seconds" and isinstance(item, float) else in_words(item))
     about.add("file", f"{stored.file} ({bytes_in_words(stored.size)})", whole=True)
-    about.add("picture", str(stored.picture), whole=True)
+    if stored.picture:
+        about.add("picture", str(stored.picture), whole=True)
     return about
 
 

@@ -11,9 +11,12 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from samples import put
+from samples import manifest, put, tensors
 
 import registry
+from dsactl.cli import condensing
+from dsactl.cli.output import Output
+from dsactl.runs import Outcome
 
 pytest_plugins = ["registry_fixtures"]
 
@@ -49,6 +52,22 @@ def test_ls_filters_and_sorts(store: registry.Store, quick: Program) -> None:
     bad = quick("ls", "--sort", "sise")
     assert bad.returncode == 2
     assert "Did you mean 'size'?" in bad.stderr
+
+
+def test_a_set_without_a_picture_names_none(
+    store: registry.Store, quick: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = tensors(5)
+    stored = store.put(registry.parse_name("bare"), arrays, manifest(arrays))
+    shown = quick("show", "bare", "--no-picture").stdout
+    assert "file" in shown
+    assert "None" not in shown
+    assert json.loads(quick("show", "bare", "--json").stdout)["picture"] is None
+    for as_json in (False, True):
+        condensing.answer([Outcome(stored, 1.0)], Output(as_json=as_json))
+    said, value = capsys.readouterr().out.split("\n", 1)
+    assert said.startswith("Stored bare:1")
+    assert json.loads(value)[0]["picture"] is None
 
 
 def test_ls_shows_the_evaluation_that_says_most(store: registry.Store, quick: Program) -> None:
