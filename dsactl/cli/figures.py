@@ -9,6 +9,7 @@ from dsactl.cli import studying
 from dsactl.cli.output import Output
 from dsactl.errors import UsageError
 from dsactl.recipe import Request
+from dsactl.studies.titles import FIGURES
 
 if TYPE_CHECKING:
     from dsactl.studies.figures import Part
@@ -72,7 +73,7 @@ def run(figure: str, wanted: "list[Part]", folder: "Folder", device: str, output
 
 def _write(figure: str, folder: "Folder") -> None:
     """The document of the pictures that are there."""
-    from dsactl.studies.figures import FIGURES, parts
+    from dsactl.studies.figures import parts
     from dsactl.studies.report import Report, to_html, to_markdown
 
     every = parts(figure, Request("", 1), 0)

@@ -10,6 +10,7 @@ import typer
 from dsactl.cli import figures, options, studying
 from dsactl.cli.output import Output
 from dsactl.errors import DataError, UnknownNameError
+from dsactl.studies.titles import FIGURES, TABLES
 
 if TYPE_CHECKING:
     from dsactl.studies.cells import Cell, Key
@@ -24,8 +25,7 @@ EXAMPLES = """Examples:
   dsactl reproduce table5 --only cifar10
   dsactl reproduce figure6 --scale 0.3"""
 
-_TABLES = ("table1", "table2", "table3", "table4", "table5")
-_FIGURES = ("figure2", "figure5", "figure6")
+_KNOWN = (*TABLES, *FIGURES)
 
 
 def command(
@@ -33,8 +33,8 @@ def command(
         str,
         typer.Argument(
             metavar="TABLE",
-            help=f"{', '.join((*_TABLES, *_FIGURES))}.",
-            autocompletion=options.one_of(*_TABLES, *_FIGURES),
+            help=f"{', '.join(_KNOWN)}.",
+            autocompletion=options.one_of(*_KNOWN),
         ),
     ],
     only: Annotated[
@@ -64,8 +64,8 @@ def command(
 
     An interrupted call goes on when it is given again; what other commands have made or measured is used.
     """
-    if table not in (*_TABLES, *_FIGURES):
-        raise UnknownNameError("table", table, (*_TABLES, *_FIGURES))
+    if table not in _KNOWN:
+        raise UnknownNameError("table", table, _KNOWN)
     output = Output(as_json=as_json, quiet=quiet)
     names = () if only is None else studying.listed(only, "cell")
 
@@ -73,7 +73,7 @@ def command(
     from dsactl.studies.papers import plan, scaled_request
 
     about: dict[str, float] = {"scale": scale, "seed": seed}
-    if table in _FIGURES:
+    if table in FIGURES:
         if table == "figure5":
             about["networks"] = networks
         pictures = figures.choose(table, scaled_request(scale, seed), networks, names)

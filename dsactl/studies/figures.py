@@ -12,13 +12,6 @@ from dsactl.studies.gradients import measure_norms
 from dsactl.studies.papers import PAPER_ITERATIONS
 from dsactl.studies.plots import norms_histogram
 
-FIGURES = {
-    "figure2": "Synthetic sets of ten images per class (Figure 2)",
-    "figure5": "Gradient norms of real and synthetic batches, CIFAR-10, ten images per class (Figure 5)",
-    "figure6": "Images while they are learned, CIFAR-10 (Figure 6)",
-}
-"""Their titles."""
-
 SETS = ("mnist", "fashionmnist", "svhn", "cifar10")
 CLASSES = ("automobile", "cat")
 """The classes that Figure 6 shows."""
@@ -56,7 +49,7 @@ def parts(figure: str, base: Request, networks: int) -> list[Part]:
     """The pictures of a figure.
 
     Args:
-        figure: a key of `FIGURES`.
+        figure: a key of `titles.FIGURES`.
         base: seed and iterations.
         networks: that gradients are measured with.
     """

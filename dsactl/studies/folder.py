@@ -7,6 +7,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -38,12 +39,8 @@ COLUMNS = (
 )
 
 
-STUDIES = (
-    *("transfer", "schemes", "strategies", "init", "gradients", "ipc", "continual", "nas"),
-    *("table1", "table2", "table3", "table4", "table5", "figure2", "figure5", "figure6"),
-)
-"""All studies that have such a folder."""
 Written = TypeVar("Written")
+_BEGINNING = re.compile(rb'\s*\{\s*"study"\s*:')
 _ELSEWHERE = "Free space, or name another folder with --out."
 
 
@@ -72,9 +69,9 @@ class Folder:
             UsageError: it has.
         """
         results = self.path / f"{self.study}.json"
-        for other in STUDIES:
-            if other != self.study and (self.path / f"{other}.json").exists():
-                raise UsageError(f"{self.path} has the results of {other}.", "Name another folder with --out.")
+        for file in sorted(self.path.glob("*.json")):
+            if file != results and _is_results(file):
+                raise UsageError(f"{self.path} has the results of {file.stem}.", "Name another folder with --out.")
         try:
             found = dict(json.loads(results.read_bytes())["plan"]) if results.exists() else self.plan
         except (OSError, ValueError, KeyError, TypeError):
@@ -180,6 +177,15 @@ class Folder:
         except StoreError as error:
             raise StoreError(error.message, _ELSEWHERE) from error
         return self.path / name
+
+
+def _is_results(path: Path) -> bool:
+    """Whether a file begins as `Folder.put_json` does."""
+    try:
+        with path.open("rb") as file:
+            return _BEGINNING.match(file.read(100)) is not None
+    except OSError:
+        return False
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from dsactl.paper import FROM_DC, QUOTED, paper_accuracy, tables, whole_accuracy
 from dsactl.recipe import Request
 from dsactl.studies.ablations import SCHEME_KINDS, SCHEMES, schemes, strategies
 from dsactl.studies.cells import Entry
+from dsactl.studies.titles import TABLES
 from dsactl.studies.transfer import transfer
 
 METHODS = ("random", "herding", "forgetting", "dd", "ld", "dc", "dsa", WHOLE)
@@ -56,13 +57,13 @@ def plan(name: str, sets: int, networks: int, scale: float, seed: int = 0) -> Pl
     """A plan by its name.
 
     Args:
-        name: a key of `PLANS`.
+        name: a key of `TABLES`.
         sets: per cell.
         networks: per set and cell.
         scale: of the paper's iterations.
         seed: the root of every draw.
     """
-    title, names = PLANS[name]
+    title, names = TABLES[name]
     protocol = Protocol(networks=networks)
     entries = _entries(name, scaled_request(scale, seed), protocol, scale)
     return Plan(name, title, names, tuple(_with_remark(entry, sets) for entry in entries))
@@ -84,15 +85,6 @@ def scaled_request(scale: float, seed: int) -> Request:
     """A request of no data set yet, with a share of the paper's iterations."""
     iterations = max(1, round(PAPER_ITERATIONS * scale))
     return Request("", 1, seed=seed, iterations=None if iterations == PAPER_ITERATIONS else iterations)
-
-
-PLANS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "table1": ("Coresets and training set synthesis, ten classes (Table 1)", ("data set", "ipc", "method")),
-    "table2": ("Coresets and training set synthesis, CIFAR-100 (Table 2)", ("data set", "ipc", "method")),
-    "table3": ("Cross-architecture transfer, MNIST, one image per class (Table 3)", ("condensed on", "tested on")),
-    "table4": ("Schemes of augmentation, CIFAR-10, ten images per class (Table 4)", ("scheme", "kind")),
-    "table5": ("Strategies of augmentation, ten images per class (Table 5)", ("data set", "strategy")),
-}
 
 
 def _entries(name: str, base: Request, protocol: Protocol, scale: float) -> Iterable[Entry]:

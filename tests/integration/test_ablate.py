@@ -30,6 +30,7 @@ from dsactl.studies import ablations
 from dsactl.studies.cells import check
 from dsactl.studies.costs import estimate
 from dsactl.studies.evolution import animation, milestones, strip, watch_condensing
+from dsactl.studies.folder import Folder
 from dsactl.studies.gradients import gradient_norms
 
 Program = Callable[..., Ended[str]]
@@ -186,7 +187,7 @@ def test_a_smaller_call_keeps_the_cells_of_a_larger_one(program: Program, tmp_pa
 
 
 def test_another_study_s_folder_is_refused(program: Program, tmp_path: Path) -> None:
-    (tmp_path / "transfer.json").write_text("{}")
+    Folder(tmp_path, "transfer", {}).add({}, ())
     refused = program("ablate", "strategies", *SMALL, "--out", str(tmp_path))
     assert refused.returncode == 2
     assert "has the results of transfer" in refused.stderr

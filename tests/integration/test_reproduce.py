@@ -18,14 +18,16 @@ import registry
 from dsactl import jobs, runs
 from dsactl.cli import figures
 from dsactl.cli.output import Output
+from dsactl.errors import UsageError
 from dsactl.recipe import Request
 from dsactl.studies.cells import Cell
 from dsactl.studies.evolution import watch_condensing
 from dsactl.studies.figures import Part, parts
 from dsactl.studies.folder import Folder
-from dsactl.studies.papers import PLANS, plan
+from dsactl.studies.papers import plan
 from dsactl.studies.plots import against_the_paper
 from dsactl.studies.report import Report, to_html, to_markdown
+from dsactl.studies.titles import TABLES
 
 Program = Callable[..., Ended[str]]
 FAST = ("--sets", "1", "--networks", "2", "--scale", "0.002", "--json")
@@ -144,7 +146,7 @@ def test_what_makes_no_sense_is_refused(program: Program) -> None:
 
 
 def test_the_plans_have_the_paper_s_cells() -> None:
-    sizes = {name: len(plan(name, 5, 20, 1.0).entries) for name in PLANS}
+    sizes = {name: len(plan(name, 5, 20, 1.0).entries) for name in TABLES}
     assert sizes == {"table1": 12 * 5 + 2 + 6 + 4, "table2": 2 * 4 + 1 + 1, "table3": 36, "table4": 28, "table5": 30}
     table = {entry.key: entry for entry in plan("table1", 5, 20, 1.0).entries}
     dd = table["mnist", "10", "dd"]
@@ -198,6 +200,15 @@ def test_cells_survive_their_file(tmp_path: Path) -> None:
     (tmp_path / "table.json").write_text('{"plan": {"seed": 0}, "cells": [{"row": "a"}]}')
     with pytest.raises(Exception, match="is damaged"):
         folder.cells(("row", "column"))
+
+
+def test_a_folder_is_one_study_s(tmp_path: Path) -> None:
+    (tmp_path / "notes.json").write_text('{"about": "a study"}')
+    (tmp_path / "more.json").mkdir()
+    Folder(tmp_path, "first", {}).add({}, ())
+    Folder(tmp_path, "first", {}).add({}, ())
+    with pytest.raises(UsageError, match="has the results of first"):
+        Folder(tmp_path, "second", {})
 
 
 HOSTILE = '<script>document.title="bad"</script> | *x*'
