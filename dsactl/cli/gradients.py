@@ -1,10 +1,7 @@
 """The part of `dsactl ablate` that measures gradients and not accuracies (Figure 5)."""
 
-import json
-import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
@@ -16,8 +13,6 @@ from dsactl.recipe import Request
 if TYPE_CHECKING:
     from dsactl.studies.folder import Folder
     from dsactl.studies.gradients import Norms
-
-WITH, WITHOUT = "with DSA", "without"
 
 
 def check(request: Request) -> None:
@@ -41,24 +36,17 @@ def run(requests: Sequence[Request], networks: int, folder: "Folder", device: st
         device: as of `condense`.
         output: for progress and answer.
     """
-    from dsactl.studies.folder import to_csv
-    from dsactl.studies.plots import norms_histogram
+    from dsactl.studies import norms
+    from dsactl.studies.gradients import CONDENSED
 
-    found: dict[str, list[Norms]] = {}
-    for name, request in zip((WITH, WITHOUT), requests, strict=True):
-        found[name] = _measure(name, request, networks, device, output)
-    rows = [{"condensed": name, **asdict(norms)} for name, several in found.items() for norms in several]
-    columns = ("condensed", "network", "step", "label", "real", "synthetic")
-    folder.put("gradients.csv", to_csv(rows, columns).encode())
-    title = f"{folder.plan['dataset']}, {studying.per_class(requests[0])}"
-    folder.put("gradients.png", norms_histogram(found, title=title))
-    summary = {name: _summary(several) for name, several in found.items()}
-    value = {"study": "gradients", "plan": folder.plan, "summary": summary}
-    folder.put("gradients.json", (json.dumps(value, indent=1) + "\n").encode())
+    asked = zip(CONDENSED, requests, strict=True)
+    found = {name: _measure(name, request, networks, device, output) for name, request in asked}
+    summary = norms.write(folder, found, f"{folder.plan['dataset']}, {studying.per_class(requests[0])}")
     shown = Table(("condensed", "real", "synthetic", "ratio", "n"), right=("real", "synthetic", "ratio", "n"))
     for name, each in summary.items():
         numbers = (f"{each[key]:.3g}" for key in ("real", "synthetic", "ratio"))
         shown.add(name, *numbers, str(each["n"]))
+    value = {"study": folder.study, "plan": folder.plan, "summary": summary}
     output.answer(value, [str(folder.path)], ["Median norms of the classes' gradients", shown])
     output.note(f"In {escape(str(folder.path))}: gradients.csv, gradients.json, gradients.png")
 
@@ -69,9 +57,3 @@ def _measure(name: str, request: Request, networks: int, device: str, output: Ou
 
     with studying.keeping(), studying.steps(name, output) as report:
         return measure_norms(request, networks, registry.Store(), device, report)
-
-
-def _summary(norms: "list[Norms]") -> dict[str, Any]:
-    real, synthetic = ([getattr(each, name) for each in norms] for name in ("real", "synthetic"))
-    medians = statistics.median(real), statistics.median(synthetic)
-    return {"real": medians[0], "synthetic": medians[1], "ratio": medians[1] / medians[0], "n": len(norms)}

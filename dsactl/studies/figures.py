@@ -8,7 +8,7 @@ import registry
 from dsactl.recipe import Request
 from dsactl.studies.cells import Report, make_one
 from dsactl.studies.evolution import strip, watch_condensing
-from dsactl.studies.gradients import measure_norms
+from dsactl.studies.gradients import CONDENSED, measure_norms
 from dsactl.studies.papers import PAPER_ITERATIONS
 from dsactl.studies.plots import norms_histogram
 
@@ -79,7 +79,7 @@ def _set(request: Request, store: registry.Store, device: str, report: Report) -
 def _norms(pair: Sequence[Request], networks: int, store: registry.Store, device: str, report: Report) -> bytes:
     found = {
         name: measure_norms(request, networks, store, device, report)
-        for name, request in zip(("with DSA", "without"), pair, strict=True)
+        for name, request in zip(CONDENSED, pair, strict=True)
     }
     return norms_histogram(found, title=f"{pair[0].dataset}, {pair[0].ipc} per class")
 

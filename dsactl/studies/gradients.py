@@ -26,6 +26,9 @@ from dsactl.recipe import Recipe, Request
 from dsactl.studies.cells import Report, make_one
 from dsactl.synthetic import from_store
 
+CONDENSED = ("with DSA", "without")
+"""How the two sets were condensed that are compared."""
+
 
 @dataclass(frozen=True)
 class Norms:

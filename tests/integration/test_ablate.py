@@ -22,16 +22,17 @@ from dsactl.dsa.augmentation import augment, draw
 from dsactl.dsa.condense import condense, initial
 from dsactl.dsa.strategy import KINDS
 from dsactl.engine.random import generator
+from dsactl.errors import UsageError
 from dsactl.evaluation import Protocol
 from dsactl.networks.build import initial_state, structure
 from dsactl.recipe import Request
 from dsactl.sitting import Progress
-from dsactl.studies import ablations
+from dsactl.studies import ablations, norms
 from dsactl.studies.cells import check
 from dsactl.studies.costs import estimate
 from dsactl.studies.evolution import animation, milestones, strip, watch_condensing
 from dsactl.studies.folder import Folder
-from dsactl.studies.gradients import gradient_norms
+from dsactl.studies.gradients import CONDENSED, Norms, gradient_norms
 
 Program = Callable[..., Ended[str]]
 SMALL = ("digits", "--iterations", "2", "--networks", "2", "--epochs", "3", "--json")
@@ -128,8 +129,18 @@ def test_norms_with_and_without_augmentation_are_kept(program: Program, tmp_path
     assert {row["condensed"] for row in rows} == {"with DSA", "without"}
     assert all(float(row[side]) > 0 for row in rows for side in ("real", "synthetic"))
     assert Image.open(tmp_path / "gradients.png").size > (200, 200)
+    assert json.loads((tmp_path / "gradients.json").read_text()) == json.loads(done.stdout)
     again = program("ablate", "gradients", *arguments)
     assert again.stdout == done.stdout, "drawn from the seed alone"
+
+
+def test_norms_are_not_written_over_another_plan_s(tmp_path: Path) -> None:
+    found = {name: [Norms(0, 0, 0, 2.0, 1.0), Norms(0, 0, 1, 4.0, 2.0)] for name in CONDENSED}
+    one, other = (Folder(tmp_path, "gradients", {"seed": seed}) for seed in (0, 1))
+    medians = {"real": 3.0, "synthetic": 1.5, "ratio": 0.5, "n": 2}
+    assert norms.write(one, found, "a title") == {"with DSA": medians, "without": medians}
+    with pytest.raises(UsageError, match="has the results of another plan"):
+        norms.write(other, found, "a title")
 
 
 def test_what_makes_no_sense_is_refused(program: Program, tmp_path: Path) -> None:
