@@ -20,31 +20,31 @@ LARGEST = 4 * 2**30
 """Bytes of a file that is read; a set of 50 images of 224×224 pixels for each of 100 classes has 3 · 10⁹."""
 
 
-def read_file(path: Path, limit: int = LARGEST) -> bytes:
+def read_file(path: Path) -> bytes:
     """The bytes of an ordinary file, if they are not too many.
 
     Raises:
         RegistryError: it is no file, too large, or cannot be read.
     """
-    check_file(path, limit)
+    check_file(path)
     try:
         return path.read_bytes()
     except OSError as error:
         raise RegistryError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
-def check_file(path: Path, limit: int = LARGEST) -> None:
+def check_file(path: Path) -> None:
     """Refuse what should not be read at all, before it is opened.
 
     Raises:
-        RegistryError: it is no ordinary file, or has more than `limit` bytes.
+        RegistryError: it is no ordinary file, or has more than `LARGEST` bytes.
     """
     if not path.is_file():
         raise RegistryError(f"{path} is not a file." if path.exists() else f"There is no {path}.")
     size = path.stat().st_size
-    if size > limit:
+    if size > LARGEST:
         raise RegistryError(
-            f"{path} has {size:,} bytes, more than the {limit:,} that are read.", "Is it a condensed set?"
+            f"{path} has {size:,} bytes, more than the {LARGEST:,} that are read.", "Is it a condensed set?"
         )
 
 

@@ -119,8 +119,6 @@ class Store(Reader):
         tensors: "Mapping[str, Array]",
         manifest: Manifest,
         picture: bytes | None = None,
-        *,
-        version: int | None = None,
     ) -> StoredSet:
         """Store a set as the next version of a name; the same content again gives the version that has it.
 
@@ -129,18 +127,16 @@ class Store(Reader):
             tensors: `images` and `labels`.
             manifest: its `tensors` must describe them.
             picture: a PNG, or None.
-            version: the number it must have, as one that comes from elsewhere does; the next one if not given.
 
         Raises:
-            ValueError: the manifest describes other tensors, or the version is not from 1 to `LAST_VERSION`.
-            ConflictError: the version that was asked for has, or had, other content.
+            ValueError: the manifest describes other tensors.
             StoreError: the store cannot be written to, or the name has no more numbers.
             BadNameError: the name is a link.
             CorruptError: what is known about the name is damaged, so that no number can be given.
         """
         from registry.tensors import encode
 
-        return self.put_file(name, encode(tensors, manifest), tensors, manifest, picture, version=version)
+        return self.put_file(name, encode(tensors, manifest), tensors, manifest, picture)
 
     def put_file(
         self,
@@ -156,7 +152,13 @@ class Store(Reader):
 
         Args:
             data: the file's bytes, of which `registry.tensors.decode` gave the tensors and the manifest.
-            name, tensors, manifest, picture, version: as of `put`, and so is what is raised.
+            name, tensors, manifest, picture: as of `put`.
+            version: the number it must have, as one that comes from elsewhere does; the next one if not given.
+
+        Raises:
+            ValueError: the manifest describes other tensors, or the version is not from 1 to `LAST_VERSION`.
+            ConflictError: the version that was asked for has, or had, other content.
+            StoreError, BadNameError, CorruptError: as of `put`.
         """
         from registry.tensors import describe
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import registry
-from registry.tensors import Array, describe
+from registry.tensors import Array, describe, encode
 
 NAME = registry.parse_name("digits-dsa-convnet-ipc1")
 OTHER = registry.parse_name("lab/other")
@@ -44,7 +44,8 @@ def put(
 ) -> registry.StoredSet:
     """Store the set of a seed."""
     arrays = tensors(seed)
-    return store.put(name, arrays, manifest(arrays), b"png", version=version)
+    about = manifest(arrays)
+    return store.put_file(name, encode(arrays, about), arrays, about, b"png", version=version)
 
 
 def find(store: registry.Store, text: str) -> registry.StoredSet:

@@ -28,14 +28,15 @@ from registry.pictures import png, to_pixels, to_uint8
 Seen = dict[int, Tensor]
 """Images K×I×C×H×W on the CPU, by the number of iterations that led to them."""
 
-FRAMES = 24
+_FRAMES, _COLUMNS = 24, 8  # of an animation, and of a strip, at most
+_MILLISECONDS = 250  # that a frame is shown; the last one eight times as long
 _SEEN = "seen"  # a folder in the run's
 _SIDE, _GAP, _LABEL, _NAMES = 48, 4, 14, 76  # pixels of a strip
 
 
-def milestones(iterations: int, count: int = FRAMES) -> list[int]:
+def milestones(iterations: int) -> list[int]:
     """Numbers of iterations to look at, from 0 to all, each a constant factor above the one before."""
-    grown = {round(iterations ** (index / (count - 2))) for index in range(count - 1)}
+    grown = {round(iterations ** (index / (_FRAMES - 2))) for index in range(_FRAMES - 1)}
     return sorted({0, *grown, iterations})
 
 
@@ -89,17 +90,16 @@ def watch_condensing(
     return job, seen
 
 
-def strip(seen: Mapping[int, Tensor], real: Dataset, labels: Sequence[int], columns: int = 8) -> bytes:
+def strip(seen: Mapping[int, Tensor], real: Dataset, labels: Sequence[int]) -> bytes:
     """Some classes' first images over the iterations, as a PNG: a row for each class, a column for each number.
 
     Args:
         seen: what was seen.
         real: the data set, for its normalisation.
         labels: the classes.
-        columns: how many of the numbers of iterations.
     """
     numbers = sorted(seen)
-    places = np.linspace(0, len(numbers) - 1, min(columns, len(numbers))).round().astype(int)
+    places = np.linspace(0, len(numbers) - 1, min(_COLUMNS, len(numbers))).round().astype(int)
     chosen = [numbers[place] for place in dict.fromkeys(places.tolist())]
     size = (_NAMES + len(chosen) * (_SIDE + _GAP), _LABEL + len(labels) * (_SIDE + _GAP) + _GAP)
     whole = Image.new("RGB", size, "white")
@@ -116,13 +116,12 @@ def strip(seen: Mapping[int, Tensor], real: Dataset, labels: Sequence[int], colu
     return png(np.asarray(whole))
 
 
-def animation(seen: Mapping[int, Tensor], real: Dataset, *, milliseconds: int = 250) -> bytes:
+def animation(seen: Mapping[int, Tensor], real: Dataset) -> bytes:
     """Every class's first image over the iterations, as an animated WebP that ends on the finished ones.
 
     Args:
         seen: what was seen.
         real: the data set, for its normalisation.
-        milliseconds: that each frame is shown.
     """
     frames = []
     for number in sorted(seen):
@@ -136,7 +135,7 @@ def animation(seen: Mapping[int, Tensor], real: Dataset, *, milliseconds: int = 
             frame.paste(_tile(levels_HWC), (_GAP + column * (_SIDE + _GAP), _LABEL + row * (_SIDE + _GAP)))
         frames.append(frame)
     buffer = io.BytesIO()
-    durations = [milliseconds] * (len(frames) - 1) + [8 * milliseconds]
+    durations = [_MILLISECONDS] * (len(frames) - 1) + [8 * _MILLISECONDS]
     frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, lossless=True)
     return buffer.getvalue()
 

@@ -14,7 +14,7 @@ from dsactl.errors import DataError, DsactlError, UnknownNameError, UsageError
 from dsactl.importing.sets import Source, import_sets
 from dsactl.recipe import Recipe, Request
 from dsactl.synthetic import from_store
-from registry.importing import read_file, read_folder
+from registry.importing import LARGEST, read_file, read_folder
 
 IMAGES = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(10).repeat_interleave(2)
@@ -167,9 +167,11 @@ def test_damaged_safetensors(store: registry.Store, tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(registry.RegistryError):
             import_sets(path, Source(), store)
-    path.write_bytes(whole)
-    with pytest.raises(registry.RegistryError, match="bytes, more than the 100 that are read"):
-        read_file(path, 100)
+    with path.open("wb") as file:
+        file.truncate(LARGEST + 1)
+    with pytest.raises(registry.RegistryError, match="bytes, more than the 4,294,967,296 that are read"):
+        read_file(path)
+    path.unlink()
     with pytest.raises(registry.RegistryError, match="There is no"):
         read_file(tmp_path / "nothing")
     assert store.versions(made.name) == [1]
