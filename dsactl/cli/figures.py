@@ -73,14 +73,14 @@ def run(figure: str, wanted: "list[Part]", folder: "Folder", device: str, output
 
 def _write(figure: str, folder: "Folder") -> None:
     """The document of the pictures that are there."""
+    from dsactl.studies.document import Document, to_html, to_markdown
     from dsactl.studies.figures import parts
-    from dsactl.studies.report import Report, to_html, to_markdown
 
     every = parts(figure, Request("", 1), 0)
     captions = {folder.path / f"{figure}-{part.name}.txt": f"{figure}-{part.name}.png" for part in every}
     files = {path.read_text().strip(): picture for path, picture in captions.items() if path.exists()}
     text = [f"Seed {folder.plan['seed']}."]
     pictures = {caption: (folder.path / name).read_bytes() for caption, name in files.items()}
-    report = Report(FIGURES[figure], text, (), {}, len(every), pictures)
-    folder.put(f"{figure}.md", to_markdown(report, files).encode())
-    folder.put(f"{figure}.html", to_html(report).encode())
+    document = Document(FIGURES[figure], text, (), {}, len(every), pictures)
+    folder.put(f"{figure}.md", to_markdown(document, files).encode())
+    folder.put(f"{figure}.html", to_html(document).encode())

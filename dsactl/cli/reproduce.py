@@ -128,8 +128,8 @@ def _in_order(plan: "Plan", cells: "Mapping[Key, Cell]") -> "dict[Key, Cell]":
 
 def _document(plan: "Plan", folder: "Folder", cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
     """The document of what is finished, in Markdown and HTML, with its plots."""
+    from dsactl.studies.document import Document, to_html, to_markdown
     from dsactl.studies.plots import against_the_paper
-    from dsactl.studies.report import Report, to_html, to_markdown
 
     done = _in_order(plan, cells)
     paper = [cell for cell in done.values() if cell.paper]
@@ -153,8 +153,8 @@ def _document(plan: "Plan", folder: "Folder", cells: "Mapping[Key, Cell]") -> di
         plot = against_the_paper({" ".join(key): cell for key, cell in done.items() if cell.paper})
         pictures["Ours over the paper's, with deviations; on the line they are equal"] = plot
         files[f"{plan.name}.png"] = plot
-    report = Report(plan.title, text, plan.names, done, len(plan.entries), pictures)
+    document = Document(plan.title, text, plan.names, done, len(plan.entries), pictures)
     names = dict(zip(pictures, files, strict=True))
-    files[f"{plan.name}.md"] = to_markdown(report, names).encode()
-    files[f"{plan.name}.html"] = to_html(report).encode()
+    files[f"{plan.name}.md"] = to_markdown(document, names).encode()
+    files[f"{plan.name}.html"] = to_html(document).encode()
     return files

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dsactl.data.dataset import Dataset
     from dsactl.evaluation import Protocol
     from dsactl.jobs import Job
-    from dsactl.studies.cells import Cell, Entry, Key, Report
+    from dsactl.studies.cells import Cell, Entry, Key, Steps
     from dsactl.studies.costs import Cost
     from dsactl.studies.folder import Folder
 
@@ -136,7 +136,7 @@ def run(
 
 
 @contextlib.contextmanager
-def steps(title: str, output: Output) -> Iterator["Report"]:
+def steps(title: str, output: Output) -> Iterator["Steps"]:
     """A bar for the steps of one set, as the report that studies take."""
     with output.progress(title, 1, "steps") as bar:
 

@@ -16,7 +16,7 @@ from dsactl.engine.device import Precision
 from dsactl.methods.catalogue import ALGORITHM_1, find
 from dsactl.recipe import Request
 from dsactl.sitting import Progress
-from dsactl.studies.cells import Report
+from dsactl.studies.cells import Steps
 from dsactl.synthetic import SyntheticSet, from_store
 
 NONE = "none"
@@ -64,7 +64,7 @@ class Memory:
         """
         return jobs.prepare(self.request(task, seed), device, loaded=task.dataset).within(jobs.CONTINUAL)
 
-    def make(self, job: jobs.Job, store: registry.Store, report: Report) -> SyntheticSet:
+    def make(self, job: jobs.Job, store: registry.Store, report: Steps) -> SyntheticSet:
         """Make the set, or find it made, or wait for another process that makes it."""
 
         def tell(progress: Progress) -> None:

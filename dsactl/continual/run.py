@@ -36,7 +36,7 @@ from dsactl.engine.native import library
 from dsactl.engine.random import derive_seed
 from dsactl.errors import RunError
 from dsactl.evaluation_task import in_batches
-from dsactl.studies.cells import Report
+from dsactl.studies.cells import Steps
 from dsactl.synthetic import SyntheticSet, from_store
 from dsactl.training import count_correct
 from registry.manifest import canonical
@@ -141,7 +141,7 @@ class Runner:
         first = tasks[0].dataset
         self._learner = Learner(settings, (first.channels, *first.size), device)
 
-    def run(self, course: Course, report: Report = lambda done, total, doing: None) -> Outcome:
+    def run(self, course: Course, report: Steps = lambda done, total, doing: None) -> Outcome:
         """Go through all tasks.
 
         Args:

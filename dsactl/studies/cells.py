@@ -24,7 +24,7 @@ from dsactl.recipe import Request
 from dsactl.synthetic import SyntheticSet, from_store
 from dsactl.whole import whole_set
 
-Report = Callable[[float, int, str], None]
+Steps = Callable[[float, int, str], None]
 """Told how many parts are done, of how many, and what is done now."""
 
 
@@ -124,7 +124,7 @@ def fill(
     sets: int,
     store: registry.Store,
     device: str = "auto",
-    report: Report = lambda done, total, doing: None,
+    report: Steps = lambda done, total, doing: None,
     like: jobs.Job | None = None,
     workers: Workers | None = None,
 ) -> Iterator[tuple[Entry, Cell | RunError]]:
@@ -198,7 +198,7 @@ def _request(request: Request) -> Request:
 
 
 def make_one(
-    request: Request, store: registry.Store, device: str, report: Report
+    request: Request, store: registry.Store, device: str, report: Steps
 ) -> tuple[jobs.Job, registry.StoredSet]:
     """Make one set, or find it made.
 

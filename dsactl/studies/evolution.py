@@ -22,7 +22,7 @@ from dsactl.data.dataset import Dataset
 from dsactl.dsa.condense import State, initial
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.recipe import Request
-from dsactl.studies.cells import Report
+from dsactl.studies.cells import Steps
 from registry.pictures import png, to_pixels, to_uint8
 
 Seen = dict[int, Tensor]
@@ -51,7 +51,7 @@ def watch_condensing(
     request: Request,
     store: registry.Store,
     device: str = "auto",
-    report: Report = lambda done, total, doing: None,
+    report: Steps = lambda done, total, doing: None,
 ) -> tuple[jobs.Job, Seen]:
     """Condense, and keep the images of every milestone; a run that was finished unwatched is run again.
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import registry
 from dsactl.recipe import Request
-from dsactl.studies.cells import Report, make_one
+from dsactl.studies.cells import Steps, make_one
 from dsactl.studies.evolution import strip, watch_condensing
 from dsactl.studies.gradients import CONDENSED, measure_norms
 from dsactl.studies.papers import PAPER_ITERATIONS
@@ -32,7 +32,7 @@ class Part:
     name: str
     caption: str
     requests: tuple[Request, ...]
-    make: Callable[[registry.Store, str, Report], bytes]
+    make: Callable[[registry.Store, str, Steps], bytes]
     watched: bool = False
 
     def origin(self, store: registry.Store, device: str) -> str:
@@ -69,14 +69,14 @@ def parts(figure: str, base: Request, networks: int) -> list[Part]:
     ]
 
 
-def _set(request: Request, store: registry.Store, device: str, report: Report) -> bytes:
+def _set(request: Request, store: registry.Store, device: str, report: Steps) -> bytes:
     _, stored = make_one(request, store, device, report)
     picture = store.picture_bytes(stored)
     assert picture is not None, "every set that is condensed has one"
     return picture
 
 
-def _norms(pair: Sequence[Request], networks: int, store: registry.Store, device: str, report: Report) -> bytes:
+def _norms(pair: Sequence[Request], networks: int, store: registry.Store, device: str, report: Steps) -> bytes:
     found = {
         name: measure_norms(request, networks, store, device, report)
         for name, request in zip(CONDENSED, pair, strict=True)
@@ -84,6 +84,6 @@ def _norms(pair: Sequence[Request], networks: int, store: registry.Store, device
     return norms_histogram(found, title=f"{pair[0].dataset}, {pair[0].ipc} per class")
 
 
-def _way(request: Request, store: registry.Store, device: str, report: Report) -> bytes:
+def _way(request: Request, store: registry.Store, device: str, report: Steps) -> bytes:
     job, seen = watch_condensing(request, store, device, report)
     return strip(seen, job.dataset, [job.dataset.class_names.index(name) for name in CLASSES])

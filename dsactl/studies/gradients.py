@@ -23,7 +23,7 @@ from dsactl.errors import UsageError
 from dsactl.networks.build import Parameters, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipe import Recipe, Request
-from dsactl.studies.cells import Report, make_one
+from dsactl.studies.cells import Steps, make_one
 from dsactl.synthetic import from_store
 
 CONDENSED = ("with DSA", "without")
@@ -97,7 +97,7 @@ def gradient_norms(
         report(index + 1)
 
 
-def measure_norms(request: Request, networks: int, store: registry.Store, device: str, report: Report) -> list[Norms]:
+def measure_norms(request: Request, networks: int, store: registry.Store, device: str, report: Steps) -> list[Norms]:
     """The norms on a set that is made, or found made.
 
     Args:

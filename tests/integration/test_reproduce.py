@@ -21,12 +21,12 @@ from dsactl.cli.output import Output
 from dsactl.errors import UsageError
 from dsactl.recipe import Request
 from dsactl.studies.cells import Cell
+from dsactl.studies.document import Document, to_html, to_markdown
 from dsactl.studies.evolution import watch_condensing
 from dsactl.studies.figures import Part, parts
 from dsactl.studies.folder import Folder
 from dsactl.studies.papers import plan
 from dsactl.studies.plots import against_the_paper
-from dsactl.studies.report import Report, to_html, to_markdown
 from dsactl.studies.titles import TABLES
 
 Program = Callable[..., Ended[str]]
@@ -214,13 +214,13 @@ def test_a_folder_is_one_study_s(tmp_path: Path) -> None:
 HOSTILE = '<script>document.title="bad"</script> | *x*'
 
 
-def report(pictures: dict[str, bytes]) -> Report:
+def document(pictures: dict[str, bytes]) -> Document:
     cells = {("mnist", HOSTILE): cell(), ("cifar10", "dsa"): cell(30.0, None)}
-    return Report(f"Table {HOSTILE}", [f"About {HOSTILE}"], ("data set", "method"), cells, 5, pictures)
+    return Document(f"Table {HOSTILE}", [f"About {HOSTILE}"], ("data set", "method"), cells, 5, pictures)
 
 
 def test_markdown_says_ours_the_paper_s_and_how_far() -> None:
-    text = to_markdown(report({}), {"A plot": "plot.png"})
+    text = to_markdown(document({}), {"A plot": "plot.png"})
     heads = "ours, % | the paper's, % | difference in its deviations | n | scaled down | time: sets, networks |"
     assert f"| data set | method | {heads} sets made with | networks trained with |" in text
     how = "dsactl 1, torch 2 | dsactl 1, cpu, 2 threads, 1000 epochs, augmentation dsa crop |"
@@ -251,7 +251,7 @@ def test_the_page_opens_in_a_browser_with_its_pictures_and_no_error(
     browser: Callable[..., Ended[str]], tmp_path: Path
 ) -> None:
     plot = against_the_paper({"mnist dsa": cell()})
-    page = to_html(report({f"A plot {HOSTILE}": plot}))
+    page = to_html(document({f"A plot {HOSTILE}": plot}))
     assert "http" not in page, "it needs nothing else"
     # What the page itself can tell: that each picture was decoded, and how large it is.
     probe = "<script>document.body.dataset.sizes = [...document.images].map(i => i.complete * i.naturalWidth)</script>"

@@ -35,7 +35,7 @@ $body
 
 
 @dataclass
-class Report:
+class Document:
     """What a document says.
 
     Attributes:
@@ -101,46 +101,46 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def to_markdown(report: Report, picture_files: Mapping[str, str]) -> str:
+def to_markdown(document: Document, picture_files: Mapping[str, str]) -> str:
     """The document in Markdown.
 
     Args:
-        report: what it says.
+        document: what it says.
         picture_files: names of the pictures' files, by caption.
     """
-    heads = report.heads()
-    lines = [f"# {report.title}", "", *[line for text in report.about for line in (text, "")], report.state(), ""]
-    if report.cells:
+    heads = document.heads()
+    lines = [f"# {document.title}", "", *[line for text in document.about for line in (text, "")], document.state(), ""]
+    if document.cells:
         lines += ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-        lines += ["| " + " | ".join(_plain(cell) for cell in row) + " |" for row in report.rows()]
+        lines += ["| " + " | ".join(_plain(cell) for cell in row) + " |" for row in document.rows()]
         lines += [""]
     for caption, name in picture_files.items():
         lines += [f"![{_plain(caption)}]({name})", "", f"*{_plain(caption)}*", ""]
     return "\n".join(lines)
 
 
-def to_html(report: Report) -> str:
+def to_html(document: Document) -> str:
     """The document in HTML: one file, which needs nothing else."""
 
     def cells(tag: str, texts: Sequence[str]) -> str:
-        number = range(len(report.names), len(report.names) + 4)
+        number = range(len(document.names), len(document.names) + 4)
         kinds = (' class="number"' if index in number else "" for index in range(len(texts)))
         return "".join(f"<{tag}{kind}>{html.escape(text)}</{tag}>" for kind, text in zip(kinds, texts, strict=True))
 
-    parts = [f"<p>{html.escape(text)}</p>" for text in report.about]
+    parts = [f"<p>{html.escape(text)}</p>" for text in document.about]
     parts.append(
-        f'<p><progress max="{report.total}" value="{report.done}"></progress> {html.escape(report.state())}</p>'
+        f'<p><progress max="{document.total}" value="{document.done}"></progress> {html.escape(document.state())}</p>'
     )
-    if report.cells:
-        rows = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in report.rows())
-        head = f"<thead><tr>{cells('th', report.heads())}</tr></thead>"
+    if document.cells:
+        rows = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in document.rows())
+        head = f"<thead><tr>{cells('th', document.heads())}</tr></thead>"
         parts.append(f"<table>\n{head}\n<tbody>\n{rows}\n</tbody>\n</table>")
-    for caption, data in report.pictures.items():
+    for caption, data in document.pictures.items():
         kind = "png" if data.startswith(b"\x89PNG") else "webp"
         source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
         words = html.escape(caption)
         parts.append(f'<figure><img src="{source}" alt="{words}"><figcaption>{words}</figcaption></figure>')
-    return _PAGE.substitute(title=html.escape(report.title), style=_STYLE, body="\n".join(parts))
+    return _PAGE.substitute(title=html.escape(document.title), style=_STYLE, body="\n".join(parts))
 
 
 def _plain(text: str) -> str:
