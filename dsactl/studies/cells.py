@@ -207,6 +207,12 @@ def make_one(
         store: keeps it.
         device: as of `condense`.
         report: told of steps.
+
+    Raises:
+        dsactl.Error: of the request, see `jobs.prepare`; the store cannot be written to.
+        RunError: another process makes it (`runs.BusyError`); a checkpoint is damaged or of another device; the
+            images diverged.
+        KeyboardInterrupt: as it came, after the checkpoint is written.
     """
     job = jobs.prepare(request, device).within(jobs.STUDIES)
     outcome = runs.execute(job, store, report=lambda step: report(step.done, step.total, step.doing))

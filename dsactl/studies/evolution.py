@@ -60,6 +60,10 @@ def watch_condensing(
         store: keeps the set, the run and what was seen.
         device: as of `condense`.
         report: told of steps.
+
+    Raises:
+        dsactl.Error, KeyboardInterrupt: as of `cells.make_one`.
+        RunError: as of it, and where what was seen is damaged.
     """
     job = jobs.prepare(request, device).within(jobs.STUDIES)
     folder = jobs.run_folder(store, job.recipe) / _SEEN

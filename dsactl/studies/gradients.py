@@ -106,6 +106,11 @@ def measure_norms(request: Request, networks: int, store: registry.Store, device
         store: keeps the set.
         device: as of `condense`.
         report: told of the set's steps, then of networks.
+
+    Raises:
+        dsactl.Error, RunError, KeyboardInterrupt: as of `make_one`.
+        registry.CorruptError: the set was damaged meanwhile.
+        UsageError: the network has batch norm.
     """
     job, stored = make_one(request, store, device, report)
     images_NCHW = from_store(store, stored).images.to(job.device)
