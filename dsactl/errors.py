@@ -74,3 +74,18 @@ class ProcessError(RunError):
     def __init__(self, message: str, hint: str = "", *, mine: bool = True) -> None:
         super().__init__(message, hint)
         self.mine = mine
+
+
+def is_want_of_memory(error: BaseException) -> bool:
+    """Whether an exception is for want of memory, of the process or of a GPU; told without torch."""
+    said = str(error)  # torch's allocator for the CPU has no exception of its own
+    return (
+        isinstance(error, MemoryError)
+        or is_of_a_gpu(error)
+        or (isinstance(error, RuntimeError) and "alloc" in said and "memory" in said)
+    )
+
+
+def is_of_a_gpu(want: BaseException) -> bool:
+    """Whether a want of memory is a GPU's."""
+    return type(want).__name__ == "OutOfMemoryError"

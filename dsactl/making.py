@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
-from dsactl.engine.memory import is_want_of_memory, keep_freed_memory
+from dsactl.engine.memory import keep_freed_memory
 from dsactl.engine.mode import Mode, difference
 from dsactl.engine.native import library
-from dsactl.errors import RunError
+from dsactl.errors import RunError, is_want_of_memory
 from dsactl.jobs import Job
 from dsactl.methods.catalogue import find
 from dsactl.methods.work import Made, Work

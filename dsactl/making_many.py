@@ -17,10 +17,9 @@ import registry
 from dsactl import runs
 from dsactl.cost import making_operations
 from dsactl.data.dataset import Dataset
-from dsactl.engine.memory import is_want_of_memory
 from dsactl.engine.shared_folder import SharedFolder, offer
 from dsactl.engine.tasks import Failure, InProcess, Report, Task, Workers
-from dsactl.errors import RunError
+from dsactl.errors import RunError, is_want_of_memory
 from dsactl.jobs import Job
 from dsactl.methods.work import Made
 from dsactl.recipe import Recipe

@@ -8,7 +8,6 @@ trusted for this: they may have come with a set from elsewhere.
 """
 
 import contextlib
-import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from dsactl.engine.tasks import Workers
 from dsactl.evaluation import Conditions, Evaluation, Kept, Protocol, Reached, evaluate
 from dsactl.synthetic import SyntheticSet
 from registry.files import write_atomically
-from registry.manifest import canonical
+from registry.manifest import canonical, key_of
 
 
 def measure(
@@ -108,7 +107,7 @@ class _InStore(Kept):
 
     def _place(self, conditions: Conditions) -> Path:
         folder = self._store.home / "runs" / "evaluations"
-        return folder / f"{hashlib.sha256(canonical(conditions)).hexdigest()[:32]}.json"
+        return folder / f"{key_of(conditions)}.json"
 
 
 def _finite(number: Any) -> float:

@@ -129,6 +129,11 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def key_of(conditions: Any) -> str:
+    """A file's name for what came of some conditions: half of the SHA-256 of their canonical JSON, 32 hex digits."""
+    return hashlib.sha256(canonical(conditions)).hexdigest()[:32]
+
+
 def has_control_characters(value: JsonValue) -> bool:
     """Whether a JSON value has text, keys included, that would do something to a terminal that it is printed on."""
     match value:

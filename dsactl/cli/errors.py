@@ -9,7 +9,7 @@ import typer
 
 import registry
 from dsactl.cli.output import Output
-from dsactl.errors import InterruptedRunError, ProcessError, UsageError
+from dsactl.errors import InterruptedRunError, ProcessError, UsageError, is_of_a_gpu, is_want_of_memory
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 _SMALLER = "Use a smaller network, fewer images per class, or smaller batches."
@@ -58,8 +58,11 @@ def report(error: BaseException, output: Output) -> int:
         case typer.Abort() | KeyboardInterrupt():
             output.error("Interrupted.")
             return INTERRUPTED
-        case MemoryError():
-            output.error("Out of memory.", _SMALLER)
+        case _ if is_want_of_memory(error):
+            if is_of_a_gpu(error):
+                output.error("Out of GPU memory.", f"{_SMALLER} Or use --device cpu.")
+            else:
+                output.error("Out of memory.", _SMALLER)
             return FAILED
         case BrokenPipeError():
             # The reader of a pipe has gone, as `head` does. Nothing is left to say, and nobody to say it to.
@@ -67,13 +70,6 @@ def report(error: BaseException, output: Output) -> int:
             return FAILED
         case OSError():
             output.error(f"{error.filename or 'The system'}: {error.strerror or error}.")
-            return FAILED
-        case _ if type(error).__name__ == "OutOfMemoryError":
-            output.error("Out of GPU memory.", f"{_SMALLER} Or use --device cpu.")
-            return FAILED
-        case RuntimeError() if "alloc" in str(error) and "memory" in str(error):
-            # torch's allocator for the CPU.
-            output.error("Out of memory.", _SMALLER)
             return FAILED
         case _:
             output.error(

@@ -19,14 +19,6 @@ _M_TOP_PAD = -2
 _M_MMAP_MAX = -4
 
 
-def is_want_of_memory(error: BaseException) -> bool:
-    """Whether an exception is for want of memory, of the process or of a GPU."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    said = str(error)  # torch's allocator for the CPU has no exception of its own
-    return isinstance(error, RuntimeError) and "alloc" in said and "memory" in said
-
-
 _parts: dict[int, float] = {}
 """What part of a GPU's memory this process keeps to, by the GPU's number; all of it where none is said."""
 

@@ -6,7 +6,6 @@ A network that diverges has the accuracy of a guess.
 """
 
 import contextlib
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +20,9 @@ from dsactl.cost import forward_operations
 from dsactl.data.dataset import Dataset
 from dsactl.engine.device import describe
 from dsactl.engine.locks import writing_to
-from dsactl.engine.memory import is_want_of_memory
 from dsactl.engine.native import library
 from dsactl.engine.tasks import Failure, InProcess, Task, Workers
-from dsactl.errors import NetworkError
+from dsactl.errors import NetworkError, is_want_of_memory
 from dsactl.evaluation import REVISION as EVALUATION
 from dsactl.evaluation import augmentation_of, evaluate
 from dsactl.nas.proxies import Proxy
@@ -32,7 +30,7 @@ from dsactl.nas.space import name_of
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 from registry.files import write_atomically
-from registry.manifest import canonical
+from registry.manifest import canonical, key_of
 
 REVISION = 1
 """To be raised when a change of the program changes what a network reaches."""
@@ -96,7 +94,7 @@ class Scores:
             write_atomically(self._path(network), canonical({**asdict(score), **self._decisive(network)}))
 
     def _path(self, network: NetworkSpec) -> Path:
-        return self._folder / f"{hashlib.sha256(canonical(self._decisive(network))).hexdigest()[:32]}.json"
+        return self._folder / f"{key_of(self._decisive(network))}.json"
 
     def _decisive(self, network: NetworkSpec) -> dict[str, Any]:
         protocol = {key: value for key, value in asdict(self._proxy.protocol).items() if key != "network"}

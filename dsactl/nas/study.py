@@ -7,9 +7,8 @@ import torch
 
 import registry
 from dsactl.engine.device import describe
-from dsactl.engine.memory import is_want_of_memory
 from dsactl.engine.tasks import Failure, Workers
-from dsactl.errors import RunError
+from dsactl.errors import RunError, is_want_of_memory
 from dsactl.measured import measure
 from dsactl.nas.proxies import Budget, Proxy, Searched
 from dsactl.nas.results import Row

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dsactl.engine.memory import free_on_gpu, is_want_of_memory, keep_to_part_of_gpu
+from dsactl.engine.memory import free_on_gpu, keep_to_part_of_gpu
+from dsactl.errors import is_want_of_memory
 
 GPU = torch.device("cuda")
 
