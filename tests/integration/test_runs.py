@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from compilers import needs_torch_compile
 from reference import write_folder
 
 import registry
@@ -260,10 +261,10 @@ def test_runs_of_every_kind_go_on(options: dict[str, object]) -> None:
     assert runs.execute(job(**options), store, fresh=True).stored.digest == went_on
 
 
+@needs_torch_compile
 @pytest.mark.slow
 def test_compiled_runs_go_on_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not can_compile("cpu"):
-        pytest.skip("no C++ compiler")
+    assert can_compile("cpu")
     monkeypatch.setattr(sitting, "COMPILE_OPERATIONS", 0)
     options = {"batch_real": 64, "iterations": 4}
     path = interrupted(store := registry.Store(), **options)

@@ -3,14 +3,15 @@ from itertools import combinations, pairwise
 
 import pytest
 import torch
+from compilers import needs_compiler, needs_torch_compile
 from reference import slow_condense, small_dataset
 
 from dsactl.dsa.condense import State, condense, initial
 from dsactl.dsa.inner_step import classes_at_once
 from dsactl.dsa.strategy import SCHEMES
+from dsactl.engine.compilation import can_compile
 from dsactl.engine.device import compute_reproducibly
 from dsactl.engine.mode import PLAIN
-from dsactl.engine.native import library
 from dsactl.recipe import Recipe, Request
 
 DATASET = small_dataset()
@@ -123,11 +124,10 @@ def test_chunks_are_of_one_size_and_small_on_a_cpu(ipc: int) -> None:
     assert chunk * ipc <= max(16, ipc)
 
 
+@needs_compiler
 @pytest.mark.parametrize("name", ["dsa", "dc", "batch norm"])
 def test_our_own_layers_go_the_same_way(name: str) -> None:
-    """Where the machine has a compiler. Batch norm and layer norm have no fused layers, and go unchanged."""
-    if library() is None:
-        pytest.skip("no C++ compiler")
+    """Batch norm and layer norm have no fused layers, and go unchanged."""
     case = replace(CASES[name], network=replace(CASES[name].network, width=16))
     slow = list(condense(DATASET, case))[-1]
     fast = list(condense(DATASET, case, mode=replace(PLAIN, native=True)))[-1]
@@ -154,13 +154,10 @@ def test_starts() -> None:
     assert noise.std().item() == pytest.approx(1, abs=0.03)
 
 
+@needs_torch_compile
 @pytest.mark.slow
 def test_compiled_functions_agree_with_eager_ones() -> None:
-    """Where the machine has a compiler."""
-    from dsactl.engine.compilation import can_compile
-
-    if not can_compile("cpu"):
-        pytest.skip("no C++ compiler")
+    assert can_compile("cpu")
     case = recipe()
     eager = list(condense(DATASET, case))[-1]
     fast = list(condense(DATASET, case, mode=replace(PLAIN, compiled=True, chunk=3)))[-1]

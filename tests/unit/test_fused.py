@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from compilers import needs_compiler
 from torch import Tensor, nn
 
 from dsactl.engine.native import library
 from dsactl.networks.build import build, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.networks.fused import FusedLayers, fuse
-
-needs_compiler = pytest.mark.skipif(library() is None, reason="no C++ compiler")
 
 
 def layers(channels: int, width: int, pool: int, padding: int = 1) -> nn.Sequential:
@@ -40,6 +39,11 @@ SHAPES = [  # channels, width, pool, padding, size: images, height, width
     (4, 80, 1, 1, (2, 5, 6)),  # no pooling; 64 channels together and 16 alone
     (2, 48, 2, 0, (1, 6, 4)),
 ]
+
+
+@needs_compiler
+def test_a_compiler_makes_the_library() -> None:
+    assert library() is not None
 
 
 @needs_compiler

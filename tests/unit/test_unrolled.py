@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 import torch
+from compilers import needs_compiler
 from reference import small_dataset
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
 from dsactl.dsa.matching import loss_function
-from dsactl.engine.native import library
 from dsactl.engine.random import generator
 from dsactl.errors import RunError, UsageError
 from dsactl.methods.catalogue import find
@@ -259,9 +259,8 @@ def test_bfloat16_goes_the_same_way(method: str) -> None:
     assert F.cosine_similarity(exact.flatten(), coarse.flatten(), dim=0) > 0.95
 
 
+@needs_compiler
 def test_our_own_layers_give_the_same_gradient() -> None:
-    if library() is None:
-        pytest.skip("no C++ compiler")
     fast, fresh = learner(Notebook(recipe("dd", width=16, activation="relu")))
     slow = Learner(fast.loss, fast.loss)
     images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
