@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,23 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DSACTL_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DSACTL_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("DSACTL_DEBUG", raising=False)
+
+
+@pytest.fixture
+def open_to_all(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """While a test runs, a child that is somebody else may enter its folder; only root can have such a child."""
+    if os.getuid() != 0:
+        pytest.skip("only root can become somebody else")
+    base = tmp_path_factory.getbasetemp()
+    top = base.parent if base.parent.name.startswith("pytest-of-") else base
+    if not all(path.stat().st_mode & 0o001 for path in top.parents):
+        pytest.skip(f"only root may enter {top.parent}")
+    modes = {path: path.stat().st_mode for path in [tmp_path, *tmp_path.parents] if path.is_relative_to(top)}
+    for path, mode in modes.items():
+        path.chmod(mode | 0o055)
+    yield
+    for path, mode in modes.items():
+        path.chmod(mode)
 
 
 @pytest.fixture(scope="session")
