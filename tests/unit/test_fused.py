@@ -149,12 +149,16 @@ from dsactl.networks.fused import FusedLayers, fuse
 assert library() is None
 assert not any(isinstance(module, FusedLayers) for module in fuse(structure(NetworkSpec(), 3, (32, 32), 10)).modules())
 """
-    broken = tmp_path / "c++"
-    broken.write_text("#!/bin/sh\\nexit 1\\n")
-    broken.chmod(0o755)
-    for change in ({"PATH": str(tmp_path / "empty"), "CXX": ""}, {"CXX": str(broken)}, {"DSACTL_NATIVE": "0"}):
+    broken, old, calls = tmp_path / "broken", tmp_path / "old", tmp_path / "calls"
+    broken.write_text(f'#!/bin/sh\necho "$0 $1" >> {calls}\nexit 1\n')
+    old.write_text(f'#!/bin/sh\necho "$0 $1" >> {calls}\n[ "$1" = --version ]\n')
+    for path in (broken, old):
+        path.chmod(0o755)
+    no_compiler = {"PATH": str(tmp_path / "empty"), "CXX": ""}
+    for change in (no_compiler, {"CXX": str(broken)}, {"CXX": str(old)}, {"DSACTL_NATIVE": "0"}):
         environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), **change}
         subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert calls.read_text().splitlines() == [f"{broken} --version", f"{old} --version", f"{old} -O3"]
 
 
 @needs_compiler
