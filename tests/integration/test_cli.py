@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 from reference import write_folder
 
 from dsactl import __version__
@@ -216,6 +217,17 @@ def test_a_finished_run_can_be_stored_under_another_name(cli: Callable[..., Answ
     assert shown["digest"] == first["digest"]
 
 
+def test_fresh_makes_and_measures_again(cli: Callable[..., Answer]) -> None:
+    first = json.loads(cli(*SMALL, "--json")[1])[0]
+    assert json.loads(cli(*SMALL, "--json")[1])[0]["repeated"] is True
+    again = json.loads(cli(*SMALL, "--fresh", "--json")[1])[0]
+    assert (again["repeated"], again["reference"], again["digest"]) == (False, first["reference"], first["digest"])
+    measure = ("evaluate", "--networks", "2", "--epochs", "2")
+    assert "Recorded." in cli(*measure)[2]
+    assert "Measured before; --fresh measures it again." in cli(*measure)[2]
+    assert "Recorded." in cli(*measure, "--fresh")[2]
+
+
 def test_a_damaged_set_is_named_and_made_again(cli: Callable[..., Answer]) -> None:
     made = json.loads(cli(*SMALL, "--json")[1])[0]
     cli(*SMALL, "--seed", "1", "--quiet")
@@ -262,15 +274,17 @@ def test_tracebacks_only_when_asked_for(program) -> None:  # type: ignore[no-unt
 
 
 def test_every_help_has_examples_and_every_option_a_description(cli: Callable[..., Answer]) -> None:
-    for command in ("condense", "evaluate", "ls", "show", "datasets", "archs", "env"):
-        code, out, _ = cli(command, "--help")
+    program = typer.main.get_command(program_main.program_of([]))
+    context = typer.Context(program)
+    commands = program.list_commands(context)
+    assert {"condense", "evaluate", "ls", "show", "push", "nas", "import"} <= set(commands)
+    for name in commands:
+        code, out, _ = cli(name, "--help")
         assert code == 0
-        assert f"dsactl {command}" in out
+        assert f"dsactl {name}" in out
         assert "Examples" in out
-    # No option without a description: each has words after its type.
-    for line in cli("condense", "--help")[1].splitlines():
-        if line.startswith("│ --"):
-            assert len(line.strip("│ ").split("  ")) > 1, line
+        for parameter in program.get_command(context, name).get_params(context):
+            assert parameter.param_type_name == "argument" or parameter.help, f"{name}: {parameter.opts}"
 
 
 def test_names_are_completed(program) -> None:  # type: ignore[no-untyped-def]

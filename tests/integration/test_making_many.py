@@ -76,6 +76,12 @@ def test_sets_made_elsewhere_are_stored_here() -> None:
     again = dict(make_all(wanted, store, nobody))
     assert all(isinstance(made, runs.Outcome) and made.repeated for made in again.values())
     assert nobody.begun == []
+    for workers in (Away(), None):
+        afresh = dict(make_all(wanted[:2], store, workers, fresh=True))
+        for index, made in afresh.items():
+            assert isinstance(made, runs.Outcome)
+            assert not made.repeated
+            assert made.stored.reference == again[index].stored.reference
     soft = Request.parse({"dataset": "digits", "ipc": 1, "method": "ld", "iterations": 2})
     ((_, made),) = make_all([jobs.prepare(soft, "cpu")], store, Away())
     assert isinstance(made, runs.Outcome)
