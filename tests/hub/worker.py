@@ -1,6 +1,7 @@
 """The command line in one process for many commands: the real client is imported once."""
 
 import json
+import select
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ for line in sys.stdin:
         stream.truncate()
     print(json.dumps([code, *texts]), file=answers, flush=True)
 """
+
+_PATIENCE = 300.0  # seconds
 
 
 class Worker:
@@ -66,5 +69,8 @@ class Worker:
         """
         self._process.stdin.write(json.dumps([arguments, environment, str(folder)]) + "\n")
         self._process.stdin.flush()
+        if not select.select([self._process.stdout], [], [], _PATIENCE)[0]:
+            self._process.kill()
+            raise TimeoutError(f"dsactl {' '.join(arguments)} took more than {_PATIENCE:.0f} seconds")
         code, output, errors = json.loads(self._process.stdout.readline())
         return subprocess.CompletedProcess(arguments, code, output, errors)

@@ -50,7 +50,7 @@ def test_they_travel_with_the_package(tmp_path: Path) -> None:
         str(tmp_path),
         str(root),
     ]
-    made = subprocess.run(command, capture_output=True, text=True)
+    made = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert made.returncode == 0, made.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())

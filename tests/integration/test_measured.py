@@ -14,6 +14,7 @@ from subprocess import CompletedProcess as Ended
 
 import pytest
 import torch
+from waiting import read_until
 
 import dsactl
 import registry
@@ -218,9 +219,7 @@ def test_what_is_trained_side_by_side_is_not_said_to_be_kept() -> None:
     command = [sys.executable, "-m", "dsactl", "evaluate", set_of_ten.reference, "--networks", "20"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
     assert process.stderr is not None
-    said = ""
-    while "networks," not in said:
-        said += process.stderr.read(1)
+    read_until(process.stderr.fileno(), "networks,")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -71,7 +71,7 @@ def packages(tmp_path: Path) -> Path:
 def condense(packages: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "dsactl", "condense", "digits", "--ipc", "1", *arguments]
     environment = {**os.environ, "PYTHONPATH": f"{packages}:{DOC.parents[1]}"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=packages)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=packages, timeout=300)
 
 
 def test_the_example_of_the_documentation_works(packages: Path) -> None:

@@ -12,6 +12,7 @@ from subprocess import CompletedProcess
 
 import pytest
 from samples import manifest, put, tensors
+from waiting import read_until
 
 import registry
 from dsactl.cli import condensing
@@ -144,13 +145,11 @@ def test_rm_asks_on_a_terminal(store: registry.Store, answer: str, left: int) ->
         command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
     )
     os.close(theirs)
-    said = b""
-    while b"[y/n]" not in said:
-        said += os.read(ours, 1000)
+    said = read_until(ours, "[y/n]")
     os.write(ours, f"{answer}\n".encode())
     process.wait(30)
     os.close(ours)
-    assert b"Remove a:1" in said
+    assert "Remove a:1" in said
     assert process.returncode == (130 if answer == "n" else 0)
     assert len(store.sets()) == left
 

@@ -2,16 +2,16 @@
 
 import os
 import pty
-import select
+import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from waiting import read_until
 
 import registry
 
@@ -109,6 +109,36 @@ def test_references_are_completed(store: registry.Store, program: Program, typed
     assert "Traceback" not in completed.stderr
 
 
+def test_a_terminal_shows_a_bar_and_pictures() -> None:
+    def on_a_terminal(*arguments: str) -> str:
+        ours, theirs = pty.openpty()
+        environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dsactl", *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**environment, "TERM": "xterm-256color", "COLUMNS": "100"},
+        )
+        os.close(theirs)
+        said = read_until(ours, None)
+        os.close(ours)
+        assert process.wait(30) == 0, said
+        return said
+
+    made = on_a_terminal("condense", "digits", "--ipc", "1", "--width", "8", "--iterations", "3")
+    assert "\x1b[?25l" in made, "the cursor is hidden while a bar moves"
+    assert "\x1b[?25h" in made
+    drawn = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", made)
+    assert re.search(r"digits-dsa-convnet-width8-ipc1 +━+ +3/3 steps +\S+/s +0:00:\d\d +left +0:00:00", drawn)
+    assert re.search(r"\n +distance \d+\.\d, matching gradients", drawn)
+    assert "Stored digits-dsa-convnet-width8-ipc1:1" in drawn
+    shown = on_a_terminal("show", "digits-dsa-convnet-width8-ipc1")
+    assert "▀" in shown
+    assert "\x1b[38;2;" in shown or "\x1b[38;5;" in shown
+    assert "convnet-width8" in shown
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_itself_completes_versions(store: registry.Store) -> None:
     """An interactive bash on a terminal, with the script that `dsactl --show-completion` prints."""
@@ -131,15 +161,9 @@ def test_bash_itself_completes_versions(store: registry.Store) -> None:
     )
     os.close(theirs)
 
-    def type_and_read(keys: str, until: str) -> str:
+    def type_and_read(keys: str, until: str) -> None:
         os.write(ours, keys.encode())
-        said = ""
-        end = time.monotonic() + 30
-        while until not in said:
-            assert time.monotonic() < end, said
-            if select.select([ours], [], [], 0.1)[0]:
-                said += os.read(ours, 4096).decode(errors="replace")
-        return said
+        read_until(ours, until)
 
     try:
         type_and_read("source <(dsactl --show-completion bash); echo rea''dy\n", "\nready")
