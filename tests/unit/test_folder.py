@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dsactl.data.folder import load_folder
@@ -67,18 +68,33 @@ def test_colour_is_detected_from_the_pixels(folder: Path) -> None:
     assert [105, 105, 105] in pixels.tolist()
 
 
+MODES = {  # a pixel of a mode, and what it is read as
+    "bit": ("1", 1, (255, 255, 255)),
+    "colour": ("RGB", (1, 2, 3), (1, 2, 3)),
+    "grey": ("L", 9, (9, 9, 9)),
+    "grey, transparent": ("LA", (80, 0), (255, 255, 255)),
+    "half transparent": ("RGBA", (200, 0, 40, 51), (244, 204, 212)),
+    "opaque": ("RGBA", (200, 0, 40, 255), (200, 0, 40)),
+    "palette": ("P", 3, (30, 60, 90)),
+    "printed": ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
+    "sixteen bits": ("I;16", 0x80FF, (128, 128, 128)),
+    "sixteen bits, eight used": ("I;16", 0x70, (112, 112, 112)),
+}
+
+
 def test_every_common_mode_is_read(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        for mode, value in (("1", 1), ("LA", (80, 0)), ("P", 3), ("RGBA", (10, 10, 10, 255)), ("CMYK", (0, 0, 0, 0))):
-            ending = "tif" if mode == "CMYK" else "png"
-            picture(tmp_path / "modes" / name / f"{mode}.{ending}", value, mode=mode)
-        Image.fromarray(np.full((12, 10), 0x8000 if name == "a" else 0x1000, np.uint16)).save(
-            tmp_path / "modes" / name / "sixteen.png"
-        )
+    for name, (mode, value, _) in MODES.items():
+        image = Image.new(mode, (10, 12), value)
+        if mode == "P":
+            image.putpalette([0, 0, 0, 1, 1, 1, 2, 2, 2, 30, 60, 90])
+        (tmp_path / "modes" / name).mkdir(parents=True)
+        for index in range(2):
+            image.save(tmp_path / "modes" / name / f"{index}.{'tif' if mode == 'CMYK' else 'png'}")
     found = load_folder(tmp_path / "modes", test_fraction=0.5)
-    values = {v for part in (found.train, found.test) for v in part.images_NCHW[:, 0, 0, 0].tolist()}
-    # White, transparent laid on white, sixteen bits cut to eight, and the palette's own colours.
-    assert {255, 128, 16} <= values
+    for label, (name, (_, _, read)) in enumerate(MODES.items()):
+        assert found.class_names[label] == name
+        for part in (found.train, found.test):
+            assert (part.images_NCHW[label] == torch.tensor(read).view(3, 1, 1)).all(), name
 
 
 def test_sizes_must_agree_or_be_made_to(folder: Path) -> None:
