@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.machine import Machine
+from hub.machine import NO_PROXY, Machine
 from hub.server import LoopbackHub
 from hub.worker import Worker
 
@@ -25,6 +25,7 @@ def _running() -> Iterator[LoopbackHub]:
 def _worker(_running: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     cache = tmp_path_factory.mktemp("hub-cache")
     client = {"HF_ENDPOINT": _running.endpoint, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0", "NO_COLOR": "1"}
+    client |= NO_PROXY
     with Worker({**os.environ, **client}) as worker:
         yield worker
 

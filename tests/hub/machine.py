@@ -16,6 +16,8 @@ from registry.pictures import png, to_pixels, to_uint8
 from registry.tensors import describe
 
 NAME = "digits-dsa-convnet-ipc1"
+NO_PROXY = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+"""For a client that would ask a proxy for the Hub on loopback."""
 NAMES = ["no", "größe | 2", "1"]
 """Class names that YAML and Markdown could take for something else."""
 
@@ -44,6 +46,7 @@ class Machine:
         self.store = registry.Store(self.home)
         self.environment = {"DSACTL_HOME": str(self.home), "HF_TOKEN": TOKEN}
         self.client = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(folder / "cache"), "HF_HUB_OFFLINE": "0"}
+        self.client |= NO_PROXY
 
     def run(self, *arguments: str, code: int | None = 0, **environment: str) -> CompletedProcess[str]:
         """Run a command that must end with this code (None for any), without a traceback, and without naming the token.
