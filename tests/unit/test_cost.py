@@ -78,9 +78,20 @@ def test_a_pass_is_tried_on_a_part_and_scaled_to_the_whole() -> None:
     assert estimate.seconds == pytest.approx(30 * 3000 / (3 * 334))
 
 
+@pytest.mark.usefixtures("ticks")
 def test_a_trial_scales_with_the_run() -> None:
-    short, long = (try_a_step(resolve(iterations=n, inner_steps=2, network_epochs=2), DATASET) for n in (10, 1000))
-    assert short is not None
-    assert long is not None
-    assert 20 < long.seconds / short.seconds < 500
-    assert long.memory > 1e7
+    for iterations in (10, 1000):
+        estimate = try_a_step(resolve(iterations=iterations, inner_steps=2), DATASET)
+        assert estimate is not None
+        assert estimate.seconds == 2 * iterations
+        assert estimate.memory > 1e7
+
+
+def test_a_trial_counts_the_training_between_inner_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seconds(recipe: Recipe, _: object) -> float:
+        return 1.0 + 0.25 * recipe.network_epochs * (recipe.inner_steps > 1)
+
+    monkeypatch.setattr("dsactl.cost._seconds_per_step", seconds)
+    estimate = try_a_step(resolve(iterations=10, inner_steps=5, network_epochs=3), DATASET)
+    assert estimate is not None
+    assert estimate.seconds == 10 * (5 * 1.0 + 4 * 3 * 0.25)
