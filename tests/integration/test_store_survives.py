@@ -272,7 +272,8 @@ def many_files(tmp_path: Path) -> Iterator[Path]:
 def test_ten_thousand_sets_are_listed_in_half_a_second(many_files: Path, tmp_path: Path, tell: Tell) -> None:
     """Sets of different content, with a result each; the whole program, on the clock; the best of nine.
 
-    Where the program takes long to start, they may take a quarter of a second longer than an empty store.
+    Where even an empty store takes more than a fifth of a second, the machine is slow or has much else to do: there
+    they may take two and a half times as long as that.
     """
     store = registry.Store(many_files)
     first = put(store)
@@ -298,10 +299,9 @@ def test_ten_thousand_sets_are_listed_in_half_a_second(many_files: Path, tmp_pat
         )
         return time.perf_counter() - began, ended.stdout
 
-    seconds("ls", DSACTL_HOME=str(tmp_path / "empty"))
-    empty = min(seconds("ls", DSACTL_HOME=str(tmp_path / "empty"))[0] for _ in range(9))
     seconds("ls")  # fills the index
-    listed = [seconds("ls") for _ in range(9)]
+    # In turn, so that what else the machine does slows both.
+    starts, listed = zip(*[(seconds("ls", DSACTL_HOME=str(tmp_path)), seconds("ls")) for _ in range(9)], strict=True)
     assert all(len(out.splitlines()) == 10_002 for _, out in listed)
     assert all("99.9 ± 0.5" in out for _, out in listed)
     completion = {"_DSACTL_COMPLETE": "complete_bash", "COMP_WORDS": "dsactl show set-0", "COMP_CWORD": "2"}
@@ -312,8 +312,8 @@ def test_ten_thousand_sets_are_listed_in_half_a_second(many_files: Path, tmp_pat
         began = time.perf_counter()
         put(registry.Store(tmp_path), seed, NAME)
         stored.append(time.perf_counter() - began)
-    times = min(taken for taken, _ in listed), min(taken for taken, _ in completed)
+    empty, *times = (min(taken for taken, _ in several) for several in (starts, listed, completed))
     said = f"ls {times[0]:.2f} s, of none {empty:.2f} s, completion {times[1]:.2f} s, storing {median(stored):.3f} s"
     tell(f"10,001 sets: {said}")
-    assert max(times) < max(0.5, empty + 0.25)
+    assert max(times) < max(0.5, 2.5 * empty)
     assert median(stored) < 0.5
