@@ -1,6 +1,7 @@
 """Imports go one way: cli → api → evaluation, runs → synthetic → dsa, coresets → training → networks, data, engine."""
 
 import ast
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,14 @@ def test_light_commands_do_not_load_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False).returncode == 0
+
+
+def test_the_benchmarks_can_be_imported() -> None:
+    """They are no part of the suite, and use much of the program."""
+    paths = list((ROOT / "tests" / "performance").glob("*.py"))
+    assert paths
+    for path in paths:
+        assert any(name.startswith("test_") for name in runpy.run_path(str(path)))
 
 
 def test_files_stay_small() -> None:
