@@ -1,5 +1,7 @@
 """Sets go to a Hub and come back: the real client, the real command line, a Hub on loopback."""
 
+from pathlib import Path
+
 import pytest
 from hub import LoopbackHub
 from hub.machine import NAME, Machine
@@ -52,6 +54,21 @@ def test_the_walk_through_of_the_readme(machine: Machine, other: Machine, repo: 
     assert [path.name for path in runs].count("checkpoint.safetensors") == 1
     for path in [*machine.home.rglob("*"), *other.home.rglob("*")]:
         assert path.is_dir() or TOKEN.encode() not in path.read_bytes()
+
+
+def test_the_token_that_the_client_keeps_is_sent(hub: LoopbackHub, machine: Machine, repo: str) -> None:
+    """As `hf auth login` leaves it, with no HF_TOKEN."""
+    machine.add()
+    kept = Path(machine.client["HF_HOME"]) / "token"
+    kept.parent.mkdir()
+    kept.write_text(f"{TOKEN}\n")
+    del machine.environment["HF_TOKEN"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN"):
+            patch.delenv(name, raising=False)
+        machine.run("push", NAME, repo, HF_HUB_DISABLE_TELEMETRY="1")
+    assert len(hub.writes()) == 3
+    assert {seen.headers["Authorization"] for seen in hub.seen} == {f"Bearer {TOKEN}"}
 
 
 def _stop_at_three(progress: Progress) -> None:
