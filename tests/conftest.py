@@ -80,7 +80,9 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not script.is_file():
         pytest.skip(f"the real data sets are not here ({script})")
     folder = tmp_path_factory.mktemp("real-data")
-    subprocess.run([sys.executable, str(script), "--dst", str(folder)], check=True, capture_output=True)
+    command = [sys.executable, str(script), "--dst", str(folder)]
+    unpacked = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert unpacked.returncode == 0, unpacked.stdout
     return folder
 
 

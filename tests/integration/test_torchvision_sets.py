@@ -1,5 +1,6 @@
 """Loaders on small files of the published formats, on damaged ones, and on the real sets where they are at hand."""
 
+import bz2
 import hashlib
 import pickle
 import shutil
@@ -11,6 +12,7 @@ import pytest
 import scipy.io
 import torch
 import torchvision
+from conftest import SHARED
 from samples import write_idx
 
 from dsactl.data.catalogue import CATALOGUE, missing_files
@@ -60,6 +62,27 @@ def test_svhn_files(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The first image is a one; zeros come first when grouped by class, written as 10.
     assert torch.equal(found.train.images_NCHW[3], torch.from_numpy(pixels["train"][..., 0]).permute(2, 0, 1))
     assert torch.equal(found.train.images_NCHW[0], torch.from_numpy(pixels["train"][..., 9]).permute(2, 0, 1))
+
+
+def test_usps_files(data: Path) -> None:
+    pixels = {}
+    for file, count in (("usps.bz2", 30), ("usps.t.bz2", 20)):
+        pixels[file] = SOURCE.uniform(-1, 1, (count, 256)).round(6)
+        with bz2.open(data / file, "wt") as written:
+            for index, row in enumerate(pixels[file]):
+                values = " ".join(f"{place}:{value}" for place, value in enumerate(row, 1))
+                written.write(f"{index % 10 + 1} {values} \n")  # USPS calls zero 1
+    found = load_dataset("usps")
+    assert (found.train.counts, found.test.counts) == ((3,) * 10, (2,) * 10)
+    assert (found.channels, found.size) == (1, (16, 16))
+    assert found.class_names == tuple("0123456789")
+    assert not found.mirrored
+    for part, file, index in ((found.train, "usps.bz2", 10), (found.test, "usps.t.bz2", 10)):
+        expected = torch.from_numpy((pixels[file][index] + 1) / 2 * 255).view(16, 16)
+        assert (part.images_NCHW[1, 0] - expected).abs().max() <= 1, "the second zero"
+    (data / "usps.t.bz2").write_bytes((data / "usps.t.bz2").read_bytes()[:-100])
+    with pytest.raises(DataError, match="files of USPS are damaged or incomplete"):
+        load_dataset("usps")
 
 
 @pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
@@ -135,8 +158,7 @@ def test_what_is_missing_says_which_file_goes_where(data: Path, monkeypatch: pyt
 def test_packed_idx_files_are_unpacked_without_a_download(data: Path) -> None:
     raw = data / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    shared = Path(__file__).resolve().parents[3] / "shared" / "data" / "MNIST" / "raw"
-    for file in shared.glob("*.gz"):
+    for file in (SHARED / "data" / "MNIST" / "raw").glob("*.gz"):
         shutil.copy(file, raw)
     assert len(load_dataset("mnist").train) == 60000
 
