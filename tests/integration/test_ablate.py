@@ -57,7 +57,7 @@ def test_schemes_are_condensed_and_tested_as_table_4_says(program: Program, tmp_
         assert recipe.strategy == (() if row in "AB" else ("rotate",))
     assert found[1]["digests"] == found[2]["digests"], "nothing augmented: one set for A and B"
     assert len({cell["digests"][0] for cell in found}) == 5  # type: ignore[index]
-    assert Image.open(tmp_path / "schemes.png").size > (200, 200)
+    assert min(Image.open(tmp_path / "schemes.png").size) > 200
 
 
 def test_strategies_have_each_kind_alone_and_all(program: Program, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_norms_with_and_without_augmentation_are_kept(program: Program, tmp_path
     assert len(rows) == 2 * 2 * 10, "two sets, two networks, ten classes, one inner step"
     assert {row["condensed"] for row in rows} == {"with DSA", "without"}
     assert all(float(row[side]) > 0 for row in rows for side in ("real", "synthetic"))
-    assert Image.open(tmp_path / "gradients.png").size > (200, 200)
+    assert min(Image.open(tmp_path / "gradients.png").size) > 200
     assert json.loads((tmp_path / "gradients.json").read_text()) == json.loads(done.stdout)
     again = program("ablate", "gradients", *arguments)
     assert again.stdout == done.stdout, "drawn from the seed alone"

@@ -200,7 +200,7 @@ def test_the_command_writes_what_it_found(program: Program, tmp_path: Path) -> N
         table = list(csv.DictReader(file))
     assert len(table) == 4 * (1 + 2 + 3)
     assert table[5]["learned"] == "classes 6-8"
-    assert Image.open(out / "continual.png").size > (300, 200)
+    assert min(Image.open(out / "continual.png").size) > 200
     kept = json.loads((out / "continual.json").read_text())
     assert kept["courses"] == courses
     lines = json.loads(done.stdout)["lines"]

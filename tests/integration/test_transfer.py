@@ -44,7 +44,7 @@ def test_the_matrix_is_filled_kept_and_found_again(program: Program, tmp_path: P
     with (out / "transfer.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["mean"]) for row in rows] == [cell["mean"] for cell in cells]
-    assert Image.open(out / "transfer.png").size > (300, 200)
+    assert min(Image.open(out / "transfer.png").size) > 200
     before = len(store.sets())
     again = program("transfer", *SMALL, "--out", str(out))
     assert again.returncode == 0
