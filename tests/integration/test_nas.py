@@ -222,7 +222,7 @@ def test_the_command(program: Program, tmp_path: Path) -> None:
     assert best[rows[0]["chosen"]]["accuracy"] == max(each["accuracy"] for each in best.values())
     with (out / "nas.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 36
-    assert Image.open(out / "nas.png").size > (500, 300)
+    assert min(Image.open(out / "nas.png").size) > 200
     files = {path.name: path.stat().st_mtime_ns for path in (registry.Store().home / "runs" / "nas").iterdir()}
     assert len(files) == 36
     table = program("nas", "digits", *TWELVE, *SHORT, "--proxy", "whole,random", "--out", str(out))
