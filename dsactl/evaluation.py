@@ -222,7 +222,7 @@ def evaluate(
     if dataset.train.checksum() != recipe.checksum:
         raise DataError(
             f"The training images of {dataset.name} are not those that {synthetic.reference} was made from.",
-            "Point at the same data, with the same --image-size and --test-fraction.",
+            "Point at the same data, with the same --image-size, --test-fraction and --split-seed.",
         )
     precision = resolve_precision(protocol.precision, device)
     prepare_device(device)

@@ -42,8 +42,8 @@ def load_dataset(
         return load_folder(Path(name), image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
     if name not in CATALOGUE:
         raise UnknownNameError("data set", name, CATALOGUE, "List them with: dsactl datasets. Or name a folder.")
-    if image_size is not None or test_fraction is not None:
-        raise UsageError("--image-size and --test-fraction are for image folders; named sets have theirs.")
+    if image_size is not None or test_fraction is not None or split_seed:
+        raise UsageError("--image-size, --test-fraction and --split-seed are for image folders alone.")
     if name == "digits":
         from dsactl.data.digits import load_digits
 

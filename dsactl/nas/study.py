@@ -1,13 +1,13 @@
 """A search from end to end: networks are trained on each proxy, and the one that it chooses on all images."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 import registry
 from dsactl.engine.device import describe
-from dsactl.engine.tasks import Failure, Workers
+from dsactl.engine.tasks import Failure, Report, Workers
 from dsactl.errors import RunError, is_want_of_memory
 from dsactl.measured import measure
 from dsactl.nas.proxies import Budget, Proxy, Searched
@@ -16,9 +16,6 @@ from dsactl.nas.search import TOO_MUCH_MEMORY, Score, search
 from dsactl.nas.space import name_of
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.whole import whole_set
-
-Report = Callable[[float, str], None]
-"""Told what share of the images has been passed, 0 … 1, and what is done."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def study(
         store: keeps what each network reaches, and has what it reached before.
         device: where to compute.
         workers: who trains the networks.
-        report: see `Report`.
+        report: told what share of the images has been passed, and what is done.
 
     Yields:
         What came of each proxy, as it comes. One whose networks were not all trained has no row; one whose choice could

@@ -63,5 +63,6 @@ def test_what_cannot_be_condensed() -> None:
         check_counts(small_dataset(classes=1), 1)
     with pytest.raises(UnknownNameError, match="Did you mean 'cifar10'"):
         load_dataset("cifar-10")
-    with pytest.raises(UsageError, match="are for image folders"):
-        load_dataset("digits", image_size=16)
+    for option in ("image_size", "test_fraction", "split_seed"):
+        with pytest.raises(UsageError, match="are for image folders"):
+            load_dataset("digits", **{option: 16})
