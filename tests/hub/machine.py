@@ -16,7 +16,7 @@ from registry.pictures import png, to_pixels, to_uint8
 from registry.tensors import describe
 
 NAME = "digits-dsa-convnet-ipc1"
-NO_PROXY = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+NO_PROXY = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
 """For a client that would ask a proxy for the Hub on loopback."""
 NAMES = ["no", "größe | 2", "1"]
 """Class names that YAML and Markdown could take for something else."""

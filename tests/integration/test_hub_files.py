@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from hub import LoopbackHub
-from hub.machine import NAME, NAMES, Machine, levels
+from hub.machine import NAME, NAMES, NO_PROXY, Machine, levels
 from hub.server import TOKEN
 from PIL import Image
 
@@ -192,11 +192,12 @@ print(json.dumps({{
     "pixels": [list(image.tobytes()) for image in rows["image"]],
 }}))
 """
+    client = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "datasets"), "HF_HUB_OFFLINE": "0"}
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        env={**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "datasets"), "HF_HUB_OFFLINE": "0"},
+        env={**os.environ, **client, **NO_PROXY},
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
