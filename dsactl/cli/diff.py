@@ -20,7 +20,10 @@ EXAMPLES = """Examples:
 
 def command(
     a: options.Reference,
-    b: Annotated[str, typer.Argument(metavar="REF", autocompletion=options.complete_reference)],
+    b: Annotated[
+        str,
+        typer.Argument(metavar="REF", help="The set to hold it against.", autocompletion=options.complete_reference),
+    ],
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
