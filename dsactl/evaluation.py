@@ -330,7 +330,8 @@ def _paper(synthetic: SyntheticSet, protocol: Protocol, label: str) -> Figure | 
     recipe = synthetic.recipe
     if recipe.method == WHOLE:
         return whole_accuracy(recipe.dataset) if label == "convnet" and protocol.is_papers else None
-    if not (recipe.is_papers and protocol.is_of(recipe.method)):
+    is_whole = len(synthetic) == recipe.ipc * len(synthetic.class_names)  # and no part of it
+    if not (is_whole and recipe.is_papers and protocol.is_of(recipe.method)):
         return None
     return paper_accuracy(recipe.dataset, recipe.ipc, recipe.method, recipe.network_label, label)
 

@@ -9,7 +9,7 @@ from reference import small_dataset, write_folder
 
 import dsactl
 import registry
-from dsactl import jobs, runs
+from dsactl import evaluation, jobs, runs
 from dsactl.data.load import load_dataset
 from dsactl.dsa.packed import Augmenter
 from dsactl.engine.device import capabilities, resolve_precision
@@ -212,3 +212,9 @@ def test_a_protocol_that_makes_no_sense_is_refused(name: str, values: list[objec
             Protocol(**{name: value})
         assert str(value) in caught.value.message
     assert Protocol(lr=1e-30, momentum=0, weight_decay=0, batch=1, precision="bfloat16").batch == 1
+
+
+def test_a_part_of_a_set_is_not_held_against_the_paper() -> None:
+    made = dsactl.load("mnist-dsa-convnet-ipc1:1")
+    assert evaluation._paper(made, Protocol(), "convnet") == (88.7, 0.6)
+    assert evaluation._paper(made.part(torch.arange(5)), Protocol(), "convnet") is None
