@@ -6,6 +6,7 @@ the time of the work and lasts as long as the process does; so does that numbers
 """
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,9 @@ def evaluate_whole(
 def _protocol(protocol: Protocol | None, options: dict[str, Any]) -> Protocol:
     if protocol is not None and options:
         raise TypeError(f"both a protocol and {', '.join(options)}: use dataclasses.replace")
+    unknown = options.keys() - {field.name for field in fields(Protocol)}
+    if unknown:
+        raise TypeError(f"evaluate() and dsactl.Protocol have no {', '.join(sorted(unknown))}")
     return protocol or Protocol(**options)
 
 

@@ -30,7 +30,7 @@ def live(console: Console, title: str, total: int, unit: str) -> Iterator["Bar"]
         TimeRemainingColumn(),
     )
     with _TwoLines(*columns, console=console) as shown:
-        yield _LiveBar(shown, title if len(title) <= room else f"{title[: room - 1]}…", total)
+        yield _LiveBar(shown, title if len(title) <= room else f"{title[: room - 1]}…", total, unit)
 
 
 class _TwoLines(Progress):
@@ -65,8 +65,8 @@ class _Rate:
 
 
 class _LiveBar(Bar):
-    def __init__(self, live: Progress, title: str, total: int) -> None:
-        self._live, self._title, self._total, self._rate = live, title, total, _Rate()
+    def __init__(self, live: Progress, title: str, total: int, unit: str) -> None:
+        self._live, self._title, self._total, self._unit, self._rate = live, title, total, unit, _Rate()
         self._task: TaskID | None = None
 
     def update(self, done: float, remark: str = "", *, total: int | None = None) -> None:
@@ -80,9 +80,8 @@ class _LiveBar(Bar):
                 rate="",
                 remark=remark,
             )
-        self._live.update(
-            self._task, total=self._total, completed=int(done), rate=_per_second(self._rate(done)), remark=remark
-        )
+        rate = _per_second(self._rate(done), self._unit)
+        self._live.update(self._task, total=self._total, completed=int(done), rate=rate, remark=remark)
 
 
 class PlainBar(Bar):
@@ -104,13 +103,15 @@ class PlainBar(Bar):
         if now - self._last < PLAIN_LINE_SECONDS and done < self._total:
             return
         self._last = now
-        left = f", {duration((self._total - done) / rate)} left" if rate > 0 else ""
-        tail = f", {remark}" if remark else ""
-        line = f"{self._title}: {done:.0f}/{self._total} {self._unit}, {_per_second(rate)}{left}{tail}"
-        self._console.print(escape(line))
+        left = f"{duration((self._total - done) / rate)} left" if rate > 0 else ""
+        said = (f"{done:.0f}/{self._total} {self._unit}", _per_second(rate, self._unit), left, remark)
+        self._console.print(escape(f"{self._title}: {', '.join(filter(None, said))}"))
 
 
-def _per_second(rate: float) -> str:
+def _per_second(rate: float, unit: str) -> str:
+    """The speed in words; nothing for hundredths of something, which say nothing by themselves."""
+    if unit == "percent":
+        return ""
     if rate <= 0:
         return "–"
     return f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"

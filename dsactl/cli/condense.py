@@ -309,8 +309,8 @@ def _dry_run(job: "jobs.Job", sets: int, output: Output) -> None:
         shown.add("work per set", f"{work.inner_steps:,} inner steps, {work.network_steps:,} network steps")
         shown.add("operations per set", f"{work.operations:.2g}")
     if estimate:
-        how = "uncompiled, " if recipe.method in ALGORITHM_1 else ""
-        shown.add("time per set", f"about {duration(estimate.seconds)}, {how}from a trial of a few steps")
+        compiled = ", uncompiled; long runs are compiled and take less" if recipe.method in ALGORITHM_1 else ""
+        shown.add("time per set", f"about {duration(estimate.seconds)}, from a trial of a few steps{compiled}")
         shown.add("memory", f"about {bytes_in_words(estimate.memory)}")
     else:
         shown.add("time per set", f"unknown: {recipe.method} is a method of another package")

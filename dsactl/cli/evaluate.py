@@ -114,7 +114,10 @@ def command(
                 result = evaluate_whole(_dataset(method, reference, data), protocol, **how)
         except KeyboardInterrupt:
             if not kept:
-                raise InterruptedRunError("Interrupted before a network was finished; nothing is kept.") from None
+                raise InterruptedRunError(
+                    "Interrupted before a network was finished; nothing is kept.",
+                    "Small networks are trained side by side, and finished together.",
+                ) from None
             again = "without --fresh goes" if fresh else "goes"
             raise InterruptedRunError(
                 f"Interrupted; {kept} of {networks} networks are finished and kept.",

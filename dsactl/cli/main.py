@@ -47,8 +47,14 @@ def program_of(words: Sequence[str]) -> typer.Typer:
         for name in names:
             if name in wanted:
                 module = importlib.import_module(f"dsactl.cli.{name}{'_' if keyword.iskeyword(name) else ''}")
-                app.command(name, epilog=module.EXAMPLES, rich_help_panel=panel)(module.command)
+                about = _paragraphs(module.command.__doc__)
+                app.command(name, help=about, epilog=module.EXAMPLES, rich_help_panel=panel)(module.command)
     return app
+
+
+def _paragraphs(docstring: str) -> str:
+    """Its paragraphs, each in one line, which a terminal wraps."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in docstring.split("\n\n"))
 
 
 def _version(asked: bool) -> None:

@@ -38,7 +38,10 @@ def command(
     proxy: Annotated[
         str,
         typer.Option(
-            metavar="A,B,…", help="What networks are ranked by: random, early-stopping, whole, or a set's reference."
+            metavar="A,B,…",
+            help="What networks are ranked by: random, early-stopping, whole, or a set's reference.  "
+            "\\[the first three]",
+            show_default=False,
         ),
     ] = "random,early-stopping,whole",
     where: Annotated[
@@ -179,6 +182,7 @@ def _search(
                 else:
                     rows.append(found)
                     everything = write(folder, rows)
+            bar.update(100)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"Interrupted; {len(rows)} of {len(made)} proxies are done, and every network that was trained is kept.",
@@ -203,7 +207,7 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
     compared = [words for row, words in zip(rows, in_words, strict=True) if row.proxy != WHOLE and words]
     told = [place for place in range(len(tops)) if any(words[place] != "–" for words in compared)]
     right = ("accuracy %", *(tops[place] for place in told), "time", "images")
-    shown = Table(("proxy", "chosen network", *right), right=right)
+    shown = Table(("proxy", "chosen network", *right), right=right, optional=("chosen network", "images", "time"))
     for row, paper, words in zip(rows, papers, in_words, strict=True):
         reached = "–"
         if row.accuracies:
@@ -226,12 +230,14 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
     head = "Test accuracy of the network that each proxy chooses"
     if told:
         head += ", and Spearman's correlation of the proxy's ranking"
-    best = Table(("proxy", "rank", "network", "held-out %"), right=("rank", "held-out %"))
+    best = Table(("rank", "network", "held-out %"), right=("rank", "held-out %"))
     for row in rows:
+        best.add("", f"by {row.proxy}:", "")
         for rank, (name, score) in enumerate(row.ranking[:_BEST], 1):
-            best.add(row.proxy if rank == 1 else "", str(rank), name, f"{score.accuracy:.1f}")
-    output.answer(value, [str(folder.path)], [head, shown, "", "The best by each proxy, on the held-out images", best])
-    if told:
+            best.add(str(rank), name, f"{score.accuracy:.1f}")
+    above = "The best by each proxy, on the held-out images; it chooses the first"
+    output.answer(value, [str(folder.path)], [head, shown, "", above, best])
+    if any(each.low is not None for found in ranked for each in found):
         output.remark("In brackets the 95 % interval by the bootstrap over networks.")
     if apart := differing(rows):
         output.remark(f"The proxies differ in {' and '.join(apart)}, on which all figures depend: see nas.json.")
@@ -275,5 +281,5 @@ def _dry_run(
     output.answer(value, [proxy.name for proxy in made], [shown, f"Together {duration(total)} on {describe(device)}."])
     output.remark(
         "From trials of a few steps of some of the networks, one after the other in this process. Training what each "
-        f"proxy chooses on all images, {repeats} times, is not counted."
+        f"proxy chooses on all images, {repeats} times, is not counted; where networks are few, it takes longer."
     )

@@ -7,12 +7,14 @@ pipe, or with NO_COLOR's spirit in a log, a plain line now and then.
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
@@ -57,7 +59,7 @@ class Output:
                         self._out.print(Text(next(lines), "bold"))
                     sys.stdout.writelines(f"{line}\n" for line in lines)
                 else:
-                    self._out.print(item)
+                    _print(self._out, item)
 
     @property
     def _limit(self) -> int | None:
@@ -67,18 +69,18 @@ class Output:
     def note(self, text: str) -> None:
         """A remark, with rich markup."""
         if not self.quiet:
-            self._err.print(text)
+            _print(self._err, text)
 
     def remark(self, text: str) -> None:
-        """A remark of less weight: plain text, which a terminal shows dim and wraps between words."""
+        """A remark of less weight: plain text, which a terminal shows dim."""
         if not self.quiet:
-            self._err.print(Text(text, "dim"), soft_wrap=not self._err.is_terminal)
+            _print(self._err, Text(text, "dim"))
 
     def error(self, message: str, hint: str = "") -> None:
         """What went wrong and what to do next; printed in every mode."""
-        self._err.print(f"[bold red]Error:[/] {escape(message)}")
+        _print(self._err, f"[bold red]Error:[/] {escape(message)}")
         if hint:
-            self._err.print(f"  {escape(hint)}")
+            _print(self._err, f"  {escape(hint)}")
 
     @property
     def shows_colours(self) -> bool:
@@ -122,6 +124,33 @@ class Output:
                 yield bar
         else:
             yield bars.PlainBar(self._err, title, total, unit)
+
+
+def _print(console: Console, text: str | Text) -> None:
+    """Print lines, on a terminal wrapped between words; names and paths that are longer than it stay whole."""
+    said = text if isinstance(text, Text) else Text.from_markup(text, emoji=False)
+    for line in said.split("\n", allow_blank=True):
+        for part in _wrapped(line, console.width) if console.is_terminal else [line]:
+            console.print(part)
+
+
+def _wrapped(line: Text, width: int) -> Iterator[Text]:
+    """Parts of a line, the later ones as far to the right as the first word is."""
+    letters = line.plain
+    indent, begin = len(letters) - len(letters.lstrip()), 0
+    for word in re.finditer(r"\S+", letters):
+        room = width - (indent if begin else 0)
+        if word.start() > max(begin, indent) and cell_len(letters[begin : word.end()]) > room:
+            yield _part(line, begin, word.start(), indent)
+            begin = word.start()
+    yield _part(line, begin, len(letters), indent)
+
+
+def _part(line: Text, begin: int, end: int, indent: int) -> Text:
+    part = line[begin:end]
+    if end < len(line):
+        part.rstrip()
+    return Text(" " * indent).append_text(part) if begin else part
 
 
 def duration(seconds: float) -> str:

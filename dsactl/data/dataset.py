@@ -86,6 +86,12 @@ class Dataset:
     test: ImageSet
     remark: str = ""
 
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name}, {self.shape_in_words}, {self.classes} classes, {len(self.train):,} training and "
+            f"{len(self.test):,} test images)"
+        )
+
     @property
     def classes(self) -> int:
         """K."""

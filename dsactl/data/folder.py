@@ -119,7 +119,10 @@ def _classes(folder: Path) -> Files:
         if path.is_dir() and not path.name.startswith("."):
             pictures = [p for p in sorted(path.iterdir()) if p.suffix.lower() in ENDINGS and not p.name.startswith(".")]
             if not pictures:
-                raise DataError(f"{path} has no pictures.", f"Known endings: {', '.join(sorted(ENDINGS))}.")
+                hint = f"Pictures end in {', '.join(sorted(ENDINGS))}."
+                if any(found.suffix.lower() in ENDINGS for found in path.glob("*/*")):
+                    hint = f"Each sub-folder of what is given is a class. Is it {path}?"
+                raise DataError(f"{path} has no pictures.", hint)
             if not path.name.isprintable() or len(path.name) > LONGEST_NAME:
                 raise DataError(f"{path!s:.300} has a name that cannot be written down.", "Rename the folder.")
             found[path.name] = pictures

@@ -63,8 +63,9 @@ def check_counts(dataset: Dataset, ipc: int) -> None:
         raise DataError(f"{dataset.name} has {dataset.classes} class; condensing needs at least two.")
     smallest = min(range(dataset.classes), key=lambda label: dataset.train.counts[label])
     if dataset.train.counts[smallest] < ipc:
+        kept = " Without a test folder, --test-fraction of each class is kept for testing." if dataset.remark else ""
         raise DataError(
             f"Class {dataset.class_names[smallest]!r} of {dataset.name} has {dataset.train.counts[smallest]} training "
             f"images, fewer than --ipc {ipc}.",
-            f"Use --ipc {max(1, dataset.train.counts[smallest])} or less, or add images.",
+            f"Use --ipc {max(1, dataset.train.counts[smallest])} or less, or add images.{kept}",
         )

@@ -6,6 +6,7 @@ only a set that was made of the whole training split has seen them, which its re
 
 import hashlib
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from dsactl.data.load import is_folder, load_dataset
 from dsactl.data.parts import first_of_each
 from dsactl.data.views import Validation, split_name, take, with_views
 from dsactl.engine.random import generator
-from dsactl.errors import UsageError
+from dsactl.errors import UnknownNameError, UsageError
 from dsactl.evaluation import Protocol, augmentation_of
 from dsactl.recipe import Request
 from dsactl.synthetic import SyntheticSet, from_store
@@ -144,7 +145,7 @@ def make(
     """The proxy of a name.
 
     Args:
-        word: "random", "early-stopping", "whole", or the reference of a set.
+        word: "random", "early-stopping", "whole", or the reference of a set; the proxy has the reference in full.
         searched: the data set.
         budget: how long networks are trained.
         store: has the sets.
@@ -152,12 +153,17 @@ def make(
         pretend: take other images for a set that would have to be made first.
 
     Raises:
-        UsageError: a set stands for another data set, or has images of another size.
-        registry.RegistryError: there is no such set.
+        UsageError: there is no such proxy, nor such a set; it is of another data set, or has images of another size.
+        registry.RegistryError: a set is damaged.
     """
     if word in BUILT_IN:
         return replace(_built_in(word, searched, budget, store, device, pretend=pretend), paper=word)
-    synthetic = from_store(*find(word, store))
+    try:
+        synthetic = from_store(*find(word, store))
+    except registry.NotFoundError as error:
+        if get_close_matches(word, BUILT_IN):
+            raise UnknownNameError("proxy", word, BUILT_IN) from error
+        raise
     full, held_out = searched.full, searched.held_out
     same = synthetic.recipe.checksum in (full.train.checksum(), held_out.train.checksum())
     if not same and split_name(synthetic.recipe.dataset)[0] != split_name(full.name)[0]:
@@ -173,7 +179,7 @@ def make(
         )
     protocol, recipe = budget.protocol(budget.epochs), synthetic.recipe
     dsa = recipe.method == "dsa" and recipe.ipc == 10 and recipe.network_label == "convnet" and recipe.is_papers
-    proxy = Proxy(word, synthetic, held_out, protocol, len(synthetic), paper="dsa" if dsa else None)
+    proxy = Proxy(synthetic.reference, synthetic, held_out, protocol, len(synthetic), paper="dsa" if dsa else None)
     if recipe.checksum == held_out.train.checksum():
         return proxy
     if recipe.checksum == full.train.checksum():

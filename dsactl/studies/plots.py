@@ -273,8 +273,8 @@ def rankings(panels: Mapping[str, Ranking], *, title: str) -> bytes:
     """
     figure = _figure(3.3 * len(panels), 3.8)
     figure.suptitle(title, fontsize=10)
-    for index, (name, ranking) in enumerate(panels.items()):
-        axes = figure.add_subplot(1, len(panels), index + 1)
+    places = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    for index, (axes, (name, ranking)) in enumerate(zip(places, panels.items(), strict=True)):
         pairs = sorted(zip(ranking.proxy, ranking.whole, strict=True), key=lambda pair: -pair[0])
         best, rest = pairs[: ranking.best], pairs[ranking.best :]
         axes.plot(*_coordinates(rest), "o", color="C0", alpha=0.35, markeredgewidth=0, markersize=4, label="all others")
@@ -285,7 +285,7 @@ def rankings(panels: Mapping[str, Ranking], *, title: str) -> bytes:
             "" if ranking.spearman is None else f"\nrank correlation of the best {ranking.best}: {ranking.spearman:.2f}"
         )
         axes.set_title(textwrap.fill(name, _TITLE) + rank, fontsize=8)
-        axes.set_xlabel("the same, trained on the proxy, %", fontsize=9)
+        axes.set_xlabel("held-out accuracy, trained on the proxy, %", fontsize=9)
         axes.grid(color="0.92")
         axes.set_axisbelow(True)
         if not index:

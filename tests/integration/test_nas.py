@@ -274,6 +274,8 @@ def test_what_makes_no_sense_is_refused(program: Program) -> None:
         (("--where", "depth=4,pooling=avg"), "No network is left"),
         (("--where", "depht=3"), "Unknown axis of the networks 'depht'"),
         (("--proxy", "nothing"), "There is no set 'nothing'"),
+        (("--proxy", "radnom"), "Unknown proxy 'radnom'.\n  Did you mean 'random'?"),
+        (("--repeats", "1001"), "--repeats"),
         (("--proxy", "mnist-dsa-convnet-ipc1"), "The proxy mnist-dsa-convnet-ipc1 is of mnist, not of digits."),
     ):
         refused = program("nas", "digits", *arguments)

@@ -109,23 +109,45 @@ def test_references_are_completed(store: registry.Store, program: Program, typed
     assert "Traceback" not in completed.stderr
 
 
-def test_a_terminal_shows_a_bar_and_pictures() -> None:
-    def on_a_terminal(*arguments: str) -> str:
-        ours, theirs = pty.openpty()
-        environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dsactl", *arguments],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env={**environment, "TERM": "xterm-256color", "COLUMNS": "100"},
-        )
-        os.close(theirs)
-        said = read_until(ours, None)
-        os.close(ours)
-        assert process.wait(30) == 0, said
-        return said
+def on_a_terminal(*arguments: str, columns: int = 100, code: int = 0) -> str:
+    """What a command shows there."""
+    ours, theirs = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dsactl", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**environment, "TERM": "xterm-256color", "COLUMNS": str(columns)},
+    )
+    os.close(theirs)
+    said = read_until(ours, None)
+    os.close(ours)
+    assert process.wait(30) == code, said
+    return said
 
+
+def test_a_terminal_wraps_between_words_and_leaves_names_whole() -> None:
+    def lines(*arguments: str, columns: int, code: int) -> list[str]:
+        said = on_a_terminal(*arguments, columns=columns, code=code)
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", said).strip().split("\n")
+
+    name = "a-name-that-is-longer-than-the-terminal-is-wide"
+    assert lines("show", name, columns=40, code=1) == ["Error: There is no set", f"'{name}'.", "  See: dsactl ls"]
+    assert lines("evaluate", "--method", "whole", "nothing", columns=40, code=2) == [
+        "Error: Unknown data set 'nothing'.",
+        "  Known: cifar10, cifar100, digits,",
+        "  fashionmnist, mnist, svhn, usps. List",
+        "  them with: dsactl datasets. Or name a",
+        "  folder.",
+    ]
+    (line,) = (
+        line for line in lines("condense", "--help", columns=120, code=0) if "An interrupted run goes on" in line
+    )
+    assert len(line.strip()) > 100, "a paragraph is wrapped at the terminal's width alone"
+
+
+def test_a_terminal_shows_a_bar_and_pictures() -> None:
     made = on_a_terminal("condense", "digits", "--ipc", "1", "--width", "8", "--iterations", "3")
     assert "\x1b[?25l" in made, "the cursor is hidden while a bar moves"
     assert "\x1b[?25h" in made

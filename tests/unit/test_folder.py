@@ -78,7 +78,7 @@ MODES = {  # a pixel of a mode, and what it is read as
     "palette": ("P", 3, (30, 60, 90)),
     "printed": ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
     "sixteen bits": ("I;16", 0x80FF, (128, 128, 128)),
-    "sixteen bits, eight used": ("I;16", 0x70, (112, 112, 112)),
+    "sixteen bits, dark": ("I;16", 0x70, (0, 0, 0)),
 }
 
 
@@ -152,6 +152,10 @@ def test_folders_that_are_no_data_sets(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "empty" / "class").mkdir()
     with pytest.raises(DataError, match="has no pictures"):
         load_folder(tmp_path / "empty")
+    picture(tmp_path / "above" / "photos" / "cat" / "a.png")
+    with pytest.raises(DataError, match="has no pictures") as raised:
+        load_folder(tmp_path / "above")
+    assert raised.value.hint == f"Each sub-folder of what is given is a class. Is it {tmp_path / 'above' / 'photos'}?"
     picture(tmp_path / "one" / "only" / "a.png")
     picture(tmp_path / "one" / "only" / "b.png")
     with pytest.raises(DataError, match="has 1 class; condensing needs at least two"):
