@@ -103,7 +103,7 @@ def command(
     ):
 
         def report(done: float) -> None:
-            bar.update(done, f"training network {min(int(done) + 1, networks)}")
+            bar.update(done, f"{kept} finished and kept")
 
         try:
             how: dict[str, Any] = {**folder, "device": device, "fresh": fresh, "report": report, "keeping": keeping}
