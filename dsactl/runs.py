@@ -40,6 +40,7 @@ from dsactl.storing import folder_options, store_set
 from registry.files import write_atomically
 from registry.tensors import Array
 
+FINISHED = "finished.json"
 _WORK, _NOTHING = b"work", b"nothing"  # what process 0 tells the others
 
 
@@ -129,11 +130,13 @@ def claim(
         ) from None
     try:
         if fresh:
-            for name in ("finished.json", CHECKPOINT, "events.jsonl"):
+            for name in (FINISHED, CHECKPOINT, "events.jsonl"):
                 (folder / name).unlink(missing_ok=True)
         write_atomically(folder / "recipe.json", json.dumps(job.recipe.to_dict(), indent=1).encode())
         write_atomically(folder / "source.json", json.dumps(job.source, indent=1).encode())
         outcome = _finished(folder, job, store)
+        # Of a process that was killed before it could remove it; or of a set that is gone.
+        (folder / (FINISHED if outcome is None else CHECKPOINT)).unlink(missing_ok=True)
         if outcome is None and not fresh:
             _refuse_other_precision(job, store)
         yield folder, outcome
@@ -179,7 +182,7 @@ def _finished(folder: Path, job: Job, store: registry.Store) -> Outcome | None:
 def _find(folder: Path, store: registry.Store) -> tuple[registry.StoredSet, dict[str, Array], float] | None:
     """The set of a run, its tensors and the seconds it took, whatever it is called."""
     try:
-        done = json.loads((folder / "finished.json").read_text())
+        done = json.loads((folder / FINISHED).read_text())
         stored = store.find(registry.Reference(None, digest=done["digest"]))
         return stored, store.tensors(stored), float(done["seconds"])
     except (FileNotFoundError, ValueError, KeyError, TypeError, registry.NotFoundError, registry.CorruptError):
@@ -268,14 +271,15 @@ def keep(folder: Path, job: Job, store: registry.Store, done: Product) -> Outcom
     """
     stored = _store(job, store, done)
     value = {"digest": stored.digest, "reference": stored.reference, "seconds": done.seconds}
-    write_atomically(folder / "finished.json", json.dumps(value).encode())
+    write_atomically(folder / FINISHED, json.dumps(value).encode())
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return Outcome(stored, done.seconds)
 
 
 def has_checkpoint(store: registry.Store, recipe: Recipe) -> bool:
-    """Whether a recipe's run can go on from somewhere."""
-    return (run_folder(store, recipe) / CHECKPOINT).exists()
+    """Whether a recipe's run stands half done."""
+    folder = run_folder(store, recipe)
+    return (folder / CHECKPOINT).exists() and not (folder / FINISHED).exists()
 
 
 def _store(job: Job, store: registry.Store, done: Product) -> registry.StoredSet:

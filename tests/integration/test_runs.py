@@ -149,6 +149,23 @@ def interrupted(store: registry.Store, **options: object) -> Path:
     return jobs.run_folder(store, job(**options).recipe) / "checkpoint.safetensors"
 
 
+def test_a_checkpoint_beside_a_finished_run_is_of_no_consequence() -> None:
+    """As a process leaves it that is killed just before it removes it."""
+    store = registry.Store()
+    path = interrupted(store)
+    left = path.read_bytes()
+    made = runs.execute(job(), store).stored
+    path.write_bytes(left)
+    assert not runs.has_checkpoint(store, job().recipe)
+    runs.execute(job(precision="bfloat16"), store)
+    assert runs.execute(job(), store).repeated
+    assert not path.exists()
+    store.remove([made.place])
+    assert interrupted(store) == path
+    assert runs.has_checkpoint(store, job().recipe), "of the set that is made anew"
+    assert runs.execute(job(), store).stored.digest == made.digest
+
+
 def test_foreign_and_damaged_checkpoints_are_refused_with_the_way_out() -> None:
     store = registry.Store()
     path = interrupted(store)
