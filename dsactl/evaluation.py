@@ -20,7 +20,7 @@ from dsactl.data.views import base_name
 from dsactl.dsa.dc_augmentation import augment_for_dc
 from dsactl.dsa.packed import Augmenter
 from dsactl.dsa.strategy import parse_strategy
-from dsactl.engine.device import PRECISIONS, describe, prepare_device, resolve_precision
+from dsactl.engine.device import check_precision, describe, prepare_device, resolve_precision
 from dsactl.engine.native import library
 from dsactl.engine.random import derive_seed
 from dsactl.engine.tasks import Failure, InProcess, Task, Workers
@@ -103,8 +103,7 @@ class Protocol:
             raise UsageError(f"--epochs must be at least 1, not {self.epochs}.")
         if self.strategy not in (None, DC):
             parse_strategy(self.strategy)
-        if self.precision not in PRECISIONS:
-            raise UsageError(f"Unknown precision {self.precision!r}.", f"Use one of {', '.join(PRECISIONS)}.")
+        check_precision(self.precision)
         for name, fits, range_ in (
             ("lr", 0 < self.lr < math.inf, "above 0 and finite"),
             ("momentum", 0 <= self.momentum < 1, "at least 0 and below 1"),

@@ -135,10 +135,12 @@ def claim(
         write_atomically(folder / "recipe.json", json.dumps(job.recipe.to_dict(), indent=1).encode())
         write_atomically(folder / "source.json", json.dumps(job.source, indent=1).encode())
         outcome = _finished(folder, job, store)
-        # Of a process that was killed before it could remove it; or of a set that is gone.
-        (folder / (FINISHED if outcome is None else CHECKPOINT)).unlink(missing_ok=True)
-        if outcome is None and not fresh:
-            _refuse_other_precision(job, store)
+        if outcome is not None:
+            (folder / CHECKPOINT).unlink(missing_ok=True)  # of a process that was killed before it could
+        else:
+            (folder / FINISHED).unlink(missing_ok=True)  # of a set that is gone
+            if not fresh:
+                _refuse_other_precision(job, store)
         yield folder, outcome
     finally:
         lock.release()

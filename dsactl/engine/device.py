@@ -52,13 +52,22 @@ def resolve_precision(name: str, device: torch.device) -> Literal["float32", "bf
     Raises:
         DeviceError: an unknown name, or bfloat16 on a device without it.
     """
-    if name not in PRECISIONS:
-        raise DeviceError(f"Unknown precision {name!r}.", f"Use one of {', '.join(PRECISIONS)}.")
+    check_precision(name)
     if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise DeviceError("This GPU has no bfloat16.", "Use --precision float32.")
     if name == "auto":
         return "bfloat16" if _prefers_bfloat16(device) else "float32"
     return "bfloat16" if name == "bfloat16" else "float32"
+
+
+def check_precision(name: str) -> None:
+    """Refuse what is no name of a precision, before it is known where to compute.
+
+    Raises:
+        DeviceError: says which there are.
+    """
+    if name not in PRECISIONS:
+        raise DeviceError(f"Unknown precision {name!r}.", f"Use one of {', '.join(PRECISIONS)}.")
 
 
 def _prefers_bfloat16(device: torch.device) -> bool:

@@ -4,6 +4,7 @@ Ray starts a task again elsewhere when its worker or its node dies, three times 
 into each node's memory, and unpacked once in each worker. How far each is they tell an actor, which is asked.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -180,7 +181,9 @@ class OnRay(Workers):
                 known |= self._told(shares)
                 part = sum(known.get(index, 0.0) * task.cost for index, task in waiting.values())
                 doing = f"{len(tasks) - len(waiting)} of {len(tasks)} tasks on Ray are done"
-                report((done + part) / total, doing if self._slots else f"{doing}; the cluster has no CPU yet")
+                if len(waiting) == len(tasks) and not self._slots:
+                    doing += "; the cluster has no CPU yet"
+                report((done + part) / total, doing)
         finally:
             self._stop(list(waiting))
 
@@ -225,9 +228,8 @@ class OnRay(Workers):
     @property
     def _slots(self) -> int:
         """How many tasks the cluster does at once; none where its workers are yet to come."""
-        there = self._ray.cluster_resources()
-        cpus = int(there.get("CPU", 0.0))
-        return min(cpus, int(there.get("GPU", 0.0) / self._share)) if self._device == "cuda" else cpus
+        cpus = int(self._ray.cluster_resources().get("CPU", 0.0))
+        return min(cpus, int(self.gpus / self._share)) if self._device == "cuda" else cpus
 
     def place(self, device: torch.device) -> str:
         """Of the GPUs that a worker sees, the first."""
@@ -328,17 +330,14 @@ def _check_that_it_answers(address: str) -> None:
         UsageError, ClusterError: nothing answers, or it cannot be used; says why.
     """
     asked = [sys.executable, "-c", _ASK, address, json.dumps(_QUIET), str(ANSWER_SECONDS)]
-    silent = ClusterError(
-        f"No Ray cluster answers at {address} within {ANSWER_SECONDS:.0f} seconds.",
-        "Is it host:port, as `ray start --head` says, with its token? Without a cluster: --ray auto, or --ray off.",
-    )
-    patience = LOAD_SECONDS + ANSWER_SECONDS
-    try:
+    answer, patience = None, LOAD_SECONDS + ANSWER_SECONDS
+    with contextlib.suppress(subprocess.TimeoutExpired):
         answer = subprocess.run(asked, capture_output=True, text=True, timeout=patience, check=False)
-    except subprocess.TimeoutExpired:
-        raise silent from None
-    if answer.returncode == _NO_ANSWER:
-        raise silent
+    if answer is None or answer.returncode == _NO_ANSWER:
+        raise ClusterError(
+            f"No Ray cluster answers at {address} within {ANSWER_SECONDS:.0f} seconds.",
+            "Is it host:port, as `ray start --head` says, with its token? Without a cluster: --ray auto, or --ray off.",
+        )
     if answer.returncode:
         *_, last = answer.stderr.strip().splitlines() or ["it says nothing"]
         if last.startswith("ValueError"):

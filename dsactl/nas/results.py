@@ -111,13 +111,9 @@ def ranks(row: Row, rows: Sequence[Row]) -> list[Correlation]:
 
 def differing(rows: Sequence[Row]) -> list[str]:
     """What of device, torch and precision is not the same for all rows; what is not known of one is passed over."""
-    seen = {"device": set[str](), "torch": set[str](), "precision": set[str]()}
-    for row in rows:
-        known = {**row.conditions, **row.conditions.get("protocol", {})}
-        for name, values in seen.items():
-            if name in known:
-                values.add(str(known[name]))
-    return [name for name, values in seen.items() if len(values) > 1]
+    known = [{**row.conditions, **row.conditions.get("protocol", {})} for row in rows]
+    names = ("device", "torch", "precision")
+    return [name for name in names if len({str(each[name]) for each in known if name in each}) > 1]
 
 
 def paper_column(row: Row) -> dict[str, float] | None:
