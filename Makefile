@@ -36,7 +36,7 @@ test-long: $(STAMP)
 	$(VENV)/bin/python -m pytest -m long
 
 bench: $(STAMP)
-	$(VENV)/bin/python -m pytest tests/performance --benchmark-sort=fullname --benchmark-columns=median,min,max,rounds
+	$(VENV)/bin/python -m pytest benchmarks --benchmark-sort=fullname --benchmark-columns=median,min,max,rounds
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .

@@ -11,7 +11,7 @@ from dsactl.engine.on_ray import OnRay
 
 ALIKE = {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
 """An environment in which a process computes as Ray's workers do, and clusters of this machine ask for no token."""
-TESTS = os.pathsep.join(str(folder) for folder in (Path(__file__).parent, Path(__file__).parent / "integration"))
+TESTS = os.pathsep.join(str(Path(__file__).parent / folder) for folder in ("", "engine"))
 """Where workers find the modules that a test's functions are in, as PYTHONPATH."""
 
 

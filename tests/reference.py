@@ -26,14 +26,17 @@ TENSORS = load_file(GOLDEN / "reference.safetensors")
 
 
 def golden_image(count: int, channels: int, height: int, width: int, k: float) -> Tensor:
-    """sin(0.011 j + k) + cos(0.0173 j (1 + 0.1 k)) over the flat index j."""
+    """sin(0.011 j + k) + cos(0.0173 j (1 + 0.1 k)) over the flat index j, rounded to float32, as float64."""
     j = torch.arange(count * channels * height * width, dtype=torch.float64)
     values = torch.sin(0.011 * j + k) + torch.cos(0.0173 * j * (1 + 0.1 * k))
-    return values.float().view(count, channels, height, width)
+    return values.float().double().view(count, channels, height, width)
 
 
 def golden_parameters(network: nn.Module) -> dict[str, Tensor]:
-    """The i-th parameter's element j is sin(0.37 j + 1.3 i), scaled as for a Kaiming initialisation."""
+    """The i-th parameter's element j is sin(0.37 j + 1.3 i), scaled as for a Kaiming initialisation.
+
+    Rounded to float32, as float64.
+    """
     norms = {
         name
         for name, module in network.named_modules()
@@ -46,7 +49,7 @@ def golden_parameters(network: nn.Module) -> dict[str, Tensor]:
             value *= math.sqrt(2 / (parameter.numel() / parameter.shape[0]))
         else:
             value = 0.1 * value + (name.rpartition(".")[0] in norms and name.endswith("weight"))
-        values[name] = value.float().view(parameter.shape)
+        values[name] = value.float().double().view(parameter.shape)
     return values
 
 

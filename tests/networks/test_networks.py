@@ -30,13 +30,13 @@ IMPOSSIBLE = {
 def test_networks_match_the_authors_program(case: str) -> None:
     name, shape = case.split("-")
     channels, side = map(int, shape.split("x"))
-    network = build(NetworkSpec(name.lower()), channels, (side, side), 10).eval()
+    network = build(NetworkSpec(name.lower()), channels, (side, side), 10).eval().double()
     parameters = golden_parameters(network)
     expected = VALUES["networks"][case]
     assert sum(parameter.numel() for parameter in parameters.values()) == expected["parameters"]
     assert len(parameters) == expected["tensors"]
     logits = functional_call(network, parameters, (golden_image(3, channels, side, side, 1),))
-    torch.testing.assert_close(logits, torch.tensor(expected["logits"]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits, torch.tensor(expected["logits"], dtype=torch.float64), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

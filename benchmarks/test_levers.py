@@ -1,6 +1,6 @@
 """What each lever of the engine gains, on CIFAR-10's shapes: `make bench`.
 
-Benchmarks, not tests of correctness: those are in tests/unit, where every fast path is held against a slow one.
+Benchmarks, not tests of correctness: those are in the other folders, where every fast path is held against a slow one.
 """
 
 from collections.abc import Callable

@@ -46,6 +46,12 @@ def test_a_compiler_makes_the_library() -> None:
     assert library() is not None
 
 
+def test_float64_takes_the_plain_layers() -> None:
+    plain = layers(3, 32, 2).double()
+    x_NCHW = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    assert torch.equal(FusedLayers(*plain)(x_NCHW), plain(x_NCHW))
+
+
 @needs_compiler
 @pytest.mark.parametrize(("channels", "width", "pool", "padding", "size"), SHAPES)
 @pytest.mark.parametrize("offset", [0.0, 100.0])
