@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from dsactl.engine.device import autocast
+from dsactl.engine.device import at_least_float32, autocast
 from dsactl.networks.build import Buffers, Parameters
 
 Augment = Callable[[Tensor, Generator], Tensor]
@@ -233,7 +233,7 @@ def summed_loss(
 def stacked_logits(
     network: nn.Module, parameters_M: Parameters, buffers_M: Buffers, batches: list[Tensor], precision: str
 ) -> Tensor:
-    """Each network's logits of its own batch, one after the other: M·B×K, float32."""
+    """Each network's logits of its own batch, one after the other: M·B×K, float32 or float64."""
     with autocast(batches[0].device, precision):
         if len(batches) == 1:
             state = (unstack(parameters_M, 0), unstack(buffers_M, 0))
@@ -243,7 +243,7 @@ def stacked_logits(
                 lambda parameters, buffers, images: functional_call(network, (parameters, buffers), images)
             )(parameters_M, buffers_M, torch.stack(batches))
             logits_XK = logits_MBK.flatten(0, 1)
-    return logits_XK.float()  # type: ignore[no-any-return]
+    return at_least_float32(logits_XK)
 
 
 def _summed_cross_entropy(logits_XK: Tensor, labels_MB: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, grad_and_value, vmap
 from torch.nn import functional as F
 
-from dsactl.engine.device import autocast
+from dsactl.engine.device import at_least_float32, autocast
 from dsactl.networks.build import Buffers, Parameters
 
 Distance = Literal["ours", "mse", "cos"]
@@ -38,7 +38,7 @@ def _concatenate(gradient: Parameters) -> Tensor:
 
 
 def distance(synthetic: Parameters, real: Parameters, metric: Distance = "ours") -> Tensor:
-    """D(g, g'), a float32 scalar.
+    """D(g, g'), a scalar: float64 where the gradients are, else float32.
 
     Args:
         synthetic, real: two gradients of one network.
@@ -47,8 +47,8 @@ def distance(synthetic: Parameters, real: Parameters, metric: Distance = "ours")
             1 − cosine; one-dimensional tensors (biases, scales) do not count. "mse", the squared L2 norm of the
             difference of the whole gradients, biases included. "cos", 1 − cosine of the whole gradients.
     """
-    synthetic = {name: tensor.float() for name, tensor in synthetic.items()}
-    real = {name: real[name].float() for name in synthetic}
+    synthetic = {name: at_least_float32(tensor) for name, tensor in synthetic.items()}
+    real = {name: at_least_float32(real[name]) for name in synthetic}
     match metric:
         case "ours":
             rows = [_row_distance(synthetic[name], real[name]) for name in synthetic if synthetic[name].ndim > 1]
@@ -70,7 +70,7 @@ def loss_function(network: nn.Module, precision: str = "float32") -> Loss:
     def loss(parameters: Parameters, buffers: Buffers, images_NCHW: Tensor, labels_N: Tensor) -> Tensor:
         with autocast(images_NCHW.device, precision):
             logits_NK = functional_call(network, (parameters, buffers), (images_NCHW,))
-        return F.cross_entropy(logits_NK.float(), labels_N)
+        return F.cross_entropy(at_least_float32(logits_NK), labels_N)
 
     return loss
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 import torch
+from torch import Tensor
 
 from dsactl.errors import DeviceError
 
@@ -111,6 +112,11 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if precision == "bfloat16":
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor in float32, or as it is where it is float64 already."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def describe(device: torch.device, threads: int | None = None) -> str:

@@ -114,14 +114,14 @@ def _sizes(x_NCHW: Tensor, pool: int) -> list[ctypes.c_int64]:
 
 
 class FusedLayers(nn.Sequential):
-    """A sequence of layers that runs what it can as fused blocks: same layers, parameters and names."""
+    """A sequence of layers that runs what it can as fused blocks: same layers, parameters and names; float64 plainly."""
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """The output of the last layer; its inputs are CPU tensors."""
         layers: list[Any] = list(self)
         while layers:
             length, pool = _block(layers)
-            if length:
+            if length and x_NCHW.dtype in _TYPES:
                 conv, norm = layers[0], layers[1]
                 settings = _Settings(conv.stride, conv.padding, conv.dilation, pool, norm.eps)
                 x_NCHW = _Block.apply(x_NCHW, conv.weight, conv.bias, norm.weight, norm.bias, settings)

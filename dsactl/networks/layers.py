@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from dsactl.engine.device import at_least_float32
 from dsactl.errors import NetworkError
 
 Norm = Literal["instance", "batch", "layer", "group", "none"]
@@ -18,19 +19,19 @@ Size = tuple[int, int]
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm in float32 whatever the precision: torch lacks a second derivative of it in bfloat16 on a CPU."""
+    """Batch norm in float32 at least: torch lacks a second derivative of it in bfloat16 on a CPU."""
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """N×C×H×W, float32."""
-        return super().forward(x_NCHW.float())
+        """N×C×H×W, float32, or float64 where the input is."""
+        return super().forward(at_least_float32(x_NCHW))
 
 
 class LayerNorm(nn.LayerNorm):
-    """Layer norm in float32 whatever the precision, for the same reason."""
+    """Layer norm in float32 at least, for the same reason."""
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """N×C×H×W, float32."""
-        return super().forward(x_NCHW.float())
+        """N×C×H×W, float32, or float64 where the input is."""
+        return super().forward(at_least_float32(x_NCHW))
 
 
 def shrink(size: Size, kernel: int, padding: int = 0, stride: int = 1, *, where: str) -> Size:
