@@ -1,25 +1,36 @@
 """Run as `dsactl`, or as `python -m dsactl`, which is how torchrun starts it."""
 
+import atexit
 import contextlib
 import os
 import sys
+import threading
 
-from dsactl.cli.main import is_of_several, main
+from dsactl.cli.main import main
 
 
 def start() -> None:
-    """Run the program and end the process with its code."""
+    """Run the program and end the process with its code.
+
+    The interpreter takes longer to take itself down, module by module, than a short command to work; so the process
+    ends without that, after everything that was registered for its end has been done.
+    """
     try:
         main()
     except SystemExit as end:
-        # Without torch nothing waits for the interpreter's end, which takes longer than to print a long list. Of a
-        # group of processes its threads may outlive it, and abort a process whose interpreter goes down under them.
-        if isinstance(end.code, str) or ("torch" in sys.modules and not is_of_several()):
+        if isinstance(end.code, str) or _needs_the_interpreter():
             raise
+        atexit._run_exitfuncs()
         with contextlib.suppress(OSError):  # nobody reads any more
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(end.code if isinstance(end.code, int) else 0)
+
+
+def _needs_the_interpreter() -> bool:
+    """Whether something is left that only the interpreter's own end waits for: Ray's processes, or a thread."""
+    waited_for = [thread for thread in threading.enumerate() if not thread.daemon]
+    return "ray" in sys.modules or len(waited_for) > 1
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def train_and_test(
 
 def _training_bytes(network: nn.Module, synthetic: SyntheticSet, batch: int) -> float:
     """About what training one network takes: every layer's output and its gradient, and four copies of the weights."""
-    outputs = count_outputs(network, (batch, *synthetic.images.shape[1:]))
+    outputs = count_outputs(network, batch, synthetic.images.shape[1:])
     return 4.0 * (2 * outputs + 4 * sum(parameter.numel() for parameter in network.parameters()))
 
 

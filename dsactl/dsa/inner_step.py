@@ -304,7 +304,7 @@ def class_bytes(recipe: Recipe, classes: int) -> float:
     assert recipe.network is not None
     channels, height, width = recipe.image_shape
     network = structure(recipe.network, channels, (height, width), classes)
-    outputs = count_outputs(network, (min(recipe.ipc, recipe.batch_synthetic), *recipe.image_shape))
+    outputs = count_outputs(network, min(recipe.ipc, recipe.batch_synthetic), recipe.image_shape)
     weights = sum(parameter.numel() for parameter in network.parameters())
     # Affine kinds are products with a matrix of all pixels there, and captured steps compute every kind.
     affine = sum(kind in ("scale", "rotate") for kind in recipe.strategy) * (height * width) ** 2

@@ -1,5 +1,6 @@
 """From a `NetworkSpec` to a module, and to freshly drawn parameters."""
 
+import copy
 import math
 from typing import Any
 
@@ -77,24 +78,35 @@ def structure(spec: NetworkSpec, channels: int, size: Size, classes: int) -> nn.
         return build(spec, channels, size, classes)
 
 
-def count_outputs(network: nn.Module, shape: tuple[int, ...]) -> int:
-    """How many numbers all layers of a network put out together for images of a shape N×C×H×W, its own included.
+def count_outputs(network: nn.Module, images: int, shape: tuple[int, ...]) -> int:
+    """Count the numbers that all layers of a network put out together, its own included.
 
     Args:
-        network: without weights, see `structure`; it is put into training mode.
-        shape: of the images.
+        network: without weights, see `structure`.
+        images: how many.
+        shape: of an image, C×H×W.
     """
-    outputs = 0
+    return images * sum(math.prod(output) for _, output in output_shapes(network, shape))
 
-    def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        nonlocal outputs
-        outputs += output.numel()
 
-    handles = [module.register_forward_hook(count) for module in network.modules() if not list(module.children())]
-    network.train()(torch.empty(shape, device="meta"))
-    for handle in handles:
-        handle.remove()
-    return outputs
+def output_shapes(network: nn.Module, shape: tuple[int, ...]) -> list[tuple[nn.Module, torch.Size]]:
+    """Find every layer's shape of output for one image, in the order of the layers' work.
+
+    An empty batch passes through the network: torch's own way, a device without memory, loads its compiler for it,
+    which takes longer than a short run.
+
+    Args:
+        network: without weights, see `structure`; it is not changed.
+        shape: of an image, C×H×W.
+    """
+    network = copy.deepcopy(network).to_empty(device="cpu").eval()
+    found: list[tuple[nn.Module, torch.Size]] = []
+    for module in network.modules():
+        if not list(module.children()):
+            module.register_forward_hook(lambda layer, _inputs, output: found.append((layer, output.shape[1:])))
+    with torch.no_grad():
+        network(torch.empty(0, *shape))
+    return found
 
 
 def initial_state(

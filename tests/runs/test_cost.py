@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dsactl.cost import GRADIENT, MATCHING_GRADIENT, count_work, forward_operations, try_a_step
 from dsactl.networks.build import build
-from dsactl.networks.catalogue import NetworkSpec
+from dsactl.networks.catalogue import ARCHITECTURES, NORMS, NetworkSpec
 from dsactl.recipe import Recipe, Request
 
 DATASET = small_dataset(channels=3, side=16)
@@ -23,6 +23,19 @@ def test_forward_operations_by_hand() -> None:
     # 16×16, 8×8 and 4×4 outputs; 9 weights per input channel; a multiplication and an addition each.
     layers = 16 * 16 * 32 * 27 + 8 * 8 * 32 * 288 + 4 * 4 * 32 * 288 + 32 * 4 * 3
     assert forward_operations(NetworkSpec(width=32), DATASET) == 2 * layers
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [*map(NetworkSpec, ARCHITECTURES), *(NetworkSpec(norm=norm) for norm in NORMS), NetworkSpec(pooling="none")],
+    ids=lambda spec: spec.label(3, (32, 32)),
+)
+def test_forward_operations_are_those_that_torch_counts(spec: NetworkSpec) -> None:
+    """A fraction of a second each."""
+    dataset = small_dataset(channels=3, side=32)
+    with FlopCounterMode(display=False) as counter:
+        build(spec, 3, (32, 32), dataset.classes).eval()(torch.randn(1, 3, 32, 32))
+    assert forward_operations(spec, dataset) == counter.get_total_flops()
 
 
 def test_gradients_cost_what_is_said() -> None:
