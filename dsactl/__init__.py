@@ -20,16 +20,16 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from dsactl.api import condense, evaluate, evaluate_whole, pull
     from dsactl.data.load import load_dataset
-    from dsactl.evaluation import Evaluation, Protocol
+    from dsactl.evaluation.protocol import Evaluation, Protocol
     from dsactl.networks.catalogue import NetworkSpec
     from dsactl.synthetic import SyntheticSet, load
     from registry.errors import Error
 
 _HOMES = {
     "Error": "registry.errors",
-    "Evaluation": "dsactl.evaluation",
+    "Evaluation": "dsactl.evaluation.protocol",
     "NetworkSpec": "dsactl.networks.catalogue",
-    "Protocol": "dsactl.evaluation",
+    "Protocol": "dsactl.evaluation.protocol",
     "SyntheticSet": "dsactl.synthetic",
     "condense": "dsactl.api",
     "evaluate": "dsactl.api",

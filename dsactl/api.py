@@ -17,8 +17,8 @@ from dsactl.data.load import load_dataset
 from dsactl.engine.device import resolve_device
 from dsactl.engine.tasks import Workers
 from dsactl.errors import UsageError
-from dsactl.evaluation import Evaluation, Protocol
-from dsactl.measured import measure
+from dsactl.evaluation.measured import measure
+from dsactl.evaluation.protocol import Evaluation, Protocol
 from dsactl.recipe import Request
 from dsactl.sitting import Progress
 from dsactl.synthetic import SyntheticSet, from_store
@@ -168,8 +168,8 @@ def pull(address: str, *, name: str | None = None, store: registry.Store | None 
         store: the default one if not given.
 
     Raises:
-        dsactl.Error: the Hub refused or cannot be reached; what came is damaged or no set; the store has
-            that version with other content.
+        dsactl.Error: the Hub's client is not installed (the extra `hub`); the Hub refused or cannot be reached; what
+            came is damaged or no set; the store has that version with other content.
     """
     store = store or registry.Store()
     repo_id, revision = hub.parse_address(address)

@@ -22,7 +22,8 @@ from dsactl.engine.device import describe, prepare_device
 from dsactl.engine.memory import keep_freed_memory, peak_memory, reset_peak_memory
 from dsactl.engine.mode import Mode
 from dsactl.engine.random import generator
-from dsactl.evaluation import Protocol, evaluate
+from dsactl.evaluation.evaluate import evaluate
+from dsactl.evaluation.protocol import Protocol
 from dsactl.networks.build import initial_state, structure
 from dsactl.networks.fused import fuse
 from dsactl.paper import EPOCHS_AUGMENTED

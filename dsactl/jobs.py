@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 import registry
-from dsactl.bundled import check_own_name
 from dsactl.data.catalogue import entry_of
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import check_counts, is_folder, load_dataset
@@ -18,6 +17,7 @@ from dsactl.errors import DataError, UsageError
 from dsactl.methods.catalogue import find
 from dsactl.networks.build import structure
 from dsactl.recipe import Recipe, Request
+from dsactl.request_check import check_request
 
 STUDIES, CONTINUAL = "studies", "continual"
 OF_STUDIES = (STUDIES, CONTINUAL)
@@ -67,9 +67,10 @@ def prepare(request: Request, device: str = "auto", like: Job | None = None, *, 
         DsactlError: of the data set, the options, the network or the device.
         registry.BadNameError: of the set's name.
     """
+    check_request(request)
     target = resolve_device(device)
     precision = resolve_precision(request.precision, target)
-    name = None if request.name is None else check_own_name(registry.parse_name(request.name))
+    name = None if request.name is None else registry.parse_name(request.name)
     source: dict[str, Any] = {
         "name": str(Path(request.dataset).expanduser().absolute()) if is_folder(request.dataset) else request.dataset,
         "image_size": request.image_size,

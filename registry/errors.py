@@ -42,5 +42,9 @@ class StoreError(RegistryError):
     """A store that cannot be used: not writable, full, or of a newer schema."""
 
 
+class MissingPackageError(Error):
+    """A package that only some work needs, and that is not installed (`extras.require`)."""
+
+
 class HubError(RegistryError):
     """The Hub refused, could not be reached, or holds what is no set."""

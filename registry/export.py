@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.class_folders import class_folders
 from registry.errors import RegistryError, StoreError
+from registry.extras import require
 from registry.files import write_atomically, write_folder_atomically
 from registry.manifest import DatasetInfo
 from registry.reader import Reader
@@ -67,6 +68,16 @@ def default_name(stored: StoredSet, form: str) -> str:
     return name if form == "folder" else f"{name}.{form}"
 
 
+def require_packages(form: str) -> None:
+    """Refuse a format without the package that writes it.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    if form == "parquet":
+        require("export --format parquet", "hub", "pyarrow")
+
+
 def export(
     store: Reader, stored: StoredSet, path: Path, form: str, *, space: str | None = None, force: bool = False
 ) -> Exported:
@@ -85,7 +96,9 @@ def export(
         RegistryError: there is something already, or the images cannot be drawn.
         CorruptError: the set is damaged.
         StoreError: the place cannot be written to.
+        MissingPackageError: see `require_packages`.
     """
+    require_packages(form)
     space = space or FORMATS[form][0]
     if space not in FORMATS[form]:
         raise ValueError(f"{form} has no images in {space} space")

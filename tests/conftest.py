@@ -1,15 +1,28 @@
-"""Fixtures. Tests run on a store and a data folder of their own."""
+"""Fixtures. Tests run on a store and a data folder of their own.
+
+    pytest tests/nas                                a part, one after the other, on all cores
+    pytest -n 2 --dist loadgroup                    all, by two workers of one thread each; as `make test` does
+
+A module's tests stay with one worker, since they may share what is made once, and so does a group of modules that must
+not run beside each other (`xdist_group`). The longest modules come first.
+"""
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: threads of two workers in each other's way cost both
+
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 
+from dsactl.cli.main import main
 from dsactl.engine.memory import keep_freed_memory
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -86,13 +99,45 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+Answer = tuple[int, str, str]
+
+
 @pytest.fixture
-def program(tmp_path: Path):  # type: ignore[no-untyped-def]
-    """Run the real command line in a process of its own; returns the finished process."""
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Run a command line in this process; returns exit code, standard output and standard error."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["dsactl", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return int(stop.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in a process of its own; returns the finished process."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "NO_COLOR": "1", **environment}
-        command = [sys.executable, "-m", "dsactl", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=300)
+        return processes.run(*arguments, env={**os.environ, "NO_COLOR": "1", **environment}, cwd=tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def refused(cli: Callable[..., Answer]) -> Callable[..., str]:
+    """Run a command line that must be refused, in this process; returns what it says, which is a line and a hint."""
+
+    def run(*arguments: str) -> str:
+        code, out, err = cli(*arguments)
+        assert code in (1, 2), err
+        assert not out
+        assert len(err.splitlines()) <= 2, err
+        return err
 
     return run

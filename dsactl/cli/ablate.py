@@ -11,12 +11,15 @@ from dsactl.cli.output import Output
 from dsactl.data.catalogue import is_mirrored
 from dsactl.dsa.strategy import KINDS, default_strategy
 from dsactl.errors import UnknownNameError, UsageError
+from dsactl.evaluation.protocol import Protocol
 from dsactl.methods import catalogue as methods
+from dsactl.studies import ablations
+from registry import extras
 
 if TYPE_CHECKING:
-    from dsactl.evaluation import Protocol
     from dsactl.recipe import Request
-    from dsactl.studies.cells import Cell, Entry, Key
+    from dsactl.studies.cells import Cell
+    from dsactl.studies.entries import Entry, Key
     from dsactl.studies.folder import Folder
 
 EXAMPLES = """Examples:
@@ -84,7 +87,7 @@ def command(
 
     ipc: accuracy over the number of images per class, for some methods.
 
-    What was made or measured before is only looked up.
+    What was made or measured before is only looked up. The plots need the extra "studies".
     """
     if study not in _STUDIES:
         if dataset in _STUDIES:
@@ -97,13 +100,14 @@ def command(
     request = studying.request_of(
         dataset, numbers[0], method=method, seed=seed, iterations=iterations, arch=arch, image_size=image_size
     )
+    protocol = Protocol(networks=networks, epochs=epochs)
+    entries = _entries(study, request, numbers, several, rows, kinds, protocol)
+    if not dry_run:
+        extras.require("ablate", "studies", "matplotlib")
 
-    from dsactl.evaluation import Protocol
     from dsactl.studies.cells import check
     from dsactl.studies.folder import Folder
 
-    protocol = Protocol(networks=networks, epochs=epochs)
-    entries = _entries(study, request, numbers, several, rows, kinds, protocol)
     if dry_run:
         studying.dry_run(entries, sets, device, output, tested=study != "gradients")
         return
@@ -113,7 +117,6 @@ def command(
     if study == "ipc":
         del plan["ipc"], plan["method"]
     if study == "gradients":
-        gradients.check(request)
         del plan["sets"], plan["epochs"]
     folder = Folder(out or Path(_own_name(study, name, request)), study, plan)
     if study == "gradients":
@@ -175,11 +178,9 @@ def _entries(
     several: str | None,
     rows: str | None,
     kinds: str | None,
-    protocol: "Protocol",
+    protocol: Protocol,
 ) -> list["Entry"]:
     """The cells of a study."""
-    from dsactl.studies import ablations
-
     match study:
         case "ipc":
             compared = studying.words(several or "random,dc,dsa", "method", methods.names())

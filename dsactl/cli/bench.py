@@ -28,7 +28,7 @@ def command(
     ] = "cifar10",
     ipc: Annotated[int, typer.Option(min=1, help="Images per class.")] = 10,
     device: options.Device = "auto",
-    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    precision: options.Precision = "auto",
     arch: options.Arch = None,
     depth: options.Depth = None,
     width: options.Width = None,

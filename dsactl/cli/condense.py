@@ -18,6 +18,7 @@ from dsactl.errors import RunError, UsageError
 from dsactl.methods.catalogue import ALGORITHM_1, BUILT_IN
 from dsactl.networks.catalogue import PAPER_DEPTH
 from dsactl.recipe import Recipe, Request
+from dsactl.request_check import check_request
 
 if TYPE_CHECKING:
     from dsactl import jobs
@@ -245,7 +246,9 @@ def _request(values: dict[str, Any]) -> Request:
     for key, example in (("dataset", "a data set, e.g. digits"), ("ipc", "--ipc N, the images per class")):
         if key not in values:
             raise UsageError(f"Missing {example}.", "See: dsactl condense --help")
-    return Request.parse(values)
+    request = Request.parse(values)
+    check_request(request)
+    return request
 
 
 def _remarks(request: Request, job: "jobs.Job") -> Iterator[str]:

@@ -11,8 +11,13 @@ from rich.markup import escape
 from dsactl.cli import absent, options, studying
 from dsactl.cli.output import Output, accuracy, duration
 from dsactl.cli.tables import Table
+from dsactl.continual.tasks import check_tasks, splits_of, tasks_of
+from dsactl.data.catalogue import missing_files
+from dsactl.data.load import check_name
+from dsactl.data.views import Shape
 from dsactl.errors import DataError, InterruptedRunError, RunError, UnknownNameError, UsageError
 from dsactl.methods import catalogue as methods
+from registry import extras
 
 if TYPE_CHECKING:
     from dsactl.continual.learner import Settings
@@ -48,9 +53,7 @@ def command(
     iterations: Annotated[int | None, typer.Option(min=1, help="Of the methods that have some.  \\[theirs]")] = None,
     distillation: Annotated[str, typer.Option(help="both, on or off.", autocompletion=options.one_of(*_WAYS))] = "both",
     repeats: Annotated[int, typer.Option(min=1, help="Of every course, with other draws and other sets.")] = 5,
-    precision: Annotated[
-        str, typer.Option(help="Of networks and sets.", autocompletion=options.complete_precision)
-    ] = "auto",
+    precision: options.Precision = "auto",
     new_data: Annotated[
         str,
         typer.Option(
@@ -84,7 +87,7 @@ def command(
     distillation it keeps to what it knew. The memory has --ipc images per class of each task, made by each of --memory.
 
     An interrupted study goes on when the same command is given again; sets and whatever courses have in common are made
-    once.
+    once. The plot needs the extra "studies", SVHN the extra "svhn".
     """
     output = Output(as_json=as_json, quiet=quiet)
     kept = studying.words(memory, "memory", [*methods.names(), "none"])
@@ -96,21 +99,26 @@ def command(
             raise UnknownNameError(option, value, known)
     if new_data == "condensed" and "none" in kept:
         raise UsageError("Without a memory there is no set to learn from.", "Leave none out of --memory.")
+    for option, number in (("--lr", lr), ("--balance-lr", balance_lr), ("--distillation-weight", distillation_weight)):
+        if number is not None and not 0 < number < 1e6:
+            raise UsageError(f"{option} must be above 0, and a number, not {number}.")
+    if not dry_run:
+        extras.require("continual", "studies", "matplotlib")
+    names = _names(tasks, splits)
+    if dry_run:
+        absent.check(names, f".{_without_svhn(names)}")
 
     from dsactl.continual.memory import Memory
     from dsactl.continual.study import Study
     from dsactl.engine.device import resolve_device, resolve_precision
     from dsactl.engine.on_ray import OFF, workers
 
-    for option, number in (("--lr", lr), ("--balance-lr", balance_lr), ("--distillation-weight", distillation_weight)):
-        if number is not None and not 0 < number < 1e6:
-            raise UsageError(f"{option} must be above 0, and a number, not {number}.")
     resolved = resolve_precision(precision, resolve_device(device))
     memories = [Memory(method, ipc, iterations, resolved) for method in kept]
     if iterations is not None and not any(each.iterates for each in memories):
         output.remark("--iterations is of no use to these memories.")
     with contextlib.closing(workers(OFF if dry_run else ray, device, gpu_share)) as who:
-        sequence = _sequence(tasks, splits, image_size, dry_run=dry_run)
+        sequence = _sequence(names, splits, image_size)
         study = Study(
             sequence,
             memories,
@@ -128,24 +136,36 @@ def command(
             _run(study, device, who, out or Path(_own_name(tasks, splits)), output)
 
 
-def _sequence(tasks: str, splits: int | None, image_size: int | None, *, dry_run: bool) -> "list[Task]":
-    from dsactl.continual.tasks import splits_of, tasks_of
-    from dsactl.data.catalogue import missing_files
-    from dsactl.data.views import Shape
+def _names(tasks: str, splits: int | None) -> tuple[str, ...]:
+    """The data sets of the tasks, as far as they can be checked before one is loaded.
 
+    Raises:
+        DsactlError: of a name; of tasks that cannot follow each other.
+    """
     names = studying.all_listed(tasks, "task")
-    without = f" Without SVHN: --tasks {_WITHOUT_SVHN}" if "svhn" in names and missing_files("svhn") else ""
-    if dry_run:
-        absent.check(names, f".{without}")
+    if splits is None:
+        check_tasks(names)
+        return names
+    if len(names) > 1:
+        raise UsageError(f"--splits is for one data set, not for {len(names)}.", "Name one with --tasks.")
+    check_name(names[0])
+    return names
+
+
+def _without_svhn(names: "Sequence[str]") -> str:
+    """What to say beside a hint where SVHN is one of the tasks and not here."""
+    return f" Without SVHN: --tasks {_WITHOUT_SVHN}" if "svhn" in names and missing_files("svhn") else ""
+
+
+def _sequence(names: "Sequence[str]", splits: int | None, image_size: int | None) -> "list[Task]":
     if splits is not None:
-        if len(names) > 1:
-            raise UsageError(f"--splits is for one data set, not for {len(names)}.", "Name one with --tasks.")
         return splits_of(names[0], splits, None if image_size is None else Shape(3, image_size, image_size))
     side = image_size or _SIDE
     try:
         return tasks_of(names, Shape(3, side, side))
     except DataError as error:
-        raise DataError(error.message, f"{error.hint}{without}" if missing_files("svhn") else error.hint) from None
+        hint = f"{error.hint}{_without_svhn(names)}" if missing_files("svhn") else error.hint
+        raise DataError(error.message, hint) from None
 
 
 def _remark_on_classes(sequence: "Sequence[Task]", output: Output) -> None:

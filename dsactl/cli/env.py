@@ -1,7 +1,7 @@
 """dsactl env"""
 
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from dsactl import __version__
 from dsactl.cli import options
@@ -13,7 +13,8 @@ EXAMPLES = """Examples:
   dsactl env
   dsactl env --json"""
 
-_LIBRARIES = ("torch", "torchvision", "numpy", "safetensors", "huggingface_hub", "pyarrow", "pydantic", "typer")
+_LIBRARIES = ("torch", "torchvision", "numpy", "safetensors", "pydantic", "typer")
+_OF_EXTRAS = ("matplotlib", "scipy", "huggingface_hub", "pyarrow", "ray")
 
 
 def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None:
@@ -28,7 +29,7 @@ def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None
         "dsactl": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
-        **{library: version(library) for library in _LIBRARIES},
+        **{library: _version(library) for library in (*_LIBRARIES, *_OF_EXTRAS)},
         "device": describe(device),
         "precision": resolve_precision("auto", device),
         "engine": str(best_mode(device, long=True, capture=True)),
@@ -37,5 +38,13 @@ def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None
     }
     shown = Facts()
     for key, item in value.items():
-        shown.add(key, item, whole=key in ("store", "data"))
+        shown.add(key, item or "not installed", whole=key in ("store", "data"))
     Output(as_json=as_json, quiet=quiet).answer(value, [__version__], [shown])
+
+
+def _version(library: str) -> str | None:
+    """Of an installed library; None of one that is not."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None

@@ -45,7 +45,7 @@ def report(error: BaseException, output: Output) -> int:
             return INTERRUPTED
         case ProcessError(mine=False):
             return FAILED
-        case UsageError() | registry.BadNameError():
+        case UsageError() | registry.BadNameError() | registry.MissingPackageError():
             output.error(error.message, error.hint)
             return USAGE
         case registry.Error():

@@ -6,10 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
+import registry
+from dsactl import bundled
 from dsactl.cli import options
 from dsactl.cli.output import Output, accuracy, duration, mean_and_deviation
 from dsactl.cli.tables import Table
+from dsactl.data.load import check_folder, check_name
 from dsactl.errors import InterruptedRunError, UsageError
+from dsactl.evaluation.protocol import Protocol
 from dsactl.methods.catalogue import WHOLE
 from dsactl.networks.catalogue import NetworkSpec
 
@@ -52,9 +56,7 @@ def command(
     device: options.Device = "auto",
     ray: options.Ray = "off",
     gpu_share: options.GpuShare = 1.0,
-    precision: Annotated[
-        str, typer.Option(help="auto, float32 or bfloat16.", autocompletion=options.complete_precision)
-    ] = "auto",
+    precision: options.Precision = "auto",
     arch: options.Arch = None,
     depth: options.Depth = None,
     width: options.Width = None,
@@ -78,18 +80,25 @@ def command(
     variants = (depth, width, norm, activation, pooling)
     chosen = NetworkSpec(arch or "convnet", *variants) if arch or any(v is not None for v in variants) else None
 
+    protocol = Protocol(chosen, networks, epochs, strategy=strategy, seed=seed, precision=precision)
+    folder = {"image_size": image_size, "test_fraction": test_fraction}
+    if split_seed is not None:
+        folder["split_seed"] = split_seed
+    if method is not None:
+        check_name(_dataset(method, reference, data), **folder)  # type: ignore[arg-type]
+    else:
+        if reference is not None:
+            bundled.find(reference, registry.Store())
+        if data is not None:
+            check_folder(data)
+
     from dsactl.api import evaluate, evaluate_whole
     from dsactl.engine.device import resolve_device
     from dsactl.engine.native import remark_on_speed
     from dsactl.engine.on_ray import workers
-    from dsactl.evaluation import Protocol
 
-    protocol = Protocol(chosen, networks, epochs, strategy=strategy, seed=seed, precision=precision)
     for remark in remark_on_speed(resolve_device(device)):
         output.remark(remark)
-    folder = {"image_size": image_size, "test_fraction": test_fraction}
-    if split_seed is not None:
-        folder["split_seed"] = split_seed
     kept = 0
 
     def keeping(count: int) -> None:

@@ -29,8 +29,8 @@ def command(
         typer.Option(
             "--format",
             "-f",
-            help="safetensors (the stored file), npz (numpy), png (one picture), folder (CLASS/000.png) or parquet.  "
-            "\\[by the ending of --output, else safetensors]",
+            help="safetensors (the stored file), npz (numpy), png (one picture), folder (CLASS/000.png) or parquet "
+            "(the extra hub).  \\[by the ending of --output, else safetensors]",
             autocompletion=options.one_of("safetensors", "npz", "png", "folder", "parquet"),
         ),
     ] = None,
@@ -49,10 +49,11 @@ def command(
     """Write a set as a file or folder that other programs read."""
     import registry
     from dsactl import bundled
-    from registry.export import default_name, export
+    from registry.export import default_name, export, require_packages
 
     form = _form(form, output_path)
     _check_space(form, space)
+    require_packages(form)
     store, stored = bundled.find(reference, registry.Store())
     path = output_path or Path(default_name(stored, form))
     if output_path is not None and form != "folder" and output_path.is_dir():

@@ -9,11 +9,21 @@ from dsactl.cli import studying
 from dsactl.cli.output import Output
 from dsactl.errors import UsageError
 from dsactl.recipe import Request
-from dsactl.studies.titles import FIGURES
+from dsactl.studies.titles import FIGURES, PARTS
 
 if TYPE_CHECKING:
     from dsactl.studies.figures import Part
     from dsactl.studies.folder import Folder
+
+
+def check(figure: str, only: Sequence[str]) -> None:
+    """Refuse names of which a figure has no part.
+
+    Raises:
+        UsageError: says which it has.
+    """
+    if only and not any(name in only for name in PARTS[figure]):
+        raise UsageError(f"{figure} has no part called {', '.join(only)}.", f"It has {', '.join(PARTS[figure])}.")
 
 
 def choose(figure: str, base: Request, networks: int, only: Sequence[str]) -> "list[Part]":
@@ -22,20 +32,17 @@ def choose(figure: str, base: Request, networks: int, only: Sequence[str]) -> "l
     Raises:
         UsageError: there is none of such a name.
     """
+    check(figure, only)
+
     from dsactl.studies.figures import parts
 
-    every = parts(figure, base, networks)
-    wanted = [part for part in every if not only or part.name in only]
-    if not wanted:
-        known = ", ".join(part.name for part in every)
-        raise UsageError(f"{figure} has no part called {', '.join(only)}.", f"It has {known}.")
-    return wanted
+    return [part for part in parts(figure, base, networks) if not only or part.name in only]
 
 
 def dry_run(wanted: "list[Part]", device: str, output: Output) -> None:
     """Say which sets would be made, and what they cost."""
-    from dsactl.evaluation import Protocol
-    from dsactl.studies.cells import Entry
+    from dsactl.evaluation.protocol import Protocol
+    from dsactl.studies.entries import Entry
 
     entries = [
         Entry((part.name, request.strategy or request.init or "set"), request, Protocol(), watched=part.watched)
@@ -56,7 +63,11 @@ def run(figure: str, wanted: "list[Part]", folder: "Folder", device: str, output
         output: for progress and answer.
     """
     import registry
+    from dsactl.data.load import check_name
 
+    for part in wanted:
+        for request in part.requests:
+            check_name(request.dataset)
     store = registry.Store()
     folder.add({}, ())
     for part in wanted:

@@ -15,17 +15,6 @@ if TYPE_CHECKING:
     from dsactl.studies.gradients import Norms
 
 
-def check(request: Request) -> None:
-    """Refuse, before a set is made, what gradients cannot be measured of.
-
-    Raises:
-        UsageError: says what.
-    """
-    from dsactl.studies.gradients import refuse_batch_norm
-
-    refuse_batch_norm(request.network())
-
-
 def run(requests: Sequence[Request], networks: int, folder: "Folder", device: str, output: Output) -> None:
     """Condense with and without augmentation, measure the norms, and write numbers and a histogram.
 

@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+import registry
 from dsactl.cli import options
 from dsactl.cli.output import Output
 from dsactl.cli.stored import picture_lines, to_json
+from dsactl.importing.source import Source
+from registry.importing import check_file
 
 EXAMPLES = """Examples:
 
@@ -58,10 +61,12 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     """Store a set that another program or another machine made, so that it can be evaluated here."""
-    import registry
-    from dsactl.importing.sets import Source, import_sets
-
     source = Source(dataset, name, space, experiment, labels, strategy, method, image_size, test_fraction, split_seed)
+    if not path.is_dir():
+        check_file(path)
+
+    from dsactl.importing.sets import import_sets
+
     sets = import_sets(path, source, registry.Store())
     lines = []
     for stored in sets:

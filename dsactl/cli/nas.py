@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+import registry
 from dsactl.cli import absent, options, studying
 from dsactl.cli.output import Output, accuracy, duration
 from dsactl.cli.tables import Table
+from dsactl.data.load import check_name
 from dsactl.errors import InterruptedRunError, RunError, UsageError
+from dsactl.nas import proxy_names, space
+from dsactl.networks.catalogue import NetworkSpec
+from registry import extras
 
 if TYPE_CHECKING:
     import torch
 
-    import registry
     from dsactl.engine.tasks import Workers
     from dsactl.nas.proxies import Budget, Proxy, Searched
     from dsactl.nas.results import Row
-    from dsactl.networks.catalogue import NetworkSpec
     from dsactl.studies.folder import Folder
 
 EXAMPLES = """Examples:
@@ -72,14 +75,21 @@ def command(
     each proxy chooses is then trained on all training images, and tested. With the proxy whole among them, the others'
     rankings are compared with its own.
 
-    Every network's result is kept as it comes, for this and every later search.
+    Every network's result is kept as it comes, for this and every later search. The comparison and its plot need the
+    extra "studies".
     """
     output = Output(as_json=as_json, quiet=quiet)
     words = studying.listed(proxy, "proxy")
+    store = registry.Store()
+    check_name(dataset, image_size=image_size)
+    for word in words:
+        proxy_names.check(word, store)
+    wanted = _wanted(where)
     if dry_run:
         absent.check([dataset])
+    else:
+        extras.require("nas", "studies", "matplotlib", "scipy")
 
-    import registry
     from dsactl.engine.device import resolve_device, resolve_precision
     from dsactl.engine.on_ray import workers
     from dsactl.nas import proxies
@@ -87,9 +97,8 @@ def command(
 
     target = resolve_device(device)
     searched = proxies.load(dataset, image_size)
-    networks = _networks(searched, where, sample, seed, output)
+    networks = _networks(searched, wanted, sample, seed, output)
     budget = proxies.Budget(ipc, epochs, whole_epochs, batch, seed, resolve_precision("auto", target))
-    store = registry.Store()
     made = [proxies.make(word, searched, budget, store, device, pretend=dry_run) for word in words]
     for each in made:
         if each.remark:
@@ -123,20 +132,28 @@ def command(
         )
 
 
-def _networks(
-    searched: "Searched", where: str | None, sample: int | None, seed: int, output: Output
-) -> "list[NetworkSpec]":
-    """The networks to search, which can take the images.
+def _wanted(where: str | None) -> list[NetworkSpec]:
+    """The networks that meet the conditions.
 
     Raises:
         UsageError: there are none.
     """
-    from dsactl.nas import space
-    from dsactl.nas.search import fitting
-
     wanted = space.space() if where is None else space.where(space.space(), where)
     if not wanted:
         raise UsageError(f"No network of the space is such a one: {where}", f"There are: {space.CHOICES}.")
+    return wanted
+
+
+def _networks(
+    searched: "Searched", wanted: list[NetworkSpec], sample: int | None, seed: int, output: Output
+) -> list[NetworkSpec]:
+    """Those of them that can take the images, or a sample of these.
+
+    Raises:
+        UsageError: there are none.
+    """
+    from dsactl.nas.search import fitting
+
     found = fitting(wanted, searched.full)
     if len(found) < len(wanted):
         shape = searched.full.shape_in_words
@@ -196,7 +213,7 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
     import statistics
 
     from dsactl.nas.correlation import SHARES
-    from dsactl.nas.proxies import WHOLE
+    from dsactl.nas.proxy_names import WHOLE
     from dsactl.nas.results import differing, paper_column, ranks
 
     tops = tuple("all" if share == 1 else f"top {share:.0%}" for share in SHARES)

@@ -9,6 +9,7 @@ import typer
 import registry
 from dsactl import bundled
 from dsactl.data.catalogue import CATALOGUE
+from dsactl.engine.words import PRECISIONS, check_device, check_precision
 from dsactl.methods import catalogue as methods
 from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLINGS
 
@@ -66,9 +67,22 @@ Quiet = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and take nothing away.")]
+
+
+def _device(name: str) -> str:
+    check_device(name)
+    return name
+
+
+def _precision(name: str) -> str:
+    check_precision(name)
+    return name
+
+
 Device = Annotated[
     str,
     typer.Option(
+        callback=_device,
         help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N or mps.",
         autocompletion=one_of("auto", "cpu", "cuda", "mps"),
     ),
@@ -82,7 +96,11 @@ Ray = Annotated[
     ),
 ]
 GpuShare = Annotated[float, typer.Option(help="What each task takes of a GPU on Ray, 0 … 1.")]
-complete_precision = one_of("auto", "float32", "bfloat16")
+complete_precision = one_of(*PRECISIONS)
+Precision = Annotated[
+    str,
+    typer.Option(callback=_precision, help=f"{', '.join(PRECISIONS)}.", autocompletion=complete_precision),
+]
 Reference = Annotated[
     str,
     typer.Argument(metavar="REF", help="name, name:version, name:tag or @sha256:…", autocompletion=complete_reference),

@@ -35,6 +35,7 @@ def command(
     """Pull a set from the Hugging Face Hub, with what was measured on it, checked against its digests.
 
     Downloads go through the Hub client's cache, so without a network what was pulled before is found there.
+    Needs the extra "hub".
     """
     import registry
     from dsactl.bundled import own_name

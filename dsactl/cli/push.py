@@ -50,6 +50,7 @@ def command(
     """Push a set to the Hugging Face Hub: a repository that `datasets` reads, a tag per version.
 
     Pushing the same version again changes nothing; other content under a version that is there is refused.
+    Needs the extra "hub".
     """
     import registry
     from dsactl import bundled
@@ -57,6 +58,7 @@ def command(
 
     if out is not None and not dry_run:
         raise UsageError("--out is for --dry-run.", "Pass both, or neither.")
+    hub.require_packages()
     output = Output(as_json=as_json, quiet=quiet)
     user = registry.Store()
     store, stored = bundled.find(reference, user)

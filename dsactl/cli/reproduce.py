@@ -10,10 +10,13 @@ import typer
 from dsactl.cli import figures, options, studying
 from dsactl.cli.output import Output
 from dsactl.errors import DataError, UnknownNameError
+from dsactl.studies.papers import plan, scaled_request
 from dsactl.studies.titles import FIGURES, TABLES
+from registry import MissingPackageError, extras
 
 if TYPE_CHECKING:
-    from dsactl.studies.cells import Cell, Key
+    from dsactl.studies.cells import Cell
+    from dsactl.studies.entries import Key
     from dsactl.studies.folder import Folder
     from dsactl.studies.papers import Plan
 
@@ -26,6 +29,7 @@ EXAMPLES = """Examples:
   dsactl reproduce figure6 --scale 0.3"""
 
 _KNOWN = (*TABLES, *FIGURES)
+_WITHOUT_PLOT = ("figure2", "figure6")
 
 
 def command(
@@ -62,18 +66,24 @@ def command(
 
     The document grows as cells are finished, says what was scaled down, and keeps the cells of earlier calls.
 
-    An interrupted call goes on when it is given again; what other commands have made or measured is used.
+    An interrupted call goes on when it is given again; what other commands have made or measured is used. The plots
+    need the extra "studies".
     """
     if table not in _KNOWN:
         raise UnknownNameError("table", table, _KNOWN)
     output = Output(as_json=as_json, quiet=quiet)
     names = () if only is None else studying.listed(only, "cell")
+    if table in FIGURES:
+        figures.check(table, names)
+    whole = None if table in FIGURES else plan(table, sets, networks, scale, seed)
+    wanted = whole.only(names) if whole and names else whole
+    if not dry_run and table not in _WITHOUT_PLOT:
+        extras.require("reproduce", "studies", "matplotlib")
 
     from dsactl.studies.folder import Folder
-    from dsactl.studies.papers import plan, scaled_request
 
     about: dict[str, float] = {"scale": scale, "seed": seed}
-    if table in FIGURES:
+    if whole is None or wanted is None:
         if table == "figure5":
             about["networks"] = networks
         pictures = figures.choose(table, scaled_request(scale, seed), networks, names)
@@ -83,8 +93,6 @@ def command(
             figures.run(table, pictures, Folder(out or Path(table), table, about), device, output)
         return
     about |= {"sets": sets, "networks": networks}
-    whole = plan(table, sets, networks, scale, seed)
-    wanted = whole if only is None else whole.only(names)
     if dry_run:
         studying.dry_run(list(wanted.entries), sets, device, output)
         return
@@ -101,18 +109,18 @@ def command(
 
 
 def _possible(plan: "Plan", device: str, output: Output) -> "Plan":
-    """The cells whose data sets are here or can be downloaded; says before any work what is not.
+    """The cells whose data sets are here or can be downloaded, and read; says before any work what is not.
 
     Raises:
-        DataError: none of them is.
+        DataError, MissingPackageError: none of them is.
     """
     from dsactl.studies.cells import check
 
-    wrong: dict[str, DataError] = {}
+    wrong: dict[str, DataError | MissingPackageError] = {}
     for name in dict.fromkeys(entry.request.dataset for entry in plan.entries):
         try:
             check([entry for entry in plan.entries if entry.request.dataset == name], device)
-        except DataError as error:
+        except (DataError, MissingPackageError) as error:
             wrong[name] = error
     left = tuple(entry for entry in plan.entries if entry.request.dataset not in wrong)
     if not left:

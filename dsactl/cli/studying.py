@@ -14,13 +14,15 @@ from dsactl.cli.output import Output, duration
 from dsactl.cli.tables import Table
 from dsactl.errors import InterruptedRunError, RunError, UnknownNameError, UsageError
 from dsactl.recipe import Request
+from dsactl.request_check import check_request
 
 if TYPE_CHECKING:
     from dsactl.data.dataset import Dataset
-    from dsactl.evaluation import Protocol
+    from dsactl.evaluation.protocol import Protocol
     from dsactl.jobs import Job
-    from dsactl.studies.cells import Cell, Entry, Key, Steps
+    from dsactl.studies.cells import Cell, Steps
     from dsactl.studies.costs import Cost
+    from dsactl.studies.entries import Entry, Key
     from dsactl.studies.folder import Folder
 
 DatasetName = Annotated[
@@ -46,7 +48,9 @@ def request_of(dataset: str, ipc: int, **given: Any) -> Request:
         UsageError: one makes no sense.
     """
     known = {name: value for name, value in given.items() if value is not None}
-    return Request.parse({"dataset": dataset, "ipc": ipc, **known})
+    request = Request.parse({"dataset": dataset, "ipc": ipc, **known})
+    check_request(request)
+    return request
 
 
 def plan_of(request: Request, sets: int, protocol: "Protocol", dataset: "Dataset") -> dict[str, Any]:

@@ -10,11 +10,15 @@ import typer
 from dsactl.cli import options, studying
 from dsactl.cli.output import Output
 from dsactl.errors import NetworkError, UsageError
+from dsactl.evaluation.protocol import Protocol
 from dsactl.methods import catalogue as methods
 from dsactl.networks.catalogue import ARCHITECTURES, PAPER_ARCHS
+from dsactl.studies.transfer import transfer
+from registry import extras
 
 if TYPE_CHECKING:
-    from dsactl.studies.cells import Cell, Entry, Key
+    from dsactl.studies.cells import Cell
+    from dsactl.studies.entries import Entry, Key
 
 EXAMPLES = """Examples:
 
@@ -53,7 +57,7 @@ def command(
 
     Every set and every measurement is kept as it comes. An interrupted study goes on when the same command is given
     again, and what other commands have made already is used. vgg11 and resnet18 are condensed with batch norm and
-    tested with instance norm.
+    tested with instance norm. Its plot needs the extra "studies".
     """
     asked = archs or _USUAL
     rows, columns = (studying.words(each, "network", list(ARCHITECTURES)) for each in (asked, test_on or asked))
@@ -61,15 +65,15 @@ def command(
         raise UsageError(f"--method {method} uses no network, so that there is nothing to transfer from.")
     output = Output(as_json=as_json, quiet=quiet)
     request = studying.request_of(dataset, ipc, method=method, seed=seed, iterations=iterations, image_size=image_size)
+    protocol = Protocol(networks=networks, epochs=epochs)
+    entries = transfer(request, rows, columns, protocol)
+    if not dry_run:
+        extras.require("transfer", "studies", "matplotlib")
 
-    from dsactl.evaluation import Protocol
     from dsactl.studies.cells import check
     from dsactl.studies.folder import Folder
     from dsactl.studies.plots import heat_map
-    from dsactl.studies.transfer import transfer
 
-    protocol = Protocol(networks=networks, epochs=epochs)
-    entries = transfer(request, rows, columns, protocol)
     with _naming_those_that_fit(entries, rows, columns, device):
         if dry_run:
             studying.dry_run(entries, sets, device, output)

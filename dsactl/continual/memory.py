@@ -12,7 +12,7 @@ import registry
 from dsactl import jobs, runs
 from dsactl.continual.learner import Images, joined
 from dsactl.continual.tasks import Task
-from dsactl.engine.device import Precision
+from dsactl.engine.words import Precision
 from dsactl.methods.catalogue import ALGORITHM_1, find
 from dsactl.recipe import Request
 from dsactl.sitting import Progress

@@ -34,7 +34,7 @@ from dsactl.engine.mode import Mode
 from dsactl.engine.native import library
 from dsactl.engine.random import derive_seed
 from dsactl.errors import RunError
-from dsactl.evaluation_task import in_batches
+from dsactl.evaluation.task import in_batches
 from dsactl.studies.cells import Steps
 from dsactl.synthetic import SyntheticSet, from_store
 from dsactl.training import count_correct

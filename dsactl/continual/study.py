@@ -15,10 +15,10 @@ from dsactl.continual.tasks import Task
 from dsactl.cost import GRADIENT, Clock, forward_operations, making_operations
 from dsactl.data.views import split_name
 from dsactl.errors import UsageError
-from dsactl.evaluation import Protocol
+from dsactl.evaluation.protocol import Protocol
 from dsactl.jobs import Job
-from dsactl.studies.cells import Entry
 from dsactl.studies.costs import Cost, estimate
+from dsactl.studies.entries import Entry
 
 _TRIAL = 4  # steps; the first warms up
 _FORWARD = 1 / 3  # of a step: what a teacher's answers cost, and a test

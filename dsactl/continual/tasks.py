@@ -1,5 +1,7 @@
 """The tasks that follow each other: data sets of the same classes, or parts of the classes of one data set.
 
+Importing this imports no torch before a data set is loaded.
+
 Where tasks share their classes, so do they the outputs of the network; where each has classes of its own, the network
 gets an output for each of them when they come.
 """
@@ -7,12 +9,15 @@ gets an output for each of them when they come.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsactl.data.catalogue import entry_of, missing_files
-from dsactl.data.dataset import Dataset
-from dsactl.data.load import is_folder, load_dataset
+from dsactl.data.load import check_name, is_folder, load_dataset
 from dsactl.data.views import Classes, Shape, Validation, split_name, take, with_views
 from dsactl.errors import UsageError
+
+if TYPE_CHECKING:
+    from dsactl.data.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Task:
     """
 
     name: str
-    dataset: Dataset
+    dataset: "Dataset"
     first: int
     source: str
     image_size: int | None
@@ -50,14 +55,7 @@ def tasks_of(names: Sequence[str], shape: Shape) -> list[Task]:
         UsageError: fewer than two; they differ in the number of classes.
         DataError: one is not there.
     """
-    if len(names) < 2:
-        raise UsageError(
-            "One task alone is no sequence.", "Name two or more data sets with --tasks, or split one with --splits."
-        )
-    if len({*map(_short, names)}) < len(names):
-        raise UsageError("Two tasks have one name.", "Name each data set once, and give folders different names.")
-    _check_overlap(names)
-    counts = {_short(name): count for name in names if (count := _classes_of(name)) is not None}
+    counts = check_tasks(names)
     found: dict[str, Task] = {}
     # What would have to be fetched comes last, when all that can be known has been found to agree.
     for name in sorted(names, key=lambda name: bool(missing_files(name))):
@@ -67,6 +65,32 @@ def tasks_of(names: Sequence[str], shape: Shape) -> list[Task]:
         counts[_short(name)] = found[name].dataset.classes
     _check_classes(counts)
     return [found[name] for name in names]
+
+
+def check_tasks(names: Sequence[str]) -> dict[str, int]:
+    """Refuse what can be seen to be no sequence before a data set is loaded.
+
+    Args:
+        names: of data sets, or folders.
+
+    Returns:
+        The number of classes of the named ones, by what their tasks are called.
+
+    Raises:
+        DsactlError: as of `tasks_of`.
+    """
+    if len(names) < 2:
+        raise UsageError(
+            "One task alone is no sequence.", "Name two or more data sets with --tasks, or split one with --splits."
+        )
+    if len({*map(_short, names)}) < len(names):
+        raise UsageError("Two tasks have one name.", "Name each data set once, and give folders different names.")
+    _check_overlap(names)
+    for name in names:
+        check_name(name, image_size=32 if is_folder(name) else None)
+    counts = {_short(name): count for name in names if (count := _classes_of(name)) is not None}
+    _check_classes(counts)
+    return counts
 
 
 def _short(name: str) -> str:

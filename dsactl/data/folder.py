@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.dataset import Dataset, ImageSet, measure
+from dsactl.data.load import check_folder
 from dsactl.engine.random import generator
 from dsactl.errors import DataError, UsageError
 
@@ -51,8 +52,7 @@ def load_folder(
         UsageError: `test_fraction` with a folder that has its own `test`.
     """
     folder = folder.expanduser()
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder.", "Give a folder with one sub-folder per class.")
+    check_folder(folder)
     if (folder / "train").is_dir():
         train, test = _read_split(folder, test_fraction)
     else:

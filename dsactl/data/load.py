@@ -1,11 +1,15 @@
-"""From what a user typed to a data set."""
+"""From what a user typed to a data set. Importing this imports no torch before one is loaded."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsactl.data.catalogue import CATALOGUE, entry_of
-from dsactl.data.dataset import Dataset
 from dsactl.data.views import base_name, split_name, take
 from dsactl.errors import DataError, UnknownNameError, UsageError
+from registry import extras
+
+if TYPE_CHECKING:
+    from dsactl.data.dataset import Dataset
 
 
 def is_folder(name: str) -> bool:
@@ -15,9 +19,45 @@ def is_folder(name: str) -> bool:
     return entry_of(name) is None and any(Path(each).is_dir() for each in (name, base_name(name)))
 
 
+def check_name(
+    name: str, *, image_size: int | None = None, test_fraction: float | None = None, split_seed: int = 0
+) -> None:
+    """Refuse what can be seen to be no data set before one is loaded.
+
+    Args:
+        name, image_size, test_fraction, split_seed: as of `load_dataset`.
+
+    Raises:
+        UnknownNameError: neither a name nor a folder.
+        UsageError: a folder's option with a named set; a view that is none.
+        DataError: a folder that is not there.
+        MissingPackageError: a named set that cannot be read without a package which is not installed.
+    """
+    if not Path(name).is_dir():
+        name, _ = split_name(name)
+    if is_folder(name):
+        check_folder(Path(name))
+    elif name not in CATALOGUE:
+        raise UnknownNameError("data set", name, CATALOGUE, "List them with: dsactl datasets. Or name a folder.")
+    elif image_size is not None or test_fraction is not None or split_seed:
+        raise UsageError("--image-size, --test-fraction and --split-seed are for image folders alone.")
+    elif name == "svhn":
+        extras.require(name, "svhn", "scipy")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that is not there.
+
+    Raises:
+        DataError: it is a file, or nothing.
+    """
+    if not folder.expanduser().is_dir():
+        raise DataError(f"{folder.expanduser()} is not a folder.", "Give a folder with one sub-folder per class.")
+
+
 def load_dataset(
     name: str, *, image_size: int | None = None, test_fraction: float | None = None, split_seed: int = 0
-) -> Dataset:
+) -> "Dataset":
     """Load a named data set or an image folder.
 
     Args:
@@ -31,6 +71,7 @@ def load_dataset(
         UsageError: a folder's option with a named set; a view that is none, or does not fit.
         DataError: missing, damaged or unfit.
     """
+    check_name(name, image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
     if not Path(name).is_dir():
         base, views = split_name(name)
         if views:
@@ -40,10 +81,6 @@ def load_dataset(
         from dsactl.data.folder import load_folder
 
         return load_folder(Path(name), image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
-    if name not in CATALOGUE:
-        raise UnknownNameError("data set", name, CATALOGUE, "List them with: dsactl datasets. Or name a folder.")
-    if image_size is not None or test_fraction is not None or split_seed:
-        raise UsageError("--image-size, --test-fraction and --split-seed are for image folders alone.")
     if name == "digits":
         from dsactl.data.digits import load_digits
 
@@ -53,7 +90,7 @@ def load_dataset(
     return load_torchvision(name)
 
 
-def check_counts(dataset: Dataset, ipc: int) -> None:
+def check_counts(dataset: "Dataset", ipc: int) -> None:
     """Refuse what cannot be condensed.
 
     Raises:

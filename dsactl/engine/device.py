@@ -2,15 +2,13 @@
 
 import contextlib
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from dsactl.engine.words import check_device, check_precision
 from dsactl.errors import DeviceError
-
-Precision = Literal["auto", "float32", "bfloat16"]
-PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 # A CPU takes numbers below 10⁻³⁸ for 0: it computes with them at a hundredth of the speed, and what vanishes in a deep
 # network is full of them. Said when this is loaded, since threads inherit it that torch begins with its first work.
@@ -23,23 +21,18 @@ def resolve_device(name: str = "auto") -> torch.device:
     Raises:
         DeviceError: the name is no device, or this machine (or this build of torch) does not have it.
     """
+    check_device(name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise DeviceError(f"Unknown device {name!r}.", "Use auto, cpu, cuda, cuda:N or mps.") from None
+    device = torch.device(name)
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise DeviceError(f"Device {name!r} is not here: {count} CUDA devices found.", "Use --device auto.")
-    elif device.type == "mps":
-        if not torch.backends.mps.is_available():
-            raise DeviceError("Device 'mps' is not here.", "Use --device auto.")
-    elif device.type != "cpu":
-        raise DeviceError(f"Device {name!r} is not supported.", "Use auto, cpu, cuda, cuda:N or mps.")
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("Device 'mps' is not here.", "Use --device auto.")
     return device
 
 
@@ -59,16 +52,6 @@ def resolve_precision(name: str, device: torch.device) -> Literal["float32", "bf
     if name == "auto":
         return "bfloat16" if _prefers_bfloat16(device) else "float32"
     return "bfloat16" if name == "bfloat16" else "float32"
-
-
-def check_precision(name: str) -> None:
-    """Refuse what is no name of a precision, before it is known where to compute.
-
-    Raises:
-        DeviceError: says which there are.
-    """
-    if name not in PRECISIONS:
-        raise DeviceError(f"Unknown precision {name!r}.", f"Use one of {', '.join(PRECISIONS)}.")
 
 
 def _prefers_bfloat16(device: torch.device) -> bool:

@@ -5,7 +5,6 @@ into each node's memory, and unpacked once in each worker. How far each is they 
 """
 
 import contextlib
-import importlib.util
 import json
 import os
 import signal
@@ -24,6 +23,7 @@ from dsactl.engine.memory import keep_to_part_of_gpu
 from dsactl.engine.native import library
 from dsactl.engine.tasks import Failure, InProcess, Report, Result, Task, Workers
 from dsactl.errors import ClusterError, UsageError
+from registry import extras
 
 TRIES_AGAIN = 3
 ANSWER_SECONDS = 10.0
@@ -57,16 +57,15 @@ def workers(where: str, device: str, share_of_gpu: float = 1.0) -> Workers:
         share_of_gpu: that a task takes, 0 … 1, so that several share one.
 
     Raises:
-        UsageError: Ray is not installed, or a share or a device makes no sense.
+        UsageError: a share or a device makes no sense.
+        MissingPackageError: Ray is not installed.
         ClusterError: no cluster answers, it is of another version, or has GPUs and this machine none.
     """
     if not 0 < share_of_gpu <= 1:
         raise UsageError(f"A task takes a share of a GPU above 0 and at most 1, not {share_of_gpu:g}.")
-    installed = importlib.util.find_spec("ray") is not None
-    if where == OFF or (where == AUTO and not installed):
+    if where == OFF or (where == AUTO and not extras.is_installed("ray")):
         return InProcess()
-    if not installed:
-        raise UsageError("Ray is not installed.", "Install it: pip install 'dsactl[ray]'. Or use --ray off.")
+    extras.require(f"--ray {where}", "ray", "ray", otherwise="Or use --ray off.")
     if ":" in device:
         raise UsageError(f"Ray gives each task a GPU, and cannot keep to {device}.", "Use --device cuda, or --ray off.")
     target = resolve_device(device).type

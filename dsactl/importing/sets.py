@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 import registry
-from dsactl.bundled import check_own_name
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import load_dataset
 from dsactl.dsa.strategy import Strategy, default_strategy, parse_strategy
-from dsactl.errors import DataError, DsactlError, UnknownNameError, UsageError
+from dsactl.errors import DataError, DsactlError, UsageError
 from dsactl.importing.layouts import FileName, parse_file_name, read, to_experiment
+from dsactl.importing.source import NORMALISED, PIXELS, Source, check_method
 from dsactl.importing.torch_files import check_is_torch
-from dsactl.methods.catalogue import IMPORTED, WHOLE, WORD
+from dsactl.methods.catalogue import IMPORTED
 from dsactl.methods.work import Made
 from dsactl.recipe import Recipe
 from dsactl.storing import store_set
@@ -26,38 +26,8 @@ from registry.importing import check_file, read_file, read_folder
 from registry.pictures import CHANNELS, grid_png
 from registry.tensors import decode
 
-NORMALISED, PIXELS = "normalised", "pixels"
-SPACES = (NORMALISED, PIXELS)
 FURTHEST = 2.0
 """Pixels beyond 0 … 1 by more than this are no pixels of 0 … 1."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a file or folder cannot say itself. None stands for the default.
-
-    Attributes:
-        dataset: a name or an image folder; needed but for this program's own files and the authors' file names.
-        name: of the set in the store.
-        space: what the images of a `.pt` file are: "normalised" by the data set's constants, or "pixels". If not
-            given, normalised; values that all lie in 0 … 1 are refused then.
-        experiment: which of a file's experiments, from 0; all of them if not given.
-        labels: the file with the labels of a `.pt` file that has images alone.
-        strategy: kinds of augmentation to train with; the data set's if not given, none for DC's files.
-        method: how the set was made, in a word.
-        image_size, test_fraction, split_seed: for a data set that is a folder.
-    """
-
-    dataset: str | None = None
-    name: str | None = None
-    space: str | None = None
-    experiment: int | None = None
-    labels: Path | None = None
-    strategy: str | None = None
-    method: str | None = None
-    image_size: int | None = None
-    test_fraction: float | None = None
-    split_seed: int = 0
 
 
 def import_sets(path: Path, source: Source, store: registry.Store) -> list[registry.StoredSet]:
@@ -72,9 +42,7 @@ def import_sets(path: Path, source: Source, store: registry.Store) -> list[regis
         DsactlError: what is there cannot be used, or more must be said about it.
         registry.RegistryError: the same; or the store cannot be written to.
     """
-    name = None if source.name is None else check_own_name(registry.parse_name(source.name))
-    if source.space is not None and source.space not in SPACES:
-        raise UnknownNameError("space", source.space, SPACES)
+    name = None if source.name is None else registry.parse_name(source.name)
     if path.is_dir():
         return [_import_folder(path, source, name, store)]
     check_file(path)
@@ -228,8 +196,7 @@ class _Import:
 
     def _recipe(self, ipc: int) -> Recipe:
         method = (self.source.method or (self.file_name.method if self.file_name else IMPORTED)).lower()
-        if not WORD.fullmatch(method) or method == WHOLE:
-            raise UsageError(f"--method {method!r} is not a word of a-z, 0-9, '.', '_' and '-'.")
+        check_method(method)
         channels, size = self.dataset.channels, self.dataset.size
         return Recipe(self.dataset.name, self._checksum, method, ipc, 0, (channels, *size), self._strategy(method))
 

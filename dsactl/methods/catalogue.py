@@ -91,7 +91,7 @@ class Method:
 def _coreset(description: str, home: str, paper: str) -> Method:
     """One that chooses real images with a network trained on the whole set (`methods.reference_network`)."""
     settings: dict[str, Value] = {"network_lr": 0.01, "batch_train": 256}
-    check = "dsactl.methods.reference_network:check"
+    check = "dsactl.methods.checks:check_epochs"
     return Method(
         description, home, check, network=True, settings=settings, options={"epochs": 10}, passes=True, paper=paper
     )
@@ -134,7 +134,7 @@ BUILT_IN: dict[str, Method] = {
     "dd": Method(
         "Dataset Distillation: images and step sizes, learned through a few steps of training",
         "dsactl.methods.dd:dd",
-        "dsactl.methods.dd:check",
+        "dsactl.methods.checks:check_dd",
         network=True,
         settings={
             "iterations": 500,
@@ -151,7 +151,7 @@ BUILT_IN: dict[str, Method] = {
     "ld": Method(
         "Label Distillation: soft labels of real images, learned through training",
         "dsactl.methods.ld:ld",
-        "dsactl.methods.ld:check",
+        "dsactl.methods.checks:check_ld",
         network=True,
         settings={"iterations": 500, "inner_steps": 1, "network_lr": 0.1, "batch_real": 256, "batch_train": 50},
         options={"label_lr": 0.1, "smoothing": 0.1, "patience": 20},

@@ -18,10 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dsactl.dsa.condense import initial
-from dsactl.errors import UsageError
-from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch, refuse_batch_norm
+from dsactl.methods.checks import parts_of
+from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch
 from dsactl.methods.work import Made, Work
-from dsactl.recipe import Recipe
 
 BETAS = (0.5, 0.999)
 LEARNED = ("images", "raw step sizes")
@@ -60,32 +59,6 @@ def dd(work: Work) -> Made:
     return Made(state["images"], labels_N, provenance={"step sizes": [round(rate, 6) for rate in rates]})
 
 
-def check(recipe: Recipe) -> None:
-    """Refuse options that make no sense.
-
-    Raises:
-        UsageError: says which, and what to give instead.
-    """
-    refuse_batch_norm(recipe)
-    options = recipe.options
-    if options["weights"] not in ("random", "fixed"):
-        raise UsageError(f"--option weights={options['weights']} is neither random nor fixed.")
-    if int(options["networks"]) < 1:
-        raise UsageError(f"--option networks={options['networks']} is not at least 1.")
-    if float(options["step_lr"]) <= 0:
-        raise UsageError(f"--option step_lr={options['step_lr']} is not above 0.")
-    if recipe.inner_steps < _parts(recipe):
-        raise UsageError(
-            f"{recipe.inner_steps} inner steps of {recipe.batch_synthetic} images per class do not reach all "
-            f"{recipe.ipc}.",
-            f"Use --inner-steps {_parts(recipe)} or a larger --batch-synthetic.",
-        )
-
-
-def _parts(recipe: Recipe) -> int:
-    return -(-recipe.ipc // recipe.batch_synthetic)
-
-
 def _start(work: Work) -> dict[str, Tensor]:
     """The first images, and the step sizes by the inverse of softplus."""
     recipe = work.recipe
@@ -97,7 +70,7 @@ def _start(work: Work) -> dict[str, Tensor]:
 def _batch(work: Work, images_NCHW: Tensor, raw_T: Tensor, t: int) -> Batch:
     """What step t trains on."""
     recipe, classes = work.recipe, work.dataset.classes
-    first = t % _parts(recipe) * recipe.batch_synthetic
+    first = t % parts_of(recipe) * recipe.batch_synthetic
     images_KICHW = images_NCHW.view(classes, recipe.ipc, *images_NCHW.shape[1:])
     part_KBCHW = images_KICHW[:, first : first + recipe.batch_synthetic]
     labels_KB = torch.arange(classes, device=work.device)[:, None].expand(part_KBCHW.shape[:2])

@@ -17,12 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dsactl.errors import UsageError
 from dsactl.methods.random import random
-from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch, refuse_batch_norm
+from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch
 from dsactl.methods.work import Made, Work
 from dsactl.networks.build import Parameters
-from dsactl.recipe import Recipe
 
 BETAS = (0.9, 0.999)
 _NETWORK = "network."
@@ -50,21 +48,6 @@ def ld(work: Work) -> Made:
         state |= losses | _network(parameters) | {"done": torch.tensor(iteration + 1)}
         work.keep(iteration + 1, recipe.iterations, state, loss=loss, doing="learning labels")
     return Made(chosen.images_NCHW, chosen.labels_N, state["logits"].softmax(1))
-
-
-def check(recipe: Recipe) -> None:
-    """Refuse options that make no sense.
-
-    Raises:
-        UsageError: says which.
-    """
-    refuse_batch_norm(recipe)
-    options = recipe.options
-    if not 0 < float(options["smoothing"]) < 1:
-        raise UsageError(f"--option smoothing={options['smoothing']} is not between 0 and 1.")
-    for name in ("label_lr", "patience"):
-        if float(options[name]) <= 0:
-            raise UsageError(f"--option {name}={options[name]} is not above 0.")
 
 
 def _start(work: Work, labels_N: Tensor) -> dict[str, Tensor]:

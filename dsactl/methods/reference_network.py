@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from dsactl.dsa.packed import Augmenter
-from dsactl.errors import RunError, UsageError
+from dsactl.errors import RunError
 from dsactl.methods.work import Work, try_smaller
 from dsactl.networks.build import Buffers, Parameters, initial_state, structure
 from dsactl.networks.fused import fuse
 from dsactl.paper import MOMENTUM, WEIGHT_DECAY
-from dsactl.recipe import Recipe
 from dsactl.training import Descent, Plan, stack, tensors_of, unstack
 
 Look = Callable[[Tensor, Tensor], None]
@@ -40,16 +39,6 @@ class Trained:
     parameters: Parameters
     buffers: Buffers
     precision: str
-
-
-def check(recipe: Recipe) -> None:
-    """Refuse a training without an epoch.
-
-    Raises:
-        UsageError: it is that.
-    """
-    if int(recipe.options["epochs"]) < 1:
-        raise UsageError(f"--option epochs={recipe.options['epochs']} must be at least 1.")
 
 
 def train_on_whole(

@@ -20,11 +20,10 @@ from torch import Tensor
 
 from dsactl.data.dataset import draw_without_replacement
 from dsactl.dsa.matching import Loss, loss_function
-from dsactl.errors import RunError, UsageError
+from dsactl.errors import RunError
 from dsactl.methods.work import Work
 from dsactl.networks.build import Parameters, initial_state, structure
 from dsactl.networks.fused import fuse
-from dsactl.recipe import Recipe
 
 
 class Batch(NamedTuple):
@@ -110,21 +109,6 @@ class Learner:
         along = torch.stack([(own * towards).sum() for own, towards in zip(slope, v, strict=True)]).sum()
         wanted = [*learned, *leaves] if further else list(learned)
         return list(torch.autograd.grad(-batch.rate * along, wanted, materialize_grads=True))
-
-
-def refuse_batch_norm(recipe: Recipe) -> None:
-    """Refuse networks whose statistics would have to be unrolled as well.
-
-    Raises:
-        UsageError: names the same network with instance norm.
-    """
-    if recipe.network is not None and recipe.network.has_batch_norm:
-        twin = recipe.network.instance_twin
-        instead = f"--arch {twin.arch}" if twin.arch != "convnet" else "--norm instance"
-        raise UsageError(
-            f"--method {recipe.method} does not take networks with batch norm, as {recipe.network_label} is.",
-            f"Use the same with instance norm: {instead}.",
-        )
 
 
 def learner(work: Work) -> tuple[Learner, Callable[..., Parameters]]:

@@ -6,27 +6,26 @@ only a set that was made of the whole training split has seen them, which its re
 
 import hashlib
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 
 import registry
 from dsactl import jobs, runs
-from dsactl.bundled import find
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import is_folder, load_dataset
 from dsactl.data.parts import first_of_each
 from dsactl.data.views import Validation, split_name, take, with_views
 from dsactl.engine.random import generator
-from dsactl.errors import UnknownNameError, UsageError
-from dsactl.evaluation import Protocol, augmentation_of
+from dsactl.errors import UsageError
+from dsactl.evaluation.evaluate import augmentation_of
+from dsactl.evaluation.protocol import Protocol
+from dsactl.nas import proxy_names
+from dsactl.nas.proxy_names import BUILT_IN, EARLY_STOPPING, RANDOM, WHOLE
 from dsactl.recipe import Request
 from dsactl.synthetic import SyntheticSet, from_store
 from dsactl.whole import whole_set
 
-RANDOM, EARLY_STOPPING, WHOLE = "random", "early-stopping", "whole"
-BUILT_IN = (RANDOM, EARLY_STOPPING, WHOLE)
 EARLY_STOPPING_BATCH = 100
 """Images of a step of early stopping (Section 4.6)."""
 
@@ -158,12 +157,7 @@ def make(
     """
     if word in BUILT_IN:
         return replace(_built_in(word, searched, budget, store, device, pretend=pretend), paper=word)
-    try:
-        synthetic = from_store(*find(word, store))
-    except registry.NotFoundError as error:
-        if get_close_matches(word, BUILT_IN):
-            raise UnknownNameError("proxy", word, BUILT_IN) from error
-        raise
+    synthetic = from_store(*proxy_names.find(word, store))
     full, held_out = searched.full, searched.held_out
     same = synthetic.recipe.checksum in (full.train.checksum(), held_out.train.checksum())
     if not same and split_name(synthetic.recipe.dataset)[0] != split_name(full.name)[0]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dsactl.nas.correlation import Correlation, correlations
-from dsactl.nas.proxies import WHOLE
+from dsactl.nas.proxy_names import WHOLE
 from dsactl.nas.search import Score
 from dsactl.paper import tables
 from dsactl.studies.folder import Folder

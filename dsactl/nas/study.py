@@ -9,7 +9,7 @@ import registry
 from dsactl.engine.device import describe
 from dsactl.engine.tasks import Failure, Report, Workers
 from dsactl.errors import RunError, is_want_of_memory
-from dsactl.measured import measure
+from dsactl.evaluation.measured import measure
 from dsactl.nas.proxies import Budget, Proxy, Searched
 from dsactl.nas.results import Row
 from dsactl.nas.search import TOO_MUCH_MEMORY, Score, search

@@ -114,7 +114,10 @@ def _sizes(x_NCHW: Tensor, pool: int) -> list[ctypes.c_int64]:
 
 
 class FusedLayers(nn.Sequential):
-    """A sequence of layers that runs what it can as fused blocks: same layers, parameters and names; float64 plainly."""
+    """A sequence of layers that runs what it can as fused blocks: same layers, parameters and names.
+
+    What comes in float64 goes through the plain layers.
+    """
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """The output of the last layer; its inputs are CPU tensors."""

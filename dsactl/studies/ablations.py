@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from dsactl.data.catalogue import is_mirrored
 from dsactl.dsa.strategy import Strategy, default_strategy
-from dsactl.evaluation import Protocol
+from dsactl.errors import UsageError
+from dsactl.evaluation.protocol import Protocol
 from dsactl.methods.catalogue import ALGORITHM_1
+from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import Figure, tables
 from dsactl.recipe import Request
-from dsactl.studies.cells import Entry
+from dsactl.studies.entries import Entry
 
 SCHEMES: dict[str, tuple[str, bool]] = {
     "siamese": ("siamese", True),
@@ -88,8 +90,23 @@ def starts(request: Request, protocol: Protocol) -> list[Entry]:
     return [Entry((init,), replace(request, init=init), protocol, watched=True) for init in ("noise", "real")]
 
 
+def refuse_batch_norm(network: NetworkSpec) -> None:
+    """Refuse a network whose statistics a run freezes before each matching.
+
+    Raises:
+        UsageError: it has batch norm.
+    """
+    if network.has_batch_norm:
+        raise UsageError("Gradients are not measured of networks with batch norm.", "Use --arch convnet.")
+
+
 def with_and_without(request: Request, protocol: Protocol) -> list[Entry]:
-    """With the strategy of the request, and without augmentation (Figure 5)."""
+    """With the strategy of the request, and without augmentation (Figure 5).
+
+    Raises:
+        UsageError: as of `refuse_batch_norm`.
+    """
+    refuse_batch_norm(request.network())
     return [Entry(("with",), request, protocol), Entry(("without",), replace(request, strategy="none"), protocol)]
 
 

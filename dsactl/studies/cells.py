@@ -13,46 +13,20 @@ import registry
 from dsactl import jobs, runs
 from dsactl.engine.tasks import Workers
 from dsactl.errors import RunError
-from dsactl.evaluation import Evaluation, Protocol
+from dsactl.evaluation.measured import measure
+from dsactl.evaluation.protocol import Evaluation
 from dsactl.making_many import make_all
-from dsactl.measured import measure
 from dsactl.methods.catalogue import WHOLE
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import Figure
 from dsactl.recipe import Request
+from dsactl.studies.entries import Entry
 from dsactl.synthetic import SyntheticSet, from_store
 from dsactl.whole import whole_set
 
 Steps = Callable[[float, int, str], None]
 """Told how many parts are done, of how many, and what is done now."""
-
-
-Key = tuple[str, ...]
-"""What names a cell: its row and its column, for example."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a cell is to be.
-
-    Attributes:
-        key: its name.
-        request: what is made.
-        protocol: how it is evaluated.
-        paper: the paper's mean and standard deviation; None for the one that the evaluation finds itself, if any.
-        comparable: whether the paper's is by the same protocol.
-        remark: what should be said beside the result, such as what was scaled down.
-        watched: whether the first of its sets is watched while it is made (`evolution.watch_condensing`).
-    """
-
-    key: Key
-    request: Request
-    protocol: Protocol
-    paper: Figure | None = None
-    comparable: bool = True
-    remark: str = ""
-    watched: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from dsactl import jobs, runs
 from dsactl.cost import Clock, count_work, try_a_step
 from dsactl.data.dataset import Dataset
 from dsactl.data.parts import first_of_each
-from dsactl.evaluation import Conditions, Kept, Protocol, Reached, evaluate, evaluated_network, training_epochs
+from dsactl.evaluation.evaluate import Conditions, Kept, Reached, evaluate, evaluated_network, training_epochs
+from dsactl.evaluation.protocol import Protocol
 from dsactl.methods.catalogue import ALGORITHM_1, WHOLE, find
-from dsactl.studies.cells import Entry
+from dsactl.studies.entries import Entry
 from dsactl.studies.evolution import is_watched
 from dsactl.synthetic import SyntheticSet
 

@@ -11,8 +11,8 @@ from dsactl.studies.evolution import strip, watch_condensing
 from dsactl.studies.gradients import CONDENSED, measure_norms
 from dsactl.studies.papers import PAPER_ITERATIONS
 from dsactl.studies.plots import norms_histogram
+from dsactl.studies.titles import PARTS
 
-SETS = ("mnist", "fashionmnist", "svhn", "cifar10")
 CLASSES = ("automobile", "cat")
 """The classes that Figure 6 shows."""
 
@@ -54,7 +54,7 @@ def parts(figure: str, base: Request, networks: int) -> list[Part]:
         networks: that gradients are measured with.
     """
     if figure == "figure2":
-        tens = {name: replace(base, dataset=name, ipc=10) for name in SETS}
+        tens = {name: replace(base, dataset=name, ipc=10) for name in PARTS[figure]}
         return [Part(name, f"{name}, ten images per class", (ten,), partial(_set, ten)) for name, ten in tens.items()]
     cifar10 = replace(base, dataset="cifar10")
     if figure == "figure5":

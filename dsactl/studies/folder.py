@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from filelock import FileLock
 
 from dsactl.errors import UsageError
-from dsactl.studies.cells import Cell, Key
+from dsactl.studies.cells import Cell
+from dsactl.studies.entries import Key
 from registry.errors import StoreError
 from registry.files import write_atomically
 

@@ -19,10 +19,9 @@ from dsactl.dsa.augmentation import augment
 from dsactl.dsa.inner_network import InnerNetwork
 from dsactl.dsa.inner_step import draw_class
 from dsactl.dsa.matching import loss_function, real_gradient
-from dsactl.errors import UsageError
 from dsactl.networks.build import Parameters, structure
-from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipe import Recipe, Request
+from dsactl.studies.ablations import refuse_batch_norm
 from dsactl.studies.cells import Steps, make_one
 from dsactl.synthetic import from_store
 
@@ -44,16 +43,6 @@ class Norms:
     label: int
     real: float
     synthetic: float
-
-
-def refuse_batch_norm(network: NetworkSpec) -> None:
-    """Refuse a network whose statistics a run freezes before each matching.
-
-    Raises:
-        UsageError: it has batch norm.
-    """
-    if network.has_batch_norm:
-        raise UsageError("Gradients are not measured of networks with batch norm.", "Use --arch convnet.")
 
 
 def gradient_norms(

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from dsactl.data.catalogue import is_mirrored
 from dsactl.dsa.strategy import default_strategy
 from dsactl.errors import UsageError
-from dsactl.evaluation import DC, Protocol
+from dsactl.evaluation.protocol import DC, Protocol
 from dsactl.methods.catalogue import ALGORITHM_1, BUILT_IN, WHOLE, find
 from dsactl.networks.catalogue import PAPER_ARCHS, NetworkSpec
 from dsactl.paper import FROM_DC, QUOTED, paper_accuracy, tables, whole_accuracy
 from dsactl.recipe import Request
 from dsactl.studies.ablations import SCHEME_KINDS, SCHEMES, schemes, strategies
-from dsactl.studies.cells import Entry
+from dsactl.studies.entries import Entry
 from dsactl.studies.titles import TABLES
 from dsactl.studies.transfer import transfer
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dsactl.studies.cells import Cell, Key
+from dsactl.studies.cells import Cell
+from dsactl.studies.entries import Key
 from dsactl.studies.gradients import Norms
 
 if TYPE_CHECKING:

@@ -15,3 +15,10 @@ FIGURES = {
     "figure6": "Images while they are learned, CIFAR-10 (Figure 6)",
 }
 """Their titles."""
+
+PARTS = {
+    "figure2": ("mnist", "fashionmnist", "svhn", "cifar10"),
+    "figure5": ("cifar10",),
+    "figure6": ("noise", "real"),
+}
+"""The parts of each figure, by the names that `reproduce --only` takes."""

@@ -7,13 +7,13 @@ condensed with batch norm by Algorithm 1, and tested with instance norm, as the 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dsactl.evaluation import Protocol
+from dsactl.evaluation.protocol import Protocol
 from dsactl.methods.catalogue import ALGORITHM_1
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import CONDENSED_ON, paper_accuracy
 from dsactl.recipe import Request
 from dsactl.studies.ablations import is_comparable
-from dsactl.studies.cells import Entry
+from dsactl.studies.entries import Entry
 
 
 def transfer(

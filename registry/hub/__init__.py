@@ -2,7 +2,7 @@
 
 from registry.card import Notes
 from registry.hub.client import calm_client
-from registry.hub.folder import repository_files, write_folder
+from registry.hub.folder import repository_files, require_packages, write_folder
 from registry.hub.pull import Pulled, pull
 from registry.hub.push import Pushed, push
 from registry.hub.repository import parse_address, parse_repo_id
@@ -17,5 +17,6 @@ __all__ = [
     "pull",
     "push",
     "repository_files",
+    "require_packages",
     "write_folder",
 ]

@@ -9,12 +9,22 @@ from pydantic import JsonValue
 
 from registry.card import Notes, Pictures, write_card
 from registry.errors import HubError, StoreError
+from registry.extras import require
 from registry.files import write_folder_atomically
 from registry.hub.repository import CARD, EVALUATIONS, MANIFEST, PARQUET, PICTURE, TENSORS
 from registry.parquet import uncompressed_size, write_parquet
 from registry.pictures import CHANNELS, to_pixels, to_uint8
 from registry.reader import Reader
 from registry.records import StoredSet
+
+
+def require_packages() -> None:
+    """Refuse to push, and to make what would be pushed, without the packages for it.
+
+    Raises:
+        MissingPackageError: the Hub's client or pyarrow is not installed.
+    """
+    require("push", "hub", "huggingface_hub", "pyarrow")
 
 
 def repository_files(
@@ -40,7 +50,9 @@ def repository_files(
     Raises:
         CorruptError: the set or its picture is damaged.
         HubError: its images are neither grey nor RGB.
+        MissingPackageError: see `require_packages`.
     """
+    require_packages()
     tensors, picture = store.tensors(stored), store.picture_bytes(stored)
     channels = tensors["images"].shape[1]
     if channels not in CHANNELS:

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from registry.card import local_name
 from registry.errors import BadNameError, CorruptError
+from registry.extras import require
 from registry.hub.errors import MissingError, UnreachableError
 from registry.hub.remote import Remote
 from registry.hub.repository import (
@@ -67,7 +68,9 @@ def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName 
         ConflictError: the store has that version with other content.
         CorruptError: what came is damaged, was changed, or is too large.
         HubError: the Hub refused or cannot be reached, or the repository holds no set.
+        MissingPackageError: the Hub's client is not installed.
     """
+    require("pull", "hub", "huggingface_hub")
     remote, local = Remote(parse_repo_id(repo_id)), name or _local_name(repo_id)
     wanted = None if revision is None else parse_revision(revision)
     sizes: dict[str, int] | None = None

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from registry.card import Notes
 from registry.errors import ConflictError, CorruptError, HubError
 from registry.hub.errors import MissingError
-from registry.hub.folder import repository_files
+from registry.hub.folder import repository_files, require_packages
 from registry.hub.remote import Remote
 from registry.hub.repository import MANIFEST, PICTURE, parse_repo_id, tag_of
 from registry.manifest import Manifest, parse_json
@@ -68,7 +68,9 @@ def push(
         ConflictError: the version is there with other content.
         CorruptError: the set is damaged.
         HubError: the Hub refused or cannot be reached; or a public repository was to be private.
+        MissingPackageError: see `require_packages`.
     """
+    require_packages()
     remote, tag = Remote(parse_repo_id(repo_id)), tag_of(stored.version)
 
     def done(outcome: Outcome, address: str) -> Pushed:

@@ -15,22 +15,6 @@ from dsactl.cli import main as program_main
 Answer = tuple[int, str, str]
 
 
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    """Run a command line in this process; returns exit code, standard output and standard error."""
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["dsactl", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            program_main.main()
-        out, err = capfd.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return run
-
-
 SMALL = ("condense", "digits", "--ipc", "1", "--width", "8", "--iterations", "3")
 
 

@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 from ray_workers import ALIKE, cluster, working
@@ -152,28 +151,13 @@ def test_an_evaluation_on_ray_is_the_same(ray: OnRay) -> None:
 
 def test_commands_take_the_switch(tmp_path: Path) -> None:
     """A cell on Ray, and again in this process with one thread."""
-    command = [
-        sys.executable,
-        "-m",
-        "dsactl",
-        "transfer",
-        "digits",
-        "--archs",
-        "mlp",
-        "--method",
-        "herding",
-        "--json",
-    ]
+    command = ["transfer", "digits", "--archs", "mlp", "--method", "herding", "--json"]
     command += ["--networks", "3", "--epochs", "4"]
     answers = []
     for name, where in (("a", "auto"), ("b", "off")):
-        ended = subprocess.run(
-            [*command, "--ray", where, "--out", str(tmp_path / name)],
-            capture_output=True,
-            check=True,
-            timeout=300,
-            env={**os.environ, **ALIKE, "DSACTL_HOME": str(tmp_path / name / "home")},
-        )
+        environment = {**os.environ, **ALIKE, "DSACTL_HOME": str(tmp_path / name / "home")}
+        ended = processes.run(*command, "--ray", where, "--out", str(tmp_path / name), env=environment)
+        assert ended.returncode == 0, ended.stderr
         answers.append(json.loads(ended.stdout)["cells"])
     assert answers[0][0]["accuracies"] == answers[1][0]["accuracies"]
 
@@ -181,15 +165,13 @@ def test_commands_take_the_switch(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_search_with_a_killed_worker_finds_what_this_process_finds(tmp_path: Path) -> None:
     """Twelve networks, three proxies, two workers; one of them is killed in the middle of the search."""
-    command = [sys.executable, "-m", "dsactl", "nas", "digits", "--json"]
+    command = ["nas", "digits", "--json"]
     command += ["--where", "depth<=2,width=32,activation!=sigmoid,norm=none|instance|batch,pooling=avg"]
     command += ["--epochs", "40", "--whole-epochs", "4", "--repeats", "2", "--ipc", "3"]
     command += ["--proxy", "random,early-stopping,whole"]
     ours, theirs = tmp_path / "ray", tmp_path / "here"
     environment = {**os.environ, **ALIKE, "DSACTL_HOME": str(ours)}
-    process = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "a")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-    )
+    process = processes.start(*command, "--out", str(tmp_path / "a"), env=environment)
     end, folder = time.monotonic() + 240, ours / "runs" / "nas"
     while not (folder.is_dir() and len(list(folder.iterdir())) > 3 and (busy := working(process.pid))):
         assert time.monotonic() < end
@@ -198,13 +180,9 @@ def test_a_search_with_a_killed_worker_finds_what_this_process_finds(tmp_path: P
     os.kill(busy[0], signal.SIGKILL)
     out, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    straight = subprocess.run(
-        [*command, "--out", str(tmp_path / "b"), "--ray", "off"],
-        capture_output=True,
-        check=True,
-        timeout=300,
-        env={**environment, "DSACTL_HOME": str(theirs)},
-    )
+    environment["DSACTL_HOME"] = str(theirs)
+    straight = processes.run(*command, "--out", str(tmp_path / "b"), "--ray", "off", env=environment)
+    assert straight.returncode == 0, straight.stderr
     for row, same in zip(json.loads(out)["rows"], json.loads(straight.stdout)["rows"], strict=True):
         for name in ("proxy", "images", "chosen", "accuracies", "correlations"):
             assert row[name] == same[name]

@@ -4,11 +4,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import processes
 import pytest
 from ray_workers import ALIKE, cluster, working
 
@@ -23,9 +23,9 @@ from dsactl.recipe import Request
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'dsactl[ray]'")
 
-CONDENSE = [sys.executable, "-m", "dsactl", "condense", "digits", "--ipc", "1", "--sets", "3", "--iterations", "40"]
+CONDENSE = ["condense", "digits", "--ipc", "1", "--sets", "3", "--iterations", "40"]
 CONDENSE += ["--width", "16", "--json"]
-COURSES = [sys.executable, "-m", "dsactl", "continual", "--tasks", "digits@classes0-8", "--splits", "3", "--ipc", "3"]
+COURSES = ["continual", "--tasks", "digits@classes0-8", "--splits", "3", "--ipc", "3"]
 COURSES += ["--steps", "15", "--balance-steps", "5", "--repeats", "1", "--memory", "none,random", "--json"]
 
 
@@ -37,9 +37,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def finished(command: list[str], home: Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env={**os.environ, **ALIKE, "DSACTL_HOME": str(home)}
-    )
+    done = processes.run(*command, env={**os.environ, **ALIKE, "DSACTL_HOME": str(home)})
     assert done.returncode == 0, done.stderr
     return done
 
@@ -53,15 +51,9 @@ def steps(run: Path) -> list[int]:
     return [json.loads(line)["step"] for line in (run / "events.jsonl").read_text().splitlines()]
 
 
-def begun(command: list[str], home: Path, is_far: Callable[[], bool]) -> tuple["subprocess.Popen[str]", list[int]]:
+def begun(command: list[str], home: Path, is_far: Callable[[], bool]) -> tuple[processes.Forked, list[int]]:
     """A command on Ray that is so far, and its workers that are at a task."""
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **ALIKE, "DSACTL_HOME": str(home)},
-    )
+    process = processes.start(*command, env={**os.environ, **ALIKE, "DSACTL_HOME": str(home)})
     end = time.monotonic() + 120
     try:
         while not (is_far() and (busy := working(process.pid))):

@@ -9,13 +9,14 @@ from reference import small_dataset, write_folder
 
 import dsactl
 import registry
-from dsactl import evaluation, jobs, runs
+from dsactl import jobs, runs
 from dsactl.data.load import load_dataset
 from dsactl.dsa.packed import Augmenter
 from dsactl.engine.device import capabilities, resolve_precision
 from dsactl.errors import DataError, UsageError
-from dsactl.evaluation import Protocol, evaluate
-from dsactl.evaluation_task import Networks, train_and_test
+from dsactl.evaluation.evaluate import _paper, evaluate
+from dsactl.evaluation.protocol import Protocol
+from dsactl.evaluation.task import Networks, train_and_test
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipe import Request
 from dsactl.synthetic import SyntheticSet
@@ -216,5 +217,5 @@ def test_a_protocol_that_makes_no_sense_is_refused(name: str, values: list[objec
 
 def test_a_part_of_a_set_is_not_held_against_the_paper() -> None:
     made = dsactl.load("mnist-dsa-convnet-ipc1:1")
-    assert evaluation._paper(made, Protocol(), "convnet") == (88.7, 0.6)
-    assert evaluation._paper(made.part(torch.arange(5)), Protocol(), "convnet") is None
+    assert _paper(made, Protocol(), "convnet") == (88.7, 0.6)
+    assert _paper(made.part(torch.arange(5)), Protocol(), "convnet") is None

@@ -18,7 +18,7 @@ from waiting import read_until
 
 import dsactl
 import registry
-from dsactl import measured
+from dsactl.evaluation import measured
 from registry.files import write_atomically
 
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from hub import LoopbackHub
-from hub.machine import NAME, Machine
-from hub.server import TOKEN
 
 import dsactl
 from dsactl.sitting import Progress
+from hub import LoopbackHub
+from hub.machine import NAME, Machine
+from hub.server import TOKEN
 
 pytest_plugins = ["hub.fixtures"]
 

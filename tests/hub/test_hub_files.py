@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hub import LoopbackHub
-from hub.machine import NAME, NAMES, NO_PROXY, Machine, levels
-from hub.server import TOKEN
 from PIL import Image
 
 import registry
+from hub import LoopbackHub
+from hub.machine import NAME, NAMES, NO_PROXY, Machine, levels
+from hub.server import TOKEN
 from registry.hub import Notes, repository_files, write_folder
 
 pytest_plugins = ["hub.fixtures"]

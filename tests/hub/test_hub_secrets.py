@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+
 from hub import LoopbackHub
 from hub.machine import NAME, Machine
 from hub.server import READER, TOKEN
-
 from registry.hub.errors import masked
 
 pytest_plugins = ["hub.fixtures"]

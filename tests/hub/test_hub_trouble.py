@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from hub import LoopbackHub, Repository
 from hub.machine import NAME, Machine
 from hub.server import READER

@@ -2,11 +2,10 @@
 
 import json
 
+import registry
 from hub import LoopbackHub
 from hub.machine import NAME, Machine
 from hub.server import READER
-
-import registry
 
 pytest_plugins = ["hub.fixtures"]
 

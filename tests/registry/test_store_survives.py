@@ -4,24 +4,19 @@ import itertools
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pytest
-from samples import NAME, put
+from samples import put
 
 import registry
-from registry.manifest import canonical
-from registry.results import file_name
 from registry.upkeep import prune, verify
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -256,64 +251,3 @@ def test_a_lock_that_another_process_holds_is_waited_for_and_then_said(
         holder.kill()
         holder.communicate()
     assert put(store, 1).version == 2, "a dead process holds nothing"
-
-
-@pytest.fixture
-def many_files(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is room: some disks take minutes to remove ten thousand folders."""
-    memory = Path("/dev/shm")
-    has_room = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 200e6
-    folder = Path(tempfile.mkdtemp(dir=memory if has_room else tmp_path))
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.mark.slow
-def test_ten_thousand_sets_are_listed_in_half_a_second(many_files: Path, tmp_path: Path, tell: Tell) -> None:
-    """Sets of different content, with a result each; the whole program, on the clock; the best of nine.
-
-    Where even an empty store takes more than a fifth of a second, the machine is slow or has much else to do: there
-    they may take two and a half times as long as that.
-    """
-    store = registry.Store(many_files)
-    first = put(store)
-    whole = json.loads(first.record.read_bytes())
-    for index in range(10_000):
-        whole["manifest"]["seed"] = index + 1
-        whole["digest"] = registry.Manifest.model_validate(whole["manifest"]).digest
-        folder = store.layout.folder(registry.parse_name(f"set-{index:05d}"))
-        results = store.layout.evaluations / whole["digest"]
-        result = canonical({"network": "convnet", "mean": index / 100, "std": 0.5, "n": 20, "created": "2026-01-01"})
-        for path, data in ((folder / "1.json", canonical(whole)), (results / file_name(result), result)):
-            path.parent.mkdir(parents=True)
-            path.write_bytes(data)
-            os.utime(path, (1, 1))
-        os.utime(results, (1, 1))
-    environment = {**os.environ, "DSACTL_HOME": str(many_files), "OMP_NUM_THREADS": "1"}
-
-    def seconds(*arguments: str, **more: str) -> tuple[float, str]:
-        command = [sys.executable, "-m", "dsactl", *arguments]
-        began = time.perf_counter()
-        ended = subprocess.run(
-            command, capture_output=True, text=True, check=True, env={**environment, **more}, cwd=TESTS.parent
-        )
-        return time.perf_counter() - began, ended.stdout
-
-    seconds("ls")  # fills the index
-    # In turn, so that what else the machine does slows both.
-    starts, listed = zip(*[(seconds("ls", DSACTL_HOME=str(tmp_path)), seconds("ls")) for _ in range(9)], strict=True)
-    assert all(len(out.splitlines()) == 10_002 for _, out in listed)
-    assert all("99.9 ± 0.5" in out for _, out in listed)
-    completion = {"_DSACTL_COMPLETE": "complete_bash", "COMP_WORDS": "dsactl show set-0", "COMP_CWORD": "2"}
-    completed = [seconds(**completion) for _ in range(9)]
-    assert all(len(out.splitlines()) == 10_000 for _, out in completed)
-    stored = []
-    for seed in range(20):
-        began = time.perf_counter()
-        put(registry.Store(tmp_path), seed, NAME)
-        stored.append(time.perf_counter() - began)
-    empty, *times = (min(taken for taken, _ in several) for several in (starts, listed, completed))
-    said = f"ls {times[0]:.2f} s, of none {empty:.2f} s, completion {times[1]:.2f} s, storing {median(stored):.3f} s"
-    tell(f"10,001 sets: {said}")
-    assert max(times) < max(0.5, 2.5 * empty)
-    assert median(stored) < 0.05

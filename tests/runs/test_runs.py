@@ -4,11 +4,11 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 from compilers import needs_torch_compile
@@ -22,15 +22,13 @@ from dsactl.engine.compilation import can_compile
 from dsactl.errors import DataError, DeviceError, NetworkError, RunError
 from dsactl.recipe import Recipe, Request
 
-# Two inner steps with a trained network between them, so that a stop can fall into any part.
-OPTIONS = ("condense", "digits", "--ipc", "2", "--iterations", "60", "--width", "16", "--inner-steps", "3")
-OPTIONS += ("--network-epochs", "3", "--seed", "5", "--checkpoint-every", "0.2", "--json")
+# Three inner steps with a trained network between them, so that a stop can fall into any part.
+OPTIONS = ("condense", "digits@classes0-3", "--ipc", "2", "--iterations", "30", "--width", "16", "--inner-steps", "3")
+OPTIONS += ("--network-epochs", "3", "--batch-real", "64", "--seed", "5", "--checkpoint-every", "0.05", "--json")
 
 
-def start(home: Path) -> subprocess.Popen[str]:
-    env = {**os.environ, "DSACTL_HOME": str(home), "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "dsactl", *OPTIONS]
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(home: Path) -> processes.Forked:
+    return processes.start(*OPTIONS, env={**os.environ, "DSACTL_HOME": str(home), "NO_COLOR": "1"})
 
 
 def steps_done(home: Path) -> int:
@@ -56,8 +54,12 @@ def finish(home: Path) -> dict[str, object]:
 
 @pytest.mark.slow
 def test_interrupted_runs_end_with_the_same_bits(tmp_path: Path) -> None:
-    """SIGINT, SIGTERM and SIGKILL at any moments; the set is that of an uninterrupted run."""
+    """SIGINT, SIGTERM and SIGKILL at any moments; the set is that of an uninterrupted run.
+
+    Thirteen processes, four times the work of a run. A moment is a part of what a whole run takes on this machine.
+    """
     whole = finish(tmp_path / "whole")
+    assert isinstance(whole["seconds"], float)
     chance = random.Random(0)
     for number, (name, code) in enumerate((("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9))):
         home = tmp_path / f"stopped-{number}"
@@ -67,7 +69,7 @@ def test_interrupted_runs_end_with_the_same_bits(tmp_path: Path) -> None:
             process = start(home)
             while (steps_done(home) <= before or not has_checkpoint(home)) and process.poll() is None:
                 time.sleep(0.02)
-            time.sleep(chance.uniform(0, 0.5))
+            time.sleep(chance.uniform(0, 0.4 * whole["seconds"]))
             process.send_signal(getattr(signal, name))
             out, err = process.communicate(timeout=60)
             if is_finished(home):
@@ -81,7 +83,7 @@ def test_interrupted_runs_end_with_the_same_bits(tmp_path: Path) -> None:
             assert has_checkpoint(home)
             stops.append(steps_done(home))
         assert stops, "no stop fell into the run"
-        sys.stdout.write(f"{name} after {stops} of 180 steps\n")
+        sys.stdout.write(f"{name} after {stops} of 90 steps\n")
         stopped = finish(home)
         assert stopped["digest"] == whole["digest"]
         assert not has_checkpoint(home)
@@ -285,7 +287,7 @@ def test_runs_of_every_kind_go_on(options: dict[str, object]) -> None:
 def test_compiled_runs_go_on_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert can_compile("cpu")
     monkeypatch.setattr(sitting, "COMPILE_OPERATIONS", 0)
-    options = {"batch_real": 64, "iterations": 4}
+    options = {"batch_real": 64, "iterations": 4, "depth": 2}
     path = interrupted(store := registry.Store(), **options)
     assert read(path)[1]["mode"]["compiled"] is True
     went_on = runs.execute(job(**options), store).stored.digest

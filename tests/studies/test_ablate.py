@@ -23,7 +23,7 @@ from dsactl.dsa.condense import condense, initial
 from dsactl.dsa.strategy import KINDS
 from dsactl.engine.random import generator
 from dsactl.errors import UsageError
-from dsactl.evaluation import Protocol
+from dsactl.evaluation.protocol import Protocol
 from dsactl.networks.build import initial_state, structure
 from dsactl.recipe import Request
 from dsactl.sitting import Progress

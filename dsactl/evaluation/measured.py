@@ -21,7 +21,8 @@ import torch
 import registry
 from dsactl.data.dataset import Dataset
 from dsactl.engine.tasks import Workers
-from dsactl.evaluation import Conditions, Evaluation, Kept, Protocol, Reached, evaluate
+from dsactl.evaluation.evaluate import Conditions, Kept, Reached, evaluate
+from dsactl.evaluation.protocol import Evaluation, Protocol
 from dsactl.synthetic import SyntheticSet
 from registry.files import write_atomically
 from registry.manifest import canonical, key_of

@@ -1,0 +1,38 @@
+"""What can be refused in a request before a data set is loaded, and torch with it."""
+
+import registry
+from dsactl.bundled import check_own_name
+from dsactl.data.catalogue import entry_of, is_mirrored
+from dsactl.data.load import check_name
+from dsactl.methods.catalogue import find
+from dsactl.recipe import Request
+
+_ANY_SHAPE = (3, 32, 32)
+"""In place of a folder's, which is not known yet; what is refused here does not depend on it."""
+
+
+def check_request(request: Request) -> None:
+    """Refuse names that there are not, and settings that the method cannot have.
+
+    What depends on the images or the machine is refused later, by `jobs.prepare`.
+
+    Args:
+        request: that has been parsed.
+
+    Raises:
+        DsactlError: of the data set's name, its options, or the method's settings.
+        registry.BadNameError: of the set's name.
+    """
+    if request.name is not None:
+        check_own_name(registry.parse_name(request.name))
+    check_name(
+        request.dataset,
+        image_size=request.image_size,
+        test_fraction=request.test_fraction,
+        split_seed=request.split_seed,
+    )
+    entry = entry_of(request.dataset)
+    shape = (entry.channels, *entry.size) if entry else _ANY_SHAPE
+    mirrored = is_mirrored(request.dataset)
+    recipe = request.resolve(request.dataset, "", shape, mirrored=mirrored, precision="float32")
+    find(request.method).refuse(recipe)

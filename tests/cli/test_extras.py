@@ -1,0 +1,144 @@
+"""What the main job does without, and how work is refused that needs a package of an extra."""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from packaging.requirements import Requirement
+
+import dsactl
+import registry
+from dsactl.cli import env
+from registry import extras
+
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+OPTIONAL = ("matplotlib", "scipy", "pyarrow", "huggingface_hub", "pandas", "sklearn", "ray", "datasets")
+STUDIES, HUB, SVHN = ({"matplotlib", "scipy"}, "studies"), ({"huggingface_hub", "pyarrow"}, "hub"), ({"scipy"}, "svhn")
+PLOTS, CLIENT = ({"matplotlib"}, "studies"), ({"huggingface_hub"}, "hub")
+
+LIGHT = {
+    "transfer digits": ("transfer", *PLOTS),
+    "ablate ipc digits": ("ablate", *PLOTS),
+    "reproduce table1": ("reproduce", *PLOTS),
+    "reproduce figure5": ("reproduce", *PLOTS),
+    "nas digits": ("nas", *STUDIES),
+    "continual": ("continual", *PLOTS),
+    "push x a/b": ("push", *HUB),
+    "push x a/b --dry-run": ("push", *HUB),
+    "pull a/b": ("pull", *CLIENT),
+    "export x -o x.parquet": ("export --format parquet", {"pyarrow"}, "hub"),
+}
+"""Command lines that are refused without torch; what needs which packages, of which extra."""
+REFUSED = {
+    **LIGHT,
+    "condense svhn@validation --ipc 1": ("svhn", *SVHN),
+    "continual --tasks mnist,svhn --dry-run": ("svhn", *SVHN),
+    "reproduce figure2": ("svhn", *SVHN),
+    "evaluate --ray 1.2.3.4:5": ("--ray 1.2.3.4:5", {"ray"}, "ray"),
+}
+MADE = "digits-dsa-convnet-width8-ipc1"
+MAIN = (
+    "condense digits --ipc 1 --width 8 --iterations 1",
+    "evaluate --networks 1 --epochs 1",
+    "ls",
+    f"show {MADE}",
+    f"export {MADE} -o made.npz",
+    "nas digits --proxy random --ipc 1 --where depth=1,width=32 --sample 1 --dry-run",
+)
+
+WITHOUT = """import contextlib, io, json, os, sys
+packages, commands = map(json.loads, sys.argv[1:])
+sys.modules |= dict.fromkeys(packages)  # None: cannot be imported
+from dsactl.cli.main import main
+answers = {}
+for command in commands:
+    sys.argv = ["dsactl", *command.split()]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+    answers[command] = code, out.getvalue(), err.getvalue(), "torch" in sys.modules, os.listdir()
+print(json.dumps(answers))
+"""
+
+
+class Answer(NamedTuple):
+    """What a command line ended with, whether torch was loaded by then, and what lay in the folder."""
+
+    code: int
+    out: str
+    err: str
+    torch: bool
+    files: list[str]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
+    """Of all these, in one process that cannot import what is optional."""
+    folder = tmp_path_factory.mktemp("without")
+    own = {"DSACTL_HOME": str(folder / "home"), "DSACTL_DATA": str(folder / "data"), "COLUMNS": "200"}
+    words = [sys.executable, "-c", WITHOUT, json.dumps(OPTIONAL), json.dumps([*REFUSED, *MAIN])]
+    ended = subprocess.run(words, capture_output=True, text=True, cwd=folder, env={**os.environ, **own}, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    return {command: Answer(*each) for command, each in json.loads(ended.stdout).items()}
+
+
+def test_the_main_job_needs_no_extra(answers: dict[str, Answer]) -> None:
+    needed = {Requirement(each).name for each in PROJECT["dependencies"]}
+    assert not needed & {*OPTIONAL, "scikit-learn"}
+    assert {command: answers[command].err for command in MAIN if answers[command].code} == {}
+    condensed, _, listed, shown, exported, dry = (answers[command] for command in MAIN)
+    assert f"Stored {MADE}:1" in condensed.out
+    assert listed.out.splitlines()[1].startswith(f"{MADE}:1")
+    assert "convnet-width8" in shown.out
+    assert "made.npz" in exported.files
+    assert "Together" in dry.out
+
+
+def test_what_needs_an_extra_is_refused_before_it_begins(answers: dict[str, Answer]) -> None:
+    for command, (what, packages, extra) in REFUSED.items():
+        one = len(packages) == 1
+        named = f"the package {min(packages)}, which is" if one else f"{' and '.join(sorted(packages))}, which are"
+        answer = answers[command]
+        assert (answer.code, answer.out) == (2, ""), command
+        message, hint = answer.err.splitlines()
+        assert message == f"Error: `{what}` needs {named} not installed.", command
+        assert hint.startswith(f"  Install {'it' if one else 'them'}: pip install 'dsactl[{extra}]'."), command
+        assert answer.files == [], f"{command} wrote or downloaded something"
+    assert not any(answers[command].torch for command in LIGHT)
+
+
+def test_the_extras_have_what_they_are_named_for() -> None:
+    declared = {
+        extra: {Requirement(each).name for each in packages}
+        for extra, packages in PROJECT["optional-dependencies"].items()
+    }
+    for _, packages, extra in REFUSED.values():
+        assert packages <= declared[extra]
+    (everything,) = map(Requirement, PROJECT["optional-dependencies"]["all"])
+    assert everything.extras == declared.keys() - {"all", "dev"}
+
+
+def test_python_is_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "is_installed", lambda package: False)
+    with pytest.raises(dsactl.Error, match=r"`pull` needs the package huggingface_hub.*dsactl\[hub\]") as raised:
+        dsactl.pull("a/b")
+    assert isinstance(raised.value, registry.MissingPackageError)
+
+
+def test_env_says_what_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(env, "version", lambda name: importlib.metadata.version("no-" * (name in OPTIONAL) + name))
+    monkeypatch.setattr("dsactl.engine.mode.best_mode", lambda *_, **__: "eager")  # to find it out takes seconds
+    env.command()
+    versions = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert {versions[name] for name in ("matplotlib", "scipy", "huggingface_hub", "ray")} == {"not installed"}
+    assert versions["dsactl"] == dsactl.__version__
+    env.command(as_json=True)
+    assert json.loads(capsys.readouterr().out)["ray"] is None
