@@ -37,7 +37,7 @@ demo: $(INSTALLED)
 	@echo "Its picture: $(DEMO_HOME)/sets/_/digits-dsa-convnet-ipc1/1.png"
 
 test: lint
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(FILES)
 
 test-long: $(INSTALLED_DEV)
 	$(VENV)/bin/python -m pytest -m long

@@ -21,6 +21,7 @@ from dsactl.dsa.inner_step import choose_mode
 from dsactl.engine.device import describe, prepare_device
 from dsactl.engine.memory import keep_freed_memory, peak_memory, reset_peak_memory
 from dsactl.engine.mode import Mode
+from dsactl.engine.processes import ALONE, Rehearsal
 from dsactl.engine.random import generator
 from dsactl.evaluation.evaluate import evaluate
 from dsactl.evaluation.protocol import Protocol
@@ -32,10 +33,12 @@ from dsactl.synthetic import SyntheticSet
 from dsactl.training import stack
 
 STEPS = 5  # timed, after two that warm up caches, allocators and compilers
-SECONDS = 20.0  # for the steps of one kind
+SECONDS = 20.0  # for the pieces of one kind; slower machines take parts of pieces, so that all of it takes two minutes
+FEWEST = 5  # repetitions that this has to suffice for, those that warm up among them
+EXPECTED_SHARE = 0.4  # of a matrix product's speed; what a piece will take is guessed by it
 NETWORK_STEPS = 10  # in one repetition
 EPOCHS, CUDA_EPOCHS = 10, 200  # of the shorter evaluation that is timed
-MATRIX = 4096
+MATRICES = (4096, 2048, 1024)
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,12 @@ class Bench:
     Attributes:
         device, torch, precision, mode: with what.
         dataset, ipc, network: of which shapes; 256 real images per class.
-        matrix_product: operations per second of a product of two square matrices of side 4096.
+        matrix_product: operations per second of a product of two square matrices, of side 4096 where that is fast.
         inner_step: matching gradients of all classes and the images' update.
         network_step: one SGD step on the synthetic set, augmented.
-        evaluation: one network trained by the protocol and tested; scaled up from a few epochs, its tests whole.
+        evaluation: one network trained by the protocol and tested.
         memory: peak of the process (CPU) or of the device (CUDA), images and program included, bytes.
+        scaled: what was measured in part and scaled up, in words.
     """
 
     device: str
@@ -83,6 +87,7 @@ class Bench:
     network_step: Timing
     evaluation: Timing
     memory: int
+    scaled: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -129,20 +134,35 @@ def bench(
     reset_peak_memory(device)
     phase("a large matrix product")
     limit = matrix_product(device, recipe.precision)
-    mode = choose_mode(dataset, recipe, device, long=True)
     forward = forward_operations(recipe.network, dataset)
-    phase("compiling, then inner steps" if mode.compiled else "inner steps")
-    inner = _timed(_inner_step(dataset, recipe, mode), device)
-    phase("network steps")
-    network = [seconds / NETWORK_STEPS for seconds in _timed(_network_steps(dataset, recipe, mode), device)]
-    phase("evaluation")
-    seconds = _evaluation_seconds(dataset, recipe, device)
-    images = dataset.classes * recipe.ipc
     real = sum(min(count, recipe.batch_real) for count in dataset.train.counts)
     synthetic = dataset.classes * min(recipe.ipc, recipe.batch_synthetic)
+    images = dataset.classes * recipe.ipc
+    inner_operations = forward * (GRADIENT * real + MATCHING_GRADIENT * synthetic)
+    step_operations = forward * GRADIENT * min(images, recipe.batch_train)
 
-    def timing(measured: list[float], passes: float) -> Timing:
-        operations, median = forward * passes, statistics.median(measured)
+    def fitting(operations: float, seconds: float = SECONDS) -> float:
+        """How many times so many operations should fit into a time."""
+        return seconds * EXPECTED_SHARE * limit / operations
+
+    classes = max(1, min(dataset.classes, int(dataset.classes * fitting(inner_operations) / FEWEST)))
+    steps = max(1, min(NETWORK_STEPS, int(fitting(step_operations, SECONDS / 2) / FEWEST)))
+    mode = choose_mode(dataset, recipe, device, long=True)
+    phase("compiling, then inner steps" if mode.compiled else "inner steps")
+    inner = _timed(_inner_step(dataset, recipe, mode, classes), device)
+    phase("network steps")
+    network = _timed(_network_steps(dataset, recipe, mode, steps), device)
+    phase("evaluation")
+    lengths = Lengths.fitting(
+        len(dataset.test),
+        epochs=fitting(forward * GRADIENT * images, SECONDS / 2),
+        tests=fitting(forward, SECONDS / 2),
+        cuda=device.type == "cuda",
+    )
+    seconds = _evaluation_seconds(dataset, recipe, device, lengths)
+
+    def timing(measured: list[float], operations: float) -> Timing:
+        median = statistics.median(measured)
         return Timing(median, min(measured), max(measured), len(measured), operations, operations / median / limit)
 
     return Bench(
@@ -154,17 +174,62 @@ def bench(
         ipc=recipe.ipc,
         network=str(recipe.network_label),
         matrix_product=limit,
-        inner_step=timing(inner, GRADIENT * real + MATCHING_GRADIENT * synthetic),
-        network_step=timing(network, GRADIENT * min(images, recipe.batch_train)),
-        evaluation=timing([seconds], GRADIENT * images * EPOCHS_AUGMENTED + len(dataset.test)),
+        inner_step=timing([each * dataset.classes / classes for each in inner], inner_operations),
+        network_step=timing([each / steps for each in network], step_operations),
+        evaluation=timing([seconds], forward * (GRADIENT * images * EPOCHS_AUGMENTED + len(dataset.test))),
         memory=peak_memory(device),
+        scaled=(
+            *([f"the inner step from {classes} of its {dataset.classes} classes"] if classes < dataset.classes else []),
+            f"the evaluation from {lengths.in_words(len(dataset.test))}",
+        ),
     )
 
 
 def matrix_product(device: torch.device, precision: str) -> float:
-    """Operations per second of a product of two large square matrices, the fastest of a few."""
-    a, b = torch.randn(2, MATRIX, MATRIX, device=device).to(getattr(torch, precision)).unbind()
-    return 2 * MATRIX**3 / min(_timed(lambda: a @ b, device))
+    """Operations per second of a product of two large square matrices, the fastest of a few.
+
+    They are as large as a machine multiplies within its part of the time.
+    """
+    speed = 0.0
+    for side in reversed(MATRICES):
+        if speed and 2 * side**3 / speed * FEWEST > SECONDS / 2:
+            break
+        a, b = torch.randn(2, side, side, device=device).to(getattr(torch, precision)).unbind()
+        speed = 2 * side**3 / min(_timed(partial(torch.matmul, a, b), device))
+    return speed
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Of the evaluations that are timed, and scaled up to a whole one.
+
+    Attributes:
+        epochs: of the shorter training; the longer one has three times as many.
+        tests: images that the shorter test has, and the longer one.
+    """
+
+    epochs: int
+    tests: tuple[int, int]
+
+    @classmethod
+    def fitting(cls, test_images: int, *, epochs: float, tests: float, cuda: bool) -> "Lengths":
+        """The longest that fit into the time.
+
+        Args:
+            test_images: of a whole test.
+            epochs, tests: epochs, and test images, that there is time for in all.
+            cuda: whether networks are trained on a GPU, where the first epochs are the slower ones.
+        """
+        # Trainings of 2 epochs to warm up, 1 part, 3 parts, and 1 part; tests of 3 short ones, and a long one.
+        most = CUDA_EPOCHS if cuda else EPOCHS
+        longer = max(2, min(test_images, int(tests * 4 / 7)))
+        return cls(max(1, min(most, int((epochs - 2) / 5))), (max(1, longer // 4), longer))
+
+    def in_words(self, test_images: int) -> str:
+        """ "10 and 30 of 1000 epochs, and 2,500 and 10,000 of 10,000 test images"."""
+        shorter, longer = (f"{count:,}" for count in self.tests)
+        epochs = f"{self.epochs} and {3 * self.epochs} of {EPOCHS_AUGMENTED} epochs"
+        return f"{epochs}, and {shorter} and {longer} of {test_images:,} test images"
 
 
 def _timed(step: Callable[[], object], device: torch.device) -> list[float]:
@@ -187,13 +252,31 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _inner_step(dataset: Dataset, recipe: Recipe, mode: Mode) -> Callable[[], object]:
-    states = condense(dataset, replace(recipe, inner_steps=1, iterations=10**6), mode=mode)
+def _inner_step(dataset: Dataset, recipe: Recipe, mode: Mode, classes: int) -> Callable[[], object]:
+    """An inner step of the first classes, in one call: the work of one of several processes, without the others."""
+    endless = replace(recipe, inner_steps=1, iterations=10**6)
+    states = condense(dataset, endless, mode=mode, processes=FirstClasses(classes))
     return lambda: next(states)
 
 
-def _network_steps(dataset: Dataset, recipe: Recipe, mode: Mode) -> Callable[[], object]:
-    """`NETWORK_STEPS` steps of SGD in one call."""
+class FirstClasses(Rehearsal):
+    """A process that has the first classes alone.
+
+    Args:
+        classes: how many.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(ALONE)
+        self._classes = classes
+
+    def share(self, classes: int) -> range:
+        """The first of them."""
+        return range(min(classes, self._classes))
+
+
+def _network_steps(dataset: Dataset, recipe: Recipe, mode: Mode, steps: int) -> Callable[[], object]:
+    """Some steps of SGD in one call."""
     assert recipe.network is not None
     network = structure(recipe.network, dataset.channels, dataset.size, dataset.classes)
     if mode.native:
@@ -202,14 +285,14 @@ def _network_steps(dataset: Dataset, recipe: Recipe, mode: Mode) -> Callable[[],
     images_NCHW = initial(dataset, recipe).images_KICHW.flatten(0, 1)
     labels_N = torch.arange(dataset.classes, device=images_NCHW.device).repeat_interleave(recipe.ipc)
     images_NCHW, labels_N = images_NCHW[-recipe.batch_train :], labels_N[-recipe.batch_train :]
-    steps = replace(recipe, network_epochs=NETWORK_STEPS)
-    training = training_of(network, steps, dataset.size, captured=mode.captured)
+    several = replace(recipe, network_epochs=steps)
+    training = training_of(network, several, dataset.size, captured=mode.captured)
     source = partial(generator, 0, "bench-training")
     return lambda: training(stack([parameters]), stack([buffers]), images_NCHW, labels_N, [source()])
 
 
-def _evaluation_seconds(dataset: Dataset, recipe: Recipe, device: torch.device) -> float:
-    """One network by the whole protocol, from two short trainings that differ in their epochs."""
+def _evaluation_seconds(dataset: Dataset, recipe: Recipe, device: torch.device, lengths: Lengths) -> float:
+    """One network by the whole protocol, from short trainings and tests that differ in their epochs and images."""
     images_NCHW = initial(dataset, recipe).images_KICHW.flatten(0, 1).cpu()
     labels_N = torch.arange(dataset.classes).repeat_interleave(recipe.ipc)
     made = replace(recipe, checksum=dataset.train.checksum())
@@ -218,11 +301,13 @@ def _evaluation_seconds(dataset: Dataset, recipe: Recipe, device: torch.device) 
     )
     networks = 20 if device.type == "cuda" else 1
 
-    def seconds(epochs: int) -> float:
+    def seconds(epochs: int, tests: int) -> float:
+        test = ImageSet.from_tensors(dataset.test.images_NCHW[:tests], dataset.test.labels_N[:tests], dataset.classes)
         protocol = Protocol(networks=networks, epochs=epochs, precision=recipe.precision)
-        return evaluate(synthetic, dataset, protocol, device).seconds
+        return evaluate(synthetic, replace(dataset, test=test), protocol, device).seconds
 
-    epochs = CUDA_EPOCHS if device.type == "cuda" else EPOCHS
-    seconds(2)
-    short, longer = seconds(epochs), seconds(3 * epochs)
-    return (short + (longer - short) * (EPOCHS_AUGMENTED - epochs) / (2 * epochs)) / networks
+    epochs, (few, more) = lengths.epochs, lengths.tests
+    seconds(2, few)
+    short, longer, tested = seconds(epochs, few), seconds(3 * epochs, few), seconds(epochs, more)
+    an_epoch, a_test = max(0.0, longer - short) / (2 * epochs), max(0.0, tested - short) / (more - few)
+    return (short + an_epoch * (EPOCHS_AUGMENTED - epochs) + a_test * (len(dataset.test) - few)) / networks

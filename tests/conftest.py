@@ -34,31 +34,45 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+GROUPS = {"test_ray.py": "cluster", "test_ray_clusters.py": "cluster", "test_ray_sets.py": "cluster"}
+GROUPS |= {"test_processes.py": "cluster", "test_store_survives.py": "open to all", "test_upkeep.py": "open to all"}
+"""Modules that must not run beside each other: that have several processes at work, or open a folder of all tests."""
+LONGEST: tuple[str, ...] = ("cluster",)
+"""Groups that begin first, so that none of them is left over at the end."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
-    if torch.cuda.is_available():
-        return
+    """Give every test a group, which one worker runs, the longest first; skip what needs a GPU that is not here."""
     for item in items:
-        if "gpu" in item.keywords:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+        if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+    items.sort(key=lambda item: LONGEST.index(_group(item)) if _group(item) in LONGEST else len(LONGEST))
 
 
-_COUNTS = pytest.StashKey[list[str]]()
+def _group(item: pytest.Item) -> str:
+    return GROUPS.get(item.path.name, item.path.stem)
 
 
 @pytest.fixture
 def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Say how often something was tried; printed after the tests."""
-    return lambda text: request.config.stash.setdefault(_COUNTS, []).append(f"{request.node.name}: {text}")
+    return lambda text: request.node.user_properties.append(("told", f"{request.node.name}: {text}"))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests have told."""
-    counts = config.stash.get(_COUNTS, [])
-    if counts:
+    told = [
+        text
+        for report in terminalreporter.getreports("passed")
+        for name, text in report.user_properties
+        if name == "told" and report.when == "call"
+    ]
+    if told:
         terminalreporter.section("counts")
-        for line in counts:
-            terminalreporter.write_line(line)
+        for text in told:
+            terminalreporter.write_line(text)
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +89,7 @@ def open_to_all(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     if os.getuid() != 0:
         pytest.skip("only root can become somebody else")
     base = tmp_path_factory.getbasetemp()
-    top = base.parent if base.parent.name.startswith("pytest-of-") else base
+    top = next((folder for folder in base.parents if folder.name.startswith("pytest-of-")), base)
     if not all(path.stat().st_mode & 0o001 for path in top.parents):
         pytest.skip(f"only root may enter {top.parent}")
     modes = {path: path.stat().st_mode for path in [tmp_path, *tmp_path.parents] if path.is_relative_to(top)}
