@@ -1,5 +1,5 @@
-# `make demo` condenses a data set and evaluates the result; `make test` runs everything that must hold,
-# `make test-long` some of it at ten times the size, `make bench` the benchmarks.
+# `make demo` condenses a data set and evaluates the result; `make test` runs everything that must hold, by two workers,
+# `make test FILES=tests/nas` a part of it, `make test-long` some of it at ten times the size, `make bench` the benchmarks.
 
 PYTHON ?= python3
 VENV := .venv
@@ -23,21 +23,21 @@ $(INSTALLED_DEV): $(INSTALLED)
 	$(INSTALL) '.[dev]'
 	@touch $@
 
-# On a store of its own, apart from yours. 300 of the paper's 1000 iterations: three minutes are short.
+# On a store of its own, apart from yours. 150 of the paper's 1000 iterations: three minutes are short.
 demo: export DSACTL_HOME := $(DEMO_HOME)
 demo: $(INSTALLED)
-	$(VENV)/bin/dsactl condense digits --ipc 1 --iterations 300
+	$(VENV)/bin/dsactl condense digits --ipc 1 --iterations 150
 	$(VENV)/bin/dsactl condense digits --ipc 1 --method random
 	$(VENV)/bin/dsactl evaluate digits-dsa-convnet-ipc1 --networks 5
 	$(VENV)/bin/dsactl evaluate digits-random-ipc1 --networks 5
 	@echo
-	@echo "One synthetic image per class (300 of the paper's 1000 iterations), and one random real image per class:"
+	@echo "One synthetic image per class (150 of the paper's 1000 iterations), and one random real image per class:"
 	@$(VENV)/bin/dsactl ls
 	@echo "Stored set: digits-dsa-convnet-ipc1:1"
 	@echo "Its picture: $(DEMO_HOME)/sets/_/digits-dsa-convnet-ipc1/1.png"
 
 test: lint
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(FILES)
+	$(VENV)/bin/python -m pytest -n 2 --no-loadscope-reorder $(FILES)
 
 test-long: $(INSTALLED_DEV)
 	$(VENV)/bin/python -m pytest -m long

@@ -1,10 +1,10 @@
 """Fixtures. Tests run on a store and a data folder of their own.
 
     pytest tests/nas                                a part, one after the other, on all cores
-    pytest -n 2 --dist loadgroup                    all, by two workers of one thread each; as `make test` does
+    pytest -n 2 --no-loadscope-reorder              all, by two workers of one thread each; as `make test` does
 
-A module's tests stay with one worker, since they may share what is made once, and so does a group of modules that must
-not run beside each other (`xdist_group`). The longest modules come first.
+A module's tests stay with one worker, since they share what is made once; so do modules that must not run beside each
+other.
 """
 
 import os
@@ -21,6 +21,7 @@ from pathlib import Path
 import processes
 import pytest
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
 from dsactl.cli.main import main
 from dsactl.engine.memory import keep_freed_memory
@@ -37,22 +38,34 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 GROUPS = {"test_ray.py": "cluster", "test_ray_clusters.py": "cluster", "test_ray_sets.py": "cluster"}
 GROUPS |= {"test_processes.py": "cluster", "test_store_survives.py": "open to all", "test_upkeep.py": "open to all"}
 """Modules that must not run beside each other: that have several processes at work, or open a folder of all tests."""
-LONGEST: tuple[str, ...] = ("cluster",)
+LONGEST = ("cluster", "open to all")
 """Groups that begin first, so that none of them is left over at the end."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
+def group(path: Path) -> str:
+    """The group of a module, whose tests one worker runs: its own, or that of several modules."""
+    return GROUPS.get(path.name, path.stem)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test a group, which one worker runs, the longest first; skip what needs a GPU that is not here."""
+    """Let the longest groups begin; skip what needs a GPU that is not here."""
+    items.sort(key=lambda item: LONGEST.index(name) if (name := group(item.path)) in LONGEST else len(LONGEST))
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
-    items.sort(key=lambda item: LONGEST.index(_group(item)) if _group(item) in LONGEST else len(LONGEST))
 
 
-def _group(item: pytest.Item) -> str:
-    return GROUPS.get(item.path.name, item.path.stem)
+class ByGroup(LoadScopeScheduling):
+    """Hands a worker one group after the other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(Path(nodeid.partition("::")[0]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByGroup:
+    """Share the tests out by groups, whatever is said on the command line."""
+    return ByGroup(config, log)
 
 
 @pytest.fixture

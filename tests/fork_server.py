@@ -51,7 +51,7 @@ def become(request: dict, streams: list[int]) -> None:
     try:
         import torch
 
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
         from dsactl.__main__ import start
 
         start()

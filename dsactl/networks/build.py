@@ -93,19 +93,24 @@ def output_shapes(network: nn.Module, shape: tuple[int, ...]) -> list[tuple[nn.M
     """Find every layer's shape of output for one image, in the order of the layers' work.
 
     An empty batch passes through the network: torch's own way, a device without memory, loads its compiler for it,
-    which takes longer than a short run.
+    which takes longer than a short run. It is left for networks that have more weights than this machine has memory.
 
     Args:
         network: without weights, see `structure`; it is not changed.
         shape: of an image, C×H×W.
     """
-    network = copy.deepcopy(network).to_empty(device="cpu").eval()
+    device = "cpu"
+    try:
+        own = copy.deepcopy(network).to_empty(device=device)
+    except RuntimeError:
+        device = "meta"
+        own = copy.deepcopy(network)
     found: list[tuple[nn.Module, torch.Size]] = []
-    for module in network.modules():
+    for module in own.modules():
         if not list(module.children()):
             module.register_forward_hook(lambda layer, _inputs, output: found.append((layer, output.shape[1:])))
     with torch.no_grad():
-        network(torch.empty(0, *shape))
+        own.eval()(torch.empty(0, *shape, device=device))
     return found
 
 

@@ -178,21 +178,22 @@ def test_damaged_safetensors(store: registry.Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "message"),
+    ("options", "message"),
     [
-        (Source(), "Which data set does .*data.pt stand for.*--dataset digits"),
-        (Source("digit"), "Unknown data set 'digit'.*'digits'"),
-        (Source("digits", method="a method"), "--method 'a method' is not a word"),
-        (Source("digits", strategy="crops"), "Unknown kind of augmentation 'crops'"),
-        (Source("digits", image_size=8), "--image-size"),
-        (Source("digits", labels=Path("no.pt")), "labels of its own|There is no"),
+        ({"dataset": None}, "Which data set does .*data.pt stand for.*--dataset digits"),
+        ({"dataset": "digit"}, "Unknown data set 'digit'.*'digits'"),
+        ({"method": "a method"}, "--method 'a method' is not a word"),
+        ({"strategy": "crops"}, "Unknown kind of augmentation 'crops'"),
+        ({"image_size": 8}, "--image-size"),
+        ({"labels": Path("no.pt")}, "labels of its own|There is no"),
     ],
 )
-def test_bad_options(store: registry.Store, tmp_path: Path, source: Source, message: str) -> None:
+def test_bad_options(store: registry.Store, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    path = save([IMAGES, LABELS], tmp_path / "data.pt")
     with pytest.raises((DsactlError, registry.RegistryError), match=message):
-        import_sets(save([IMAGES, LABELS], tmp_path / "data.pt"), source, store)
+        import_sets(path, replace(DIGITS, **options), store)
     with pytest.raises(registry.BadNameError):
-        import_sets(tmp_path / "data.pt", replace(source, name="../x"), store)
+        import_sets(path, replace(DIGITS, **{**options, "name": "../x"}), store)
     assert store.sets() == []
 
 

@@ -4,15 +4,14 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from subprocess import CompletedProcess as Ended
 
+import processes
 import pytest
 import torch
 from PIL import Image
@@ -30,11 +29,12 @@ from dsactl.nas.study import GivenUp, study
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.studies.folder import Folder
 
-Program = Callable[..., Ended[str]]
+Cli = Callable[..., tuple[int, str, str]]
 CPU = torch.device("cpu")
 TWELVE = ("--where", "depth<=2,width=32,activation!=sigmoid,norm=none|instance|batch,pooling=avg")
 SHORT = ("--epochs", "20", "--whole-epochs", "2", "--repeats", "2", "--ipc", "3", "--ray", "off")
 THREE = "random,early-stopping,whole"
+THREADS = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # as many as here: else a network reaches something else
 
 
 def network_of(name: str) -> NetworkSpec:
@@ -179,12 +179,14 @@ def test_what_rows_differ_in() -> None:
     assert differing([row, there]) == ["device", "precision"]
 
 
-def test_soft_labels_are_tried_in_part(program: Program) -> None:
-    made = program("condense", "digits", "--ipc", "1", "--method", "ld", "--iterations", "3", "--depth", "1", "-q")
-    reference = made.stdout.strip()
-    dry = program("nas", "digits", *TWELVE, "--proxy", reference, "--batch", "5", "--dry-run", "--ray", "off", "--json")
-    assert dry.returncode == 0, dry.stderr
-    assert json.loads(dry.stdout)[reference]["networks"] == 12
+def test_soft_labels_are_tried_in_part(cli: Cli) -> None:
+    code, answer, said = cli("condense", "digits", "--ipc=1", "--method=ld", "--iterations=3", "--depth=1", "-q")
+    assert code == 0, said
+    reference = answer.strip()
+    tried = ("--proxy", reference, "--batch", "5", "--dry-run", "--ray", "off", "--json")
+    code, answer, said = cli("nas", "digits", *TWELVE, *tried)
+    assert code == 0, said
+    assert json.loads(answer)[reference]["networks"] == 12
 
 
 def test_a_network_that_diverges_is_as_good_as_chance() -> None:
@@ -203,72 +205,118 @@ def test_networks_that_are_too_deep_are_left_out() -> None:
     assert len(found) == 720 - 4 * 3 * 5 * 2
 
 
-def test_the_command(program: Program, tmp_path: Path) -> None:
-    out = tmp_path / "n"
-    done = program("nas", "digits", *TWELVE, *SHORT, "--proxy", THREE, "--out", str(out), "--json")
+@dataclass(frozen=True)
+class Search:
+    """A search that nobody interrupted.
+
+    Attributes:
+        home: its store.
+        out: the folder of its results.
+        rows: what it answered.
+    """
+
+    home: Path
+    out: Path
+    rows: list[dict[str, object]]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Search:
+    """Twelve networks on three proxies, in a process of its own: some seconds."""
+    folder = tmp_path_factory.mktemp("finished")
+    home, out = folder / "home", folder / "n"
+    done = processes.run(
+        *("nas", "digits", *TWELVE, *SHORT, "--proxy", THREE, "--out", str(out), "--json"),
+        env={**os.environ, **THREADS, "DSACTL_HOME": str(home)},
+    )
     assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)["rows"]
+    return Search(home, out, json.loads(done.stdout)["rows"])
+
+
+@pytest.fixture
+def own(finished: Search, tmp_path: Path) -> Search:
+    """A copy of it, for a test to go on with; its store is the test's."""
+    shutil.copytree(finished.home, registry.Store().home)
+    shutil.copytree(finished.out, tmp_path / "n")
+    return replace(finished, home=registry.Store().home, out=tmp_path / "n")
+
+
+def test_the_command(own: Search) -> None:
+    rows = own.rows
     assert [row["proxy"] for row in rows] == THREE.split(",")
     assert [row["images"] for row in rows] == [30, 1000, 1295]
     assert all(len(row["accuracies"]) == 2 and min(row["accuracies"]) > 0 for row in rows)
     tested = dsactl.evaluate_whole("digits", networks=2, epochs=2, network=network_of(rows[0]["chosen"]))
     assert rows[0]["accuracies"] == list(tested.accuracies), "on the test split, after training on all training images"
     assert rows[2]["correlations"][-1]["spearman"] == pytest.approx(1)
-    kept = json.loads((out / "nas.json").read_text())
+    kept = json.loads((own.out / "nas.json").read_text())
     assert all(len(row["networks"]) == 12 for row in kept["rows"])
     assert kept["rows"][0]["conditions"]["digest"] == registry.Store().sets()[0].digest
     assert kept["rows"][1]["conditions"]["protocol"]["batch"] == 100
     best = kept["rows"][0]["networks"]
     assert best[rows[0]["chosen"]]["accuracy"] == max(each["accuracy"] for each in best.values())
-    with (out / "nas.csv").open() as file:
+    with (own.out / "nas.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 36
-    assert min(Image.open(out / "nas.png").size) > 200
-    files = {path.name: path.stat().st_mtime_ns for path in (registry.Store().home / "runs" / "nas").iterdir()}
-    assert len(files) == 36
-    table = program("nas", "digits", *TWELVE, *SHORT, "--proxy", "whole,random", "--out", str(out))
-    assert table.returncode == 0, table.stderr
-    assert files == {path.name: path.stat().st_mtime_ns for path in (registry.Store().home / "runs" / "nas").iterdir()}
-    assert rows[0]["chosen"] in table.stdout
-    assert "early-stopping" in table.stdout, "rows of earlier calls stay"
-    other = program("nas", "digits", *TWELVE, *SHORT, "--sample", "5", "--out", str(out))
-    assert "has the results of another plan (other sample, networks)" in other.stderr
-    dry = program("nas", "digits", *TWELVE, *SHORT, "--proxy", f"{THREE}", "--sample", "5", "--dry-run", "--json")
-    cost = json.loads(dry.stdout)
+    assert min(Image.open(own.out / "nas.png").size) > 200
+
+
+def test_what_was_searched_is_only_looked_up(
+    own: Search, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def files() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in (own.home / "runs" / "nas").iterdir()}
+
+    usual, before = ("nas", "digits", *TWELVE, *SHORT), files()
+    assert len(before) == 36
+    code, table, said = cli(*usual, "--proxy", "whole,random", "--out", str(own.out))
+    assert code == 0, said
+    assert files() == before
+    assert own.rows[0]["chosen"] in table
+    assert "early-stopping" in table, "rows of earlier calls stay"
+    _, _, said = cli(*usual, "--sample", "5", "--out", str(own.out))
+    assert "has the results of another plan (other sample, networks)" in said
+    cost = json.loads(cli(*usual, "--proxy", THREE, "--sample", "5", "--dry-run", "--json")[1])
     assert [cost[word]["known"] for word in THREE.split(",")] == [5, 5, 5]
-    fresh = program("nas", "digits", *TWELVE, *SHORT, "--dry-run", "--json", DSACTL_HOME=str(tmp_path / "fresh"))
-    assert [each["networks"] for each in json.loads(fresh.stdout).values()] == [12, 12, 12]
-    assert all(each["seconds"] > 0 < each["operations"] for each in json.loads(fresh.stdout).values())
-    assert registry.Store(tmp_path / "fresh").sets() == []
+    monkeypatch.setenv("DSACTL_HOME", str(tmp_path / "fresh"))
+    fresh = json.loads(cli(*usual, "--dry-run", "--json")[1])
+    assert [each["networks"] for each in fresh.values()] == [12, 12, 12]
+    assert all(each["seconds"] > 0 < each["operations"] for each in fresh.values())
+    assert registry.Store().sets() == []
 
 
-def test_a_search_that_was_killed_goes_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dsactl", "nas", "digits", *TWELVE, *SHORT, "--proxy", "random,whole", "--json"]
-    process = subprocess.Popen([*command, "--out", str(tmp_path / "a")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    folder = registry.Store().home / "runs" / "nas"
-    end = time.monotonic() + 120
-    while len(list(folder.glob("*.json"))) < 4:
+def killed(command: tuple[str, ...], folder: Path) -> bool:
+    """Run a search and kill it when it has trained a few networks; whether it was not faster than that."""
+    process, end = processes.start(*command, env={**os.environ, **THREADS}), time.monotonic() + processes.PATIENCE
+    while process.poll() is None and len(list(folder.glob("*.json"))) < 4:
         assert time.monotonic() < end
-        assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.kill()
+    _, said = process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), said
+    return process.returncode != 0
+
+
+def test_a_search_that_was_killed_goes_on(finished: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed when it has trained four of 24 networks; some seconds."""
+    command = ("nas", "digits", *TWELVE, *SHORT, "--proxy", "random,whole", "--json", "--out")
+    for attempt in ("first", "second", "third"):
+        monkeypatch.setenv("DSACTL_HOME", str(tmp_path / attempt))
+        folder = tmp_path / attempt / "runs" / "nas"
+        if killed((*command, str(tmp_path / attempt / "n")), folder):
+            break
     before = {path.name: path.read_bytes() for path in folder.glob("*.json")}
-    again, straight = (
-        json.loads(
-            subprocess.run(
-                [*command, "--out", str(tmp_path / name)], capture_output=True, check=True, timeout=300, env=environment
-            ).stdout
-        )["rows"]
-        for name, environment in (("a", os.environ), ("b", {**os.environ, "DSACTL_HOME": str(tmp_path / "other")}))
-    )
+    assert 4 <= len(before) < 24
+    again = processes.run(*command, str(tmp_path / attempt / "n"), env={**os.environ, **THREADS})
+    assert again.returncode == 0, again.stderr
     assert {name: (folder / name).read_bytes() for name in before} == before
-    for ours, theirs in zip(again, straight, strict=True):
+    straight = [row for row in finished.rows if row["proxy"] in ("random", "whole")]
+    for ours, theirs in zip(json.loads(again.stdout)["rows"], straight, strict=True):
         assert ours["chosen"] == theirs["chosen"]
         assert ours["accuracies"] == theirs["accuracies"]
         assert ours["correlations"] == theirs["correlations"]
 
 
-def test_what_makes_no_sense_is_refused(program: Program) -> None:
+def test_what_makes_no_sense_is_refused(cli: Cli) -> None:
     for arguments, said in (
         (("--where", "depth>4"), "No network of the space is such a one"),
         (("--where", "depth=4,pooling=avg"), "No network is left"),
@@ -278,10 +326,10 @@ def test_what_makes_no_sense_is_refused(program: Program) -> None:
         (("--repeats", "1001"), "--repeats"),
         (("--proxy", "mnist-dsa-convnet-ipc1"), "The proxy mnist-dsa-convnet-ipc1 is of mnist, not of digits."),
     ):
-        refused = program("nas", "digits", *arguments)
-        assert refused.returncode in (1, 2), arguments
-        assert said in refused.stderr, refused.stderr
-        assert refused.stdout == ""
+        code, answer, error = cli("nas", "digits", *arguments)
+        assert code in (1, 2), arguments
+        assert said in error
+        assert answer == ""
     assert registry.Store().sets() == []
     made = dsactl.condense("digits@classes0-4", ipc=1, method="random")
     with pytest.raises(UsageError, match="was made of other images"):

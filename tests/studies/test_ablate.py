@@ -35,17 +35,21 @@ from dsactl.studies.folder import Folder
 from dsactl.studies.gradients import CONDENSED, Norms, gradient_norms
 
 Program = Callable[..., Ended[str]]
+Cli = Callable[..., tuple[int, str, str]]
 SMALL = ("digits", "--iterations", "2", "--networks", "2", "--epochs", "3", "--json")
+SMALLER = (*SMALL, "--arch", "mlp")
 
 
-def cells(done: Ended[str]) -> list[dict[str, object]]:
-    assert done.returncode == 0, done.stderr
-    found: list[dict[str, object]] = json.loads(done.stdout)["cells"]
+def cells(code: int, answer: str, said: str) -> list[dict[str, object]]:
+    assert code == 0, said
+    found: list[dict[str, object]] = json.loads(answer)["cells"]
     return found
 
 
 def test_schemes_are_condensed_and_tested_as_table_4_says(program: Program, tmp_path: Path) -> None:
-    found = cells(program("ablate", "schemes", *SMALL, "--kinds", "rotate", "--out", str(tmp_path)))
+    """In a process of its own, with the usual network: some seconds."""
+    done = program("ablate", "schemes", *SMALL, "--kinds", "rotate", "--out", str(tmp_path))
+    found = cells(done.returncode, done.stdout, done.stderr)
     assert [cell["scheme"] for cell in found] == ["siamese", "A", "B", "C", "D", "E", "F"]
     expected = {"siamese": 1, "A": 0, "B": 1, "C": 1, "D": 1, "E": 0, "F": 1}
     schemes = {"C": "real", "D": "synthetic", "F": "both"}
@@ -60,16 +64,16 @@ def test_schemes_are_condensed_and_tested_as_table_4_says(program: Program, tmp_
     assert min(Image.open(tmp_path / "schemes.png").size) > 200
 
 
-def test_strategies_have_each_kind_alone_and_all(program: Program, tmp_path: Path) -> None:
-    found = cells(program("ablate", "strategies", *SMALL, "--kinds", "crop,color", "--out", str(tmp_path)))
+def test_strategies_have_each_kind_alone_and_all(cli: Cli, tmp_path: Path) -> None:
+    found = cells(*cli("ablate", "strategies", *SMALLER, "--kinds", "crop,color", "--out", str(tmp_path)))
     assert [cell["strategy"] for cell in found] == ["none", "crop", "color", "crop_color"]
     assert [cell["augmentation"] for cell in found] == ["none", "dsa crop", "dsa color", "dsa color crop"]
-    again = cells(program("ablate", "strategies", *SMALL, "--kinds", "crop", "--out", str(tmp_path)))
+    again = cells(*cli("ablate", "strategies", *SMALLER, "--kinds", "crop", "--out", str(tmp_path)))
     assert [cell["strategy"] for cell in again] == ["none", "crop"]
     kept = json.loads((tmp_path / "strategies.json").read_text())["cells"]
     assert [cell["strategy"] for cell in kept] == ["none", "crop", "color", "crop_color"], "earlier cells stay"
-    other = program("ablate", "strategies", *SMALL, "--arch", "mlp", "--out", str(tmp_path))
-    assert "has the results of another plan (other arch)" in other.stderr
+    _, _, said = cli("ablate", "strategies", *SMALLER, "--arch", "convnet", "--out", str(tmp_path))
+    assert "has the results of another plan (other arch)" in said
 
 
 def test_the_paper_s_figures_stand_beside_what_is_the_paper_s_alone() -> None:
@@ -92,9 +96,9 @@ def test_the_paper_s_figures_stand_beside_what_is_the_paper_s_alone() -> None:
     assert first.paper is None
 
 
-def test_ipc_has_a_line_for_each_method(program: Program, tmp_path: Path) -> None:
+def test_ipc_has_a_line_for_each_method(cli: Cli, tmp_path: Path) -> None:
     arguments = ("--ipc", "1,2", "--methods", "random,dc", "--sets", "2", "--out", str(tmp_path))
-    found = cells(program("ablate", "ipc", *SMALL, *arguments))
+    found = cells(*cli("ablate", "ipc", *SMALLER, *arguments))
     assert [(cell["method"], cell["ipc"]) for cell in found] == [
         ("random", "1"),
         ("random", "2"),
@@ -106,8 +110,8 @@ def test_ipc_has_a_line_for_each_method(program: Program, tmp_path: Path) -> Non
         assert [row["ipc"] for row in csv.DictReader(file)] == ["1", "2", "1", "2"]
 
 
-def test_starts_have_accuracies_and_pictures_of_the_way(program: Program, tmp_path: Path) -> None:
-    found = cells(program("ablate", "init", *SMALL, "--out", str(tmp_path)))
+def test_starts_have_accuracies_and_pictures_of_the_way(cli: Cli, tmp_path: Path) -> None:
+    found = cells(*cli("ablate", "init", *SMALLER, "--out", str(tmp_path)))
     assert [cell["init"] for cell in found] == ["noise", "real"]
     inits = [dsactl.load(cell["references"][0]).recipe.init for cell in found]  # type: ignore[index]
     assert inits == ["noise", "real"]
@@ -119,19 +123,18 @@ def test_starts_have_accuracies_and_pictures_of_the_way(program: Program, tmp_pa
     assert (noise != real).any()
 
 
-def test_norms_with_and_without_augmentation_are_kept(program: Program, tmp_path: Path) -> None:
-    arguments = ("digits", "--iterations", "2", "--networks", "2", "--out", str(tmp_path), "--json")
-    done = program("ablate", "gradients", *arguments)
-    assert done.returncode == 0, done.stderr
+def test_norms_with_and_without_augmentation_are_kept(cli: Cli, tmp_path: Path) -> None:
+    arguments = ("digits", "--arch", "mlp", "--iterations", "2", "--networks", "2", "--out", str(tmp_path), "--json")
+    code, answer, said = cli("ablate", "gradients", *arguments)
+    assert code == 0, said
     with (tmp_path / "gradients.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 2 * 10, "two sets, two networks, ten classes, one inner step"
     assert {row["condensed"] for row in rows} == {"with DSA", "without"}
     assert all(float(row[side]) > 0 for row in rows for side in ("real", "synthetic"))
     assert min(Image.open(tmp_path / "gradients.png").size) > 200
-    assert json.loads((tmp_path / "gradients.json").read_text()) == json.loads(done.stdout)
-    again = program("ablate", "gradients", *arguments)
-    assert again.stdout == done.stdout, "drawn from the seed alone"
+    assert json.loads((tmp_path / "gradients.json").read_text()) == json.loads(answer)
+    assert cli("ablate", "gradients", *arguments)[1] == answer, "drawn from the seed alone"
 
 
 def test_norms_are_not_written_over_another_plan_s(tmp_path: Path) -> None:
@@ -143,7 +146,7 @@ def test_norms_are_not_written_over_another_plan_s(tmp_path: Path) -> None:
         norms.write(other, found, "a title")
 
 
-def test_what_makes_no_sense_is_refused(program: Program, tmp_path: Path) -> None:
+def test_what_makes_no_sense_is_refused(cli: Cli, tmp_path: Path) -> None:
     large = str(write_folder(tmp_path / "large", side=32))
     for arguments, said in (
         (("shemes", "digits"), "Did you mean 'schemes'"),
@@ -162,54 +165,54 @@ def test_what_makes_no_sense_is_refused(program: Program, tmp_path: Path) -> Non
         (("init", "digits", "--kinds", "crop"), "--kinds is for schemes and strategies, not for init"),
         (("ipc", "digits", "--ipc", "²"), "is not numbers joined by commas"),
     ):
-        refused = program("ablate", *arguments)
-        assert (refused.returncode, refused.stdout) == (2, "")
-        assert said in refused.stderr
+        code, answer, error = cli("ablate", *arguments)
+        assert (code, answer) == (2, "")
+        assert said in error
     assert registry.Store().sets() == []
 
 
-def test_a_plan_comes_with_its_cost(program: Program, tmp_path: Path) -> None:
-    arguments = ("ablate", "strategies", *SMALL, "--kinds", "crop", "--sets", "2", "--out", str(tmp_path))
-    dry = program(*arguments[:-2], "--dry-run")
-    assert dry.returncode == 0, dry.stderr
-    cost = json.loads(dry.stdout)
+def test_a_plan_comes_with_its_cost(cli: Cli, tmp_path: Path) -> None:
+    arguments = ("ablate", "strategies", *SMALLER, "--kinds", "crop", "--sets", "2", "--out", str(tmp_path))
+    code, answer, said = cli(*arguments[:-2], "--dry-run")
+    assert code == 0, said
+    cost = json.loads(answer)
     assert cost["cells"] == ["none", "crop"]
     assert (cost["sets"], cost["made"], cost["networks"]) == (4, 0, 8)
     assert cost["making"] > 0
     assert cost["testing"] > 0
     assert registry.Store().sets() == []
-    program(*arguments)
-    after = json.loads(program(*arguments[:-2], "--dry-run").stdout)
+    cli(*arguments)
+    after = json.loads(cli(*arguments[:-2], "--dry-run")[1])
     assert (after["sets"], after["made"], after["making"]) == (0, 4, 0.0)
-    whole = program("ablate", "strategies", "digits", "--dry-run").stdout
+    _, whole, _ = cli("ablate", "strategies", "digits", "--arch", "mlp", "--dry-run")
     assert "7 cells: none, color, crop, cutout, scale, rotate, combination" in whole
     assert "networks would be trained and tested: about" in whole
-    assert "No network would be trained" in program("ablate", "gradients", "digits", "--dry-run").stdout
+    assert "No network would be trained" in cli("ablate", "gradients", "digits", "--arch", "mlp", "--dry-run")[1]
 
 
-def test_a_smaller_call_keeps_the_cells_of_a_larger_one(program: Program, tmp_path: Path) -> None:
-    arguments = ("ablate", "schemes", *SMALL, "--out", str(tmp_path))
-    cells(program(*arguments, "--schemes", "A,E", "--kinds", "crop,rotate"))
+def test_a_smaller_call_keeps_the_cells_of_a_larger_one(cli: Cli, tmp_path: Path) -> None:
+    arguments = ("ablate", "schemes", *SMALLER, "--out", str(tmp_path))
+    cells(*cli(*arguments, "--schemes", "A,E", "--kinds", "crop,rotate"))
     before = (tmp_path / "schemes.png").read_bytes()
-    assert len(cells(program(*arguments, "--schemes", "A", "--kinds", "crop"))) == 1
+    assert len(cells(*cli(*arguments, "--schemes", "A", "--kinds", "crop"))) == 1
     assert len(json.loads((tmp_path / "schemes.json").read_text())["cells"]) == 4
     again = Image.open(tmp_path / "schemes.png")
     assert again.size == Image.open(io.BytesIO(before)).size, "drawn with all that is there"
 
 
-def test_another_study_s_folder_is_refused(program: Program, tmp_path: Path) -> None:
+def test_another_study_s_folder_is_refused(cli: Cli, tmp_path: Path) -> None:
     Folder(tmp_path, "transfer", {}).add({}, ())
-    refused = program("ablate", "strategies", *SMALL, "--out", str(tmp_path))
-    assert refused.returncode == 2
-    assert "has the results of transfer" in refused.stderr
+    code, _, said = cli("ablate", "strategies", *SMALL, "--out", str(tmp_path))
+    assert code == 2
+    assert "has the results of transfer" in said
 
 
-def test_a_watched_run_is_counted_until_it_was_watched(program: Program, tmp_path: Path) -> None:
-    runs.execute(jobs.prepare(Request("digits", 1, iterations=2, init="real")), registry.Store())
-    arguments = ("ablate", "init", *SMALL, "--out", str(tmp_path))
-    assert json.loads(program(*arguments, "--dry-run").stdout)["sets"] == 2, "it is run again, to be watched"
-    cells(program(*arguments))
-    assert json.loads(program(*arguments, "--dry-run").stdout)["sets"] == 0
+def test_a_watched_run_is_counted_until_it_was_watched(cli: Cli, tmp_path: Path) -> None:
+    runs.execute(jobs.prepare(Request("digits", 1, arch="mlp", iterations=2, init="real")), registry.Store())
+    arguments = ("ablate", "init", *SMALLER, "--out", str(tmp_path))
+    assert json.loads(cli(*arguments, "--dry-run")[1])["sets"] == 2, "it is run again, to be watched"
+    cells(*cli(*arguments))
+    assert json.loads(cli(*arguments, "--dry-run")[1])["sets"] == 0
 
 
 def test_only_the_first_set_of_a_start_is_watched() -> None:
@@ -226,33 +229,33 @@ def test_only_the_first_set_of_a_start_is_watched() -> None:
     assert estimate(entries, prepared, 2, store, tested=False).sets == 0
 
 
-def test_other_images_of_the_same_name_are_another_plan(program: Program, tmp_path: Path) -> None:
+def test_other_images_of_the_same_name_are_another_plan(cli: Cli, tmp_path: Path) -> None:
     for parent in ("a", "b"):
         write_folder(tmp_path / parent / "photos", 12 if parent == "a" else 13)
     usual = ("--iterations", "1", "--networks", "1", "--epochs", "1", "--out", str(tmp_path / "out"))
-    assert program("ablate", "init", str(tmp_path / "a" / "photos"), *usual).returncode == 0
-    other = program("ablate", "init", str(tmp_path / "b" / "photos"), *usual)
-    assert other.returncode == 2
-    assert "has the results of another plan (other images)" in other.stderr
+    assert cli("ablate", "init", str(tmp_path / "a" / "photos"), *usual)[0] == 0
+    code, _, said = cli("ablate", "init", str(tmp_path / "b" / "photos"), *usual)
+    assert code == 2
+    assert "has the results of another plan (other images)" in said
 
 
-def test_methods_are_compared_on_one_network(program: Program, tmp_path: Path) -> None:
+def test_methods_are_compared_on_one_network(cli: Cli, tmp_path: Path) -> None:
     arguments = ("--arch", "mlp", "--methods", "random,dsa", "--out", str(tmp_path))
-    assert {cell["network"] for cell in cells(program("ablate", "ipc", *SMALL, *arguments))} == {"mlp"}
+    assert {cell["network"] for cell in cells(*cli("ablate", "ipc", *SMALL, *arguments))} == {"mlp"}
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(program: Program, tmp_path: Path) -> None:
-    request = Request("digits", 1, iterations=2)
+    request = Request("digits", 1, arch="mlp", iterations=2)
     job = jobs.prepare(replace(request, strategy="none")).within(jobs.STUDIES)
     folder = jobs.run_folder(registry.Store(), job.recipe)
     folder.mkdir(parents=True)
     with FileLock(folder / "lock"):
-        done = program("ablate", "strategies", *SMALL, "--kinds", "crop", "--out", str(tmp_path))
+        done = program("ablate", "strategies", *SMALLER, "--kinds", "crop", "--out", str(tmp_path))
     assert done.returncode == 1
     assert "none: Another process is making" in done.stderr
     assert "1 of 2 cells failed" in done.stderr
     assert [cell["strategy"] for cell in json.loads(done.stdout)["cells"]] == ["crop"]
-    again = program("ablate", "strategies", *SMALL, "--kinds", "crop", "--out", str(tmp_path))
+    again = program("ablate", "strategies", *SMALLER, "--kinds", "crop", "--out", str(tmp_path))
     assert again.returncode == 0, again.stderr
     assert len(json.loads((tmp_path / "strategies.json").read_text())["cells"]) == 2
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess as Ended
 
@@ -25,11 +26,12 @@ from dsactl.studies.document import Document, to_html, to_markdown
 from dsactl.studies.evolution import watch_condensing
 from dsactl.studies.figures import Part, parts
 from dsactl.studies.folder import Folder
-from dsactl.studies.papers import plan
+from dsactl.studies.papers import plan, scaled_request
 from dsactl.studies.plots import against_the_paper
 from dsactl.studies.titles import TABLES
 
 Program = Callable[..., Ended[str]]
+Cli = Callable[..., tuple[int, str, str]]
 FAST = ("--sets", "1", "--networks", "2", "--scale", "0.002", "--json")
 
 
@@ -50,16 +52,25 @@ def cell(mean: float = 50.0, paper: tuple[float, float] | None = (60.0, 2.0)) ->
     )
 
 
-def test_a_table_grows_call_by_call(program: Program, tmp_path: Path) -> None:
+@pytest.fixture
+def briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks are trained for 5 epochs in place of the 1000 or 300 of every table, in this process."""
+    for epochs in ("EPOCHS_AUGMENTED", "EPOCHS_PLAIN"):
+        monkeypatch.setattr(f"dsactl.evaluation.evaluate.{epochs}", 5)
+
+
+@pytest.mark.usefixtures("briefly")
+def test_a_table_grows_call_by_call(program: Program, cli: Cli, tmp_path: Path) -> None:
+    """The first call is a process of its own, which trains for 1000 epochs: some seconds."""
     write_idx(tmp_path / "data", "MNIST")
     out = ("--out", str(tmp_path / "t"))
     first = program("reproduce", "table3", "--only", "mlp:mlp", *FAST, *out)
     assert first.returncode == 0, first.stderr
     (made,) = json.loads(first.stdout)["cells"]
     assert (made["condensed on"], made["tested on"], made["n"], made["paper"]) == ("mlp", "mlp", 2, [76.5, 1.2])
-    second = program("reproduce", "table3", "--only", "mlp:lenet", *FAST, *out)
-    assert second.returncode == 0, second.stderr
-    assert len(json.loads(second.stdout)["cells"]) == 1
+    code, answer, said = cli("reproduce", "table3", "--only", "mlp:lenet", *FAST, *out)
+    assert code == 0, said
+    assert len(json.loads(answer)["cells"]) == 1
     kept = json.loads((tmp_path / "t" / "table3.json").read_text())
     assert [each["tested on"] for each in kept["cells"]] == ["mlp", "lenet"]
     assert kept["cells"][0] == made
@@ -70,47 +81,57 @@ def test_a_table_grows_call_by_call(program: Program, tmp_path: Path) -> None:
     assert made["made_in"][0].startswith("dsactl ")
     assert "![" in text
     assert (tmp_path / "t" / "table3.png").exists()
-    other = program("reproduce", "table3", "--only", "mlp:mlp", *FAST, *out, "--seed", "1")
-    assert other.returncode == 2
-    assert "has the results of another plan (other seed)" in other.stderr
+    code, _, said = cli("reproduce", "table3", "--only", "mlp:mlp", *FAST, *out, "--seed", "1")
+    assert code == 2
+    assert "has the results of another plan (other seed)" in said
 
 
-def test_data_that_is_not_here_stops_its_own_cells_alone(program: Program, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("briefly")
+def test_data_that_is_not_here_stops_its_own_cells_alone(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_idx(tmp_path / "data", "MNIST")
-    here = {"http_proxy": "http://127.0.0.1:9"}
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     cells = ("--only", "svhn:1:random,mnist:1:random", *FAST, "--out", str(tmp_path / "t"))
-    done = program("reproduce", "table1", *cells, **here)
-    assert done.returncode == 1
-    assert "Cells of svhn are passed over: SVHN is not on this machine" in done.stderr
-    assert "1 of 2 cells failed" in done.stderr
-    assert [each["data set"] for each in json.loads(done.stdout)["cells"]] == ["mnist"]
-    dry = json.loads(program("reproduce", "table1", *cells, "--dry-run", **here).stdout)
+    code, answer, said = cli("reproduce", "table1", *cells)
+    assert code == 1
+    assert "Cells of svhn are passed over: SVHN is not on this machine" in said
+    assert "1 of 2 cells failed" in said
+    assert [each["data set"] for each in json.loads(answer)["cells"]] == ["mnist"]
+    dry = json.loads(cli("reproduce", "table1", *cells, "--dry-run")[1])
     assert (dry["absent"], dry["networks"]) == (["svhn"], 2)
-    none = program("reproduce", "table1", "--only", "svhn:1", *FAST, "--dry-run", **here)
-    assert none.returncode == 1
-    assert "svhn is not on this machine, and --dry-run downloads nothing" in none.stderr
+    code, _, said = cli("reproduce", "table1", "--only", "svhn:1", *FAST, "--dry-run")
+    assert code == 1
+    assert "svhn is not on this machine, and --dry-run downloads nothing" in said
 
 
-def test_a_figure_grows_too(program: Program, tmp_path: Path) -> None:
+def test_a_figure_grows_too(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a narrow network that is not trained on the way: of the usual one an iteration takes half a minute."""
+
+    def narrow(scale: float, seed: int) -> Request:
+        return replace(scaled_request(scale, seed), width=8, inner_steps=1)
+
+    monkeypatch.setattr("dsactl.cli.reproduce.scaled_request", narrow)
     write_idx(tmp_path / "data", "MNIST", (120, 20))
     out = ("--scale", "0.001", "--json", "--out", str(tmp_path / "f"))
-    first = program("reproduce", "figure2", "--only", "mnist", *out)
-    assert first.returncode == 0, first.stderr
-    assert json.loads(first.stdout)["pictures"] == ["figure2-mnist.png"]
+    code, answer, said = cli("reproduce", "figure2", "--only", "mnist", *out)
+    assert code == 0, said
+    assert json.loads(answer)["pictures"] == ["figure2-mnist.png"]
     (stored,) = registry.Store().sets()
     assert (tmp_path / "f" / "figure2-mnist.png").read_bytes() == registry.Store().picture_bytes(stored)
     page = (tmp_path / "f" / "figure2.html").read_text()
     assert "1 of 4 pictures are finished." in page
     assert page.count("<img ") == 1
-    said = (
+    caption = (
         r"!\[mnist, ten images per class; 1 of 1000 iterations; made in \S+ min with dsactl .*\]\(figure2-mnist.png\)"
     )
-    assert re.search(said, (tmp_path / "f" / "figure2.md").read_text())
-    assert "has no part called digits" in program("reproduce", "figure2", "--only", "digits", *out).stderr
+    assert re.search(caption, (tmp_path / "f" / "figure2.md").read_text())
+    assert "has no part called digits" in cli("reproduce", "figure2", "--only", "digits", *out)[2]
 
 
 def test_a_figure_comes_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
-    pair = (Request("digits", 1, iterations=2), Request("digits", 1, iterations=2, strategy="none"))
+    request = Request("digits", 1, width=8, iterations=2)
+    pair = (request, replace(request, strategy="none"))
     figures.dry_run([Part("digits", "two sets", pair, lambda store, device, report: b"")], "cpu", Output(as_json=True))
     cost = json.loads(capsys.readouterr().out)
     assert (cost["sets"], cost["networks"], cost["testing"]) == (2, 0, 0.0)
@@ -119,7 +140,7 @@ def test_a_figure_comes_with_its_cost(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_figure_6_is_counted_until_it_was_watched(capsys: pytest.CaptureFixture[str]) -> None:
-    request, store = Request("digits", 1, iterations=2), registry.Store()
+    request, store = Request("digits", 1, width=8, iterations=2), registry.Store()
     assert all(part.watched for part in parts("figure6", request, 1))
     part = Part("real", "a way", (request,), lambda store, device, report: b"", watched=True)
 
@@ -133,16 +154,16 @@ def test_figure_6_is_counted_until_it_was_watched(capsys: pytest.CaptureFixture[
     assert sets() == 0
 
 
-def test_what_makes_no_sense_is_refused(program: Program) -> None:
+def test_what_makes_no_sense_is_refused(cli: Cli) -> None:
     for arguments, said in (
         (("table7",), "Unknown table 'table7'"),
         (("table3", "--only", "convmet"), "table3 has no cell that begins with convmet"),
         (("table3", "--only", "mlp:mlp,convmet"), "table3 has no cell that begins with convmet"),
         (("table3", "--only", ","), "No cell was named"),
     ):
-        refused = program("reproduce", *arguments)
-        assert (refused.returncode, refused.stdout) == (2, "")
-        assert said in refused.stderr
+        code, answer, error = cli("reproduce", *arguments)
+        assert (code, answer) == (2, "")
+        assert said in error
 
 
 def test_the_plans_have_the_paper_s_cells() -> None:

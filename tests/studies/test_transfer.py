@@ -2,15 +2,12 @@
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess as Ended
 
+import processes
 import pytest
 from PIL import Image
 
@@ -20,16 +17,16 @@ from dsactl.recipe import Request
 from dsactl.studies.cells import fill
 from dsactl.studies.transfer import transfer
 
-Program = Callable[..., Ended[str]]
+Cli = Callable[..., tuple[int, str, str]]
 SMALL = ("digits", "--archs", "mlp,convnet", "--iterations", "3", "--networks", "2", "--epochs", "3")
 MATRIX = [("mlp", "mlp"), ("mlp", "convnet"), ("convnet", "mlp"), ("convnet", "convnet")]
 
 
-def test_the_matrix_is_filled_kept_and_found_again(program: Program, tmp_path: Path) -> None:
+def test_the_matrix_is_filled_kept_and_found_again(cli: Cli, tmp_path: Path) -> None:
     out = tmp_path / "table"
-    done = program("transfer", *SMALL, "--out", str(out), "--json")
-    assert done.returncode == 0, done.stderr
-    cells = json.loads(done.stdout)["cells"]
+    code, answer, said = cli("transfer", *SMALL, "--out", str(out), "--json")
+    assert code == 0, said
+    cells = json.loads(answer)["cells"]
     assert [(cell["condensed on"], cell["tested on"]) for cell in cells] == MATRIX
     assert [cell["network"] for cell in cells] == ["mlp", "convnet"] * 2
     store = registry.Store()
@@ -46,28 +43,28 @@ def test_the_matrix_is_filled_kept_and_found_again(program: Program, tmp_path: P
     assert [float(row["mean"]) for row in rows] == [cell["mean"] for cell in cells]
     assert min(Image.open(out / "transfer.png").size) > 200
     before = len(store.sets())
-    again = program("transfer", *SMALL, "--out", str(out))
-    assert again.returncode == 0
-    assert "convnet" in again.stdout.splitlines()[-1]
+    code, answer, _ = cli("transfer", *SMALL, "--out", str(out))
+    assert code == 0
+    assert "convnet" in answer.splitlines()[-1]
     assert len(store.sets()) == before == 2
     assert json.loads((out / "transfer.json").read_text())["cells"] == cells, "nothing was measured twice"
 
 
-def test_another_plan_s_folder_is_refused(program: Program, tmp_path: Path) -> None:
-    program("transfer", *SMALL, "--out", str(tmp_path / "a"), "--archs", "mlp")
+def test_another_plan_s_folder_is_refused(cli: Cli, tmp_path: Path) -> None:
+    assert cli("transfer", *SMALL, "--out", str(tmp_path / "a"), "--archs", "mlp")[0] == 0
     before = (tmp_path / "a" / "transfer.json").read_bytes()
-    other = program("transfer", *SMALL, "--out", str(tmp_path / "a"), "--ipc", "2")
-    assert other.returncode == 2
-    assert "has the results of another plan (other ipc)" in other.stderr
+    code, _, said = cli("transfer", *SMALL, "--out", str(tmp_path / "a"), "--ipc", "2")
+    assert code == 2
+    assert "has the results of another plan (other ipc)" in said
     assert (tmp_path / "a" / "transfer.json").read_bytes() == before
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "transfer.json").write_text("notes")
-    assert "is not a study's results" in program("transfer", *SMALL, "--out", str(tmp_path / "b")).stderr
+    assert "is not a study's results" in cli("transfer", *SMALL, "--out", str(tmp_path / "b"))[2]
     (tmp_path / "c").write_text("a file")
-    assert "is not a folder" in program("transfer", *SMALL, "--out", str(tmp_path / "c")).stderr
+    assert "is not a folder" in cli("transfer", *SMALL, "--out", str(tmp_path / "c"))[2]
 
 
-def test_what_cannot_work_is_refused_before_any_work(program: Program, tmp_path: Path) -> None:
+def test_what_cannot_work_is_refused_before_any_work(cli: Cli, refused: Callable[..., str], tmp_path: Path) -> None:
     for arguments, said in (
         (("--archs", "mlp,lenet"), "lenet cannot take 1×8×8 images"),
         (("--archs", "mlp,lenet,convnet"), "These can: --archs mlp,convnet"),
@@ -77,37 +74,43 @@ def test_what_cannot_work_is_refused_before_any_work(program: Program, tmp_path:
         (("--archs", "mlp", "--method", "random"), "--method random uses no network"),
         (("--archs", "mlp", "--ipc", "500"), "fewer than --ipc 500"),
     ):
-        refused = program("transfer", "digits", "--out", str(tmp_path / "x"), *arguments)
-        assert refused.returncode in (1, 2)
-        assert said in refused.stderr
-        assert refused.stdout == ""
+        assert said in refused("transfer", "digits", "--out", str(tmp_path / "x"), *arguments)
     assert registry.Store().sets() == []
-    dry = program("transfer", "digits", "--archs", "mlp,convnet", "--sets", "5", "--dry-run")
-    assert "4 cells: mlp:mlp, mlp:convnet, convnet:mlp, convnet:convnet" in dry.stdout
-    assert "10 sets would be made: " in dry.stdout
-    assert "400 networks would be trained and tested" in dry.stdout
+    _, plan, _ = cli("transfer", "digits", "--archs", "mlp,convnet", "--sets", "5", "--dry-run")
+    assert "4 cells: mlp:mlp, mlp:convnet, convnet:mlp, convnet:convnet" in plan
+    assert "10 sets would be made: " in plan
+    assert "400 networks would be trained and tested" in plan
+
+
+def interrupted(command: tuple[str, ...], results: Path) -> tuple[int, str, str] | None:
+    """Run a command and press Ctrl-C when it has a result; None if it was faster than that."""
+    process, end = processes.start(*command), time.monotonic() + processes.PATIENCE
+    while process.poll() is None and not (results.exists() and json.loads(results.read_text())["cells"]):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    answer, said = process.communicate()
+    return (process.returncode, answer, said) if process.returncode else None
 
 
 def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dsactl", "transfer", *SMALL, "--networks", "3", "--out", str(tmp_path / "t")]
-    command += ["--epochs", "600"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
-    results = tmp_path / "t" / "transfer.json"
-    end = time.monotonic() + 120
-    while not (results.exists() and json.loads(results.read_text())["cells"]):
-        assert time.monotonic() < end
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert (process.returncode, output) == (130, "")
-    assert "of 4 cells are done, and what was made is kept" in errors
-    assert "Traceback" not in errors
-    first = json.loads(results.read_text())["cells"][0]
-    again = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=300, check=True)
-    assert again.returncode == 0
-    assert json.loads(results.read_text())["cells"][0] == first, "not measured again: the time it took is the same"
-    assert len(json.loads(results.read_text())["cells"]) == 4
+    """Three of four cells are left to do, some seconds; where they are done at once, with more epochs."""
+    for epochs in ("50", "1000", "20000"):
+        out = tmp_path / epochs
+        command = ("transfer", *SMALL, "--epochs", epochs, "--out", str(out))
+        if stopped := interrupted(command, out / "transfer.json"):
+            break
+    assert stopped
+    code, answer, said = stopped
+    assert (code, answer) == (130, ""), said
+    assert "of 4 cells are done, and what was made is kept" in said
+    assert "Traceback" not in said
+    first = json.loads((out / "transfer.json").read_text())["cells"][0]
+    again = processes.run(*command)
+    assert again.returncode == 0, again.stderr
+    cells = json.loads((out / "transfer.json").read_text())["cells"]
+    assert cells[0] == first, "not measured again: the time it took is the same"
+    assert len(cells) == 4
 
 
 def test_the_paper_s_figures_stand_beside_its_own_cells_only() -> None:
