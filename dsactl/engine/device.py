@@ -1,6 +1,7 @@
 """Where and in which precision to compute."""
 
 import contextlib
+import os
 from collections.abc import Mapping
 from typing import Literal
 
@@ -66,9 +67,17 @@ def is_faster_in_bfloat16(can: Mapping[str, object]) -> bool:
 
 
 def capabilities() -> dict[str, object]:
-    """What the processor can do, in torch's words; the least of it in versions of torch that do not tell."""
+    """What the processor can do, in torch's words; the least of it in versions of torch that do not tell.
+
+    What oneDNN, whose products of matrices torch takes, is kept from by ONEDNN_MAX_CPU_ISA, it cannot do.
+    """
     tell = getattr(torch.cpu, "get_capabilities", None)
-    return {"amx_bf16": torch.cpu._is_amx_tile_supported()} if tell is None else dict(tell())
+    can = {"amx_bf16": torch.cpu._is_amx_tile_supported()} if tell is None else dict(tell())
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
+    if most not in ("ALL", "DEFAULT"):
+        can["amx_bf16"] = bool(can.get("amx_bf16")) and "AMX" in most
+        can["avx512_bf16"] = bool(can.get("avx512_bf16")) and any(word in most for word in ("BF16", "FP16", "AMX"))
+    return can
 
 
 def prepare_device(device: torch.device) -> None:

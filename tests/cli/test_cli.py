@@ -1,7 +1,5 @@
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -275,12 +273,8 @@ def test_names_are_completed(program) -> None:  # type: ignore[no-untyped-def]
     assert program(*SMALL).returncode == 0
 
     def complete(words: str) -> set[str]:
-        env = {"_DSACTL_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
-        code = "import sys; sys.argv = ['dsactl']; from dsactl.cli.main import main; main()"
-        out = subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, **env}, capture_output=True, text=True, check=False
-        ).stdout
-        return set(out.split())
+        asked = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+        return set(program(_DSACTL_COMPLETE="complete_bash", **asked).stdout.split())
 
     assert complete("dsactl condense cif") == {"cifar10", "cifar100"}
     assert complete("dsactl evaluate digits-d") == {"digits-dsa-convnet-width8-ipc1"}

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import processes
 import pytest
 from waiting import read_until
 
@@ -113,17 +114,12 @@ def on_a_terminal(*arguments: str, columns: int = 100, code: int = 0) -> str:
     """What a command shows there."""
     ours, theirs = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dsactl", *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**environment, "TERM": "xterm-256color", "COLUMNS": str(columns)},
-    )
+    environment |= {"TERM": "xterm-256color", "COLUMNS": str(columns)}
+    process = processes.start(*arguments, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     said = read_until(ours, None)
     os.close(ours)
-    assert process.wait(30) == code, said
+    assert process.wait() == code, said
     return said
 
 

@@ -38,6 +38,16 @@ def test_numbers_that_vanish_are_none_in_any_thread() -> None:
     assert ended.stdout.split() == ["0", "2"]
 
 
+@pytest.mark.parametrize(("most", "amx", "avx512"), [("AVX2", 0, 0), ("avx512_core_bf16", 0, 1), ("ALL", 1, 1)])
+def test_what_onednn_is_kept_from_it_cannot_do(
+    monkeypatch: pytest.MonkeyPatch, most: str, amx: bool, avx512: bool
+) -> None:
+    everything = {"amx_bf16": True, "avx512_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: everything, raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
+    assert device.capabilities() == {"amx_bf16": amx, "avx512_bf16": avx512}
+
+
 def test_auto_goes_by_the_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     for can, expected in (({"amx_bf16": True}, "bfloat16"), ({"avx512_bf16": True, "cpu_name": "Intel"}, "float32")):

@@ -152,16 +152,15 @@ def test_another_data_set_is_refused() -> None:
         Protocol(epochs=0)
 
 
-@pytest.mark.slow
 def test_condensed_digits_beat_random_ones() -> None:
-    """The whole path from Python, on real data: condense, store, load, evaluate."""
-    made = dsactl.condense("digits", ipc=1, iterations=60)
+    """The whole path from Python, on real data: condense, store, load, evaluate. By some thirty points: 3 seconds."""
+    made = dsactl.condense("digits", ipc=1, iterations=40, width=64)
     chosen = dsactl.condense("digits", ipc=1, method="random")
-    protocol = Protocol(networks=5, epochs=300)
+    protocol = Protocol(NetworkSpec(width=64), networks=3, epochs=100)
     ours, theirs = dsactl.evaluate(made, protocol), dsactl.evaluate(chosen.reference, protocol)
     assert ours.mean > theirs.mean + 3
     assert ours.paper is None
-    loaded = dsactl.load("digits-dsa-convnet-ipc1")
+    loaded = dsactl.load("digits-dsa-convnet-width64-ipc1")
     assert torch.equal(loaded.images, made.images)
     assert loaded.digest == made.digest == ours.digest
 

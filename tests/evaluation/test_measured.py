@@ -1,10 +1,7 @@
 """What was measured is kept: no network is trained twice, and an interrupted evaluation goes on."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess as Ended
 
+import processes
 import pytest
 import torch
 from waiting import read_until
@@ -155,10 +153,8 @@ def test_a_damaged_unfinished_evaluation_is_not_used(digits: dsactl.SyntheticSet
 
 
 def test_ctrl_c_says_what_is_kept(digits: dsactl.SyntheticSet) -> None:
-    command = [sys.executable, "-m", "dsactl", "evaluate", digits.reference, "--width", "16", "--networks", "50"]
-    process = subprocess.Popen(
-        [*command, "--epochs", "300"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
-    )
+    size = ("--width", "16", "--networks", "50", "--epochs", "300")
+    process = processes.start("evaluate", digits.reference, *size)
     folder = registry.Store().home / "runs" / "evaluations"
     end = time.monotonic() + 120
     while not any(folder.glob("*.json")):
@@ -175,7 +171,9 @@ def test_ctrl_c_says_what_is_kept(digits: dsactl.SyntheticSet) -> None:
     assert "The same command goes on from there." in errors
 
 
-def test_a_whole_data_set_is_the_upper_bound(digits: dsactl.SyntheticSet, program: Callable[..., Ended]) -> None:
+def test_a_whole_data_set_is_the_upper_bound(
+    digits: dsactl.SyntheticSet, program: Callable[..., Ended], cli: Callable[..., tuple[int, str, str]]
+) -> None:
     arguments = ("--networks", "2", "--epochs", "60", "--width", "16", "--json")
     done = program("evaluate", "--method", "whole", "digits", *arguments)
     assert done.returncode == 0, done.stderr
@@ -193,9 +191,9 @@ def test_a_whole_data_set_is_the_upper_bound(digits: dsactl.SyntheticSet, progra
         (("--method", "dsa", "digits"), "--method dsa is for condense"),
         (("--method", "whole", "digitz"), "Unknown data set 'digitz'"),
     ):
-        refused = program("evaluate", *wrong)
-        assert refused.returncode == 2
-        assert said in refused.stderr
+        code, _, err = cli("evaluate", *wrong)
+        assert code == 2
+        assert said in err
     assert program("verify").returncode == 0
 
 
@@ -218,8 +216,7 @@ def test_a_record_from_elsewhere_is_not_taken_for_one_s_own(digits: dsactl.Synth
 def test_what_is_trained_side_by_side_is_not_said_to_be_kept() -> None:
     """Ten 8×8 images: all networks are trained at once, and none is finished before the others."""
     set_of_ten = dsactl.condense("digits", ipc=1, method="random")
-    command = [sys.executable, "-m", "dsactl", "evaluate", set_of_ten.reference, "--networks", "20"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    process = processes.start("evaluate", set_of_ten.reference, "--networks", "20")
     assert process.stderr is not None
     read_until(process.stderr.fileno(), "networks,")
     process.send_signal(signal.SIGINT)

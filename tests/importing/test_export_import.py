@@ -14,20 +14,22 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
+import dsactl
 import registry
 from dsactl.data.load import load_dataset
 from registry.tensors import describe, encode
 
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
+Answer = tuple[int, str, str]
 
 NAME = "digits-random-ipc2"
 SIZE = ("--networks", "1", "--epochs", "2")
 
 
 @pytest.fixture
-def made(program: Program) -> registry.StoredSet:
+def made() -> registry.StoredSet:
     """A set of real digits in the store."""
-    assert program("condense", "digits", "--ipc", "2", "--method", "random").returncode == 0
+    dsactl.condense("digits", ipc=2, method="random")
     return registry.Store().find(registry.parse_reference(NAME))
 
 
@@ -83,10 +85,17 @@ def test_every_format_in_every_mode(program: Program, made: registry.StoredSet, 
         (("--space", "8bit", "--format", "npz"), "Unknown space '8bit'"),
     ],
 )
-def test_bad_options_of_export(program: Program, arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    done = program("export", "mnist-dsa-convnet-ipc1", *arguments)
-    assert done.returncode == 2
-    assert re.search(message, done.stderr.replace("\n  ", " ")), done.stderr
+def test_bad_options_of_export(
+    cli: Callable[..., Answer],
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = cli("export", "mnist-dsa-convnet-ipc1", *arguments)
+    assert code == 2
+    assert re.search(message, err.replace("\n  ", " ")), err
     assert not list(tmp_path.iterdir())
 
 
@@ -136,7 +145,11 @@ def test_the_authors_file_is_evaluated_like_our_own(program: Program, tmp_path: 
     assert "2 epochs, augmentation dsa color crop cutout scale rotate" in done.stderr
 
 
-def test_bad_files_give_one_clear_line(program: Program, tmp_path: Path) -> None:
+def test_bad_files_give_one_clear_line(
+    cli: Callable[..., Answer], program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
     class Malicious:
         def __reduce__(self) -> tuple[object, ...]:
             return os.system, (f"touch {tmp_path / 'mark'}",)
@@ -150,12 +163,10 @@ def test_bad_files_give_one_clear_line(program: Program, tmp_path: Path) -> None
         ("none.pt", "There is no none.pt"),
         ("empty", "empty has no pictures"),
     ):
-        done = program("import", name, "--dataset", "digits")
-        assert done.returncode == 1
-        assert done.stdout == ""
-        assert f"Error: {message}" in done.stderr
-        assert "Traceback" not in done.stderr
-        assert len(done.stderr.splitlines()) <= 2
+        code, out, err = cli("import", name, "--dataset", "digits")
+        assert (code, out) == (1, "")
+        assert f"Error: {message}" in err
+        assert len(err.splitlines()) <= 2
     assert not (tmp_path / "mark").exists()
     assert not (tmp_path / "home" / "sets").exists()
     assert program("import", "text.pt").returncode == 1, "before it is asked what it stands for"

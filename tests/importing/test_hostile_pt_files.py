@@ -4,14 +4,13 @@ import io
 import os
 import random
 import struct
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peak
 import pytest
 import torch
 from pt_samples import CLASSES, FORMATS, IMAGES, LABELS, SHAPE, authors, save
@@ -249,20 +248,20 @@ def test_mutated_files_give_a_clear_error_or_the_right_answer(
     assert counts["error"] > 20
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@FORMATS
-def test_at_most_about_twice_the_file_is_held(tmp_path: Path, new: bool) -> None:
-    path = save([torch.zeros(2**24), LABELS], tmp_path / "f.pt", new)
-    code = (
-        "import sys, torch; from pathlib import Path; from dsactl.importing.torch_files import load\n"
-        "def peak(): return int([l for l in open('/proc/self/status') if l.startswith('VmHWM')][0].split()[1])\n"
-        "load(Path(sys.argv[2])); before = peak(); load(Path(sys.argv[1])); print(peak() - before)"
-    )
-    small = save([IMAGES, LABELS], tmp_path / "small.pt", new)
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(path), str(small)], capture_output=True, text=True, check=True, timeout=120
-    )
-    assert int(done.stdout) * 1024 < 2.3 * path.stat().st_size
+_LOAD = """
+from dsactl.importing.torch_files import load
+
+load(Path(sys.argv[1]))
+print(*(peak(lambda: load(Path(path))) for path in sys.argv[2:]))
+"""
+
+
+@peak.needs_proc
+def test_at_most_about_twice_the_file_is_held(tmp_path: Path) -> None:
+    small = save([IMAGES, LABELS], tmp_path / "small.pt")
+    paths = [save([torch.zeros(2**24), LABELS], tmp_path / f"{new}.pt", new) for new in (True, False)]
+    for path, rise in zip(paths, peak.run(_LOAD, small, *paths).split(), strict=True):
+        assert int(rise) < 2.3 * path.stat().st_size
 
 
 def test_big_endian_numbers(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
-"""Methods of other packages, by the entry point that docs/methods.md describes, in a program of its own."""
+"""Methods of other packages, by the entry point that docs/methods.md describes."""
 
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 
@@ -14,6 +17,8 @@ import dsactl
 from dsactl.errors import UnknownNameError, UsageError
 from dsactl.methods import catalogue
 from dsactl.recipe import Recipe, Request
+
+Answer = tuple[int, str, str]
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
 
@@ -68,14 +73,37 @@ def packages(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def installed(packages: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """They are on the path of this process."""
+
+    def forget() -> None:
+        for name in ("means", "odd"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        catalogue._foreign.cache_clear()
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(packages)
+    forget()
+    yield packages
+    forget()
+
+
+COMMAND = ("condense", "digits", "--ipc", "1")
+
+
 def condense(packages: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dsactl", "condense", "digits", "--ipc", "1", *arguments]
+    """In a process of its own, on whose path they are."""
     environment = {**os.environ, "PYTHONPATH": f"{packages}:{DOC.parents[1]}"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=packages, timeout=300)
+    return processes.run(*COMMAND, *arguments, env=environment, cwd=packages)
 
 
 def test_the_example_of_the_documentation_works(packages: Path) -> None:
-    done = condense(packages, "--method", "means", "--option", "part=50", "--json")
+    """In a program that nothing of it was loaded into before: some seconds."""
+    command = [sys.executable, "-m", "dsactl", *COMMAND, "--method", "means", "--option", "part=50", "--json"]
+    environment = {**os.environ, "PYTHONPATH": f"{packages}:{DOC.parents[1]}"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=packages, timeout=300)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["reference"] == "digits-means-ipc1:1"
     made = dsactl.load("digits-means-ipc1")
@@ -87,12 +115,24 @@ def test_the_example_of_the_documentation_works(packages: Path) -> None:
         assert (image - real).abs().mean() < 0.2, "a mean of fifty is near the mean of all"
     again = condense(packages, "--method", "means", "--option", "part=50")
     assert "Already made" in again.stdout
-    assert "part=many is not a whole number" in condense(packages, "--method=means", "--option=part=many").stderr
-    unknown = condense(packages, "--method=means", "--option=size=3").stderr
-    assert "Unknown option of means 'size'. Known: part." in unknown.replace("\n ", "")
-    assert "is not NAME=VALUE" in condense(packages, "--method", "means", "--option", "part").stderr
 
 
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("part=many", "part=many is not a whole number"),
+        ("size=3", "Unknown option of means 'size'. Known: part."),
+        ("part", "is not NAME=VALUE"),
+    ],
+)
+def test_options_are_checked_by_what_the_method_says_of_them(
+    refused: Callable[..., str], option: str, said: str
+) -> None:
+    assert said in refused(*COMMAND, "--method", "means", "--option", option).replace("\n ", "")
+
+
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
     ("how", "said"),
     [
@@ -106,11 +146,10 @@ def test_the_example_of_the_documentation_works(packages: Path) -> None:
         ("fails", "failed: ValueError: of its own making, at "),
     ],
 )
-def test_what_is_no_set_is_refused(packages: Path, how: str, said: str) -> None:
-    done = condense(packages, "--method", "odd", "--option", f"how={how}")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert f"The method 'odd' {said}" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_is_no_set_is_refused(cli: Callable[..., Answer], how: str, said: str) -> None:
+    code, out, err = cli(*COMMAND, "--method", "odd", "--option", f"how={how}")
+    assert (code, out) == (1, "")
+    assert f"The method 'odd' {said}" in err
 
 
 def test_a_method_goes_on_where_it_was_interrupted(packages: Path) -> None:
@@ -130,13 +169,12 @@ def test_a_method_goes_on_where_it_was_interrupted(packages: Path) -> None:
     assert dsactl.evaluate(made, networks=2, epochs=2).n == 2
 
 
-def test_a_method_whose_package_is_broken_says_so(packages: Path) -> None:
-    (packages / "means.py").write_text("import nothing_of_that_name")
-    done = condense(packages, "--method", "means")
-    assert done.returncode == 2
-    assert "The method 'means' cannot be loaded" in done.stderr
-    unknown = condense(packages, "--method", "meens").stderr
-    assert "Did you mean 'means'" in unknown
+def test_a_method_whose_package_is_broken_says_so(installed: Path, cli: Callable[..., Answer]) -> None:
+    (installed / "means.py").write_text("import nothing_of_that_name")
+    code, _, err = cli(*COMMAND, "--method", "means")
+    assert code == 2
+    assert "The method 'means' cannot be loaded" in err
+    assert "Did you mean 'means'" in cli(*COMMAND, "--method", "meens")[2]
 
 
 def test_only_what_a_method_takes_is_taken() -> None:

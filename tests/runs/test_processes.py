@@ -1,14 +1,22 @@
-"""Two real processes under torchrun, over gloo: the same result as one, and one of them killed."""
+"""Several real processes over gloo: the same result as one, and one of them killed.
+
+Where torchrun's own part in it is tested it starts them, which loads torch three times, five to ten seconds of two
+cores; else they are forked with what it tells its processes in their environment.
+"""
 
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
+import processes
 import pytest
 import torch
 
@@ -20,39 +28,76 @@ pytestmark = pytest.mark.slow
 
 OPTIONS = ("condense", "digits", "--ipc", "2", "--width", "16", "--inner-steps", "2", "--network-epochs", "2")
 OPTIONS += ("--batch-real", "32", "--precision", "float32", "--json")
+SHORT = ("--iterations", "3")
+LONG = ("--iterations", "30", "--checkpoint-every", "0")
+HANGS = 180  # seconds; for nothing but processes that would wait for ever
 
 
-def start(home: Path, processes: int, *options: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "DSACTL_HOME": str(home), "NO_COLOR": "1", "TORCHELASTIC_ERROR_FILE": ""}
-    command = [sys.executable, "-m", "dsactl"]
-    if processes > 1:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += [f"--nproc-per-node={processes}", "-m", "dsactl"]
+def environment(home: Path, **more: object) -> dict[str, str]:
+    return {
+        **os.environ,
+        "DSACTL_HOME": str(home),
+        "NO_COLOR": "1",
+        **{name: str(value) for name, value in more.items()},
+    }
+
+
+def torchrun(home: Path, *options: str) -> subprocess.Popen[str]:
+    """Two processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dsactl"]
     return subprocess.Popen(
-        [*command, *OPTIONS, *options], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, *OPTIONS, *options],
+        env=environment(home, TORCHELASTIC_ERROR_FILE=""),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
-    out, err = process.communicate(timeout=180)
-    assert process.returncode == 0, err
-    return out, err
+def together(home: Path, count: int, *options: str) -> list[CompletedProcess[str]]:
+    """Processes as torchrun starts them, to their end."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    started = [
+        processes.start(*OPTIONS, *options, env=environment(home, **place, RANK=rank, LOCAL_RANK=rank))
+        for rank in range(count)
+    ]
+    return [CompletedProcess(options, each.wait(HANGS), *each.communicate(HANGS)) for each in started]
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-def test_several_processes_give_one_process_s_result(tmp_path: Path, processes: int) -> None:
-    """10 classes over 3 processes are 3, 3 and 4."""
-    finish(start(tmp_path / "one", 1, "--iterations", "3"))
-    out, _ = finish(start(tmp_path / "several", processes, "--iterations", "3"))
-    assert len(json.loads(out)) == 1, "only process 0 answers"
-    alone, together = (
-        dsactl.load("digits-dsa-convnet-width16-ipc2", registry.Store(tmp_path / home)) for home in ("one", "several")
-    )
-    assert alone.images.shape == together.images.shape
-    assert torch.equal(alone.labels, together.labels)
-    assert (alone.images - together.images).abs().max() < 1e-2
-    made = registry.Store(tmp_path / "several").newest().manifest.provenance
-    assert f"{processes} processes" in made["environment"]
+def answer(*ended: CompletedProcess[str]) -> dict[str, object]:
+    """What they made; process 0 says it, and no other."""
+    for each in ended:
+        assert each.returncode == 0, each.stderr
+    assert [bool(each.stdout) for each in ended] == [True] + [False] * (len(ended) - 1)
+    (made,) = json.loads(ended[0].stdout)
+    return made
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dsactl.SyntheticSet:
+    """What one process makes."""
+    home = tmp_path_factory.mktemp("alone")
+    answer(processes.run(*OPTIONS, *SHORT, env=environment(home)))
+    return dsactl.load("digits-dsa-convnet-width16-ipc2", registry.Store(home))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_processes_give_one_process_s_result(tmp_path: Path, alone: dsactl.SyntheticSet, count: int) -> None:
+    """10 classes over 3 processes are 3, 3 and 4. Two are started by torchrun."""
+    if count == 2:
+        run = torchrun(tmp_path, *SHORT)
+        out, err = run.communicate(timeout=HANGS)
+        answer(CompletedProcess(SHORT, run.returncode, out, err))
+    else:
+        answer(*together(tmp_path, count, *SHORT))
+    made = dsactl.load("digits-dsa-convnet-width16-ipc2", registry.Store(tmp_path))
+    assert alone.images.shape == made.images.shape
+    assert torch.equal(alone.labels, made.labels)
+    assert (alone.images - made.images).abs().max() < 1e-2
+    about = registry.Store(tmp_path).newest().manifest.provenance
+    assert f"{count} processes" in about["environment"]
 
 
 def ranks(process: subprocess.Popen[str]) -> dict[int, int]:
@@ -61,47 +106,59 @@ def ranks(process: subprocess.Popen[str]) -> dict[int, int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             status = (folder / "stat").read_text().rpartition(")")[2].split()
-            environment = (folder / "environ").read_bytes().split(b"\0")
+            variables = (folder / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
         if int(status[1]) == process.pid:
-            for value in environment:
+            for value in variables:
                 if value.startswith(b"RANK="):
                     found[int(value[5:])] = int(folder.name)
     return found
 
 
+def wait_for(process: subprocess.Popen[str], condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + HANGS
+    while not condition():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What two processes make that nobody kills."""
+    return answer(*together(tmp_path_factory.mktemp("uninterrupted"), 2, *LONG))
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the processes in /proc")
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_process_that_dies_is_named_and_the_checkpoint_is_good(tmp_path: Path, victim: int) -> None:
-    options = ("--iterations", "60", "--checkpoint-every", "0")
-    run = start(tmp_path / "home", 2, *options)
-    deadline = time.monotonic() + 120
-    while not (checkpoints := list(tmp_path.glob("home/runs/*/checkpoint.safetensors"))):
-        assert time.monotonic() < deadline
-        assert run.poll() is None, run.communicate()[1]
-        time.sleep(0.01)
-    os.kill(ranks(run)[victim], signal.SIGKILL)
-    _, err = run.communicate(timeout=120)
+def test_a_process_that_dies_is_named_and_the_checkpoint_is_good(
+    tmp_path: Path, uninterrupted: dict[str, object], victim: int
+) -> None:
+    """The other one waits for five seconds before it says so."""
+    run = torchrun(tmp_path, *LONG)
+    wait_for(run, lambda: len(ranks(run)) == 2)
+    there = ranks(run)
+    wait_for(run, lambda: list(tmp_path.glob("runs/*/checkpoint.safetensors")))
+    os.kill(there[victim], signal.SIGKILL)
+    _, err = run.communicate(timeout=HANGS)
     assert run.returncode != 0
     assert re.search(rf"Process {victim} of the 2 .* died", err), err
     assert err.count("(counted from 0) died") == 1
     assert "Internal error" not in err
-    _, about = read_checkpoint(checkpoints[0].read_bytes(), checkpoints[0], torch.device("cpu"))
+    (path,) = tmp_path.glob("runs/*/checkpoint.safetensors")
+    _, about = read_checkpoint(path.read_bytes(), path, torch.device("cpu"))
     assert about["mode"]["processes"] == 2
-    assert about["iteration"] < 60
-    alone = start(tmp_path / "home", 1, *options)
-    _, refused = alone.communicate(timeout=120)
-    assert alone.returncode == 1
-    assert "use 2 processes (torchrun --nproc-per-node)" in refused
-    went_on, _ = finish(start(tmp_path / "home", 2, *options))
-    uninterrupted, _ = finish(start(tmp_path / "other", 2, *options))
-    assert json.loads(went_on)[0]["digest"] == json.loads(uninterrupted)[0]["digest"]
+    assert about["iteration"] < 30
+    refused = processes.run(*OPTIONS, *LONG, env=environment(tmp_path))
+    assert refused.returncode == 1
+    assert "use 2 processes (torchrun --nproc-per-node)" in refused.stderr
+    assert answer(*together(tmp_path, 2, *LONG))["digest"] == uninterrupted["digest"]
 
 
 def test_an_error_of_one_process_is_told_once(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("no folder")
-    _, err = start(tmp_path / "home", 2, "--iterations", "2").communicate(timeout=120)
+    _, err = torchrun(tmp_path / "home", "--iterations", "2").communicate(timeout=HANGS)
     assert err.count("is not a folder") == 1
     assert "died" not in err
     assert "Internal error" not in err

@@ -287,7 +287,7 @@ def test_runs_of_every_kind_go_on(options: dict[str, object]) -> None:
 def test_compiled_runs_go_on_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert can_compile("cpu")
     monkeypatch.setattr(sitting, "COMPILE_OPERATIONS", 0)
-    options = {"batch_real": 64, "iterations": 4, "depth": 2}
+    options = {"depth": 1, "batch_real": 64, "iterations": 4}
     path = interrupted(store := registry.Store(), **options)
     assert read(path)[1]["mode"]["compiled"] is True
     went_on = runs.execute(job(**options), store).stored.digest
