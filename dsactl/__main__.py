@@ -5,6 +5,7 @@ import contextlib
 import os
 import sys
 import threading
+from pathlib import Path
 
 from dsactl.cli.main import main
 
@@ -15,15 +16,18 @@ def start() -> None:
     The interpreter takes longer to take itself down, module by module, than a short command to work; so the process
     ends without that, after everything that was registered for its end has been done.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before the start
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     try:
         main()
     except SystemExit as end:
         if isinstance(end.code, str) or _needs_the_interpreter():
             raise
         atexit._run_exitfuncs()
-        with contextlib.suppress(OSError):  # nobody reads any more
-            sys.stdout.flush()
-            sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # nobody reads any more
+                stream.flush()
         os._exit(end.code if isinstance(end.code, int) else 0)
 
 

@@ -13,10 +13,9 @@ from typing import Any
 import registry
 from dsactl import jobs, runs
 from dsactl.bundled import find, own_name
-from dsactl.data.load import load_dataset
+from dsactl.data.load import check_without_folder, load_dataset
 from dsactl.engine.device import resolve_device
 from dsactl.engine.tasks import Workers
-from dsactl.errors import UsageError
 from dsactl.evaluation.measured import measure
 from dsactl.evaluation.protocol import Evaluation, Protocol
 from dsactl.recipe import Request
@@ -97,9 +96,8 @@ def evaluate(
     protocol = _protocol(protocol, options)
     given = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
     given = {name: value for name, value in given.items() if value is not None}
-    if given and data is None:
-        named = " and ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise UsageError(f"Without --data, {named} would change nothing.", "Name the folder with --data FOLDER.")
+    if data is None:
+        check_without_folder(**given)
     target = resolve_device(device)
     store = store or registry.Store()
     if isinstance(reference, SyntheticSet):

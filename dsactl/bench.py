@@ -38,6 +38,7 @@ FEWEST = 5  # repetitions that this has to suffice for, those that warm up among
 EXPECTED_SHARE = 0.4  # of a matrix product's speed; what a piece will take is guessed by it
 NETWORK_STEPS = 10  # in one repetition
 EPOCHS, CUDA_EPOCHS = 10, 200  # of the shorter evaluation that is timed
+CUDA_NETWORKS = 20  # that are evaluated side by side
 MATRICES = (4096, 2048, 1024)
 
 
@@ -153,13 +154,14 @@ def bench(
     phase("network steps")
     network = _timed(_network_steps(dataset, recipe, mode, steps), device)
     phase("evaluation")
+    together = CUDA_NETWORKS if device.type == "cuda" else 1
     lengths = Lengths.fitting(
         len(dataset.test),
-        epochs=fitting(forward * GRADIENT * images, SECONDS / 2),
-        tests=fitting(forward, SECONDS / 2),
+        epochs=fitting(forward * GRADIENT * images * together, SECONDS / 2),
+        tests=fitting(forward * together, SECONDS / 2),
         cuda=device.type == "cuda",
     )
-    seconds = _evaluation_seconds(dataset, recipe, device, lengths)
+    seconds = _evaluation_seconds(dataset, recipe, device, lengths, together)
 
     def timing(measured: list[float], operations: float) -> Timing:
         median = statistics.median(measured)
@@ -223,7 +225,7 @@ class Lengths:
         # Trainings of 2 epochs to warm up, 1 part, 3 parts, and 1 part; tests of 3 short ones, and a long one.
         most = CUDA_EPOCHS if cuda else EPOCHS
         longer = max(2, min(test_images, int(tests * 4 / 7)))
-        return cls(max(1, min(most, int((epochs - 2) / 5))), (max(1, longer // 4), longer))
+        return cls(max(1, min(most, int((epochs - 2) / 5))), (longer // 4 or 1, longer))
 
     def in_words(self, test_images: int) -> str:
         """ "10 and 30 of 1000 epochs, and 2,500 and 10,000 of 10,000 test images"."""
@@ -291,7 +293,9 @@ def _network_steps(dataset: Dataset, recipe: Recipe, mode: Mode, steps: int) -> 
     return lambda: training(stack([parameters]), stack([buffers]), images_NCHW, labels_N, [source()])
 
 
-def _evaluation_seconds(dataset: Dataset, recipe: Recipe, device: torch.device, lengths: Lengths) -> float:
+def _evaluation_seconds(
+    dataset: Dataset, recipe: Recipe, device: torch.device, lengths: Lengths, networks: int
+) -> float:
     """One network by the whole protocol, from short trainings and tests that differ in their epochs and images."""
     images_NCHW = initial(dataset, recipe).images_KICHW.flatten(0, 1).cpu()
     labels_N = torch.arange(dataset.classes).repeat_interleave(recipe.ipc)
@@ -299,7 +303,6 @@ def _evaluation_seconds(dataset: Dataset, recipe: Recipe, device: torch.device, 
     synthetic = SyntheticSet(
         images_NCHW, labels_N, dataset.class_names, dataset.mean, dataset.std, made, "bench", "bench"
     )
-    networks = 20 if device.type == "cuda" else 1
 
     def seconds(epochs: int, tests: int) -> float:
         test = ImageSet.from_tensors(dataset.test.images_NCHW[:tests], dataset.test.labels_N[:tests], dataset.classes)

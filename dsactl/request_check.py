@@ -2,13 +2,13 @@
 
 import registry
 from dsactl.bundled import check_own_name
-from dsactl.data.catalogue import entry_of, is_mirrored
+from dsactl.data.catalogue import is_mirrored
 from dsactl.data.load import check_name
 from dsactl.methods.catalogue import find
 from dsactl.recipe import Request
 
 _ANY_SHAPE = (3, 32, 32)
-"""In place of a folder's, which is not known yet; what is refused here does not depend on it."""
+"""In place of the images', which are not known yet; what is refused here does not depend on it."""
 
 
 def check_request(request: Request) -> None:
@@ -31,8 +31,6 @@ def check_request(request: Request) -> None:
         test_fraction=request.test_fraction,
         split_seed=request.split_seed,
     )
-    entry = entry_of(request.dataset)
-    shape = (entry.channels, *entry.size) if entry else _ANY_SHAPE
     mirrored = is_mirrored(request.dataset)
-    recipe = request.resolve(request.dataset, "", shape, mirrored=mirrored, precision="float32")
+    recipe = request.resolve(request.dataset, "", _ANY_SHAPE, mirrored=mirrored, precision="float32")
     find(request.method).refuse(recipe)

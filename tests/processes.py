@@ -161,7 +161,7 @@ def _address() -> str:
     folder = tempfile.TemporaryDirectory(prefix="dsactl-tests-")
     address = str(Path(folder.name) / "socket")
     # One thread: processes with more cannot be forked. Its standard input tells it when this process is no more.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(_SERVER.parents[1])}
     server = subprocess.Popen(
         [sys.executable, str(_SERVER), address],
         stdin=subprocess.PIPE,

@@ -11,10 +11,10 @@ from rich.markup import escape
 from dsactl.cli import absent, options, studying
 from dsactl.cli.output import Output, accuracy, duration
 from dsactl.cli.tables import Table
-from dsactl.continual.tasks import check_tasks, splits_of, tasks_of
+from dsactl.continual.tasks import check_splits, check_tasks, splits_of, tasks_of
 from dsactl.data.catalogue import missing_files
-from dsactl.data.load import check_name
 from dsactl.data.views import Shape
+from dsactl.engine.words import OFF
 from dsactl.errors import DataError, InterruptedRunError, RunError, UnknownNameError, UsageError
 from dsactl.methods import catalogue as methods
 from registry import extras
@@ -111,7 +111,7 @@ def command(
     from dsactl.continual.memory import Memory
     from dsactl.continual.study import Study
     from dsactl.engine.device import resolve_device, resolve_precision
-    from dsactl.engine.on_ray import OFF, workers
+    from dsactl.engine.on_ray import workers
 
     resolved = resolve_precision(precision, resolve_device(device))
     memories = [Memory(method, ipc, iterations, resolved) for method in kept]
@@ -148,7 +148,7 @@ def _names(tasks: str, splits: int | None) -> tuple[str, ...]:
         return names
     if len(names) > 1:
         raise UsageError(f"--splits is for one data set, not for {len(names)}.", "Name one with --tasks.")
-    check_name(names[0])
+    check_splits(names[0], splits)
     return names
 
 
@@ -164,8 +164,7 @@ def _sequence(names: "Sequence[str]", splits: int | None, image_size: int | None
     try:
         return tasks_of(names, Shape(3, side, side))
     except DataError as error:
-        hint = f"{error.hint}{_without_svhn(names)}" if missing_files("svhn") else error.hint
-        raise DataError(error.message, hint) from None
+        raise DataError(error.message, f"{error.hint}{_without_svhn(names)}") from None
 
 
 def _remark_on_classes(sequence: "Sequence[Task]", output: Output) -> None:

@@ -11,7 +11,7 @@ from dsactl import bundled
 from dsactl.cli import options
 from dsactl.cli.output import Output, accuracy, duration, mean_and_deviation
 from dsactl.cli.tables import Table
-from dsactl.data.load import check_folder, check_name
+from dsactl.data.load import check_name, check_without_folder
 from dsactl.errors import InterruptedRunError, UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.methods.catalogue import WHOLE
@@ -90,7 +90,9 @@ def command(
         if reference is not None:
             bundled.find(reference, registry.Store())
         if data is not None:
-            check_folder(data)
+            check_name(str(data))
+        else:
+            check_without_folder(**folder)
 
     from dsactl.api import evaluate, evaluate_whole
     from dsactl.engine.device import resolve_device

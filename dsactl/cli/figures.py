@@ -27,13 +27,7 @@ def check(figure: str, only: Sequence[str]) -> None:
 
 
 def choose(figure: str, base: Request, networks: int, only: Sequence[str]) -> "list[Part]":
-    """The parts of a figure, or those of some names.
-
-    Raises:
-        UsageError: there is none of such a name.
-    """
-    check(figure, only)
-
+    """The parts of a figure, or those of some names that have been checked."""
     from dsactl.studies.figures import parts
 
     return [part for part in parts(figure, base, networks) if not only or part.name in only]

@@ -2,7 +2,6 @@
 
 import importlib
 import keyword
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 from dsactl import __version__
 from dsactl.cli import bash_completion, errors
 from dsactl.cli.output import Output
+from dsactl.cli.torchrun import is_of_several
 from dsactl.errors import UsageError
 from registry import collector
 
@@ -93,8 +93,3 @@ def main() -> None:
             errors.print_traceback()
         code = errors.report(error, Output())
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def is_of_several() -> bool:
-    """Whether torchrun started this process with others."""
-    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1

@@ -2,14 +2,14 @@
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import registry
 from dsactl import bundled
 from dsactl.data.catalogue import CATALOGUE
-from dsactl.engine.words import PRECISIONS, check_device, check_precision
+from dsactl.engine.words import PRECISIONS, check_cluster, check_device, check_gpu_share, check_precision
 from dsactl.methods import catalogue as methods
 from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLINGS
 
@@ -69,20 +69,20 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and take nothing away.")]
 
 
-def _device(name: str) -> str:
-    check_device(name)
-    return name
+def _checked(check: Callable[[Any], None]) -> Callable[[Any], Any]:
+    """A callback for a value that is refused by `check`, or taken as it is."""
 
+    def callback(value: Any) -> Any:
+        check(value)
+        return value
 
-def _precision(name: str) -> str:
-    check_precision(name)
-    return name
+    return callback
 
 
 Device = Annotated[
     str,
     typer.Option(
-        callback=_device,
+        callback=_checked(check_device),
         help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N or mps.",
         autocompletion=one_of("auto", "cpu", "cuda", "mps"),
     ),
@@ -90,16 +90,21 @@ Device = Annotated[
 Ray = Annotated[
     str,
     typer.Option(
+        callback=_checked(check_cluster),
         metavar="auto|HOST:PORT|off",
         help="Where tasks go: this machine's cores or GPUs, if Ray is installed; a cluster; this process.",
         autocompletion=one_of("auto", "off"),
     ),
 ]
-GpuShare = Annotated[float, typer.Option(help="What each task takes of a GPU on Ray, 0 … 1.")]
+GpuShare = Annotated[
+    float, typer.Option(callback=_checked(check_gpu_share), help="What each task takes of a GPU on Ray, 0 … 1.")
+]
 complete_precision = one_of(*PRECISIONS)
 Precision = Annotated[
     str,
-    typer.Option(callback=_precision, help=f"{', '.join(PRECISIONS)}.", autocompletion=complete_precision),
+    typer.Option(
+        callback=_checked(check_precision), help=f"{', '.join(PRECISIONS)}.", autocompletion=complete_precision
+    ),
 ]
 Reference = Annotated[
     str,

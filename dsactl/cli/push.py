@@ -59,6 +59,7 @@ def command(
     if out is not None and not dry_run:
         raise UsageError("--out is for --dry-run.", "Pass both, or neither.")
     hub.require_packages()
+    hub.parse_repo_id(repository)
     output = Output(as_json=as_json, quiet=quiet)
     user = registry.Store()
     store, stored = bundled.find(reference, user)

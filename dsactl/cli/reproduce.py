@@ -73,10 +73,10 @@ def command(
         raise UnknownNameError("table", table, _KNOWN)
     output = Output(as_json=as_json, quiet=quiet)
     names = () if only is None else studying.listed(only, "cell")
-    if table in FIGURES:
-        figures.check(table, names)
     whole = None if table in FIGURES else plan(table, sets, networks, scale, seed)
     wanted = whole.only(names) if whole and names else whole
+    if not whole:
+        figures.check(table, names)
     if not dry_run and table not in _WITHOUT_PLOT:
         extras.require("reproduce", "studies", "matplotlib")
 

@@ -45,7 +45,7 @@ def request_of(dataset: str, ipc: int, **given: Any) -> Request:
     """What a study makes, from options of which None stands for the default.
 
     Raises:
-        UsageError: one makes no sense.
+        DsactlError: one makes no sense, or there is no such data set.
     """
     known = {name: value for name, value in given.items() if value is not None}
     request = Request.parse({"dataset": dataset, "ipc": ipc, **known})

@@ -87,7 +87,7 @@ def check_tasks(names: Sequence[str]) -> dict[str, int]:
         raise UsageError("Two tasks have one name.", "Name each data set once, and give folders different names.")
     _check_overlap(names)
     for name in names:
-        check_name(name, image_size=32 if is_folder(name) else None)
+        check_name(name)
     counts = {_short(name): count for name in names if (count := _classes_of(name)) is not None}
     _check_classes(counts)
     return counts
@@ -131,6 +131,27 @@ def _check_classes(counts: Mapping[str, int]) -> None:
         raise UsageError(f"The tasks differ in their number of classes: {each}.", "Choose --tasks that agree in it.")
 
 
+def check_splits(name: str, splits: int) -> None:
+    """Refuse, before a data set is loaded, what can be seen not to be shared out; a folder's classes are not known yet.
+
+    Raises:
+        DsactlError: as of `splits_of`.
+    """
+    check_name(name)
+    if (classes := _classes_of(name)) is not None:
+        _check_splits(name, splits, classes)
+
+
+def _check_splits(name: str, splits: int, classes: int) -> None:
+    if splits < 2 or classes % splits or classes == splits:
+        even = [str(n) for n in range(2, classes) if classes % n == 0]
+        less = f"Leave a class out: {with_views(name, Classes(0, classes - 2))}" if classes > 4 else "It has too few."
+        raise UsageError(
+            f"{classes} classes cannot be shared out evenly among {splits} tasks, two at least to each.",
+            f"Use --splits {' or '.join(even)}." if even else less,
+        )
+
+
 def splits_of(name: str, splits: int, shape: Shape | None) -> list[Task]:
     """Tasks of one data set that have classes of their own, equally many, in the order of the classes.
 
@@ -147,13 +168,7 @@ def splits_of(name: str, splits: int, shape: Shape | None) -> list[Task]:
     views = (shape,) if shape else ()
     whole = load_dataset(with_views(name, *views), image_size=size)
     classes = whole.classes
-    if splits < 2 or classes % splits or classes == splits:
-        even = [str(n) for n in range(2, classes) if classes % n == 0]
-        less = f"Leave a class out: {with_views(name, Classes(0, classes - 2))}" if classes > 4 else "It has too few."
-        raise UsageError(
-            f"{classes} classes cannot be shared out evenly among {splits} tasks, two at least to each.",
-            f"Use --splits {' or '.join(even)}." if even else less,
-        )
+    _check_splits(name, splits, classes)
     each, tasks = classes // splits, []
     for first in range(0, classes, each):
         part = Classes(first, first + each - 1)

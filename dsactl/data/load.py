@@ -45,6 +45,21 @@ def check_name(
         extras.require(name, "svhn", "scipy")
 
 
+def check_without_folder(**given: object) -> None:
+    """Refuse options of a folder where none is named.
+
+    Args:
+        given: the options, None for those that are not given.
+
+    Raises:
+        UsageError: there are some.
+    """
+    if named := [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]:
+        raise UsageError(
+            f"Without --data, {' and '.join(named)} would change nothing.", "Name the folder with --data FOLDER."
+        )
+
+
 def check_folder(folder: Path) -> None:
     """Refuse a folder that is not there.
 

@@ -69,15 +69,18 @@ def is_faster_in_bfloat16(can: Mapping[str, object]) -> bool:
 def capabilities() -> dict[str, object]:
     """What the processor can do, in torch's words; the least of it in versions of torch that do not tell.
 
-    What oneDNN, whose products of matrices torch takes, is kept from by ONEDNN_MAX_CPU_ISA, it cannot do.
+    What oneDNN, which multiplies torch's matrices, is kept from by ONEDNN_MAX_CPU_ISA, it cannot do.
     """
     tell = getattr(torch.cpu, "get_capabilities", None)
     can = {"amx_bf16": torch.cpu._is_amx_tile_supported()} if tell is None else dict(tell())
-    most = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
-    if most not in ("ALL", "DEFAULT"):
-        can["amx_bf16"] = bool(can.get("amx_bf16")) and "AMX" in most
-        can["avx512_bf16"] = bool(can.get("avx512_bf16")) and any(word in most for word in ("BF16", "FP16", "AMX"))
-    return can
+    most = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
+    if most in _WITHOUT_BF16:
+        return {**can, "amx_bf16": False, "avx512_bf16": False}
+    return {**can, "amx_bf16": False} if most in _WITHOUT_AMX else can
+
+
+_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+_WITHOUT_AMX = ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512")
 
 
 def prepare_device(device: torch.device) -> None:

@@ -22,6 +22,7 @@ from dsactl.engine.device import describe, resolve_device
 from dsactl.engine.memory import keep_to_part_of_gpu
 from dsactl.engine.native import library
 from dsactl.engine.tasks import Failure, InProcess, Report, Result, Task, Workers
+from dsactl.engine.words import AUTO, OFF, check_cluster, check_gpu_share
 from dsactl.errors import ClusterError, UsageError
 from registry import extras
 
@@ -30,7 +31,6 @@ ANSWER_SECONDS = 10.0
 LOAD_SECONDS = 60.0  # that a busy machine takes to load Ray
 TELL_SECONDS = 1.0
 STOP_SECONDS = 3.0
-AUTO, OFF = "auto", "off"
 _SEVERAL = 2  # tasks; fewer are done in this process
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 _NO_ANSWER = 3
@@ -61,8 +61,8 @@ def workers(where: str, device: str, share_of_gpu: float = 1.0) -> Workers:
         MissingPackageError: Ray is not installed.
         ClusterError: no cluster answers, it is of another version, or has GPUs and this machine none.
     """
-    if not 0 < share_of_gpu <= 1:
-        raise UsageError(f"A task takes a share of a GPU above 0 and at most 1, not {share_of_gpu:g}.")
+    check_gpu_share(share_of_gpu)
+    check_cluster(where)
     if where == OFF or (where == AUTO and not extras.is_installed("ray")):
         return InProcess()
     extras.require(f"--ray {where}", "ray", "ray", otherwise="Or use --ray off.")

@@ -1,13 +1,13 @@
-"""The names of precisions and devices, as they are given. Importing this imports no torch."""
+"""The words for where and how to compute, as they are given. Importing this imports no torch."""
 
 import re
 from typing import Literal, get_args
 
-from dsactl.errors import DeviceError
+from dsactl.errors import DeviceError, UsageError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?", re.ASCII)
+_DEVICE = re.compile(r"auto|(cpu|mps)(:0)?|cuda(:(0|[1-9]\d?))?", re.ASCII)
 
 
 def check_device(name: str) -> None:
@@ -28,3 +28,27 @@ def check_precision(name: str) -> None:
     """
     if name not in PRECISIONS:
         raise DeviceError(f"Unknown precision {name!r}.", f"Use one of {', '.join(PRECISIONS)}.")
+
+
+AUTO, OFF = "auto", "off"
+"""Where tasks go, beside the address of a cluster."""
+
+
+def check_cluster(where: str) -> None:
+    """Refuse what is no address of a Ray cluster, nor a word in place of one.
+
+    Raises:
+        UsageError: it has no port.
+    """
+    if where not in (AUTO, OFF) and ":" not in where:
+        raise UsageError(f"{where} is no address of a cluster.", "It is host:port.")
+
+
+def check_gpu_share(share: float) -> None:
+    """Refuse what is no share of a GPU that a task could take.
+
+    Raises:
+        UsageError: says what is.
+    """
+    if not 0 < share <= 1:
+        raise UsageError(f"A task takes a share of a GPU above 0 and at most 1, not {share:g}.")

@@ -6,6 +6,7 @@ from subprocess import CompletedProcess
 import pytest
 
 import registry
+from dsactl.bench import Lengths
 
 
 def test_the_yardstick_counts_what_it_times(
@@ -33,6 +34,37 @@ def test_the_yardstick_counts_what_it_times(
     assert value["memory"] > 2**24
     assert math.isfinite(value["matrix_product"])
     assert not registry.default_home().exists(), "nothing is written"
+
+
+def test_a_slow_machine_measures_parts_and_says_so(
+    cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsactl.bench.MATRICES", (256,))
+    monkeypatch.setattr("dsactl.bench.SECONDS", 1e-6)
+    monkeypatch.setattr("dsactl.engine.mode.can_compile", lambda device_type: False)
+    code, out, err = cli("bench", "--dataset", "digits", "--ipc", "2", "--arch", "mlp", "--json")
+    assert code == 0, err
+    forward = 2 * (64 * 128 + 128 * 128 + 128 * 10)
+    value = json.loads(out)
+    assert value["inner_step"]["operations"] == pytest.approx(forward * 10 * (3 * 256 + 7 * 2)), "of all classes"
+    assert value["scaled"] == [
+        "the inner step from 1 of its 10 classes",
+        "the evaluation from 1 and 3 of 1000 epochs, and 1 and 2 of 360 test images",
+    ]
+    assert "Scaled up: the inner step from 1 of its 10 classes; the evaluation from" in err
+
+
+@pytest.mark.parametrize(
+    ("epochs", "tests", "cuda", "expected"),
+    [
+        (1e6, 1e6, False, Lengths(10, (2500, 10_000))),
+        (1e6, 1e6, True, Lengths(200, (2500, 10_000))),
+        (27, 3500, False, Lengths(5, (500, 2000))),
+        (0, 0, True, Lengths(1, (1, 2))),
+    ],
+)
+def test_evaluations_are_as_long_as_there_is_time(epochs: float, tests: float, cuda: bool, expected: Lengths) -> None:
+    assert Lengths.fitting(10_000, epochs=epochs, tests=tests, cuda=cuda) == expected
 
 
 def test_only_named_shapes_are_known(program: Callable[..., CompletedProcess[str]]) -> None:

@@ -8,12 +8,24 @@ import typer
 from reference import write_folder
 
 from dsactl import __version__
+from dsactl.cli import condense
 from dsactl.cli import main as program_main
+from dsactl.errors import UnknownNameError
 
 Answer = tuple[int, str, str]
 
 
 SMALL = ("condense", "digits", "--ipc", "1", "--width", "8", "--iterations", "3")
+
+
+def test_of_several_processes_none_says_alone_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said by one of them, when they have met."""
+    wrong = {"dataset": "digit", "ipc": 1}
+    with pytest.raises(UnknownNameError):
+        condense._request(wrong)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert condense._request(wrong).dataset == "digit"
 
 
 def test_the_first_thing_a_user_does(cli: Callable[..., Answer]) -> None:

@@ -33,6 +33,18 @@ def test_a_thread_that_is_at_work_is_waited_for() -> None:
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "done")
 
 
+def test_with_ray_the_end_is_the_interpreter_s_own() -> None:
+    """Ray's processes are ended by it."""
+    last = "class Last:\n    def __del__(self): print('taken down', flush=True)\nlast = Last()"
+    done = ended("'--version'", f"sys.modules['ray'] = type(sys)('ray')\n{last}")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "taken down")
+
+
+def test_a_stream_that_is_closed_is_no_error() -> None:
+    for closed in ("sys.stderr", "sys.stdout"):
+        assert ended("'archs', '--quiet'", f"{closed} = None").returncode == 0
+
+
 def test_the_interpreter_is_not_taken_down() -> None:
     """What it would do last, it does not do: to take torch down takes as long as much of the work."""
     last = "class Last:\n    def __del__(self): print('taken down', flush=True)\nlast = Last()"

@@ -38,7 +38,9 @@ def test_numbers_that_vanish_are_none_in_any_thread() -> None:
     assert ended.stdout.split() == ["0", "2"]
 
 
-@pytest.mark.parametrize(("most", "amx", "avx512"), [("AVX2", 0, 0), ("avx512_core_bf16", 0, 1), ("ALL", 1, 1)])
+@pytest.mark.parametrize(
+    ("most", "amx", "avx512"), [("AVX2", 0, 0), ("avx512_core_bf16", 0, 1), ("ALL", 1, 1), ("", 1, 1), ("word", 1, 1)]
+)
 def test_what_onednn_is_kept_from_it_cannot_do(
     monkeypatch: pytest.MonkeyPatch, most: str, amx: bool, avx512: bool
 ) -> None:

@@ -1,6 +1,7 @@
 """What was measured is kept: no network is trained twice, and an interrupted evaluation goes on."""
 
 import json
+import shutil
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from subprocess import CompletedProcess as Ended
 import processes
 import pytest
 import torch
+from reference import write_folder
 from waiting import read_until
 
 import dsactl
@@ -195,6 +197,14 @@ def test_a_whole_data_set_is_the_upper_bound(
         assert code == 2
         assert said in err
     assert program("verify").returncode == 0
+
+
+def test_a_folder_s_view_that_was_condensed_elsewhere(tmp_path: Path, cli: Callable[..., tuple[int, str, str]]) -> None:
+    view = f"{write_folder(tmp_path / 'pictures')}@3x8x8"
+    made = dsactl.condense(view, ipc=1, method="random")
+    shutil.rmtree(registry.Store().home / "runs")
+    code, _, err = cli("evaluate", made.reference, "--data", view, "--networks", "1", "--epochs", "1")
+    assert code == 0, err
 
 
 def test_a_record_from_elsewhere_is_not_taken_for_one_s_own(digits: dsactl.SyntheticSet) -> None:

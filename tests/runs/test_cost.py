@@ -1,4 +1,6 @@
 import itertools
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -36,6 +38,17 @@ def test_forward_operations_are_those_that_torch_counts(spec: NetworkSpec) -> No
     with FlopCounterMode(display=False) as counter:
         build(spec, 3, (32, 32), dataset.classes).eval()(torch.randn(1, 3, 32, 32))
     assert forward_operations(spec, dataset) == counter.get_total_flops()
+
+
+def test_counting_loads_no_compiler() -> None:
+    """It takes longer to load than a short run. A process of its own, three seconds."""
+    code = (
+        "import sys; from dsactl.bench import random_dataset; from dsactl.cost import forward_operations\n"
+        "from dsactl.data.catalogue import CATALOGUE; from dsactl.networks.catalogue import NetworkSpec; import torch\n"
+        "dataset = random_dataset('digits', CATALOGUE['digits'], 1, torch.device('cpu'))\n"
+        "forward_operations(NetworkSpec(), dataset); sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0
 
 
 def test_gradients_cost_what_is_said() -> None:

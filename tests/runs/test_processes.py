@@ -24,8 +24,6 @@ import dsactl
 import registry
 from dsactl.engine.checkpoint import read_checkpoint
 
-pytestmark = pytest.mark.slow
-
 OPTIONS = ("condense", "digits", "--ipc", "2", "--width", "16", "--inner-steps", "2", "--network-epochs", "2")
 OPTIONS += ("--batch-real", "32", "--precision", "float32", "--json")
 SHORT = ("--iterations", "3")
@@ -130,6 +128,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]
     return answer(*together(tmp_path_factory.mktemp("uninterrupted"), 2, *LONG))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the processes in /proc")
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_process_that_dies_is_named_and_the_checkpoint_is_good(
