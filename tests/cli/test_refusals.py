@@ -72,7 +72,7 @@ REFUSED = [
     (("evaluate", "--method", "whole"), "Which data set?"),
     (("evaluate", "--method", "whole", "digit"), "Did you mean 'digits'?"),
     (("evaluate", "--method", "dsa", "digits"), "is for condense"),
-    (("evaluate", "--data", "./nowhere"), "nowhere is not a folder."),
+    (("evaluate", "--data", "no/where"), "no/where is not a folder."),
     (("evaluate", "--image-size", "8"), "Without --data, --image-size would change nothing."),
     (("evaluate", "--gpu-share", "2"), "a share of a GPU above 0 and at most 1"),
     (("evaluate", "--ray", "nonsense"), "nonsense is no address of a cluster."),
