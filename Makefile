@@ -36,8 +36,10 @@ demo: $(INSTALLED)
 	@echo "Stored set: digits-dsa-convnet-ipc1:1"
 	@echo "Its picture: $(DEMO_HOME)/sets/_/digits-dsa-convnet-ipc1/1.png"
 
+# A test that hangs is ended after ten minutes with a traceback; a worker that ends before its tests ends all.
 test: lint
-	$(VENV)/bin/python -m pytest -n 2 --no-loadscope-reorder $(FILES)
+	$(VENV)/bin/python -m pytest -n 2 --no-loadscope-reorder --max-worker-restart=0 \
+		-o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true $(FILES)
 
 test-long: $(INSTALLED_DEV)
 	$(VENV)/bin/python -m pytest -m long
