@@ -10,21 +10,21 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from dsactl.bench import random_dataset
+from dsactl.augmentation.packed import Augmenter
+from dsactl.benchmark import random_dataset
 from dsactl.data.catalogue import CATALOGUE
-from dsactl.dsa.condense import condense
-from dsactl.dsa.inner_step import choose_mode
-from dsactl.dsa.matching import loss_function, matching_gradient, real_gradient
-from dsactl.dsa.packed import Augmenter
 from dsactl.engine.compilation import can_compile, compiled
 from dsactl.engine.mode import PLAIN, Mode
 from dsactl.engine.native import library
 from dsactl.engine.random import generator
+from dsactl.methods.gradient_matching.condense import condense
+from dsactl.methods.gradient_matching.inner_step import choose_mode
+from dsactl.methods.gradient_matching.matching import loss_function, matching_gradient, real_gradient
 from dsactl.networks.build import initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.networks.fused import fuse
-from dsactl.recipe import Recipe, Request
-from dsactl.training import Plan, stack, train
+from dsactl.recipes.recipe import Recipe, Request
+from dsactl.training.sgd import Plan, stack, train
 
 CPU = torch.device("cpu")
 CHANNELS, SIZE, CLASSES, REAL = 3, (32, 32), 10, 256

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dsactl.data.load import load_dataset
     from dsactl.evaluation.protocol import Evaluation, Protocol
     from dsactl.networks.catalogue import NetworkSpec
-    from dsactl.synthetic import SyntheticSet, load
+    from dsactl.synthetic.synthetic_set import SyntheticSet, load
     from registry.errors import Error
 
 _HOMES = {
@@ -30,11 +30,11 @@ _HOMES = {
     "Evaluation": "dsactl.evaluation.protocol",
     "NetworkSpec": "dsactl.networks.catalogue",
     "Protocol": "dsactl.evaluation.protocol",
-    "SyntheticSet": "dsactl.synthetic",
+    "SyntheticSet": "dsactl.synthetic.synthetic_set",
     "condense": "dsactl.api",
     "evaluate": "dsactl.api",
     "evaluate_whole": "dsactl.api",
-    "load": "dsactl.synthetic",
+    "load": "dsactl.synthetic.synthetic_set",
     "load_dataset": "dsactl.data.load",
     "pull": "dsactl.api",
 }

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import registry
-from dsactl import jobs, runs
-from dsactl.bundled import find, own_name
 from dsactl.data.load import check_without_folder, load_dataset
 from dsactl.engine.device import resolve_device
 from dsactl.engine.tasks import Workers
-from dsactl.evaluation.measured import measure
+from dsactl.evaluation.cache import measure
 from dsactl.evaluation.protocol import Evaluation, Protocol
-from dsactl.recipe import Request
-from dsactl.sitting import Progress
-from dsactl.synthetic import SyntheticSet, from_store
-from dsactl.whole import whole_set
+from dsactl.recipes.recipe import Request
+from dsactl.runs.job import OF_STUDIES, load_source, prepare
+from dsactl.runs.run import execute
+from dsactl.runs.sitting import Progress
+from dsactl.synthetic.bundled import find, own_name
+from dsactl.synthetic.full_data import whole_set
+from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 from registry import hub
 
 
@@ -44,14 +45,14 @@ def condense(
         fresh: forget an earlier run of the same recipe.
         store: where the set goes; the default one if not given.
         report: called after every inner step, and when the work changes.
-        options: any other field of `dsactl.recipe.Request`, e.g. `method="dc"`, `iterations=100`, `seed=1`.
+        options: any other field of `dsactl.recipes.recipe.Request`, e.g. `method="dc"`, `iterations=100`, `seed=1`.
 
     Raises:
         dsactl.Error: bad input, in one line; the store cannot be used; the run diverged; another process is at it.
     """
     store = store or registry.Store()
-    job = jobs.prepare(Request.parse({"dataset": str(dataset), "ipc": ipc, **options}), device)
-    return from_store(store, runs.execute(job, store, fresh=fresh, report=report).stored)
+    job = prepare(Request.parse({"dataset": str(dataset), "ipc": ipc, **options}), device)
+    return from_store(store, execute(job, store, fresh=fresh, report=report).stored)
 
 
 def evaluate(
@@ -103,10 +104,10 @@ def evaluate(
     if isinstance(reference, SyntheticSet):
         synthetic = reference
     else:
-        found = (store, store.newest(passed_over=jobs.OF_STUDIES)) if reference is None else find(reference, store)
+        found = (store, store.newest(passed_over=OF_STUDIES)) if reference is None else find(reference, store)
         synthetic = from_store(*found)
     if data is None:
-        dataset = jobs.load_source(store, synthetic.recipe)
+        dataset = load_source(store, synthetic.recipe)
     else:
         dataset = load_dataset(str(data), **{**synthetic.folder_options, **given})
     return measure(store, synthetic, dataset, protocol, target, report, fresh=fresh, keeping=keeping, workers=workers)

@@ -19,7 +19,8 @@ import socket
 import sys
 import traceback
 
-LOADED = ("dsactl", "dsactl.cli", "dsactl.studies", "dsactl.continual", "dsactl.nas", "dsactl.methods")
+LOADED = ("dsactl", "dsactl.cli", "dsactl.cli.commands", "dsactl.runs", "dsactl.evaluation", "dsactl.synthetic")
+LOADED += ("dsactl.studies", "dsactl.continual", "dsactl.nas", "dsactl.methods", "dsactl.methods.gradient_matching")
 ALSO = ("torch._dynamo", "matplotlib.figure", "matplotlib.backends.backend_agg", "scipy.stats", "PIL.PngImagePlugin")
 
 

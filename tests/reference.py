@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dsactl.augmentation.transforms import augment, draw
 from dsactl.data.dataset import Dataset, ImageSet
-from dsactl.dsa.augmentation import augment, draw
 from dsactl.engine.random import generator
 from dsactl.networks.build import build, initial_state
-from dsactl.recipe import Recipe
+from dsactl.recipes.recipe import Recipe
 
 GOLDEN = Path(__file__).parent / "golden"
 VALUES = json.loads((GOLDEN / "reference.json").read_text())

@@ -1,4 +1,4 @@
-"""Imports go one way: cli → api → evaluation, runs → synthetic → dsa, coresets → training → networks, data, engine."""
+"""Imports go one way: cli → studies → evaluation, runs → synthetic → methods → recipes, training → data, networks."""
 
 import ast
 import runpy
@@ -12,31 +12,13 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"registry"},
     {"dsactl", "dsactl.errors", "dsactl.paper"},
-    {
-        "dsactl.networks",
-        "dsactl.engine",
-        "dsactl.dsa.strategy",
-        "dsactl.dsa.schedule",
-        "dsactl.methods.catalogue",
-    },
-    {"dsactl.data", "dsactl.recipe"},
-    {"dsactl.bundled"},
-    {"dsactl.request_check"},
-    {"dsactl.training"},
-    {"dsactl.captured_training"},
-    {"dsactl.dsa", "dsactl.methods"},
-    {"dsactl.storing"},
-    {"dsactl.importing"},
-    {"dsactl.synthetic", "dsactl.cost"},
-    {"dsactl.whole"},
-    {"dsactl.jobs"},
-    {"dsactl.sitting"},
-    {"dsactl.making"},
-    {"dsactl.runs"},
-    {"dsactl.making_many"},
-    {"dsactl.evaluation"},
-    {"dsactl.bench"},
-    {"dsactl.studies", "dsactl.api"},
+    {"dsactl.engine", "dsactl.augmentation"},
+    {"dsactl.data", "dsactl.networks"},
+    {"dsactl.recipes", "dsactl.training"},
+    {"dsactl.methods"},
+    {"dsactl.synthetic"},
+    {"dsactl.evaluation", "dsactl.runs"},
+    {"dsactl.studies", "dsactl.api", "dsactl.benchmark"},
     {"dsactl.continual", "dsactl.nas"},
     {"dsactl.cli", "dsactl.__main__"},
 ]
@@ -92,7 +74,7 @@ def test_the_registry_knows_nothing_of_dsactl_or_torch() -> None:
 
 def test_light_commands_do_not_load_torch() -> None:
     code = (
-        "import sys; import dsactl, dsactl.recipe, dsactl.cli.main as m; "
+        "import sys; import dsactl, dsactl.recipes.recipe, dsactl.cli.main as m; "
         "program = m.program_of([]); "
         "program(['ls'], standalone_mode=False); program(['datasets', '-q'], standalone_mode=False); "
         "sys.exit('torch' in sys.modules)"

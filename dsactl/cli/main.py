@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from dsactl import __version__
-from dsactl.cli import bash_completion, errors
+from dsactl.cli import completion, errors
 from dsactl.cli.output import Output
 from dsactl.cli.torchrun import is_of_several
 from dsactl.errors import UsageError
@@ -46,7 +46,7 @@ def program_of(words: Sequence[str]) -> typer.Typer:
     for panel, names in _PANELS.items():
         for name in names:
             if name in wanted:
-                module = importlib.import_module(f"dsactl.cli.{name}{'_' if keyword.iskeyword(name) else ''}")
+                module = importlib.import_module(f"dsactl.cli.commands.{name}{'_' if keyword.iskeyword(name) else ''}")
                 about = _paragraphs(module.command.__doc__)
                 app.command(name, help=about, epilog=module.EXAMPLES, rich_help_panel=panel)(module.command)
     return app
@@ -81,7 +81,7 @@ def main() -> None:
     """Run the command line and exit with its code."""
     with collector.paused():
         app = program_of(sys.argv[1:])
-    bash_completion.complete(lambda: app(prog_name="dsactl"))
+    completion.complete(lambda: app(prog_name="dsactl"))
     code: object = 0
     try:
         code = app(prog_name="dsactl", standalone_mode=False)

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 
 import registry
-from dsactl import bundled
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.engine.words import PRECISIONS, check_cluster, check_device, check_gpu_share, check_precision
-from dsactl.methods import catalogue as methods
 from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLINGS
+from dsactl.recipes import methods as methods
+from dsactl.synthetic import bundled
 
 
 def _complete(words: Iterable[str], incomplete: str) -> list[str]:

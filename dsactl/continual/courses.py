@@ -17,8 +17,8 @@ from dsactl.continual.tasks import Task as Stage
 from dsactl.engine.shared_folder import SharedFolder, offer
 from dsactl.engine.tasks import Failure, InProcess, Report, Task, Workers
 from dsactl.errors import RunError
-from dsactl.making_many import AGAIN, as_value, make_all
-from dsactl.synthetic import SyntheticSet, from_store
+from dsactl.runs.parallel import AGAIN, as_value, make_all
+from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 
 
 @dataclass(frozen=True)

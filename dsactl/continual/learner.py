@@ -19,15 +19,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dsactl.dsa.packed import Augmenter
-from dsactl.dsa.strategy import Strategy
+from dsactl.augmentation.packed import Augmenter
+from dsactl.augmentation.strategy import Strategy
 from dsactl.engine.random import generator
 from dsactl.errors import RunError
 from dsactl.networks.build import Buffers, Parameters, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.networks.fused import fuse
 from dsactl.paper import MOMENTUM, WEIGHT_DECAY
-from dsactl.training import Descent, Penalty, Plan, stack, stacked_logits, tensors_of
+from dsactl.training.sgd import Descent, Penalty, Plan, stack, stacked_logits, tensors_of
 
 
 @dataclass(frozen=True)

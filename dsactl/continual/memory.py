@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 import registry
-from dsactl import jobs, runs
 from dsactl.continual.learner import Images, joined
 from dsactl.continual.tasks import Task
 from dsactl.engine.words import Precision
-from dsactl.methods.catalogue import ALGORITHM_1, find
-from dsactl.recipe import Request
-from dsactl.sitting import Progress
+from dsactl.recipes.methods import ALGORITHM_1, find
+from dsactl.recipes.recipe import Request
+from dsactl.runs.job import CONTINUAL, Job, prepare
+from dsactl.runs.run import execute
+from dsactl.runs.sitting import Progress
 from dsactl.studies.cells import Steps
-from dsactl.synthetic import SyntheticSet, from_store
+from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 
 NONE = "none"
 """The memory that keeps nothing."""
@@ -56,21 +57,21 @@ class Memory:
             precision=self.precision,
         )
 
-    def job(self, task: Task, seed: int, device: str) -> jobs.Job:
+    def job(self, task: Task, seed: int, device: str) -> Job:
         """The same with its data set.
 
         Raises:
             dsactl.Error: it cannot be made, as where a class has fewer images.
         """
-        return jobs.prepare(self.request(task, seed), device, loaded=task.dataset).within(jobs.CONTINUAL)
+        return prepare(self.request(task, seed), device, loaded=task.dataset).within(CONTINUAL)
 
-    def make(self, job: jobs.Job, store: registry.Store, report: Steps) -> SyntheticSet:
+    def make(self, job: Job, store: registry.Store, report: Steps) -> SyntheticSet:
         """Make the set, or find it made, or wait for another process that makes it."""
 
         def tell(progress: Progress) -> None:
             report(progress.done, progress.total, progress.doing)
 
-        return from_store(store, runs.execute(job, store, report=tell, wait=True).stored)
+        return from_store(store, execute(job, store, report=tell, wait=True).stored)
 
 
 def images_of(kept: list[tuple[Task, SyntheticSet]], outputs: int, device: torch.device) -> Images:

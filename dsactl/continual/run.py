@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 import registry
-from dsactl import runs
 from dsactl.continual.learner import Images, Learner, Network, Phase, Settings, Teacher, network_of
 from dsactl.continual.memory import NONE, Memory, all_of, images_of
 from dsactl.continual.tasks import Task
@@ -35,9 +34,10 @@ from dsactl.engine.native import library
 from dsactl.engine.random import derive_seed
 from dsactl.errors import RunError
 from dsactl.evaluation.task import in_batches
+from dsactl.runs.run import find_made
 from dsactl.studies.cells import Steps
-from dsactl.synthetic import SyntheticSet, from_store
-from dsactl.training import count_correct
+from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
+from dsactl.training.sgd import count_correct
 from registry.manifest import key_of
 
 REVISION = 3
@@ -211,7 +211,7 @@ class Runner:
             return there
         job = course.memory.job(task, self._seed, str(self._device)).with_seed(course.repeat)
         if self._looking:
-            stored = runs.find_made(self._store, job)
+            stored = find_made(self._store, job)
             if stored is None:
                 raise _MissingError
             return from_store(self._store, stored)

@@ -12,11 +12,11 @@ from dsactl.continual.learner import Images, Learner, Phase, Settings
 from dsactl.continual.memory import NONE, Memory
 from dsactl.continual.run import CONDENSED, REAL, REVISION, Course, SetKey
 from dsactl.continual.tasks import Task
-from dsactl.cost import GRADIENT, Clock, forward_operations, making_operations
 from dsactl.data.views import split_name
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
-from dsactl.jobs import Job
+from dsactl.runs.cost import GRADIENT, Clock, forward_operations, making_operations
+from dsactl.runs.job import Job
 from dsactl.studies.costs import Cost, estimate
 from dsactl.studies.entries import Entry
 

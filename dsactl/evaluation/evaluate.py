@@ -13,11 +13,11 @@ from typing import Protocol as Interface
 import torch
 
 from dsactl import __version__
+from dsactl.augmentation.dc import augment_for_dc
+from dsactl.augmentation.packed import Augmenter
+from dsactl.augmentation.strategy import parse_strategy
 from dsactl.data.dataset import Dataset
 from dsactl.data.views import base_name
-from dsactl.dsa.dc_augmentation import augment_for_dc
-from dsactl.dsa.packed import Augmenter
-from dsactl.dsa.strategy import parse_strategy
 from dsactl.engine.device import describe, prepare_device, resolve_precision
 from dsactl.engine.native import library
 from dsactl.engine.random import derive_seed
@@ -25,7 +25,6 @@ from dsactl.engine.tasks import Failure, InProcess, Task, Workers
 from dsactl.errors import DataError, RunError
 from dsactl.evaluation.protocol import DC, Evaluation, Protocol
 from dsactl.evaluation.task import Networks, is_fused, train_and_test
-from dsactl.methods.catalogue import WHOLE
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import (
     EPOCHS_AUGMENTED,
@@ -34,9 +33,10 @@ from dsactl.paper import (
     paper_accuracy,
     whole_accuracy,
 )
-from dsactl.synthetic import SyntheticSet
-from dsactl.training import Augment, Plan
-from dsactl.whole import usual_epochs
+from dsactl.recipes.methods import WHOLE
+from dsactl.synthetic.full_data import usual_epochs
+from dsactl.synthetic.synthetic_set import SyntheticSet
+from dsactl.training.sgd import Augment, Plan
 
 Conditions = dict[str, Any]
 """Everything that decides what accuracy each network has, by the names of `Evaluation`'s attributes."""

@@ -5,7 +5,7 @@ import statistics
 from dataclasses import asdict, dataclass, replace
 
 import registry
-from dsactl.dsa.strategy import parse_strategy
+from dsactl.augmentation.strategy import parse_strategy
 from dsactl.engine.words import check_precision
 from dsactl.errors import UsageError
 from dsactl.networks.catalogue import NetworkSpec

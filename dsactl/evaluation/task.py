@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsactl.captured_training import TrainingWithFallback
+from dsactl.augmentation.packed import Augmenter
 from dsactl.data.dataset import Dataset, ImageSet
-from dsactl.dsa.packed import Augmenter
 from dsactl.engine.device import prepare_device
 from dsactl.engine.memory import free_on_gpu, keep_freed_memory
 from dsactl.engine.random import generator
 from dsactl.networks.build import Buffers, Parameters, count_outputs, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.networks.fused import fuse
-from dsactl.synthetic import SyntheticSet
-from dsactl.training import Augment, Plan, count_correct, stack, train, unstack
+from dsactl.synthetic.synthetic_set import SyntheticSet
+from dsactl.training.cuda_graph import TrainingWithFallback
+from dsactl.training.sgd import Augment, Plan, count_correct, stack, train, unstack
 
 Training = Callable[..., tuple[Parameters, Buffers]]
 

@@ -1,7 +1,7 @@
 """What the methods refuse in a recipe. Importing this imports no torch."""
 
 from dsactl.errors import UsageError
-from dsactl.recipe import Recipe
+from dsactl.recipes.recipe import Recipe
 
 
 def check_dd(recipe: Recipe) -> None:

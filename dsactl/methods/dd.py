@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dsactl.dsa.condense import initial
 from dsactl.methods.checks import parts_of
+from dsactl.methods.gradient_matching.condense import initial
 from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch
 from dsactl.methods.work import Made, Work
 

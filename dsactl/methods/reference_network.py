@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dsactl.dsa.packed import Augmenter
+from dsactl.augmentation.packed import Augmenter
 from dsactl.errors import RunError
 from dsactl.methods.work import Work, try_smaller
 from dsactl.networks.build import Buffers, Parameters, initial_state, structure
 from dsactl.networks.fused import fuse
 from dsactl.paper import MOMENTUM, WEIGHT_DECAY
-from dsactl.training import Descent, Plan, stack, tensors_of, unstack
+from dsactl.training.sgd import Descent, Plan, stack, tensors_of, unstack
 
 Look = Callable[[Tensor, Tensor], None]
 """Told in every step, before the update, the places of the batch B and the logits B×K."""

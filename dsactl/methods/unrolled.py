@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from dsactl.data.dataset import draw_without_replacement
-from dsactl.dsa.matching import Loss, loss_function
 from dsactl.errors import RunError
+from dsactl.methods.gradient_matching.matching import Loss, loss_function
 from dsactl.methods.work import Work
 from dsactl.networks.build import Parameters, initial_state, structure
 from dsactl.networks.fused import fuse

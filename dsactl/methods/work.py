@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from dsactl.data.dataset import Dataset
 from dsactl.engine.random import generator
-from dsactl.recipe import Recipe
+from dsactl.recipes.recipe import Recipe
 
 
 class Work:

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 import registry
-from dsactl.cost import GRADIENT, forward_operations
 from dsactl.data.parts import first_of_each
 from dsactl.nas.proxies import Proxy
 from dsactl.nas.search import Scores
 from dsactl.networks.catalogue import NetworkSpec
+from dsactl.runs.cost import GRADIENT, forward_operations
 from dsactl.studies.costs import try_training
 
 _TRIED = 5  # networks, from the cheapest to the dearest

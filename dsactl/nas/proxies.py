@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 import registry
-from dsactl import jobs, runs
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import is_folder, load_dataset
 from dsactl.data.parts import first_of_each
@@ -22,9 +21,11 @@ from dsactl.evaluation.evaluate import augmentation_of
 from dsactl.evaluation.protocol import Protocol
 from dsactl.nas import proxy_names
 from dsactl.nas.proxy_names import BUILT_IN, EARLY_STOPPING, RANDOM, WHOLE
-from dsactl.recipe import Request
-from dsactl.synthetic import SyntheticSet, from_store
-from dsactl.whole import whole_set
+from dsactl.recipes.recipe import Request
+from dsactl.runs.job import STUDIES, prepare
+from dsactl.runs.run import execute, is_made
+from dsactl.synthetic.full_data import whole_set
+from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 
 EARLY_STOPPING_BATCH = 100
 """Images of a step of early stopping (Section 4.6)."""
@@ -205,11 +206,11 @@ def _built_in(
         return _early_stopping(searched, budget)
     protocol = budget.protocol(budget.epochs)
     request = Request(searched.part_name, budget.ipc, RANDOM, seed=budget.seed, image_size=_size_of(searched))
-    job = jobs.prepare(request, device, loaded=searched.held_out).within(jobs.STUDIES)
-    if pretend and not runs.is_made(store, job):
+    job = prepare(request, device, loaded=searched.held_out).within(STUDIES)
+    if pretend and not is_made(store, job):
         first = whole_set(first_of_each(searched.held_out, budget.ipc))
         return Proxy(word, first, searched.held_out, protocol, len(first))
-    chosen = from_store(store, runs.execute(job, store, wait=True).stored)
+    chosen = from_store(store, execute(job, store, wait=True).stored)
     return Proxy(word, chosen, searched.held_out, protocol, len(chosen))
 
 

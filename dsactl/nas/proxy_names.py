@@ -3,8 +3,8 @@
 from difflib import get_close_matches
 
 import registry
-from dsactl import bundled
 from dsactl.errors import UnknownNameError
+from dsactl.synthetic import bundled
 
 RANDOM, EARLY_STOPPING, WHOLE = "random", "early-stopping", "whole"
 BUILT_IN = (RANDOM, EARLY_STOPPING, WHOLE)

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 import registry
-from dsactl.cost import forward_operations
 from dsactl.data.dataset import Dataset
 from dsactl.engine.device import describe
 from dsactl.engine.locks import writing_to
@@ -29,6 +28,7 @@ from dsactl.nas.proxies import Proxy
 from dsactl.nas.space import name_of
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
+from dsactl.runs.cost import forward_operations
 from registry.files import write_atomically
 from registry.manifest import canonical, key_of
 

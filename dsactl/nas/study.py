@@ -9,13 +9,13 @@ import registry
 from dsactl.engine.device import describe
 from dsactl.engine.tasks import Failure, Report, Workers
 from dsactl.errors import RunError, is_want_of_memory
-from dsactl.evaluation.measured import measure
+from dsactl.evaluation.cache import measure
 from dsactl.nas.proxies import Budget, Proxy, Searched
 from dsactl.nas.results import Row
 from dsactl.nas.search import TOO_MUCH_MEMORY, Score, search
 from dsactl.nas.space import name_of
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.whole import whole_set
+from dsactl.synthetic.full_data import whole_set
 
 
 @dataclass(frozen=True)

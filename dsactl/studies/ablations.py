@@ -5,14 +5,14 @@ there are.
 from collections.abc import Sequence
 from dataclasses import replace
 
+from dsactl.augmentation.strategy import Strategy, default_strategy
 from dsactl.data.catalogue import is_mirrored
-from dsactl.dsa.strategy import Strategy, default_strategy
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
-from dsactl.methods.catalogue import ALGORITHM_1
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import Figure, tables
-from dsactl.recipe import Request
+from dsactl.recipes.methods import ALGORITHM_1
+from dsactl.recipes.recipe import Request
 from dsactl.studies.entries import Entry
 
 SCHEMES: dict[str, tuple[str, bool]] = {

@@ -10,20 +10,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import registry
-from dsactl import jobs, runs
 from dsactl.engine.tasks import Workers
 from dsactl.errors import RunError
-from dsactl.evaluation.measured import measure
+from dsactl.evaluation.cache import measure
 from dsactl.evaluation.protocol import Evaluation
-from dsactl.making_many import make_all
-from dsactl.methods.catalogue import WHOLE
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import Figure
-from dsactl.recipe import Request
+from dsactl.recipes.methods import WHOLE
+from dsactl.recipes.recipe import Request
+from dsactl.runs.job import STUDIES, Job, prepare
+from dsactl.runs.parallel import make_all
+from dsactl.runs.run import Outcome, execute
 from dsactl.studies.entries import Entry
-from dsactl.synthetic import SyntheticSet, from_store
-from dsactl.whole import whole_set
+from dsactl.synthetic.full_data import whole_set
+from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 
 Steps = Callable[[float, int, str], None]
 """Told how many parts are done, of how many, and what is done now."""
@@ -99,7 +100,7 @@ def fill(
     store: registry.Store,
     device: str = "auto",
     report: Steps = lambda done, total, doing: None,
-    like: jobs.Job | None = None,
+    like: Job | None = None,
     workers: Workers | None = None,
 ) -> Iterator[tuple[Entry, Cell | RunError]]:
     """Make and measure cell after cell.
@@ -148,7 +149,7 @@ def parts(entries: Sequence[Entry]) -> int:
     )
 
 
-def check(entries: Sequence[Entry], device: str = "auto") -> list[jobs.Job]:
+def check(entries: Sequence[Entry], device: str = "auto") -> list[Job]:
     """Refuse what cannot be made or evaluated, before anything is.
 
     Returns:
@@ -157,9 +158,9 @@ def check(entries: Sequence[Entry], device: str = "auto") -> list[jobs.Job]:
     Raises:
         dsactl.Error: names what cannot work, and why.
     """
-    found: list[jobs.Job] = []
+    found: list[Job] = []
     for entry in entries:
-        job = jobs.prepare(_request(entry.request), device, found[-1] if found else None)
+        job = prepare(_request(entry.request), device, found[-1] if found else None)
         tested = entry.protocol.network or (job.recipe.network or NetworkSpec()).instance_twin
         structure(tested, job.dataset.channels, job.dataset.size, job.dataset.classes)
         found.append(job)
@@ -171,9 +172,7 @@ def _request(request: Request) -> Request:
     return replace(request, method="random", ipc=1) if request.method == WHOLE else request
 
 
-def make_one(
-    request: Request, store: registry.Store, device: str, report: Steps
-) -> tuple[jobs.Job, registry.StoredSet]:
+def make_one(request: Request, store: registry.Store, device: str, report: Steps) -> tuple[Job, registry.StoredSet]:
     """Make one set, or find it made.
 
     Args:
@@ -183,20 +182,20 @@ def make_one(
         report: told of steps.
 
     Raises:
-        dsactl.Error: of the request, see `jobs.prepare`; the store cannot be written to.
-        RunError: another process makes it (`runs.BusyError`); a checkpoint is damaged or of another device; the
+        dsactl.Error: of the request, see `prepare`; the store cannot be written to.
+        RunError: another process makes it (`BusyError`); a checkpoint is damaged or of another device; the
             images diverged.
         KeyboardInterrupt: as it came, after the checkpoint is written.
     """
-    job = jobs.prepare(request, device).within(jobs.STUDIES)
-    outcome = runs.execute(job, store, report=lambda step: report(step.done, step.total, step.doing))
+    job = prepare(request, device).within(STUDIES)
+    outcome = execute(job, store, report=lambda step: report(step.done, step.total, step.doing))
     return job, outcome.stored
 
 
 @dataclass(frozen=True)
 class _Sets:
     request: Request
-    job: jobs.Job
+    job: Job
     made: list[SyntheticSet]
     made_in: tuple[str, ...]
     seconds: float
@@ -207,21 +206,21 @@ def _make(
     request: Request,
     sets: int,
     device: str,
-    like: jobs.Job | None,
+    like: Job | None,
     report: Callable[[float, str], None],
     workers: Workers | None,
 ) -> _Sets:
     """Make the sets of a request, or find them made."""
-    job = jobs.prepare(_request(request), device, like)
+    job = prepare(_request(request), device, like)
     if request.method == WHOLE:
         return _Sets(request, job, [whole_set(job.dataset)], (), 0.0)
 
-    wanted = [job.with_seed(index).within(jobs.STUDIES) for index in range(sets)]
+    wanted = [job.with_seed(index).within(STUDIES) for index in range(sets)]
     found = dict(make_all(wanted, store, workers, report))
     for outcome in found.values():
         if isinstance(outcome, RunError):
             raise outcome  # when the others are made
-    outcomes = [outcome for _, outcome in sorted(found.items()) if isinstance(outcome, runs.Outcome)]
+    outcomes = [outcome for _, outcome in sorted(found.items()) if isinstance(outcome, Outcome)]
     about = [outcome.stored.manifest.provenance for outcome in outcomes]
     made_in = dict.fromkeys(f"{each.get('program')}, {each.get('environment')}" for each in about)
     made = [from_store(store, outcome.stored) for outcome in outcomes]

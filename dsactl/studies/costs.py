@@ -12,16 +12,17 @@ from dataclasses import dataclass, replace
 import torch
 
 import registry
-from dsactl import jobs, runs
-from dsactl.cost import Clock, count_work, try_a_step
 from dsactl.data.dataset import Dataset
 from dsactl.data.parts import first_of_each
 from dsactl.evaluation.evaluate import Conditions, Kept, Reached, evaluate, evaluated_network, training_epochs
 from dsactl.evaluation.protocol import Protocol
-from dsactl.methods.catalogue import ALGORITHM_1, WHOLE, find
+from dsactl.recipes.methods import ALGORITHM_1, WHOLE, find
+from dsactl.runs.cost import Clock, count_work, try_a_step
+from dsactl.runs.job import STUDIES, Job
+from dsactl.runs.run import is_made
 from dsactl.studies.entries import Entry
 from dsactl.studies.evolution import is_watched
-from dsactl.synthetic import SyntheticSet
+from dsactl.synthetic.synthetic_set import SyntheticSet
 
 _EPOCHS = 4  # of a trial; the first warms up
 _TESTED = 500  # images
@@ -52,7 +53,7 @@ class Cost:
 
 def estimate(
     entries: Sequence[Entry],
-    prepared: Sequence[jobs.Job],
+    prepared: Sequence[Job],
     sets: int,
     store: registry.Store,
     report: Callable[[int, int], None] = lambda done, total: None,
@@ -96,10 +97,10 @@ def estimate(
     return Cost(left, sets * len(wanted) - left, operations, making, tuple(sorted(unknown)), networks, testing)
 
 
-def _is_made(store: registry.Store, entry: Entry, job: jobs.Job, number: int) -> bool:
+def _is_made(store: registry.Store, entry: Entry, job: Job, number: int) -> bool:
     """Whether one of an entry's sets would only be looked up."""
-    known = is_watched if entry.watched and number == 0 else runs.is_made
-    return known(store, job.with_seed(number).within(jobs.STUDIES))
+    known = is_watched if entry.watched and number == 0 else is_made
+    return known(store, job.with_seed(number).within(STUDIES))
 
 
 class _Trials:
@@ -109,7 +110,7 @@ class _Trials:
         self._making: dict[Hashable, float | None] = {}
         self._testing: dict[Hashable, tuple[float, float]] = {}
 
-    def making(self, job: jobs.Job) -> float | None:
+    def making(self, job: Job) -> float | None:
         """Seconds of making one set; None where that is not known."""
         recipe, method = job.recipe, find(job.recipe.method)
         # Of a method that learns through training: its iterations, each with some images of the set and real ones.
@@ -128,7 +129,7 @@ class _Trials:
         rate = self._making[key]
         return None if rate is None else rate * size
 
-    def testing(self, job: jobs.Job, entry: Entry) -> float:
+    def testing(self, job: Job, entry: Entry) -> float:
         """Seconds of training and testing one network on a set of an entry."""
         dataset, batch = job.dataset, entry.protocol.batch
         whole = entry.request.method == WHOLE

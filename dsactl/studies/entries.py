@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dsactl.evaluation.protocol import Protocol
 from dsactl.paper import Figure
-from dsactl.recipe import Request
+from dsactl.recipes.recipe import Request
 
 Key = tuple[str, ...]
 """What names a cell: its row and its column, for example."""

@@ -17,11 +17,12 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 import registry
-from dsactl import jobs, runs
 from dsactl.data.dataset import Dataset
-from dsactl.dsa.condense import State, initial
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
-from dsactl.recipe import Request
+from dsactl.methods.gradient_matching.condense import State, initial
+from dsactl.recipes.recipe import Request
+from dsactl.runs.job import STUDIES, Job, prepare, run_folder
+from dsactl.runs.run import execute, is_made, iterations_done
 from dsactl.studies.cells import Steps
 from registry.pictures import png, to_pixels, to_uint8
 
@@ -40,11 +41,11 @@ def milestones(iterations: int) -> list[int]:
     return sorted({0, *grown, iterations})
 
 
-def is_watched(store: registry.Store, job: jobs.Job) -> bool:
+def is_watched(store: registry.Store, job: Job) -> bool:
     """Whether a job's set is made and every milestone was seen, so that nothing would be run."""
-    folder = jobs.run_folder(store, job.recipe) / _SEEN
+    folder = run_folder(store, job.recipe) / _SEEN
     seen = all((folder / _file(number)).exists() for number in milestones(job.recipe.iterations)[1:])
-    return seen and runs.is_made(store, job)
+    return seen and is_made(store, job)
 
 
 def watch_condensing(
@@ -52,7 +53,7 @@ def watch_condensing(
     store: registry.Store,
     device: str = "auto",
     report: Steps = lambda done, total, doing: None,
-) -> tuple[jobs.Job, Seen]:
+) -> tuple[Job, Seen]:
     """Condense, and keep the images of every milestone; a run that was finished unwatched is run again.
 
     Args:
@@ -65,8 +66,8 @@ def watch_condensing(
         dsactl.Error, KeyboardInterrupt: as of `cells.make_one`.
         RunError: as of it, and where what was seen is damaged.
     """
-    job = jobs.prepare(request, device).within(jobs.STUDIES)
-    folder = jobs.run_folder(store, job.recipe) / _SEEN
+    job = prepare(request, device).within(STUDIES)
+    folder = run_folder(store, job.recipe) / _SEEN
     wanted = milestones(job.recipe.iterations)
     start = initial(job.dataset, job.recipe).images_KICHW.cpu()
 
@@ -79,8 +80,8 @@ def watch_condensing(
 
     unseen = [iteration for iteration in wanted[1:] if not place(iteration).exists()]
     # What was run unwatched beyond a milestone is run again from the start, to the same bits.
-    passed = runs.iterations_done(store, job)
-    runs.execute(
+    passed = iterations_done(store, job)
+    execute(
         job,
         store,
         fresh=any(iteration <= passed for iteration in unseen),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import registry
-from dsactl.recipe import Request
+from dsactl.recipes.recipe import Request
 from dsactl.studies.cells import Steps, make_one
 from dsactl.studies.evolution import strip, watch_condensing
 from dsactl.studies.gradients import CONDENSED, measure_norms

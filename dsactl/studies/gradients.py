@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 import registry
+from dsactl.augmentation.transforms import augment
 from dsactl.data.dataset import Dataset
-from dsactl.dsa.augmentation import augment
-from dsactl.dsa.inner_network import InnerNetwork
-from dsactl.dsa.inner_step import draw_class
-from dsactl.dsa.matching import loss_function, real_gradient
+from dsactl.methods.gradient_matching.inner_network import InnerNetwork
+from dsactl.methods.gradient_matching.inner_step import draw_class
+from dsactl.methods.gradient_matching.matching import loss_function, real_gradient
 from dsactl.networks.build import Parameters, structure
-from dsactl.recipe import Recipe, Request
+from dsactl.recipes.recipe import Recipe, Request
 from dsactl.studies.ablations import refuse_batch_norm
 from dsactl.studies.cells import Steps, make_one
-from dsactl.synthetic import from_store
+from dsactl.synthetic.synthetic_set import from_store
 
 CONDENSED = ("with DSA", "without")
 """How the two sets were condensed that are compared."""

@@ -6,14 +6,14 @@ Shapes do not occur here: a plan is made of requests and protocols.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from dsactl.augmentation.strategy import default_strategy
 from dsactl.data.catalogue import is_mirrored
-from dsactl.dsa.strategy import default_strategy
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import DC, Protocol
-from dsactl.methods.catalogue import ALGORITHM_1, BUILT_IN, WHOLE, find
 from dsactl.networks.catalogue import PAPER_ARCHS, NetworkSpec
 from dsactl.paper import FROM_DC, QUOTED, paper_accuracy, tables, whole_accuracy
-from dsactl.recipe import Request
+from dsactl.recipes.methods import ALGORITHM_1, BUILT_IN, WHOLE, find
+from dsactl.recipes.recipe import Request
 from dsactl.studies.ablations import SCHEME_KINDS, SCHEMES, schemes, strategies
 from dsactl.studies.entries import Entry
 from dsactl.studies.titles import TABLES

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dsactl.evaluation.protocol import Protocol
-from dsactl.methods.catalogue import ALGORITHM_1
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import CONDENSED_ON, paper_accuracy
-from dsactl.recipe import Request
+from dsactl.recipes.methods import ALGORITHM_1
+from dsactl.recipes.recipe import Request
 from dsactl.studies.ablations import is_comparable
 from dsactl.studies.entries import Entry
 

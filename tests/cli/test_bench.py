@@ -6,14 +6,14 @@ from subprocess import CompletedProcess
 import pytest
 
 import registry
-from dsactl.bench import Lengths
+from dsactl.benchmark import Lengths
 
 
 def test_the_yardstick_counts_what_it_times(
     cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Uncompiled, and held against a small matrix product: what is timed is the same, in a second."""
-    monkeypatch.setattr("dsactl.bench.MATRICES", (256,))
+    monkeypatch.setattr("dsactl.benchmark.MATRICES", (256,))
     monkeypatch.setattr("dsactl.engine.mode.can_compile", lambda device_type: False)
     shapes = ("--dataset", "digits", "--ipc", "2", "--arch", "mlp", "--precision", "float32")
     code, out, err = cli("bench", *shapes, "--json")
@@ -39,8 +39,8 @@ def test_the_yardstick_counts_what_it_times(
 def test_a_slow_machine_measures_parts_and_says_so(
     cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dsactl.bench.MATRICES", (256,))
-    monkeypatch.setattr("dsactl.bench.SECONDS", 1e-6)
+    monkeypatch.setattr("dsactl.benchmark.MATRICES", (256,))
+    monkeypatch.setattr("dsactl.benchmark.SECONDS", 1e-6)
     monkeypatch.setattr("dsactl.engine.mode.can_compile", lambda device_type: False)
     code, out, err = cli("bench", "--dataset", "digits", "--ipc", "2", "--arch", "mlp", "--json")
     assert code == 0, err

@@ -8,8 +8,8 @@ import typer
 from reference import write_folder
 
 from dsactl import __version__
-from dsactl.cli import condense
 from dsactl.cli import main as program_main
+from dsactl.cli.commands import condense
 from dsactl.errors import UnknownNameError
 
 Answer = tuple[int, str, str]

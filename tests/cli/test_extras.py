@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 import dsactl
 import registry
-from dsactl.cli import env
+from dsactl.cli.commands import env
 from registry import extras
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]

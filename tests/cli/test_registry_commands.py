@@ -15,9 +15,9 @@ from samples import manifest, put, tensors
 from waiting import read_until
 
 import registry
-from dsactl.cli import condensing
+from dsactl.cli import condense_runs
 from dsactl.cli.output import Output
-from dsactl.runs import Outcome
+from dsactl.runs.run import Outcome
 
 pytest_plugins = ["registry_fixtures"]
 
@@ -65,7 +65,7 @@ def test_a_set_without_a_picture_names_none(
     assert "None" not in shown
     assert json.loads(quick("show", "bare", "--json").stdout)["picture"] is None
     for as_json in (False, True):
-        condensing.answer([Outcome(stored, 1.0)], Output(as_json=as_json))
+        condense_runs.answer([Outcome(stored, 1.0)], Output(as_json=as_json))
     said, value = capsys.readouterr().out.split("\n", 1)
     assert said.startswith("Stored bare:1")
     assert json.loads(value)[0]["picture"] is None

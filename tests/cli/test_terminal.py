@@ -70,12 +70,12 @@ def test_half_blocks_have_the_colours_of_the_picture() -> None:
     import numpy as np
     from PIL import Image
 
-    from dsactl.cli import half_blocks
+    from dsactl.cli import terminal_image
 
     pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
-    text = half_blocks.draw(buffer.getvalue(), 10)
+    text = terminal_image.draw(buffer.getvalue(), 10)
     assert text.plain == "▀▀▀\n▀▀▀\n"
     styles = [span.style for span in text.spans]
     for place, style in enumerate(styles):

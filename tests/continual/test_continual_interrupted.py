@@ -17,13 +17,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import registry
-from dsactl import runs
 from dsactl.continual.learner import Phase
 from dsactl.continual.memory import NONE, Memory
 from dsactl.continual.run import Course, Runner
 from dsactl.continual.tasks import Task, splits_of
 from dsactl.errors import RunError
-from dsactl.jobs import run_folder
+from dsactl.runs.job import run_folder
+from dsactl.runs.run import execute
 
 CPU = torch.device("cpu")
 
@@ -141,7 +141,7 @@ def test_a_set_that_another_process_makes_is_waited_for(three: list[Task]) -> No
     lock = FileLock(folder / "lock")
     lock.acquire()
     with pytest.raises(RunError, match="Another process is making"):
-        runs.execute(job, store)
+        execute(job, store)
     with ThreadPoolExecutor(1) as pool:
         made = pool.submit(memory.make, job, store, lambda _done, _total, doing: told.append(doing))
         end = time.monotonic() + processes.PATIENCE

@@ -12,7 +12,7 @@ from dsactl.data.dataset import measure
 from dsactl.data.load import is_folder, load_dataset
 from dsactl.data.views import Classes, Shape, split_name, take, with_views
 from dsactl.errors import UnknownNameError, UsageError
-from dsactl.recipe import Request
+from dsactl.recipes.recipe import Request
 
 
 def test_names_say_what_is_seen() -> None:

@@ -13,13 +13,13 @@ import pytest
 from ray_workers import ALIKE, cluster, working
 
 import registry
-from dsactl import jobs
 from dsactl.engine import on_ray
 from dsactl.engine.on_ray import OnRay
 from dsactl.engine.tasks import Task, Workers
 from dsactl.errors import ClusterError, RunError
-from dsactl.making_many import make_all
-from dsactl.recipe import Request
+from dsactl.recipes.recipe import Request
+from dsactl.runs.job import prepare
+from dsactl.runs.parallel import make_all
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'dsactl[ray]'")
 
@@ -150,7 +150,7 @@ def workers() -> Iterator[OnRay]:
 @pytest.mark.slow
 def test_a_run_that_diverges_leaves_the_others(workers: Workers) -> None:
     good, bad = (
-        jobs.prepare(Request.parse({"dataset": "digits", "ipc": 1, "iterations": 2, "width": 16, **options}), "cpu")
+        prepare(Request.parse({"dataset": "digits", "ipc": 1, "iterations": 2, "width": 16, **options}), "cpu")
         for options in ({}, {"image_lr": 1e38, "strategy": "color", "distance": "mse"})
     )
     store = registry.Store()

@@ -9,18 +9,19 @@ from reference import small_dataset, write_folder
 
 import dsactl
 import registry
-from dsactl import jobs, runs
+from dsactl.augmentation.packed import Augmenter
 from dsactl.data.load import load_dataset
-from dsactl.dsa.packed import Augmenter
 from dsactl.engine.device import capabilities, resolve_precision
 from dsactl.errors import DataError, UsageError
 from dsactl.evaluation.evaluate import _paper, evaluate
 from dsactl.evaluation.protocol import Protocol
 from dsactl.evaluation.task import Networks, train_and_test
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.recipe import Request
-from dsactl.synthetic import SyntheticSet
-from dsactl.training import Plan
+from dsactl.recipes.recipe import Request
+from dsactl.runs.job import STUDIES, prepare
+from dsactl.runs.run import execute
+from dsactl.synthetic.synthetic_set import SyntheticSet
+from dsactl.training.sgd import Plan
 
 CPU = torch.device("cpu")
 DATASET = small_dataset(per_class=30)
@@ -120,8 +121,8 @@ def test_any_set_can_be_evaluated_as_dc_s_are() -> None:
 def test_the_newest_set_is_not_a_study_s() -> None:
     own = dsactl.condense("digits", ipc=1, method="random")
     store = registry.Store()
-    job = jobs.prepare(Request("digits", 2, "random")).within(jobs.STUDIES)
-    runs.execute(job, store)
+    job = prepare(Request("digits", 2, "random")).within(STUDIES)
+    execute(job, store)
     assert store.newest().reference == "studies/digits-random-ipc2:1"
     assert dsactl.evaluate(networks=1, epochs=1).reference == own.reference
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import registry
-from dsactl.recipe import Request
+from dsactl.recipes.recipe import Request
 from hub.server import TOKEN, LoopbackHub
 from hub.worker import Worker
 from registry.pictures import png, to_pixels, to_uint8

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from dsactl.data.dataset import Dataset, ImageSet
 from dsactl.errors import RunError, UsageError
 from dsactl.methods import features
-from dsactl.methods.catalogue import find
 from dsactl.methods.features import class_features
 from dsactl.methods.forgetting import NEVER_LEARNED, History, most_forgotten
 from dsactl.methods.herding import herd
@@ -21,7 +20,8 @@ from dsactl.methods.reference_network import Trained, train_on_whole
 from dsactl.methods.work import Work
 from dsactl.networks.build import build, initial_state
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.recipe import Request
+from dsactl.recipes.methods import find
+from dsactl.recipes.recipe import Request
 
 METHODS = ("herding", "kcenter", "forgetting")
 

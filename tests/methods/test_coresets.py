@@ -10,15 +10,15 @@ from torch import Tensor
 
 import dsactl
 import registry
-from dsactl import training
 from dsactl.data.dataset import Dataset
 from dsactl.errors import DataError
 from dsactl.methods.features import class_features
 from dsactl.methods.herding import herd
 from dsactl.methods.reference_network import train_on_whole
 from dsactl.methods.work import Work
-from dsactl.sitting import Progress
-from dsactl.synthetic import SyntheticSet
+from dsactl.runs.sitting import Progress
+from dsactl.synthetic.synthetic_set import SyntheticSet
+from dsactl.training import sgd
 
 METHODS = ("herding", "kcenter", "forgetting")
 
@@ -70,7 +70,7 @@ def test_an_interrupted_run_goes_on_to_the_same_set(
     options = {**options, "options": {"epochs": 5}}
     whole = condense(method, store=registry.Store(tmp_path / "whole"), **options)
     store, steps, done = registry.Store(tmp_path / "parts"), 0, []
-    descend: Callable[..., None] = training.descend
+    descend: Callable[..., None] = sgd.descend
 
     def report(progress: Progress) -> None:
         done.append(progress.done)
@@ -84,7 +84,7 @@ def test_an_interrupted_run_goes_on_to_the_same_set(
         if steps in (12 + 3, 12 + 3 + 6 + 3):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "descend", interrupted)
+    monkeypatch.setattr(sgd, "descend", interrupted)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             condense(method, store=store, report=report, **options)

@@ -10,8 +10,8 @@ import dsactl
 import registry
 from dsactl.data.dataset import Dataset
 from dsactl.networks.build import initial_state, structure
-from dsactl.recipe import Recipe
-from dsactl.sitting import Progress
+from dsactl.recipes.recipe import Recipe
+from dsactl.runs.sitting import Progress
 
 SMALL = {"ipc": 1, "width": 16, "precision": "float32", "device": "cpu"}
 

@@ -15,8 +15,8 @@ import torch
 
 import dsactl
 from dsactl.errors import UnknownNameError, UsageError
-from dsactl.methods import catalogue
-from dsactl.recipe import Recipe, Request
+from dsactl.recipes import methods
+from dsactl.recipes.recipe import Recipe, Request
 
 Answer = tuple[int, str, str]
 
@@ -81,7 +81,7 @@ def installed(packages: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         for name in ("means", "odd"):
             sys.modules.pop(name, None)
         importlib.invalidate_caches()
-        catalogue._foreign.cache_clear()
+        methods._foreign.cache_clear()
 
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.syspath_prepend(packages)
@@ -182,7 +182,7 @@ def test_only_what_a_method_takes_is_taken() -> None:
         Request.parse({"dataset": "digits", "ipc": 1, "method": "random", "iterations": 5})
     with pytest.raises(UnknownNameError, match="Unknown option of dsa 'epochs'"):
         Request.parse({"dataset": "digits", "ipc": 1, "options": {"epochs": 5}})
-    for name, method in catalogue.BUILT_IN.items():
+    for name, method in methods.BUILT_IN.items():
         recipe = Request.parse({"dataset": "digits", "ipc": 1, "method": name}).resolve(
             "digits", "0" * 64, (1, 8, 8), mirrored=False, precision="bfloat16"
         )

@@ -12,15 +12,15 @@ import torch
 
 import dsactl
 import registry
-from dsactl import making
 from dsactl.cli import options
-from dsactl.cli.recipe_command import set_command
+from dsactl.cli.recipe_to_command import set_command
 from dsactl.engine import native
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.errors import RunError, UsageError
-from dsactl.methods import catalogue
 from dsactl.methods.work import Work
-from dsactl.sitting import CHECKPOINT, Progress
+from dsactl.recipes import methods
+from dsactl.runs import making
+from dsactl.runs.sitting import CHECKPOINT, Progress
 
 Install = Callable[..., Path]
 
@@ -50,11 +50,11 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     def forget() -> None:
         sys.modules.pop("foreign", None)
         importlib.invalidate_caches()
-        catalogue._foreign.cache_clear()
+        methods._foreign.cache_clear()
 
     def put(code: str = "", what: str = "foreign:first", name: str = "mine") -> Path:
         (site / "foreign.py").write_text(FIRST + code)
-        (about / "entry_points.txt").write_text(f"[{catalogue.GROUP}]\n{name} = {what}\n")
+        (about / "entry_points.txt").write_text(f"[{methods.GROUP}]\n{name} = {what}\n")
         forget()
         return site
 
@@ -90,8 +90,8 @@ partial = functools.partial(either, which=1)
 def test_a_method_is_whatever_can_be_called(install: Install, what: str) -> None:
     install(CALLABLE, f"foreign:{what}")
     assert make().reference == "digits-mine-ipc1:1"
-    assert catalogue.find("mine").options == ({"size": 1} if what == "instance" else {})
-    assert catalogue.find("mine").any_option == (what != "instance")
+    assert methods.find("mine").options == ({"size": 1} if what == "instance" else {})
+    assert methods.find("mine").any_option == (what != "instance")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_set_has_every_class_and_a_label_for_each_image(install: Install, code
 @pytest.mark.parametrize("name", ["Upper_Case", "whole", "imported", "a..b", "a" * 33, "two words", ".hidden"])
 def test_a_name_that_no_method_can_have_is_refused_when_it_is_used(install: Install, name: str) -> None:
     install(name=name)
-    assert name not in catalogue.names()
+    assert name not in methods.names()
     with pytest.raises(UsageError, match="of another package, is no name for a method") as refused:
         dsactl.condense("digits", ipc=1, method=name)
     assert "at most 32 long, of a-z, 0-9" in refused.value.hint
@@ -242,7 +242,7 @@ def test_the_longest_name_is_one_and_the_programs_own_cannot_be_taken(install: I
     install(name="a" * 32)
     assert dsactl.condense("digits", ipc=1, method="a" * 32).reference == f"digits-{'a' * 32}-ipc1:1"
     install("raise ImportError", name="random")
-    assert catalogue.names() == list(catalogue.BUILT_IN)
+    assert methods.names() == list(methods.BUILT_IN)
     assert dsactl.condense("digits", ipc=1, method="random").recipe.method == "random"
 
 
@@ -258,8 +258,8 @@ def test_entry_points_that_are_of_no_use_break_nothing(install: Install, program
     ):
         (about / "entry_points.txt").write_bytes(content)
         importlib.invalidate_caches()
-        catalogue._foreign.cache_clear()
-        assert options.complete_method("") == [*catalogue.BUILT_IN, "mine"]
+        methods._foreign.cache_clear()
+        assert options.complete_method("") == [*methods.BUILT_IN, "mine"]
         assert make().recipe.method == "mine"
     path = {"PYTHONPATH": f"{site}:{Path(dsactl.__file__).parents[1]}"}
     assert program("--help", **path).returncode == 0

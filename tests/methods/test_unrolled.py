@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from dsactl.dsa.matching import loss_function
 from dsactl.engine.random import generator
 from dsactl.errors import RunError, UsageError
-from dsactl.methods.catalogue import find
+from dsactl.methods.gradient_matching.matching import loss_function
 from dsactl.methods.unrolled import Batch, Learner, adam, learner
 from dsactl.methods.work import Made, Work
 from dsactl.networks.build import Parameters, initial_state, structure
-from dsactl.recipe import Recipe, Request
+from dsactl.recipes.methods import find
+from dsactl.recipes.recipe import Recipe, Request
 
 DATASET = small_dataset()
 METHODS = ("dd", "ld")

@@ -8,10 +8,10 @@ from reference import slow_distance, small_dataset
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from dsactl.cost import GRADIENT, MATCHING_GRADIENT, count_work, forward_operations, try_a_step
 from dsactl.networks.build import build
 from dsactl.networks.catalogue import ARCHITECTURES, NORMS, NetworkSpec
-from dsactl.recipe import Recipe, Request
+from dsactl.recipes.recipe import Recipe, Request
+from dsactl.runs.cost import GRADIENT, MATCHING_GRADIENT, count_work, forward_operations, try_a_step
 
 DATASET = small_dataset(channels=3, side=16)
 
@@ -43,7 +43,7 @@ def test_forward_operations_are_those_that_torch_counts(spec: NetworkSpec) -> No
 def test_counting_loads_no_compiler() -> None:
     """It takes longer to load than a short run. A process of its own, three seconds."""
     code = (
-        "import sys; from dsactl.bench import random_dataset; from dsactl.cost import forward_operations\n"
+        "import sys; from dsactl.benchmark import random_dataset; from dsactl.runs.cost import forward_operations\n"
         "from dsactl.data.catalogue import CATALOGUE; from dsactl.networks.catalogue import NetworkSpec; import torch\n"
         "dataset = random_dataset('digits', CATALOGUE['digits'], 1, torch.device('cpu'))\n"
         "forward_operations(NetworkSpec(), dataset); sys.exit('torch._dynamo' in sys.modules)"
@@ -81,7 +81,7 @@ def test_work_is_counted_over_the_loops() -> None:
 def ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock on which a second passes whenever it is looked at, so that a step takes one."""
     clock = itertools.count()
-    monkeypatch.setattr("dsactl.cost.time.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("dsactl.runs.cost.time.perf_counter", lambda: float(next(clock)))
 
 
 @pytest.mark.usefixtures("ticks")
@@ -117,7 +117,7 @@ def test_a_trial_counts_the_training_between_inner_steps(monkeypatch: pytest.Mon
     def seconds(recipe: Recipe, _: object) -> float:
         return 1.0 + 0.25 * recipe.network_epochs * (recipe.inner_steps > 1)
 
-    monkeypatch.setattr("dsactl.cost._seconds_per_step", seconds)
+    monkeypatch.setattr("dsactl.runs.cost._seconds_per_step", seconds)
     estimate = try_a_step(resolve(iterations=10, inner_steps=5, network_epochs=3), DATASET)
     assert estimate is not None
     assert estimate.seconds == 10 * (5 * 1.0 + 4 * 3 * 0.25)

@@ -10,12 +10,12 @@ SCRIPT = """
 import json
 from itertools import islice
 import torch
-from dsactl.bench import random_dataset
+from dsactl.benchmark import random_dataset
 from dsactl.data.catalogue import CatalogueEntry
-from dsactl.dsa.condense import condense
-from dsactl.dsa.inner_step import choose_mode, class_bytes
+from dsactl.methods.gradient_matching.condense import condense
+from dsactl.methods.gradient_matching.inner_step import choose_mode, class_bytes
 from dsactl.engine.memory import keep_freed_memory, peak_memory
-from dsactl.recipe import Request
+from dsactl.recipes.recipe import Request
 
 cpu = torch.device("cpu")
 keep_freed_memory()

@@ -15,12 +15,15 @@ from compilers import needs_torch_compile
 from reference import write_folder
 
 import registry
-from dsactl import jobs, runs, sitting
-from dsactl.dsa import inner_step
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.compilation import can_compile
 from dsactl.errors import DataError, DeviceError, NetworkError, RunError
-from dsactl.recipe import Recipe, Request
+from dsactl.methods.gradient_matching import inner_step
+from dsactl.recipes.recipe import Recipe, Request
+from dsactl.runs import sitting
+from dsactl.runs.job import Job, load_source, prepare, run_folder
+from dsactl.runs.run import execute, has_checkpoint
+from dsactl.runs.sitting import Progress
 
 # Three inner steps with a trained network between them, so that a stop can fall into any part.
 OPTIONS = ("condense", "digits@classes0-3", "--ipc", "2", "--iterations", "30", "--width", "16", "--inner-steps", "3")
@@ -37,7 +40,7 @@ def steps_done(home: Path) -> int:
     return json.loads(lines[-1])["step"] if lines else 0
 
 
-def has_checkpoint(home: Path) -> bool:
+def keeps_checkpoint(home: Path) -> bool:
     return bool(list(home.glob("runs/*/checkpoint.safetensors")))
 
 
@@ -67,7 +70,7 @@ def test_interrupted_runs_end_with_the_same_bits(tmp_path: Path) -> None:
         for _ in range(2):
             before = steps_done(home)
             process = start(home)
-            while (steps_done(home) <= before or not has_checkpoint(home)) and process.poll() is None:
+            while (steps_done(home) <= before or not keeps_checkpoint(home)) and process.poll() is None:
                 time.sleep(0.02)
             time.sleep(chance.uniform(0, 0.4 * whole["seconds"]))
             process.send_signal(getattr(signal, name))
@@ -80,31 +83,31 @@ def test_interrupted_runs_end_with_the_same_bits(tmp_path: Path) -> None:
                 assert "the checkpoint is written" in err
             if name == "SIGTERM":
                 assert "The same command goes on from the last step." in err
-            assert has_checkpoint(home)
+            assert keeps_checkpoint(home)
             stops.append(steps_done(home))
         assert stops, "no stop fell into the run"
         sys.stdout.write(f"{name} after {stops} of 90 steps\n")
         stopped = finish(home)
         assert stopped["digest"] == whole["digest"]
-        assert not has_checkpoint(home)
+        assert not keeps_checkpoint(home)
         # And once more: the answer is there at once.
         assert finish(home) == {**stopped, "repeated": True}
 
 
-def job(**options: object) -> jobs.Job:
+def job(**options: object) -> Job:
     values = {"dataset": "digits", "ipc": 1, "width": 8, "iterations": 3, **options}
-    return jobs.prepare(Request.parse(values), "cpu")
+    return prepare(Request.parse(values), "cpu")
 
 
 def test_a_run_is_repeated_looked_up_and_started_afresh() -> None:
     store = registry.Store()
-    first = runs.execute(job(), store)
+    first = execute(job(), store)
     assert not first.repeated
-    assert runs.execute(job(), store).repeated
-    fresh = runs.execute(job(), store, fresh=True)
+    assert execute(job(), store).repeated
+    fresh = execute(job(), store, fresh=True)
     assert not fresh.repeated
     assert fresh.stored == first.stored
-    other = runs.execute(job(seed=1), store)
+    other = execute(job(seed=1), store)
     assert other.stored.reference == "digits-dsa-convnet-width8-ipc1:2"
     assert other.stored.digest != first.stored.digest
 
@@ -120,21 +123,21 @@ def test_an_error_keeps_the_work_and_ctrl_c_comes_through() -> None:
     store = registry.Store()
     seen = []
 
-    def stop(progress: runs.Progress) -> None:
+    def stop(progress: Progress) -> None:
         seen.append(progress.done)
         if progress.done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runs.execute(job(), store, report=stop)
+        execute(job(), store, report=stop)
     assert list(dict.fromkeys(seen)) == [0, 1, 2]
-    path = jobs.run_folder(store, job().recipe) / "checkpoint.safetensors"
+    path = run_folder(store, job().recipe) / "checkpoint.safetensors"
     _, about = read(path)
     assert (about["iteration"], about["step"]) == (2, 0)
     seen.clear()
-    went_on = runs.execute(job(), store, report=lambda progress: seen.append(progress.done))
+    went_on = execute(job(), store, report=lambda progress: seen.append(progress.done))
     assert list(dict.fromkeys(seen)) == [2, 3]
-    assert went_on.stored.digest == runs.execute(job(), store, fresh=True).stored.digest
+    assert went_on.stored.digest == execute(job(), store, fresh=True).stored.digest
 
 
 def read(path: Path):  # type: ignore[no-untyped-def]
@@ -142,13 +145,13 @@ def read(path: Path):  # type: ignore[no-untyped-def]
 
 
 def interrupted(store: registry.Store, **options: object) -> Path:
-    def stop(progress: runs.Progress) -> None:
+    def stop(progress: Progress) -> None:
         if progress.done == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runs.execute(job(**options), store, report=stop)
-    return jobs.run_folder(store, job(**options).recipe) / "checkpoint.safetensors"
+        execute(job(**options), store, report=stop)
+    return run_folder(store, job(**options).recipe) / "checkpoint.safetensors"
 
 
 def test_a_checkpoint_beside_a_finished_run_is_of_no_consequence() -> None:
@@ -156,16 +159,16 @@ def test_a_checkpoint_beside_a_finished_run_is_of_no_consequence() -> None:
     store = registry.Store()
     path = interrupted(store)
     left = path.read_bytes()
-    made = runs.execute(job(), store).stored
+    made = execute(job(), store).stored
     path.write_bytes(left)
-    assert not runs.has_checkpoint(store, job().recipe)
-    runs.execute(job(precision="bfloat16"), store)
-    assert runs.execute(job(), store).repeated
+    assert not has_checkpoint(store, job().recipe)
+    execute(job(precision="bfloat16"), store)
+    assert execute(job(), store).repeated
     assert not path.exists()
     store.remove([made.place])
     assert interrupted(store) == path
-    assert runs.has_checkpoint(store, job().recipe), "of the set that is made anew"
-    assert runs.execute(job(), store).stored.digest == made.digest
+    assert has_checkpoint(store, job().recipe), "of the set that is made anew"
+    assert execute(job(), store).stored.digest == made.digest
 
 
 def test_foreign_and_damaged_checkpoints_are_refused_with_the_way_out() -> None:
@@ -174,17 +177,17 @@ def test_foreign_and_damaged_checkpoints_are_refused_with_the_way_out() -> None:
     tensors, about = read(path)
     save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "device": "cuda"}})
     with pytest.raises(RunError, match=r"begun on cuda.* --fresh"):
-        runs.execute(job(), store)
+        execute(job(), store)
     save_checkpoint(path, {**tensors, "images": tensors["images"][:5]}, about)
     with pytest.raises(RunError, match="is of other images"):
-        runs.execute(job(), store)
+        execute(job(), store)
     save_checkpoint(path, {}, about)
     with pytest.raises(RunError, match="is damaged"):
-        runs.execute(job(), store)
+        execute(job(), store)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(RunError, match=r"is damaged .*--fresh"):
-        runs.execute(job(), store)
-    assert runs.execute(job(), store, fresh=True).stored.version == 1
+        execute(job(), store)
+    assert execute(job(), store, fresh=True).stored.version == 1
 
 
 def test_a_run_goes_on_with_as_many_processes_as_it_began() -> None:
@@ -193,41 +196,41 @@ def test_a_run_goes_on_with_as_many_processes_as_it_began() -> None:
     tensors, about = read(path)
     save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "processes": 4}})
     with pytest.raises(RunError, match=r"begun on cpu.*, 4 processes .* use 4 processes \(torchrun .* --fresh"):
-        runs.execute(job(), store)
+        execute(job(), store)
 
 
 def test_another_precision_does_not_begin_again_silently() -> None:
     store = registry.Store()
     interrupted(store, precision="bfloat16")
     with pytest.raises(RunError, match=r"in bfloat16 stands half done.* use --precision bfloat16; .* --fresh"):
-        runs.execute(job(precision="float32"), store)
-    assert runs.execute(job(precision="float32"), store, fresh=True).stored.version == 1
-    assert runs.execute(job(precision="bfloat16"), store).stored.version == 2
+        execute(job(precision="float32"), store)
+    assert execute(job(precision="float32"), store, fresh=True).stored.version == 1
+    assert execute(job(precision="bfloat16"), store).stored.version == 2
 
 
 def test_a_finished_run_answers_beside_one_in_another_precision() -> None:
     store = registry.Store()
-    done = runs.execute(job(precision="float32"), store)
+    done = execute(job(precision="float32"), store)
     interrupted(store, precision="bfloat16")
-    assert runs.execute(job(precision="float32"), store).stored == done.stored
+    assert execute(job(precision="float32"), store).stored == done.stored
 
 
 def test_one_process_at_a_time_works_on_a_run() -> None:
     store = registry.Store()
 
-    def again(progress: runs.Progress) -> None:
+    def again(progress: Progress) -> None:
         if progress.done == 1:
             with pytest.raises(RunError, match="Another process is making"):
-                runs.execute(job(), store)
+                execute(job(), store)
 
-    assert runs.execute(job(), store, report=again).stored.version == 1
+    assert execute(job(), store, report=again).stored.version == 1
 
 
 def test_divergence_is_an_error_that_says_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sitting, "EVENT_SECONDS", 0.0)
     store = registry.Store()
     with pytest.raises(RunError, match=r"diverged in iteration \d+: .* smaller --image-lr than 1e\+38"):
-        runs.execute(job(image_lr=1e38, strategy="color", distance="mse"), store)
+        execute(job(image_lr=1e38, strategy="color", distance="mse"), store)
     assert store.sets() == []
 
 
@@ -238,7 +241,7 @@ def test_bad_input_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(NetworkError, match="lenet cannot take 1×8×8 images"):
         job(arch="lenet", width=None)
     with pytest.raises(DeviceError, match="Unknown device 'gpu'"):
-        jobs.prepare(Request.parse({"dataset": "digits", "ipc": 1}), "gpu")
+        prepare(Request.parse({"dataset": "digits", "ipc": 1}), "gpu")
     with pytest.raises(registry.BadNameError, match="is not a name"):
         job(name="../elsewhere")
     assert not registry.default_home().exists()
@@ -248,14 +251,14 @@ def test_a_folder_s_place_stays_on_this_machine(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "private" / "shapes")
     store = registry.Store()
     request = Request.parse({"dataset": str(folder), "ipc": 1, "method": "random"})
-    made = runs.execute(jobs.prepare(request), store)
+    made = execute(prepare(request), store)
     assert made.stored.reference == "shapes-random-ipc1:1"
     assert str(tmp_path / "private") not in made.stored.file.read_bytes().decode("latin1")
     assert "private" not in made.stored.picture.with_suffix(".json").read_text()
-    assert jobs.load_source(store, jobs.prepare(request).recipe).train.counts == (8, 8)
+    assert load_source(store, prepare(request).recipe).train.counts == (8, 8)
     folder.rename(tmp_path / "moved")
     with pytest.raises(DataError, match="is not a folder"):
-        jobs.load_source(store, Recipe.from_dict(made.stored.manifest.recipe))
+        load_source(store, Recipe.from_dict(made.stored.manifest.recipe))
 
 
 @pytest.mark.parametrize(
@@ -272,14 +275,14 @@ def test_runs_of_every_kind_go_on(options: dict[str, object]) -> None:
     options = {**options, "iterations": 4}
     total = 4 * int(options.get("inner_steps", 1))
 
-    def stop(progress: runs.Progress) -> None:
+    def stop(progress: Progress) -> None:
         if progress.done == total // 2 + 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runs.execute(job(**options), store, report=stop)
-    went_on = runs.execute(job(**options), store).stored.digest
-    assert runs.execute(job(**options), store, fresh=True).stored.digest == went_on
+        execute(job(**options), store, report=stop)
+    went_on = execute(job(**options), store).stored.digest
+    assert execute(job(**options), store, fresh=True).stored.digest == went_on
 
 
 @needs_torch_compile
@@ -290,8 +293,8 @@ def test_compiled_runs_go_on_with_the_same_bits(monkeypatch: pytest.MonkeyPatch)
     options = {"depth": 1, "batch_real": 64, "iterations": 4}
     path = interrupted(store := registry.Store(), **options)
     assert read(path)[1]["mode"]["compiled"] is True
-    went_on = runs.execute(job(**options), store).stored.digest
-    assert runs.execute(job(**options), store, fresh=True).stored.digest == went_on
+    went_on = execute(job(**options), store).stored.digest
+    assert execute(job(**options), store, fresh=True).stored.digest == went_on
 
 
 def test_a_run_that_stopped_after_its_last_step_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,9 +308,9 @@ def test_a_run_that_stopped_after_its_last_step_is_stored(monkeypatch: pytest.Mo
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runs.execute(job(), store, report=stop)
-    went_on = runs.execute(job(), store).stored.digest
-    assert runs.execute(job(), store, fresh=True).stored.digest == went_on
+        execute(job(), store, report=stop)
+    went_on = execute(job(), store).stored.digest
+    assert execute(job(), store, fresh=True).stored.digest == went_on
 
 
 def test_without_a_working_compiler_runs_go_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,7 +328,7 @@ def test_without_a_working_compiler_runs_go_uncompiled(monkeypatch: pytest.Monke
     assert about["mode"]["compiled"] is False
     save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "compiled": True}})
     with pytest.raises(RunError, match=r"begun on cpu.* compiled.*, which fails here \(RuntimeError: no compiler\)"):
-        runs.execute(job(), store)
+        execute(job(), store)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -334,7 +337,7 @@ def test_after_divergence_only_another_precision_is_advised(monkeypatch: pytest.
     store = registry.Store()
     options = {"image_lr": 1e38, "strategy": "color", "distance": "mse"}
     with pytest.raises(RunError, match="diverged") as caught:
-        runs.execute(job(precision=precision, **options), store)
+        execute(job(precision=precision, **options), store)
     assert caught.value.hint.endswith(
         " or --precision float32 --fresh." if precision == "bfloat16" else " --image-lr than 1e+38."
     )

@@ -17,16 +17,17 @@ from reference import small_dataset, write_folder
 
 import dsactl
 import registry
-from dsactl import jobs, runs
-from dsactl.dsa.augmentation import augment, draw
-from dsactl.dsa.condense import condense, initial
-from dsactl.dsa.strategy import KINDS
+from dsactl.augmentation.strategy import KINDS
+from dsactl.augmentation.transforms import augment, draw
 from dsactl.engine.random import generator
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
+from dsactl.methods.gradient_matching.condense import condense, initial
 from dsactl.networks.build import initial_state, structure
-from dsactl.recipe import Request
-from dsactl.sitting import Progress
+from dsactl.recipes.recipe import Request
+from dsactl.runs.job import STUDIES, prepare, run_folder
+from dsactl.runs.run import execute, iterations_done
+from dsactl.runs.sitting import Progress
 from dsactl.studies import ablations, norms
 from dsactl.studies.cells import check
 from dsactl.studies.costs import estimate
@@ -208,7 +209,7 @@ def test_another_study_s_folder_is_refused(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_watched_run_is_counted_until_it_was_watched(cli: Cli, tmp_path: Path) -> None:
-    runs.execute(jobs.prepare(Request("digits", 1, arch="mlp", iterations=2, init="real")), registry.Store())
+    execute(prepare(Request("digits", 1, arch="mlp", iterations=2, init="real")), registry.Store())
     arguments = ("ablate", "init", *SMALLER, "--out", str(tmp_path))
     assert json.loads(cli(*arguments, "--dry-run")[1])["sets"] == 2, "it is run again, to be watched"
     cells(*cli(*arguments))
@@ -219,8 +220,8 @@ def test_only_the_first_set_of_a_start_is_watched() -> None:
     entries, store = ablations.starts(Request("digits", 1, width=8, iterations=2), Protocol()), registry.Store()
     prepared = check(entries, "cpu")
     for job in prepared:
-        runs.execute(job, store)
-        runs.execute(job.with_seed(1), store)
+        execute(job, store)
+        execute(job.with_seed(1), store)
     assert estimate(entries, prepared, 2, store, tested=False).sets == 2, (
         "the first of each is run again, to be watched"
     )
@@ -246,8 +247,8 @@ def test_methods_are_compared_on_one_network(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_cell_that_fails_does_not_stop_the_others(program: Program, tmp_path: Path) -> None:
     request = Request("digits", 1, arch="mlp", iterations=2)
-    job = jobs.prepare(replace(request, strategy="none")).within(jobs.STUDIES)
-    folder = jobs.run_folder(registry.Store(), job.recipe)
+    job = prepare(replace(request, strategy="none")).within(STUDIES)
+    folder = run_folder(registry.Store(), job.recipe)
     folder.mkdir(parents=True)
     with FileLock(folder / "lock"):
         done = program("ablate", "strategies", *SMALLER, "--kinds", "crop", "--out", str(tmp_path))
@@ -274,10 +275,10 @@ def test_the_way_is_watched_and_kept() -> None:
     again = watch_condensing(request, store)[1]
     assert all(torch.equal(seen[number], again[number]) for number in seen)
     unwatched = Request("digits", 1, iterations=3)
-    digest = runs.execute(jobs.prepare(unwatched), store).stored.digest
+    digest = execute(prepare(unwatched), store).stored.digest
     _, late = watch_condensing(unwatched, store)
     assert list(late) == [0, 1, 2, 3]
-    assert runs.execute(jobs.prepare(unwatched), store).stored.digest == digest, "watching changes nothing"
+    assert execute(prepare(unwatched), store).stored.digest == digest, "watching changes nothing"
 
 
 def test_a_run_that_was_begun_unwatched_is_watched_from_the_start() -> None:
@@ -288,13 +289,13 @@ def test_a_run_that_was_begun_unwatched_is_watched_from_the_start() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runs.execute(jobs.prepare(request), store, report=stop)
-    assert runs.iterations_done(store, jobs.prepare(request)) == 3
+        execute(prepare(request), store, report=stop)
+    assert iterations_done(store, prepare(request)) == 3
     steps = []
     _, seen = watch_condensing(request, store, report=lambda done, total, doing: steps.append(done))
     assert list(seen) == milestones(6)
     assert min(steps) <= 1, "begun again"
-    assert runs.iterations_done(store, jobs.prepare(request)) == 6
+    assert iterations_done(store, prepare(request)) == 6
 
 
 def test_pictures_of_the_way_have_a_frame_for_each_number(tmp_path: Path) -> None:

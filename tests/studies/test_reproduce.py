@@ -16,11 +16,12 @@ from PIL import Image
 from samples import write_idx
 
 import registry
-from dsactl import jobs, runs
-from dsactl.cli import figures
+from dsactl.cli import reproduce_figures
 from dsactl.cli.output import Output
 from dsactl.errors import UsageError
-from dsactl.recipe import Request
+from dsactl.recipes.recipe import Request
+from dsactl.runs.job import prepare
+from dsactl.runs.run import execute
 from dsactl.studies.cells import Cell
 from dsactl.studies.document import Document, to_html, to_markdown
 from dsactl.studies.evolution import watch_condensing
@@ -111,7 +112,7 @@ def test_a_figure_grows_too(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monkey
     def narrow(scale: float, seed: int) -> Request:
         return replace(scaled_request(scale, seed), width=8, inner_steps=1)
 
-    monkeypatch.setattr("dsactl.cli.reproduce.scaled_request", narrow)
+    monkeypatch.setattr("dsactl.cli.commands.reproduce.scaled_request", narrow)
     write_idx(tmp_path / "data", "MNIST", (120, 20))
     out = ("--scale", "0.001", "--json", "--out", str(tmp_path / "f"))
     code, answer, said = cli("reproduce", "figure2", "--only", "mnist", *out)
@@ -132,7 +133,9 @@ def test_a_figure_grows_too(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_figure_comes_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
     request = Request("digits", 1, width=8, iterations=2)
     pair = (request, replace(request, strategy="none"))
-    figures.dry_run([Part("digits", "two sets", pair, lambda store, device, report: b"")], "cpu", Output(as_json=True))
+    reproduce_figures.dry_run(
+        [Part("digits", "two sets", pair, lambda store, device, report: b"")], "cpu", Output(as_json=True)
+    )
     cost = json.loads(capsys.readouterr().out)
     assert (cost["sets"], cost["networks"], cost["testing"]) == (2, 0, 0.0)
     assert cost["making"] > 0
@@ -145,10 +148,10 @@ def test_figure_6_is_counted_until_it_was_watched(capsys: pytest.CaptureFixture[
     part = Part("real", "a way", (request,), lambda store, device, report: b"", watched=True)
 
     def sets() -> int:
-        figures.dry_run([part], "cpu", Output(as_json=True))
+        reproduce_figures.dry_run([part], "cpu", Output(as_json=True))
         return int(json.loads(capsys.readouterr().out)["sets"])
 
-    runs.execute(jobs.prepare(request, "cpu"), store)
+    execute(prepare(request, "cpu"), store)
     assert sets() == 1, "it is run again, to be watched"
     watch_condensing(request, store, "cpu")
     assert sets() == 0

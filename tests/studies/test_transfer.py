@@ -13,7 +13,7 @@ from PIL import Image
 
 import dsactl
 import registry
-from dsactl.recipe import Request
+from dsactl.recipes.recipe import Request
 from dsactl.studies.cells import fill
 from dsactl.studies.transfer import transfer
 

@@ -14,8 +14,8 @@ from samples import put
 
 import dsactl
 import registry
-from dsactl.bundled import bundled, evaluations, find
-from dsactl.recipe import Recipe
+from dsactl.recipes.recipe import Recipe
+from dsactl.synthetic.bundled import bundled, evaluations, find
 
 Program = Callable[..., CompletedProcess[str]]
 NAMES = {"mnist-dsa-convnet-ipc1", "fashionmnist-dsa-convnet-ipc1", "cifar10-dsa-convnet-ipc1"}

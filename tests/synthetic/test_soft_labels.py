@@ -14,7 +14,7 @@ import registry
 from dsactl.engine.random import generator
 from dsactl.networks.build import initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.training import Plan, stack, train, unstack
+from dsactl.training.sgd import Plan, stack, train, unstack
 from registry.export import export
 from registry.tensors import Array, decode, encode
 

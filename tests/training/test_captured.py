@@ -14,18 +14,18 @@ from reference import small_dataset
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dsactl import captured_training
-from dsactl.captured_training import CapturedTraining, TrainingWithFallback
-from dsactl.dsa import inner_step
-from dsactl.dsa.condense import condense, initial
-from dsactl.dsa.packed import Augmenter
+from dsactl.augmentation.packed import Augmenter
 from dsactl.engine.device import compute_reproducibly
 from dsactl.engine.mode import PLAIN, Mode
 from dsactl.engine.random import generator
+from dsactl.methods.gradient_matching import inner_step
+from dsactl.methods.gradient_matching.condense import condense, initial
 from dsactl.networks.build import build, initial_state
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.recipe import Recipe, Request
-from dsactl.training import Plan, stack, train
+from dsactl.recipes.recipe import Recipe, Request
+from dsactl.training import cuda_graph
+from dsactl.training.cuda_graph import CapturedTraining, TrainingWithFallback
+from dsactl.training.sgd import Plan, stack, train
 
 DATASET = small_dataset(per_class=16)
 CAPTURED = replace(PLAIN, captured=True, chunk=2)
@@ -83,7 +83,7 @@ class Again:
 
 
 def use(graph: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (inner_step, captured_training):
+    for module in (inner_step, cuda_graph):
         monkeypatch.setattr(module, "Graph", graph)
 
 

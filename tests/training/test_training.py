@@ -4,11 +4,11 @@ from reference import small_dataset
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from dsactl.dsa.augmentation import augment, draw
+from dsactl.augmentation.transforms import augment, draw
 from dsactl.engine.random import generator
 from dsactl.networks.build import build, initial_state
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.training import Plan, count_correct, stack, train, unstack
+from dsactl.training.sgd import Plan, count_correct, stack, train, unstack
 
 DATASET = small_dataset()
 IMAGES = DATASET.normalise(DATASET.train.images_NCHW)[::4]

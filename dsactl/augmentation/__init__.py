@@ -1,0 +1,1 @@
+"""Augmentation: Differentiable Siamese Augmentation and DC's own."""

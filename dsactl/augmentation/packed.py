@@ -1,0 +1,83 @@
+"""Transformations as rows of numbers, applied without asking which kind they are.
+
+A step that is replayed (see `engine.graphs`) cannot choose what to do by what was drawn. Here every kind of the
+strategy is applied and the drawn one is selected, which costs little beside a network and gives the same numbers.
+
+Shapes: N images, C, H, W; P is 1 (shared) or N; a row of W_ numbers is the kind, then every kind's parameters.
+"""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Generator, Tensor
+
+from dsactl.augmentation.strategy import Strategy
+from dsactl.augmentation.transforms import TRANSFORMATIONS, Transformation, augment, draw
+
+_NONE = -1.0
+_FIELDS = [(kind, field.name) for kind, made in TRANSFORMATIONS.items() for field in fields(made)]
+WIDTH = 1 + len(_FIELDS)
+_KINDS = tuple(TRANSFORMATIONS)
+
+
+def pack(transformation: Transformation | None) -> Tensor:
+    """P×WIDTH float32 on the CPU; one row for None."""
+    if transformation is None:
+        return torch.tensor([[_NONE] + [0.0] * len(_FIELDS)])
+    kind = next(name for name, made in TRANSFORMATIONS.items() if isinstance(transformation, made))
+    values = [vars(transformation)[field.name].flatten() for field in fields(transformation)]
+    packed = torch.zeros(len(values[0]), WIDTH)
+    packed[:, 0] = _KINDS.index(kind)
+    for value, field in zip(values, fields(transformation), strict=True):
+        packed[:, 1 + _FIELDS.index((kind, field.name))] = value
+    return packed
+
+
+def apply(images_NCHW: Tensor, packed_PW: Tensor, strategy: Strategy) -> Tensor:
+    """A_ω(x) for packed ω.
+
+    Args:
+        images_NCHW: the batch.
+        packed_PW: on its device; of kinds of the strategy.
+        strategy: the kinds that may occur.
+    """
+    result = images_NCHW
+    kind_P111 = packed_PW[:, 0].view(-1, 1, 1, 1)
+    for kind in strategy:
+        transformation = _unpack(kind, packed_PW)
+        result = torch.where(kind_P111 == _KINDS.index(kind), transformation(images_NCHW), result)
+    return result
+
+
+def _unpack(kind: str, packed_PW: Tensor) -> Transformation:
+    """The transformation that the rows would be if they were of this kind."""
+    made = TRANSFORMATIONS[kind]
+    columns = {field.name: packed_PW[:, 1 + _FIELDS.index((kind, field.name))] for field in fields(made)}
+    return made(**{name: column.to(made.parameter_type) for name, column in columns.items()})
+
+
+@dataclass(frozen=True)
+class Augmenter:
+    """Augments the batches that networks are trained on (Algorithm 1, line 9, and evaluation).
+
+    Each batch has one freshly drawn kind, with parameters drawn for every image.
+
+    Attributes:
+        strategy: the kinds to choose from.
+        size: H and W of the images.
+    """
+
+    strategy: Strategy
+    size: tuple[int, int]
+
+    def __call__(self, images_NCHW: Tensor, generator: Generator) -> Tensor:
+        """Draw and apply at once, with a CPU generator."""
+        return augment(images_NCHW, draw(self.strategy, len(images_NCHW), self.size, generator))
+
+    def draw(self, count: int, generator: Generator) -> Tensor:
+        """The same draw for later, count×WIDTH on the CPU."""
+        return pack(draw(self.strategy, count, self.size, generator)).expand(count, WIDTH)
+
+    def apply(self, images_NCHW: Tensor, packed_NW: Tensor) -> Tensor:
+        """What was drawn, on the images' device; batches of several draws may be joined."""
+        return apply(images_NCHW, packed_NW, self.strategy)

@@ -1,0 +1,236 @@
+"""dsactl ablate"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dsactl.augmentation.strategy import KINDS, default_strategy
+from dsactl.cli import ablate_gradients, options, study_runs
+from dsactl.cli.output import Output
+from dsactl.data.catalogue import is_mirrored
+from dsactl.errors import UnknownNameError, UsageError
+from dsactl.evaluation.protocol import Protocol
+from dsactl.recipes import methods as methods
+from dsactl.studies import ablations
+from registry import extras
+
+if TYPE_CHECKING:
+    from dsactl.recipes.recipe import Request
+    from dsactl.studies.cells import Cell
+    from dsactl.studies.entries import Entry, Key
+    from dsactl.studies.folder import Folder
+
+EXAMPLES = """Examples:
+
+  dsactl ablate strategies cifar10 --ipc 10 --dry-run
+  dsactl ablate schemes digits --kinds crop,rotate --iterations 100 --networks 5
+  dsactl ablate ipc digits --ipc 1,10 --methods random,herding,dsa --sets 5
+  dsactl ablate init digits --iterations 300
+  dsactl ablate gradients digits --ipc 10 --iterations 20"""
+
+_STUDIES = {
+    "schemes": ("scheme", "kind"),
+    "strategies": ("strategy",),
+    "init": ("init",),
+    "ipc": ("method", "ipc"),
+    "gradients": (),
+}
+"""The studies, and what names their cells."""
+
+
+def command(
+    study: Annotated[
+        str,
+        typer.Argument(metavar="STUDY", help=f"{', '.join(_STUDIES)}.", autocompletion=options.one_of(*_STUDIES)),
+    ],
+    dataset: study_runs.DatasetName,
+    ipc: Annotated[str, typer.Option(metavar="N", help="Images per class; for ipc several: 1,10,50.")] = "1",
+    method: Annotated[str, typer.Option(help="As of condense.", autocompletion=options.complete_method)] = "dsa",
+    several: Annotated[
+        str | None, typer.Option("--methods", metavar="A,B,…", help="For ipc: methods to compare.  \\[random,dc,dsa]")
+    ] = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…", help="For schemes and strategies: kinds.  \\[of schemes Table 4's, else all that suit]"
+        ),
+    ] = None,
+    rows: Annotated[
+        str | None, typer.Option("--schemes", metavar="A,B,…", help="For schemes: rows of Table 4.  \\[all seven]")
+    ] = None,
+    sets: study_runs.Sets = 1,
+    networks: study_runs.Networks = 20,
+    iterations: study_runs.Iterations = None,
+    epochs: study_runs.Epochs = None,
+    seed: study_runs.Seed = 0,
+    arch: options.Arch = None,
+    image_size: study_runs.ImageSize = None,
+    device: options.Device = "auto",
+    ray: options.Ray = "off",
+    gpu_share: options.GpuShare = 1.0,
+    out: study_runs.Out = None,
+    dry_run: study_runs.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Vary one thing and hold the rest: what the paper's Tables 4 and 5 and Figures 5 and 6 compare.
+
+    schemes: which batches are augmented, by one transformation or each image by its own.
+
+    strategies: each kind of augmentation alone, and all together.
+
+    init: images that start as noise and as real ones, with pictures of the way.
+
+    gradients: norms of real and synthetic batches' ablate_gradients, with and without augmentation.
+
+    ipc: accuracy over the number of images per class, for some methods.
+
+    What was made or measured before is only looked up. The plots need the extra "studies".
+    """
+    if study not in _STUDIES:
+        if dataset in _STUDIES:
+            raise UsageError(f"{study} is no study.", f"The study comes first: dsactl ablate {dataset} {study}")
+        raise UnknownNameError("study", study, _STUDIES)
+    numbers = _numbers(ipc, several=study == "ipc")
+    _check_method(study, method, sets, epochs)
+    _check_options(study, several, rows, kinds)
+    output = Output(as_json=as_json, quiet=quiet)
+    request = study_runs.request_of(
+        dataset, numbers[0], method=method, seed=seed, iterations=iterations, arch=arch, image_size=image_size
+    )
+    protocol = Protocol(networks=networks, epochs=epochs)
+    entries = _entries(study, request, numbers, several, rows, kinds, protocol)
+    if not dry_run:
+        extras.require("ablate", "studies", "matplotlib")
+
+    from dsactl.studies.cells import check
+    from dsactl.studies.folder import Folder
+
+    if dry_run:
+        study_runs.dry_run(entries, sets, device, output, tested=study != "gradients")
+        return
+    job = check(entries, device)[0]
+    name = job.dataset.name
+    plan = study_runs.plan_of(request, sets, protocol, job.dataset)
+    if study == "ipc":
+        del plan["ipc"], plan["method"]
+    if study == "gradients":
+        del plan["sets"], plan["epochs"]
+    folder = Folder(out or Path(_own_name(study, name, request)), study, plan)
+    if study == "gradients":
+        ablate_gradients.run([entry.request for entry in entries], networks, folder, device, output)
+        return
+    if study == "init":
+        _pictures_of_the_way(entries, folder, device, output)
+
+    def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
+        return _plot(study, cells, entries, f"{name}, {_about(study, request)}")
+
+    names = _STUDIES[study]
+    cells = study_runs.run(entries, names, folder, sets, device, output, draw, job, ray=ray, gpu_share=gpu_share)
+    study_runs.answer(cells, len(entries), names, folder, sets, output)
+
+
+def _check_method(study: str, method: str, sets: int, epochs: int | None) -> None:
+    """Refuse methods in which a study varies nothing."""
+    fits = methods.ALGORITHM_1 if study == "init" else ("dsa",)
+    if study == "ipc" and method != "dsa":
+        raise UsageError("ipc compares --methods.", f"Use --methods {method}.")
+    if method not in fits:
+        raise UsageError(
+            f"{study} is a study of Algorithm 1, and --method {method} has nothing that it could vary.",
+            f"Use --method {' or '.join(fits)}.",
+        )
+    if study == "gradients" and (sets != 1 or epochs is not None):
+        raise UsageError(
+            "gradients is a study of one set, on which no network is trained to the end.",
+            "Leave --sets and --epochs out; --networks says how often to measure.",
+        )
+
+
+def _check_options(study: str, several: str | None, rows: str | None, kinds: str | None) -> None:
+    """Refuse options that are another study's."""
+    for option, value, studies in (
+        ("--methods", several, ("ipc",)),
+        ("--schemes", rows, ("schemes",)),
+        ("--kinds", kinds, ("schemes", "strategies")),
+    ):
+        if value is not None and study not in studies:
+            raise UsageError(f"{option} is for {' and '.join(studies)}, not for {study}.", "Leave it out.")
+
+
+def _numbers(text: str, *, several: bool) -> list[int]:
+    """One number of images per class, or several."""
+    words = text.split(",")
+    numbers = [word.isascii() and word.strip().isdigit() and int(word) > 0 for word in words]
+    if not all(numbers) or (len(words) > 1 and not several):
+        what = "numbers joined by commas, such as 1,10,50" if several else "a number of images per class"
+        raise UsageError(f"--ipc {text!r} is not {what}.")
+    return list(dict.fromkeys(int(word) for word in words))
+
+
+def _entries(
+    study: str,
+    request: "Request",
+    numbers: list[int],
+    several: str | None,
+    rows: str | None,
+    kinds: str | None,
+    protocol: Protocol,
+) -> list["Entry"]:
+    """The cells of a study."""
+    match study:
+        case "ipc":
+            compared = study_runs.words(several or "random,dc,dsa", "method", methods.names())
+            return ablations.ipcs(request, numbers, compared, protocol)
+        case "init":
+            return ablations.starts(request, protocol)
+        case "gradients":
+            return ablations.with_and_without(request, protocol)
+    suitable = default_strategy(mirrored=is_mirrored(request.dataset))
+    chosen = None if kinds is None else study_runs.words(kinds, "kind of augmentation", KINDS)
+    if study == "strategies":
+        return ablations.strategies(request, chosen or suitable, protocol)
+    columns = chosen or [kind for kind in ablations.SCHEME_KINDS if kind in suitable]
+    known = list(ablations.SCHEMES)
+    chosen_rows = known if rows is None else study_runs.words(rows, "scheme", known)
+    return ablations.schemes(request, chosen_rows, columns, protocol)
+
+
+def _own_name(study: str, dataset: str, request: "Request") -> str:
+    return f"{dataset}-{study}" if study == "ipc" else f"{dataset}-{study}-{request.method}-ipc{request.ipc}"
+
+
+def _about(study: str, request: "Request") -> str:
+    less = "" if request.iterations is None else f", {request.iterations} iterations"
+    return f"{study}{less}" if study == "ipc" else f"{study}, {study_runs.per_class(request)}, {request.method}{less}"
+
+
+def _plot(study: str, cells: "Mapping[Key, Cell]", entries: "list[Entry]", title: str) -> dict[str, bytes]:
+    """The study's plot, of the cells that are there."""
+    from dsactl.studies.plots import heat_map, lines, points
+
+    rows = study_runs.in_order(0, entries, cells)
+    if study == "schemes":
+        labels = {"row_label": "scheme", "column_label": "augmentation"}
+        columns = study_runs.in_order(1, entries, cells)
+        return {"schemes.png": heat_map(rows, columns, cells, title=title, **labels)}
+    picture = lines(rows, cells, title=title) if study == "ipc" else points(rows, cells, title=title)
+    return {f"{study}.png": picture}
+
+
+def _pictures_of_the_way(entries: "list[Entry]", folder: "Folder", device: str, output: Output) -> None:
+    """For each start a strip and an animation of the images while they are learned (Figure 6)."""
+    import registry
+    from dsactl.studies.evolution import animation, strip, watch_condensing
+
+    store = registry.Store()
+    for entry in entries:
+        (start,) = entry.key
+        with study_runs.keeping(), study_runs.steps(f"from {start}", output) as report:
+            job, seen = watch_condensing(entry.request, store, device, report)
+        labels = range(min(job.dataset.classes, 4))
+        folder.put(f"init-{start}-strip.png", strip(seen, job.dataset, labels))
+        folder.put(f"init-{start}.webp", animation(seen, job.dataset))

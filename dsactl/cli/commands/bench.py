@@ -1,0 +1,93 @@
+"""dsactl bench"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dsactl.cli import options
+from dsactl.cli.formatting import bytes_in_words
+from dsactl.cli.output import Output
+from dsactl.cli.tables import Table
+from dsactl.data.catalogue import CATALOGUE
+from dsactl.errors import UnknownNameError
+from dsactl.recipes.recipe import Request
+
+if TYPE_CHECKING:
+    from dsactl.benchmark import Timing
+
+EXAMPLES = """Examples:
+
+  dsactl bench
+  dsactl bench --dataset mnist --ipc 1
+  dsactl bench --ipc 10 --precision float32 --json"""
+
+
+def command(
+    dataset: Annotated[
+        str,
+        typer.Option(help="Whose shapes to use; its files are not needed.", autocompletion=options.complete_dataset),
+    ] = "cifar10",
+    ipc: Annotated[int, typer.Option(min=1, help="Images per class.")] = 10,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    arch: options.Arch = None,
+    depth: options.Depth = None,
+    width: options.Width = None,
+    norm: options.Norm = None,
+    activation: options.Activation = None,
+    pooling: options.Pooling = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Measure on random images what condensing and evaluating take on this machine, in two minutes at most.
+
+    On a slow machine parts are measured and scaled up, which the answer says.
+
+    Shares are of the speed of a large matrix product in the same precision, about the most that the machine can do.
+    """
+    if dataset not in CATALOGUE:
+        raise UnknownNameError("data set", dataset, CATALOGUE, "See: dsactl datasets")
+    values = {"arch": arch, "depth": depth, "width": width, "norm": norm, "activation": activation, "pooling": pooling}
+    given = {key: value for key, value in values.items() if value is not None}
+    request = Request.parse({"dataset": dataset, "ipc": ipc, **given})
+    output = Output(as_json=as_json, quiet=quiet)
+
+    from dsactl.benchmark import bench, random_dataset
+    from dsactl.engine.device import resolve_device, resolve_precision
+
+    target, entry = resolve_device(device), CATALOGUE[dataset]
+    recipe = request.resolve(
+        dataset,
+        "random pixels",
+        (entry.channels, *entry.size),
+        mirrored=entry.mirrored,
+        precision=resolve_precision(precision, target),
+    )
+    images = random_dataset(dataset, entry, max(recipe.batch_real, ipc), target)
+    result = bench(images, recipe, target, lambda doing: output.note(f"[dim]{doing} …[/]"))
+    shown = Table(("", "seconds", "low – high", "operations", "share"), right=("seconds", "operations", "share"))
+    for name, timing in (
+        ("inner step", result.inner_step),
+        ("network step", result.network_step),
+        ("evaluation of one network", result.evaluation),
+    ):
+        shown.add(name, *_row(timing))
+    output.answer(
+        result.to_dict(),
+        [f"{result.inner_step.median:.6f}"],
+        [
+            f"{result.dataset}, {ipc} images per class, {result.network}, {result.precision}; {result.mode}; "
+            f"{result.device}; torch {result.torch}",
+            f"A large matrix product: {result.matrix_product / 1e9:,.0f} GFLOP/s. "
+            f"Peak memory: {bytes_in_words(result.memory)}.",
+            shown,
+        ],
+    )
+    output.remark(f"Scaled up: {'; '.join(result.scaled)}.")
+
+
+def _row(timing: "Timing") -> list[str]:
+    spread = (
+        f"{timing.low:.4f} – {timing.high:.4f}, n = {timing.repetitions}" if timing.repetitions > 1 else "scaled up"
+    )
+    return [f"{timing.median:.4f}", spread, f"{timing.operations:.2g}", f"{100 * timing.share:.0f} %"]

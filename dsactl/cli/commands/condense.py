@@ -1,0 +1,325 @@
+"""dsactl condense"""
+
+import contextlib
+import signal
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dsactl.augmentation.strategy import KINDS, SCHEMES
+from dsactl.cli import condense_runs, downloads, options
+from dsactl.cli.formatting import bytes_in_words, duration, in_words
+from dsactl.cli.output import Output
+from dsactl.cli.tables import Facts
+from dsactl.cli.torchrun import is_of_several
+from dsactl.engine.words import OFF
+from dsactl.errors import RunError, UsageError
+from dsactl.networks.catalogue import PAPER_DEPTH
+from dsactl.recipes.methods import ALGORITHM_1, BUILT_IN
+from dsactl.recipes.recipe import Recipe, Request
+from dsactl.recipes.schedule import PAPER
+from dsactl.runs.request_check import check_request
+
+if TYPE_CHECKING:
+    from dsactl.runs.job import Job
+
+EXAMPLES = """Examples:
+
+  dsactl condense digits --ipc 1
+  dsactl condense cifar10 --ipc 10 --dry-run
+  dsactl condense mnist --ipc 1 --sets 5 --seed 1 --ray auto
+  dsactl condense ~/photos --image-size 64 --ipc 10 --name photos
+  dsactl condense cifar10 --config recipe.toml --iterations 100
+  torchrun --nproc-per-node 4 -m dsactl condense cifar10 --ipc 50"""
+
+_METHOD = "Method"
+_DATA = "Image folders"
+_NOT_IN_RECIPE = (
+    *("option", "sets", "config", "device", "ray", "gpu_share"),
+    *("fresh", "checkpoint_every", "dry_run", "as_json", "quiet"),
+)
+
+
+def command(
+    dataset: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATASET",
+            help="A name (see: dsactl datasets) or a folder of one sub-folder per class.",
+            autocompletion=options.complete_dataset,
+        ),
+    ] = None,
+    ipc: Annotated[int | None, typer.Option(help="Images per class.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{', '.join(BUILT_IN)}, or one of another package (docs/methods.md).  \\[dsa]",
+            autocompletion=options.complete_method,
+        ),
+    ] = None,
+    sets: Annotated[int, typer.Option(min=1, help="How many sets, as versions of one name, with derived seeds.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="The root of every draw.  \\[0]")] = None,
+    name: Annotated[str | None, typer.Option(help="Store as \\[namespace/]name.  \\[DATASET-METHOD-ARCH-ipcN]")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Options by name; flags come before it.")
+    ] = None,
+    device: options.Device = "auto",
+    ray: options.Ray = "off",
+    gpu_share: options.GpuShare = 1.0,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, float32 or bfloat16.  \\[auto: bfloat16 where the device is faster in it]",
+            autocompletion=options.complete_precision,
+        ),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
+    checkpoint_every: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Time between checkpoints.  \\[30; 5 on Ray]", min=0, max=60),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the recipe, the work, time and memory; write nothing.")
+    ] = False,
+    iterations: Annotated[
+        int | None, typer.Option(help="Outer iterations K.  \\[1000]", rich_help_panel=_METHOD)
+    ] = None,
+    inner_steps: Annotated[
+        int | None, typer.Option(help="Inner steps T.  \\[by ipc: 1 → 1, 10 → 10, 50 → 50]", rich_help_panel=_METHOD)
+    ] = None,
+    network_epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Network epochs per inner step.  \\[by ipc: 1 → 1, 10 → 50, 50 → 10]", rich_help_panel=_METHOD
+        ),
+    ] = None,
+    image_lr: Annotated[
+        float | None, typer.Option(help="Learning rate of the images.  \\[0.1; 0.01 for mlp]", rich_help_panel=_METHOD)
+    ] = None,
+    image_momentum: Annotated[
+        float | None, typer.Option(help="Its momentum.  \\[0.5]", rich_help_panel=_METHOD)
+    ] = None,
+    network_lr: Annotated[
+        float | None, typer.Option(help="Learning rate of the networks.  \\[0.01]", rich_help_panel=_METHOD)
+    ] = None,
+    batch_real: Annotated[
+        int | None, typer.Option(help="Real images per class and step.  \\[256]", rich_help_panel=_METHOD)
+    ] = None,
+    batch_synthetic: Annotated[
+        int | None, typer.Option(help="Synthetic images per class and step, at most.  \\[256]", rich_help_panel=_METHOD)
+    ] = None,
+    batch_train: Annotated[
+        int | None, typer.Option(help="Batch of the networks' training.  \\[256]", rich_help_panel=_METHOD)
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="real or noise.  \\[real; noise for dc]",
+            autocompletion=options.one_of("real", "noise"),
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Kinds of augmentation, e.g. color_crop: {', '.join(KINDS)}, or none.  "
+            "\\[all; no flip for digits; none for dc]",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Which batches are augmented: {', '.join(SCHEMES)} (Table 4).  \\[siamese]",
+            autocompletion=options.one_of(*SCHEMES),
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    distance: Annotated[
+        str | None,
+        typer.Option(
+            help="ours, mse or cos.  \\[ours]",
+            autocompletion=options.one_of("ours", "mse", "cos"),
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An option of the method's own; repeat it.", rich_help_panel=_METHOD),
+    ] = None,
+    arch: options.Arch = None,
+    depth: options.Depth = None,
+    width: options.Width = None,
+    norm: options.Norm = None,
+    activation: options.Activation = None,
+    pooling: options.Pooling = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Side in pixels to bring the pictures to: the shorter side is resized to it, the middle cut out.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    test_fraction: Annotated[
+        float | None, typer.Option(help="Share kept for testing.  \\[0.2]", rich_help_panel=_DATA)
+    ] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Seed of that choice.  \\[0]", rich_help_panel=_DATA)] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Condense a data set into a few synthetic images per class and store them.
+
+    The defaults are the paper's, of dsa and dc; those of dd and ld are in docs/methods.md. An interrupted run goes on
+    when the same command is given again, and a finished one answers with its set at once.
+    """
+    flags = {key: value for key, value in locals().items() if value is not None and key not in _NOT_IN_RECIPE}
+    output = Output(as_json=as_json, quiet=quiet)
+    given = _read_config(config)
+    if option:
+        known = given.get("options", {})
+        flags["options"] = {**(known if isinstance(known, dict) else {}), **dict(map(_own_option, option))}
+    request = _request({**given, **flags})
+    if dry_run:
+        downloads.check([request.dataset])
+
+    from dsactl.engine.device import resolve_device
+    from dsactl.engine.on_ray import workers
+    from dsactl.engine.processes import join
+    from dsactl.engine.tasks import InProcess
+    from dsactl.runs.job import prepare
+    from dsactl.runs.sitting import CHECKPOINT_SECONDS
+
+    signal.signal(signal.SIGTERM, condense_runs.terminated)
+    with join(resolve_device(device), lambda error: output.error(error.message, error.hint)) as processes:
+        if processes.count > 1 and ray != OFF:
+            if processes.rank > 0:
+                raise typer.Exit(1)
+            raise UsageError("torchrun shares the classes of one set out, --ray several sets.", "Use one of them.")
+        if processes.rank > 0:
+            condense_runs.follow(request, device, 0 if dry_run else sets, processes)
+            return
+        who = workers(OFF if dry_run else ray, device, gpu_share)
+        job = prepare(request, device)
+        for remark in _remarks(request, job):
+            output.remark(remark)
+        if dry_run:
+            _dry_run(job, sets, output)
+            return
+        output.remark(_in_short(job.recipe))
+        failed = 0
+        with contextlib.closing(who):
+            how: dict[str, Any] = {"fresh": fresh, "checkpoint_every": checkpoint_every}
+            if isinstance(suited := who.suited(sets), InProcess):
+                how["checkpoint_every"] = CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
+                made = [condense_runs.run(job, index, sets, output, processes, **how) for index in range(sets)]
+            else:
+                made, failed = condense_runs.side_by_side(job, sets, suited, output, **how)
+        if made:
+            condense_runs.answer(made, output)
+        if failed:
+            raise RunError(
+                f"{failed} of {sets} sets failed, as said above.",
+                "The same command (without --fresh) tries them again.",
+            )
+
+
+def _read_config(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror or error}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}.") from None
+    return {key.replace("-", "_"): value for key, value in values.items()}
+
+
+def _own_option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise UsageError(f"--option {text!r} is not NAME=VALUE.", "For example: --option epochs=10")
+    return name.replace("-", "_"), value
+
+
+def _request(values: dict[str, Any]) -> Request:
+    for key, example in (("dataset", "a data set, e.g. digits"), ("ipc", "--ipc N, the images per class")):
+        if key not in values:
+            raise UsageError(f"Missing {example}.", "See: dsactl condense --help")
+    request = Request.parse(values)
+    if not is_of_several():  # of whom one alone should say what is wrong, when they have met
+        check_request(request)
+    return request
+
+
+def _remarks(request: Request, job: "Job") -> Iterator[str]:
+    """What was read from a folder, where a default is ours and not the paper's, and what makes it slow."""
+    recipe = job.recipe
+    if job.dataset.remark:
+        yield job.dataset.remark
+    if recipe.network is None:
+        return
+    from dsactl.engine.native import remark_on_speed
+
+    yield from remark_on_speed(job.device)
+    if recipe.method in ALGORITHM_1 and request.ipc not in PAPER and request.inner_steps is None:
+        yield (
+            f"The paper has no schedule for --ipc {request.ipc}; {recipe.inner_steps} inner steps of "
+            f"{recipe.network_epochs} network epochs are ours."
+        )
+    if request.arch == "convnet" and request.depth is None and recipe.network.depth != PAPER_DEPTH:
+        height, width = recipe.image_shape[1:]
+        yield f"The paper has no images of {height}×{width}; --depth {recipe.network.depth} for them is ours."
+
+
+def _in_short(recipe: Recipe) -> str:
+    """The resolved recipe, "name value" by "name value"."""
+    values = recipe.to_dict()
+    values["checksum"] = values["checksum"][:12]
+    values["strategy"] = "_".join(recipe.strategy) or "none"
+    if recipe.network is not None:
+        values["network"] = " ".join(str(value) for value in values["network"].values() if value is not None)
+    values["image_shape"] = "×".join(map(str, recipe.image_shape))
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
+
+
+def _dry_run(job: "Job", sets: int, output: Output) -> None:
+    """What would be done, and what it would cost; a few steps are tried, nothing is written."""
+    from dsactl.engine.device import describe
+    from dsactl.engine.memory import keep_freed_memory
+    from dsactl.runs.cost import count_work, try_a_step
+
+    keep_freed_memory()
+    recipe = job.recipe
+    work = count_work(recipe, job.dataset)
+    estimate = try_a_step(recipe, job.dataset)
+    value = {
+        "name": str(job.name),
+        "sets": sets,
+        "recipe": recipe.to_dict(),
+        "inner_steps": work.inner_steps,
+        "network_steps": work.network_steps,
+        "operations": work.operations,
+        "seconds": estimate.seconds if estimate else None,
+        "memory": estimate.memory if estimate else None,
+        "device": describe(job.device),
+    }
+    shown = Facts()
+    for key, item in recipe.to_dict().items():
+        shown.add(key.replace("_", " "), in_words(item))
+    shown.add("", "")
+    shown.add("device", describe(job.device))
+    if recipe.method in ALGORITHM_1:
+        shown.add("work per set", f"{work.inner_steps:,} inner steps, {work.network_steps:,} network steps")
+        shown.add("operations per set", f"{work.operations:.2g}")
+    if estimate:
+        compiled = ", uncompiled; long runs are compiled and take less" if recipe.method in ALGORITHM_1 else ""
+        shown.add("time per set", f"about {duration(estimate.seconds)}, from a trial of a few steps{compiled}")
+        shown.add("memory", f"about {bytes_in_words(estimate.memory)}")
+    else:
+        shown.add("time per set", f"unknown: {recipe.method} is a method of another package")
+    shown.add("would store", f"{job.name}, {sets} version{'s' if sets > 1 else ''}")
+    output.answer(value, [str(job.name)], [shown])

@@ -1,0 +1,107 @@
+"""dsactl export"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from dsactl.cli import options
+from dsactl.cli.output import Output
+from dsactl.errors import UnknownNameError, UsageError
+
+EXAMPLES = """Examples:
+
+  dsactl export digits-dsa-convnet-ipc1 --output digits.npz
+  dsactl export mnist-dsa-convnet-ipc1 --format png
+  dsactl export mnist-dsa-convnet-ipc1:2 --format folder --output mnist
+  dsactl export mnist-dsa-convnet-ipc1 --format npz --space pixels --force"""
+
+
+def command(
+    reference: options.Reference,
+    output_path: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File or folder to write.  \\[NAME-vVERSION.FORMAT here]", metavar="PATH"),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="safetensors (the stored file), npz (numpy), png (one picture), folder (CLASS/000.png) or parquet "
+            "(the extra hub).  \\[by the ending of --output, else safetensors]",
+            autocompletion=options.one_of("safetensors", "npz", "png", "folder", "parquet"),
+        ),
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="For npz: normalised (float32 N×C×H×W as stored) or pixels (8-bit N×H×W×C, clipped to 0…1). "
+            "safetensors is normalised, pictures are pixels.  \\[normalised]",
+            autocompletion=options.one_of("normalised", "pixels"),
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write a set as a file or folder that other programs read."""
+    import registry
+    from dsactl.synthetic import bundled
+    from registry.export import default_name, export, require_packages
+
+    form = _form(form, output_path)
+    _check_space(form, space)
+    require_packages(form)
+    store, stored = bundled.find(reference, registry.Store())
+    path = output_path or Path(default_name(stored, form))
+    if output_path is not None and form != "folder" and output_path.is_dir():
+        path = output_path / default_name(stored, form)
+    exported = export(store, stored, path, form, space=space, force=force)
+    output = Output(as_json=as_json, quiet=quiet)
+    value = {
+        "reference": stored.reference,
+        "path": str(path.absolute()),
+        "format": form,
+        "clipped": exported.clipped,
+        "values": exported.values,
+    }
+    output.answer(value, [str(path)], [f"Wrote [bold]{escape(str(path))}[/]"])
+    if exported.lost:
+        output.note(
+            "Its soft labels are not in there; a picture has its class alone. They are in safetensors, npz and parquet."
+        )
+    if exported.clipped:
+        share = 100 * exported.clipped / exported.values
+        output.note(
+            f"{exported.clipped:,} of {exported.values:,} pixel values ({share:.1f} %) lay outside 0…1 and were "
+            "clipped. The exact numbers: --format safetensors, or npz."
+        )
+
+
+def _form(form: str | None, path: Path | None) -> str:
+    """The format that was asked for, or that a path's ending means."""
+    from registry.export import FORMATS
+
+    if form is None:
+        ending = "" if path is None else path.suffix.removeprefix(".").lower()
+        if ending in FORMATS and ending != "folder":
+            return ending
+        if ending or (path is not None and not path.is_dir()):
+            raise UsageError(f"The ending of {path} is that of no format.", f"Add --format {', '.join(FORMATS)}.")
+        return "safetensors"
+    if form not in FORMATS:
+        raise UnknownNameError("format", form, FORMATS)
+    return form
+
+
+def _check_space(form: str, space: str | None) -> None:
+    from registry.export import FORMATS
+
+    known = sorted({word for spaces in FORMATS.values() for word in spaces})
+    if space is not None and space not in known:
+        raise UnknownNameError("space", space, known)
+    if space is not None and space not in FORMATS[form]:
+        other = "the stored file, which is normalised" if form == "safetensors" else "8-bit pictures, which are pixels"
+        raise UsageError(f"--format {form} writes {other}.", "Leave --space out, or use --format npz.")

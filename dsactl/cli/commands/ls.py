@@ -1,0 +1,204 @@
+"""dsactl ls"""
+
+import fnmatch
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from dsactl.cli import options
+from dsactl.cli.formatting import accuracy, bytes_in_words
+from dsactl.cli.output import Output
+from dsactl.cli.tables import Table
+from dsactl.errors import UnknownNameError
+from dsactl.networks.catalogue import ARCHITECTURES
+from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN
+from registry import collector
+
+if TYPE_CHECKING:
+    import registry
+
+EXAMPLES = """Examples:
+
+  dsactl ls
+  dsactl ls 'cifar10-*' --ipc 10
+  dsactl ls --dataset mnist --sort accuracy --reverse
+  dsactl ls --bundled
+  dsactl ls --quiet | xargs -n 1 dsactl evaluate"""
+
+_ORDERS: dict[str, Callable[["registry.Entry"], Any]] = {
+    "stored": lambda entry: entry.stored,
+    "name": lambda entry: (entry.name, entry.version),
+    "size": lambda entry: entry.size,
+    "accuracy": lambda entry: _mean(entry),
+}
+_FILTERS = "Which"
+_LONGEST_SEED = 6
+
+
+def _complete_order(incomplete: str) -> list[str]:
+    return [order for order in _ORDERS if order.startswith(incomplete)]
+
+
+def command(
+    pattern: Annotated[
+        str, typer.Argument(help="Of the names: * for anything.", autocompletion=options.complete_reference)
+    ] = "*",
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Of this data set.", autocompletion=options.complete_dataset, rich_help_panel=_FILTERS),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Made by this method.", autocompletion=options.complete_method, rich_help_panel=_FILTERS),
+    ] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(help="Made on this network.", autocompletion=options.complete_arch, rich_help_panel=_FILTERS),
+    ] = None,
+    ipc: Annotated[int | None, typer.Option(help="Of so many images per class.", rich_help_panel=_FILTERS)] = None,
+    bundled: Annotated[
+        bool, typer.Option("--bundled", help="The sets that come with dsactl instead.", rich_help_panel=_FILTERS)
+    ] = False,
+    sort: Annotated[
+        str, typer.Option(help=f"By {', '.join(_ORDERS)}, smallest first.", autocompletion=_complete_order)
+    ] = "stored",
+    reverse: Annotated[bool, typer.Option("--reverse", help="Largest first.")] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """List the stored sets, oldest first.
+
+    The accuracy is the one on the set's own network by the paper's protocol, with the augmentation that the set was
+    made for, of the most networks; where there is none, the nearest to that, with what is unusual about it.
+    """
+    import registry
+    from dsactl.synthetic import bundled as own
+
+    if sort not in _ORDERS:
+        raise UnknownNameError("order", sort, _ORDERS)
+    with collector.paused():
+        store = registry.Store()
+        entries, faults = own.entries(store) if bundled else store.entries()
+
+        def is_wanted(entry: registry.Entry) -> bool:
+            return (
+                dataset in (None, entry.dataset)
+                and method in (None, entry.method)
+                and arch in (None, entry.network)
+                and (ipc is None or entry.shape[0] == ipc * entry.classes)
+                and (pattern == "*" or fnmatch.fnmatchcase(str(entry.name), pattern))
+            )
+
+        wanted = [entry for entry in entries if is_wanted(entry)]
+        if sort != "stored":
+            wanted.sort(key=_ORDERS[sort])
+        if reverse:
+            wanted.reverse()
+        output = Output(as_json=as_json, quiet=quiet)
+        for fault in faults:
+            output.error(fault.message, fault.hint)
+        values = map(_value, wanted) if as_json else ()
+        output.answer(list(values), (entry.reference for entry in wanted), [_table(wanted)] if wanted else [])
+    if not entries and not as_json:
+        output.note(f"The store {escape(str(store.home))} is empty. Make a set: dsactl condense digits --ipc 1")
+        output.note("Sets that come with dsactl: dsactl ls --bundled")
+    elif not wanted and not as_json:
+        output.note(f"None of the {len(entries)} sets is such a one. All of them: dsactl ls")
+        known = sorted({entry.dataset for entry in entries})
+        if dataset is not None and dataset not in known:
+            output.note(f"They stand for: {escape(', '.join(known))}")
+
+
+def _value(entry: "registry.Entry") -> dict[str, Any]:
+    return {
+        "reference": entry.reference,
+        "digest": entry.digest,
+        "dataset": entry.dataset,
+        "method": entry.method,
+        "network": entry.network,
+        "seed": entry.seed,
+        "iterations": entry.iterations,
+        "images": entry.shape,
+        "size": entry.size,
+        "stored": entry.stored,
+        "evaluations": list(entry.evaluations),
+    }
+
+
+def _table(entries: list["registry.Entry"]) -> Table:
+    columns = ("set", "images", "seed", "iterations", "accuracy %", "n", "tested on", "size", "stored")
+    shown = Table(
+        columns,
+        right=("seed", "iterations", "accuracy %", "n", "size"),
+        optional=("size", "stored", "seed", "images", "iterations"),
+    )
+    for entry in entries:
+        shown.add(
+            entry.reference,
+            _shape(tuple(entry.shape)),
+            _seed(entry.seed),
+            "–" if entry.iterations is None else str(entry.iterations),
+            *_accuracy(entry),
+            bytes_in_words(entry.size),
+            entry.stored[:16].replace("T", " "),
+        )
+    return shown
+
+
+@functools.cache
+def _shape(numbers: tuple[int, ...]) -> str:
+    return "×".join(map(str, numbers))
+
+
+def _seed(seed: int) -> str:
+    """The root of a set's draws, short where it was derived from another set's."""
+    text = str(seed)
+    return text if len(text) <= _LONGEST_SEED else f"{text[: _LONGEST_SEED - 1]}…"
+
+
+def _accuracy(entry: "registry.Entry") -> tuple[str, str, str]:
+    """Accuracy, n, and the network with what is unusual about the training."""
+    record = _best(entry)
+    if record is None:
+        return "–", "", ""
+    unusual = "" if _is_usual(record) else f", {record.get('epochs')} epochs"
+    other = "" if record.get("own_augmentation", True) else f", augmentation {record.get('augmentation')}"
+    return accuracy(record), str(record.get("n", "?")), f"{record.get('network', '?')}{unusual}{other}"
+
+
+def _is_usual(record: dict[str, Any]) -> bool:
+    """Whether networks were trained for as many epochs as the paper has with, or without, augmentation."""
+    plain = record.get("augmentation") == "none"
+    return record.get("epochs") == (EPOCHS_PLAIN if plain else EPOCHS_AUGMENTED)
+
+
+def _mean(entry: "registry.Entry") -> float:
+    """The accuracy that is shown; below all others where there is none."""
+    record = _best(entry)
+    mean = record.get("mean") if record else None
+    return float(mean) if isinstance(mean, int | float) else -1.0
+
+
+def _best(entry: "registry.Entry") -> dict[str, Any] | None:
+    """The evaluation that says most: with the set's own augmentation, by the paper's protocol, on the set's own
+    network, of most networks, newest.
+    """
+    if len(entry.evaluations) <= 1:
+        return next(iter(entry.evaluations), None)
+    own = entry.network or "convnet"
+    twin = ARCHITECTURES[own].twin if own in ARCHITECTURES else None
+
+    def weight(record: dict[str, Any]) -> tuple[bool, bool, bool, int, str]:
+        n = record.get("n")
+        return (
+            bool(record.get("own_augmentation", True)),
+            _is_usual(record),
+            record.get("network") in (own, twin),
+            n if isinstance(n, int) else 0,
+            str(record.get("created", "")),
+        )
+
+    return max(entry.evaluations, key=weight, default=None)

@@ -1,0 +1,303 @@
+"""dsactl nas"""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+import registry
+from dsactl.cli import downloads, options, study_runs
+from dsactl.cli.formatting import accuracy, duration
+from dsactl.cli.output import Output
+from dsactl.cli.tables import Table
+from dsactl.data.load import check_name
+from dsactl.errors import InterruptedRunError, RunError, UsageError
+from dsactl.nas import proxy_names, space
+from dsactl.networks.catalogue import NetworkSpec
+from registry import extras
+
+if TYPE_CHECKING:
+    import torch
+
+    from dsactl.engine.tasks import Workers
+    from dsactl.nas.proxies import Budget, Proxy, Searched
+    from dsactl.nas.results import Row
+    from dsactl.studies.folder import Folder
+
+EXAMPLES = """Examples:
+
+  dsactl nas digits --where 'depth<=2,width<=64' --proxy random,early-stopping,whole
+  dsactl nas cifar10 --proxy cifar10-dsa-convnet-ipc10,random,whole --sample 72
+  dsactl nas cifar10 --dry-run"""
+
+_PAPER_NETWORKS = 720
+_BEST = 5  # networks of each proxy that are shown
+
+
+def command(
+    dataset: study_runs.DatasetName,
+    proxy: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,…",
+            help="What networks are ranked by: random, early-stopping, whole, or a set's reference.  "
+            "\\[the first three]",
+            show_default=False,
+        ),
+    ] = "random,early-stopping,whole",
+    where: Annotated[
+        str | None, typer.Option(metavar="CONDITIONS", help="Of the 720 ConvNets those with depth<=3,norm=batch|group.")
+    ] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="So many of them, drawn by --seed.  \\[all]")] = None,
+    ipc: Annotated[int, typer.Option(min=1, help="Images per class of the proxy random.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="Of training on a set; early stopping takes as many steps.")] = 300,
+    whole_epochs: Annotated[int, typer.Option(min=1, help="Of training on all images.")] = 100,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images of a step. \\[256; 100 with early stopping]"),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of training the chosen networks on all images.")] = 5,
+    seed: study_runs.Seed = 0,
+    image_size: study_runs.ImageSize = None,
+    device: options.Device = "auto",
+    ray: options.Ray = "auto",
+    gpu_share: options.GpuShare = 1.0,
+    out: study_runs.Out = None,
+    dry_run: study_runs.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Search an architecture on proxies: Section 4.6, Table 6 and Figure 4 of the paper.
+
+    Each of the networks is trained on each proxy, and ranked on a tenth of the training images that is held out. What
+    each proxy chooses is then trained on all training images, and tested. With the proxy whole among them, the others'
+    rankings are compared with its own.
+
+    Every network's result is kept as it comes, for this and every later search. The comparison and its plot need the
+    extra "studies".
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    words = study_runs.listed(proxy, "proxy")
+    store = registry.Store()
+    check_name(dataset, image_size=image_size)
+    for word in words:
+        proxy_names.check(word, store)
+    wanted = _wanted(where)
+    if dry_run:
+        downloads.check([dataset])
+    else:
+        extras.require("nas", "studies", "matplotlib", "scipy")
+
+    from dsactl.engine.device import resolve_device, resolve_precision
+    from dsactl.engine.on_ray import workers
+    from dsactl.nas import proxies
+    from dsactl.studies.folder import Folder
+
+    target = resolve_device(device)
+    searched = proxies.load(dataset, image_size)
+    networks = _networks(searched, wanted, sample, seed, output)
+    budget = proxies.Budget(ipc, epochs, whole_epochs, batch, seed, resolve_precision("auto", target))
+    made = [proxies.make(word, searched, budget, store, device, pretend=dry_run) for word in words]
+    for each in made:
+        if each.remark:
+            output.remark(each.remark)
+    who = workers(ray, device, gpu_share)
+    if dry_run:
+        _dry_run(made, networks, repeats, target, who, output)
+        return
+    plan = {
+        "dataset": searched.full.name,
+        "images": searched.full.checksums,
+        "where": where,
+        "sample": sample,
+        "networks": len(networks),
+        "ipc": ipc,
+        "epochs": epochs,
+        "whole_epochs": whole_epochs,
+        "batch": batch,
+        "repeats": repeats,
+        "seed": seed,
+    }
+    folder = Folder(out or Path(f"{searched.full.name}-nas"), "nas", plan)
+    with contextlib.closing(who):
+        rows, failed = _search(made, networks, searched, budget, repeats, folder, store, target, who, output)
+    papers = searched.full.name == "cifar10" and len(networks) == _PAPER_NETWORKS and budget.is_papers
+    _answer(rows, folder, output, with_paper=papers)
+    if failed:
+        raise RunError(
+            f"{failed} networks were given up, as said above; what depends on them has no result.",
+            "The same command tries them again; all others are kept.",
+        )
+
+
+def _wanted(where: str | None) -> list[NetworkSpec]:
+    """The networks that meet the conditions.
+
+    Raises:
+        UsageError: there are none.
+    """
+    wanted = space.space() if where is None else space.where(space.space(), where)
+    if not wanted:
+        raise UsageError(f"No network of the space is such a one: {where}", f"There are: {space.CHOICES}.")
+    return wanted
+
+
+def _networks(
+    searched: "Searched", wanted: list[NetworkSpec], sample: int | None, seed: int, output: Output
+) -> list[NetworkSpec]:
+    """Those of them that can take the images, or a sample of these.
+
+    Raises:
+        UsageError: there are none.
+    """
+    from dsactl.nas.search import fitting
+
+    found = fitting(wanted, searched.full)
+    if len(found) < len(wanted):
+        shape = searched.full.shape_in_words
+        output.remark(f"{len(wanted) - len(found)} of {len(wanted)} networks are too deep for {shape} images.")
+    if not found:
+        raise UsageError("No network is left.", "Allow a smaller depth, or take larger images, as NAME@1x16x16.")
+    return found if sample is None else space.sample(found, sample, seed)
+
+
+def _search(
+    made: "Sequence[Proxy]",
+    networks: "Sequence[NetworkSpec]",
+    searched: "Searched",
+    budget: "Budget",
+    repeats: int,
+    folder: "Folder",
+    store: "registry.Store",
+    device: "torch.device",
+    workers: "Workers",
+    output: Output,
+) -> "tuple[list[Row], int]":
+    """Train the networks on each proxy, then those that were chosen; write what came of each proxy as it comes.
+
+    Returns:
+        The rows that the folder has now, and how many networks were given up.
+    """
+    from dsactl.nas.results import Row, write
+    from dsactl.nas.study import GivenUp, study
+
+    rows: list[Row] = []
+    failed = 0
+    everything = write(folder, rows)
+    try:
+        with output.progress("searching", 100, "percent") as bar:
+
+            def report(done: float, doing: str) -> None:
+                bar.update(100 * done, doing)
+
+            for found in study(made, networks, searched, budget, repeats, store, device, workers, report):
+                if isinstance(found, GivenUp):
+                    output.error(f"{found.what}: {found.message}", "")
+                    failed += 1
+                else:
+                    rows.append(found)
+                    everything = write(folder, rows)
+            bar.update(100)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"Interrupted; {len(rows)} of {len(made)} proxies are done, and every network that was trained is kept.",
+            "The same command goes on from there.",
+        ) from None
+    return everything, failed
+
+
+def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_paper: bool) -> None:
+    """Print the table, with the paper's figures beside ours where all is as the paper's, and where the files are."""
+    import statistics
+
+    from dsactl.nas.correlation import SHARES
+    from dsactl.nas.proxy_names import WHOLE
+    from dsactl.nas.results import differing, paper_column, ranks
+
+    tops = tuple("all" if share == 1 else f"top {share:.0%}" for share in SHARES)
+    papers = [paper_column(row) if with_paper else None for row in rows]
+    ranked = [ranks(row, rows) for row in rows]
+    in_words = [[_in_words(each.spearman, each.low, each.high) for each in found] for found in ranked]
+    # The whole agrees with itself, and of few networks some shares have no correlation: neither is worth a column.
+    compared = [words for row, words in zip(rows, in_words, strict=True) if row.proxy != WHOLE and words]
+    told = [place for place in range(len(tops)) if any(words[place] != "–" for words in compared)]
+    right = ("accuracy %", *(tops[place] for place in told), "time", "images")
+    shown = Table(("proxy", "chosen network", *right), right=right, optional=("chosen network", "images", "time"))
+    for row, paper, words in zip(rows, papers, in_words, strict=True):
+        reached = "–"
+        if row.accuracies:
+            mean, std = statistics.fmean(row.accuracies), statistics.pstdev(row.accuracies)
+            reached = accuracy({"mean": mean, "std": std, "n": len(row.accuracies)})
+        correlations = ["–" if row.proxy == WHOLE or not words else words[place] for place in told]
+        shown.add(row.proxy, row.chosen, reached, *correlations, duration(row.seconds), f"{row.images:,}")
+        if paper:
+            theirs = [f"{paper['correlation']:.2f}" if place == 0 else "–" for place in told]
+            numbers = duration(60 * paper["minutes"]), f"{paper['images']:,.0f}"
+            shown.add("  paper", "", f"{paper['accuracy']:.1f}", *theirs, *numbers)
+    value = {
+        "folder": str(folder.path),
+        "rows": [
+            {key: each for key, each in row.to_dict().items() if key != "networks"}
+            | {"correlations": [vars(each) for each in found], "paper": paper}
+            for row, paper, found in zip(rows, papers, ranked, strict=True)
+        ],
+    }
+    head = "Test accuracy of the network that each proxy chooses"
+    if told:
+        head += ", and Spearman's correlation of the proxy's ranking"
+    best = Table(("rank", "network", "held-out %"), right=("rank", "held-out %"))
+    for row in rows:
+        best.add("", f"by {row.proxy}:", "")
+        for rank, (name, score) in enumerate(row.ranking[:_BEST], 1):
+            best.add(str(rank), name, f"{score.accuracy:.1f}")
+    above = "The best by each proxy, on the held-out images; it chooses the first"
+    output.answer(value, [str(folder.path)], [head, shown, "", above, best])
+    if any(each.low is not None for found in ranked for each in found):
+        output.remark("In brackets the 95 % interval by the bootstrap over networks.")
+    if apart := differing(rows):
+        output.remark(f"The proxies differ in {' and '.join(apart)}, on which all figures depend: see nas.json.")
+    output.remark("Time is of all networks on the proxy. Of equally good networks the first of the space is chosen.")
+    written = ", ".join(name for name in ("nas.csv", "nas.json", "nas.png") if (folder.path / name).exists())
+    output.note(f"In {escape(str(folder.path))}: {written}")
+
+
+def _in_words(spearman: float | None, low: float | None, high: float | None) -> str:
+    if spearman is None:
+        return "–"
+    return f"{spearman:.2f}" if low is None else f"{spearman:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _dry_run(
+    made: "Sequence[Proxy]",
+    networks: "Sequence[NetworkSpec]",
+    repeats: int,
+    device: "torch.device",
+    workers: "Workers",
+    output: Output,
+) -> None:
+    """Say how many networks would be trained on each proxy, and how long that takes here; none is trained."""
+    import registry
+    from dsactl.engine.device import describe
+    from dsactl.nas.cost import estimate
+
+    store, costs = registry.Store(), []
+    with output.progress("trying steps", len(made), "proxies") as bar:
+        for index, proxy in enumerate(made):
+            costs.append(estimate(proxy, networks, store, device, workers.suited(len(networks)).threads))
+            bar.update(index + 1, proxy.name)
+    shown = Table(
+        ("proxy", "networks", "known", "operations", "time"), right=("networks", "known", "operations", "time")
+    )
+    for proxy, cost in zip(made, costs, strict=True):
+        numbers = str(cost.networks), str(cost.known), f"{cost.operations:.2g}", duration(cost.seconds)
+        shown.add(proxy.name, *numbers)
+    total = sum(cost.seconds for cost in costs)
+    value = {proxy.name: vars(cost) for proxy, cost in zip(made, costs, strict=True)}
+    output.answer(value, [proxy.name for proxy in made], [shown, f"Together {duration(total)} on {describe(device)}."])
+    output.remark(
+        "From trials of a few steps of some of the networks, one after the other in this process. Training what each "
+        f"proxy chooses on all images, {repeats} times, is not counted; where networks are few, it takes longer."
+    )

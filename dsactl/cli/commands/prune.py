@@ -1,0 +1,34 @@
+"""dsactl prune"""
+
+from rich.markup import escape
+
+from dsactl.cli import options
+from dsactl.cli.formatting import bytes_in_words
+from dsactl.cli.output import Output
+
+EXAMPLES = """Examples:
+
+  dsactl prune --dry-run
+  dsactl prune --yes"""
+
+
+def command(
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Take away the files that no set names: what a killed process or a removed set left behind."""
+    import registry
+    from registry.upkeep import leftovers, prune
+
+    store, output = registry.Store(), Output(as_json=as_json, quiet=quiet)
+    found = leftovers(store)
+    size = sum(path.stat().st_size for path in found if path.exists())
+    what = f"{len(found)} {'file' if len(found) == 1 else 'files'} ({bytes_in_words(size)})"
+    if found and not dry_run:
+        output.confirm(f"Remove {what} that nothing names from {escape(str(store.home))}?", yes=yes)
+        found = prune(store)
+    value = {"removed": [str(path) for path in found], "bytes": size, "dry_run": dry_run}
+    said = "Nothing is left over" if not found else f"Would remove {what}" if dry_run else f"Removed {what}"
+    output.answer(value, [str(path) for path in found], [*(escape(str(path)) for path in found), said])

@@ -1,0 +1,68 @@
+"""dsactl pull"""
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from dsactl.cli import options
+from dsactl.cli.output import Output
+from dsactl.data.catalogue import entry_of
+from dsactl.errors import UsageError
+
+EXAMPLES = """Examples:
+
+  dsactl pull user/digits-ipc1
+  dsactl pull user/digits-ipc1:2 --name digits-of-user
+  dsactl pull user/digits-ipc1 --revision main
+  HF_HUB_OFFLINE=1 dsactl pull user/digits-ipc1"""
+
+
+def command(
+    address: Annotated[
+        str, typer.Argument(metavar="USER/REPO[:VERSION]", help="A repository of a set; its newest version.")
+    ],
+    revision: Annotated[str | None, typer.Option(help="A tag, branch or commit instead of a version.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Store as \\[namespace/]name; needed where a revision is no version.  \\[user/repo in small letters]"
+        ),
+    ] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Pull a set from the Hugging Face Hub, with what was measured on it, checked against its digests.
+
+    Downloads go through the Hub client's cache, so without a network what was pulled before is found there.
+    Needs the extra "hub".
+    """
+    import registry
+    from dsactl.synthetic.bundled import own_name
+    from registry import hub
+
+    output = Output(as_json=as_json, quiet=quiet)
+    repo_id, wanted = hub.parse_address(address)
+    if wanted is not None and revision is not None:
+        raise UsageError(f"Both :{wanted} and --revision {revision} were given.", "Give one of them.")
+    hub.calm_client(quiet=quiet)
+    given = own_name(name, repo_id)
+    pulled = hub.pull(registry.Store(), repo_id, wanted or revision, given)
+    stored = pulled.stored
+    value = {
+        "reference": stored.reference,
+        "digest": stored.digest,
+        "repository": pulled.repo_id,
+        "revision": pulled.revision,
+        "evaluations": pulled.evaluations,
+        "from_cache": pulled.from_cache,
+        "was_here": pulled.was_here,
+    }
+    output.answer(value, [stored.reference], [f"[bold]{stored.reference}[/]  @sha256:{stored.digest}"])
+    if pulled.from_cache:
+        output.note("The Hub was not reached; this is from the cache, and a newer version may be there.")
+    came = f" with {pulled.evaluations} results that were not here" if pulled.evaluations else ""
+    done = "checked; it was here already" if pulled.was_here else "checked and stored"
+    output.note(f"Pulled from {pulled.repo_id} at {escape(pulled.revision)}{came}, {done}.")
+    data = "" if entry_of(stored.manifest.dataset.name) else " --data FOLDER"
+    output.note(f"Next: dsactl evaluate {stored.reference}{data}")

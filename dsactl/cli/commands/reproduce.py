@@ -1,0 +1,168 @@
+"""dsactl reproduce"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dsactl.cli import options, reproduce_figures, study_runs
+from dsactl.cli.output import Output
+from dsactl.errors import DataError, UnknownNameError
+from dsactl.studies.papers import plan, scaled_request
+from dsactl.studies.titles import FIGURES, TABLES
+from registry import MissingPackageError, extras
+
+if TYPE_CHECKING:
+    from dsactl.studies.cells import Cell
+    from dsactl.studies.entries import Key
+    from dsactl.studies.folder import Folder
+    from dsactl.studies.papers import Plan
+
+EXAMPLES = """Examples:
+
+  dsactl reproduce table1 --dry-run
+  dsactl reproduce table1 --only mnist:1,fashionmnist:1 --sets 1 --networks 10
+  dsactl reproduce table3 --scale 0.1 --networks 5
+  dsactl reproduce table5 --only cifar10
+  dsactl reproduce figure6 --scale 0.3"""
+
+_KNOWN = (*TABLES, *FIGURES)
+_WITHOUT_PLOT = ("figure2", "figure6")
+
+
+def command(
+    table: Annotated[
+        str,
+        typer.Argument(
+            metavar="TABLE",
+            help=f"{', '.join(_KNOWN)}.",
+            autocompletion=options.one_of(*_KNOWN),
+        ),
+    ],
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CELLS",
+            help="Cells whose name begins so, as mnist:1,cifar10:1:dsa; of a figure its parts, as noise,real.",
+        ),
+    ] = None,
+    sets: study_runs.Sets = 5,
+    networks: study_runs.Networks = 20,
+    scale: Annotated[
+        float, typer.Option(min=0.0001, max=1, help="Of the iterations of the methods that have some.")
+    ] = 1.0,
+    seed: study_runs.Seed = 0,
+    device: options.Device = "auto",
+    ray: options.Ray = "off",
+    gpu_share: options.GpuShare = 1.0,
+    out: study_runs.Out = None,
+    dry_run: study_runs.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Run a table or figure of the paper, cell by cell, into a document that has its numbers beside ours.
+
+    The document grows as cells are finished, says what was scaled down, and keeps the cells of earlier calls.
+
+    An interrupted call goes on when it is given again; what other commands have made or measured is used. The plots
+    need the extra "studies".
+    """
+    if table not in _KNOWN:
+        raise UnknownNameError("table", table, _KNOWN)
+    output = Output(as_json=as_json, quiet=quiet)
+    names = () if only is None else study_runs.listed(only, "cell")
+    whole = None if table in FIGURES else plan(table, sets, networks, scale, seed)
+    wanted = whole.only(names) if whole and names else whole
+    if not whole:
+        reproduce_figures.check(table, names)
+    if not dry_run and table not in _WITHOUT_PLOT:
+        extras.require("reproduce", "studies", "matplotlib")
+
+    from dsactl.studies.folder import Folder
+
+    about: dict[str, float] = {"scale": scale, "seed": seed}
+    if whole is None or wanted is None:
+        if table == "figure5":
+            about["networks"] = networks
+        pictures = reproduce_figures.choose(table, scaled_request(scale, seed), networks, names)
+        if dry_run:
+            reproduce_figures.dry_run(pictures, device, output)
+        else:
+            reproduce_figures.run(table, pictures, Folder(out or Path(table), table, about), device, output)
+        return
+    about |= {"sets": sets, "networks": networks}
+    if dry_run:
+        study_runs.dry_run(list(wanted.entries), sets, device, output)
+        return
+    possible = _possible(wanted, device, output)
+    folder = Folder(out or Path(table), table, about)
+
+    def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
+        return _document(whole, folder, cells)
+
+    cells = study_runs.run(
+        list(possible.entries), whole.names, folder, sets, device, output, draw, ray=ray, gpu_share=gpu_share
+    )
+    study_runs.answer(cells, len(wanted.entries), whole.names, folder, sets, output)
+
+
+def _possible(plan: "Plan", device: str, output: Output) -> "Plan":
+    """The cells whose data sets are here or can be downloaded, and read; says before any work what is not.
+
+    Raises:
+        DataError, MissingPackageError: none of them is.
+    """
+    from dsactl.studies.cells import check
+
+    wrong: dict[str, DataError | MissingPackageError] = {}
+    for name in dict.fromkeys(entry.request.dataset for entry in plan.entries):
+        try:
+            check([entry for entry in plan.entries if entry.request.dataset == name], device)
+        except (DataError, MissingPackageError) as error:
+            wrong[name] = error
+    left = tuple(entry for entry in plan.entries if entry.request.dataset not in wrong)
+    if not left:
+        raise next(iter(wrong.values()))
+    for name, fault in wrong.items():
+        output.error(f"Cells of {name} are passed over: {fault.message}", fault.hint)
+    return replace(plan, entries=left)
+
+
+def _in_order(plan: "Plan", cells: "Mapping[Key, Cell]") -> "dict[Key, Cell]":
+    return {entry.key: cells[entry.key] for entry in plan.entries if entry.key in cells}
+
+
+def _document(plan: "Plan", folder: "Folder", cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
+    """The document of what is finished, in Markdown and HTML, with its plots."""
+    from dsactl.studies.document import Document, to_html, to_markdown
+    from dsactl.studies.plots import against_the_paper
+
+    done = _in_order(plan, cells)
+    paper = [cell for cell in done.values() if cell.paper]
+    ours = (
+        "The paper takes the figures of random, herding and forgetting from DC's; networks are trained on these sets "
+        "as DC's are: without augmentation, but for MNIST's. How long the networks are trained by which herding and "
+        "forgetting choose is ours. The figures of dd and ld are their authors', who train other networks in other "
+        "ways, and how long and with what augmentation the networks of whole are trained is not said: there the "
+        "difference means little and is left out."
+    )
+    text = [
+        "Test accuracy in percent, mean ± population standard deviation over n networks: 5 sets × 20 networks and "
+        "1000 iterations in the paper. Each cell says what it has less of; with fewer iterations it is not "
+        "comparable, and the difference is left out.",
+        f"Seed {folder.plan['seed']}. Time is that of making a cell's sets, which cells may share, and of training and "
+        "testing its networks.",
+        *([ours] if plan.name in ("table1", "table2") else []),
+    ]
+    pictures, files = {}, {}
+    if paper:
+        plot = against_the_paper({" ".join(key): cell for key, cell in done.items() if cell.paper})
+        pictures["Ours over the paper's, with deviations; on the line they are equal"] = plot
+        files[f"{plan.name}.png"] = plot
+    document = Document(plan.title, text, plan.names, done, len(plan.entries), pictures)
+    names = dict(zip(pictures, files, strict=True))
+    files[f"{plan.name}.md"] = to_markdown(document, names).encode()
+    files[f"{plan.name}.html"] = to_html(document).encode()
+    return files

@@ -1,0 +1,141 @@
+"""dsactl show"""
+
+import contextlib
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from dsactl.augmentation.strategy import KINDS
+from dsactl.cli import options, terminal_image
+from dsactl.cli.formatting import accuracy, bytes_in_words, duration, in_words, mean_and_deviation
+from dsactl.cli.output import Output
+from dsactl.cli.stored_set import to_json
+from dsactl.cli.tables import Facts, Table
+
+if TYPE_CHECKING:
+    import registry
+
+EXAMPLES = """Examples:
+
+  dsactl show digits-dsa-convnet-ipc1
+  dsactl show mnist-dsa-convnet-ipc1:2 --json
+  dsactl show mnist-dsa-convnet-ipc1 --code > load_mnist.py"""
+
+_WIDEST_PICTURE, _CLASSES_IN_A_ROW = 120, 5
+
+
+def command(
+    reference: options.Reference,
+    code: Annotated[bool, typer.Option("--code", help="Print Python that loads the set instead.")] = False,
+    picture: Annotated[
+        bool | None,
+        typer.Option("--picture/--no-picture", help="Draw the images.  \\[on a terminal with colours]"),
+    ] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Show how a set was made, where its files are, what was measured on it, and its images."""
+    import registry
+    from dsactl.synthetic import bundled
+
+    store = registry.Store()
+    where, stored = bundled.find(reference, store)
+    manifest, evaluations = stored.manifest, bundled.evaluations(stored, store)
+    output = Output(as_json=as_json, quiet=quiet)
+    if code:
+        text = _code(stored)
+        output.answer({"code": text}, [stored.reference], [Text(text)])
+        return
+    value = {
+        **to_json(stored),
+        "stored": stored.stored,
+        "manifest": manifest.model_dump(mode="json"),
+        "evaluations": evaluations,
+    }
+    results = _results(evaluations)
+    shown: list[str | Table | Facts] = ["", results] if evaluations else []
+    wanted = output.shows_colours if picture is None else picture
+    drawn = _drawn(where, stored, min(output.width, _WIDEST_PICTURE)) if wanted else []
+    output.answer(value, [stored.reference], [_about(stored), *shown, *drawn])
+    if not evaluations:
+        output.note(f"Not evaluated yet. Next: dsactl evaluate {stored.reference}")
+
+
+def _about(stored: "registry.StoredSet") -> Facts:
+    manifest, info = stored.manifest, stored.manifest.dataset
+    shape = "×".join(map(str, manifest.tensors["images"].shape))
+    about = Facts()
+    about.add("set", stored.reference)
+    about.add("digest", f"@sha256:{stored.digest}")
+    about.add("data set", f"{info.name} ({info.split}), {sum(info.counts):,} images")
+    about.add("classes", ", ".join(info.class_names))
+    about.add("images", f"{shape}, normalised by mean {info.mean}, std {info.std}")
+    if manifest.has_soft_labels:
+        about.add("labels", "soft: for each image a distribution over the classes")
+    about.add("method", manifest.method + (f" on {manifest.network}" if manifest.network else ""))
+    for key, item in manifest.recipe.items():
+        if key not in ("dataset", "checksum", "method"):
+            about.add(f"  {key.replace('_', ' ')}", in_words(item))
+    for key, item in manifest.provenance.items():
+        about.add(key, duration(item) if key == "seconds" and isinstance(item, float) else in_words(item))
+    about.add("file", f"{stored.file} ({bytes_in_words(stored.size)})", whole=True)
+    if stored.picture:
+        about.add("picture", str(stored.picture), whole=True)
+    return about
+
+
+def _results(evaluations: list[dict[str, Any]]) -> Table:
+    """A row for each result."""
+    columns = ("tested on", "accuracy %", "n", "paper %", "epochs", "augmentation", "when")
+    results = Table(columns, right=("accuracy %", "n", "paper %", "epochs"), optional=("when",))
+    for record in evaluations:
+        paper = record.get("paper")
+        results.add(
+            str(record.get("network", "?")),
+            accuracy(record),
+            str(record.get("n", "?")),
+            mean_and_deviation(*paper) if isinstance(paper, list) and len(paper) == 2 else "–",
+            str(record.get("epochs", "?")),
+            str(record.get("augmentation", "?")),
+            str(record.get("created", "?"))[:16].replace("T", " "),
+        )
+    return results
+
+
+def _drawn(store: "registry.Reader", stored: "registry.StoredSet", width: int) -> list[Text]:
+    """The images, as large as the terminal allows; nothing for those that cannot be drawn."""
+    import registry
+    from registry.pictures import grid_png
+
+    info = stored.manifest.dataset
+    with contextlib.suppress(registry.RegistryError):
+        tensors = store.tensors(stored)
+        images, labels = tensors["images"], tensors["labels"]
+        return [terminal_image.draw(grid_png(images, labels, info.mean, info.std, in_a_row=_CLASSES_IN_A_ROW), width)]
+    return []
+
+
+def _code(stored: "registry.StoredSet") -> str:
+    """Python to paste: with dsactl, and with nothing but safetensors."""
+    info, shape = stored.manifest.dataset, "×".join(map(str, stored.manifest.tensors["images"].shape))
+    strategy = stored.manifest.recipe.get("strategy")
+    kinds = [kind for kind in KINDS if kind in strategy] if isinstance(strategy, list) else []
+    made_for = " ".join(kinds) or "none"
+    soft = stored.manifest.has_soft_labels
+    labels, what = ("soft_labels", "distributions over the classes") if soft else ("labels", "labels int64")
+    return f'''# {stored.reference}, @sha256:{stored.digest}
+import dsactl
+
+condensed = dsactl.load("{stored.reference}")
+for images, labels in condensed.batches(epochs=1000):  # shuffled, and augmented as the set was made for
+    ...  # one step of training
+
+# The same tensors without dsactl: images {shape} float32, normalised, and {what}.
+# Bring other images into the same space by (pixels / 255 - mean) / std. Made for the augmentation: {made_for}.
+from safetensors.torch import load_file
+
+tensors = load_file({str(stored.file)!r})
+images, labels = tensors["images"], tensors["{labels}"]
+class_names = {info.class_names!r}
+mean, std = {info.mean!r}, {info.std!r}'''

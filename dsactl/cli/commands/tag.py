@@ -1,0 +1,51 @@
+"""dsactl tag"""
+
+from typing import Annotated
+
+import typer
+
+from dsactl.cli import options
+from dsactl.cli.output import Output
+from dsactl.cli.tables import Table
+from dsactl.errors import UsageError
+
+EXAMPLES = """Examples:
+
+  dsactl tag digits-dsa-convnet-ipc1:2 best
+  dsactl tag digits-dsa-convnet-ipc1
+  dsactl evaluate digits-dsa-convnet-ipc1:best
+  dsactl tag digits-dsa-convnet-ipc1 best --remove"""
+
+
+def command(
+    reference: options.Reference,
+    tag: Annotated[str | None, typer.Argument(help="A word of a-z, 0-9, '.', '_' and '-'; none to list them.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the tag away; the version stays.")] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Let a tag point at a version of a set, wherever it pointed before; or list a name's tags."""
+    import registry
+    from dsactl.synthetic import bundled
+
+    store, output = registry.Store(), Output(as_json=as_json, quiet=quiet)
+    if remove:
+        name = registry.parse_reference(reference).name
+        if tag is None or name is None:
+            raise UsageError("--remove needs the name and the tag that is to go.", "dsactl tag NAME TAG --remove")
+        store.untag(name, tag)
+        done = f"{name}:{tag}"
+        output.answer({"removed": done}, [done], [f"Took away {done}"])
+        return
+    stored = bundled.own(reference, store)
+    if tag is None:
+        tags = store.tags(stored.name)
+        shown = Table(("tag", "version"), right=("version",), rows=[(each, str(at)) for each, at in tags.items()])
+        output.answer(tags, [f"{stored.name}:{each}" for each in tags], [shown] if tags else [])
+        if not tags and not as_json:
+            output.note(f"{stored.name} has no tags. Set one: dsactl tag {stored.reference} TAG")
+        return
+    store.tag(stored, tag)
+    done = f"{stored.name}:{tag}"
+    value = {"tag": done, "reference": stored.reference, "digest": stored.digest}
+    output.answer(value, [done], [f"{done} is {stored.reference}"])

@@ -1,0 +1,131 @@
+"""dsactl transfer"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dsactl.cli import options, study_runs
+from dsactl.cli.output import Output
+from dsactl.errors import NetworkError, UsageError
+from dsactl.evaluation.protocol import Protocol
+from dsactl.networks.catalogue import ARCHITECTURES, PAPER_ARCHS
+from dsactl.recipes import methods as methods
+from dsactl.studies.transfer import transfer
+from registry import extras
+
+if TYPE_CHECKING:
+    from dsactl.studies.cells import Cell
+    from dsactl.studies.entries import Entry, Key
+
+EXAMPLES = """Examples:
+
+  dsactl transfer mnist --ipc 1
+  dsactl transfer digits --ipc 1 --archs mlp,convnet --iterations 100 --networks 5
+  dsactl transfer mnist --ipc 1 --archs convnet,lenet --test-on mlp,convnet,lenet,alexnet,vgg11,resnet18
+  dsactl transfer mnist --ipc 1 --sets 5 --dry-run"""
+
+_USUAL = ",".join(PAPER_ARCHS)
+_NAMES = ("condensed on", "tested on")
+
+
+def command(
+    dataset: study_runs.DatasetName,
+    ipc: Annotated[int, typer.Option(help="Images per class.")] = 1,
+    archs: Annotated[str | None, typer.Option(metavar="A,B,…", help=f"Networks to condense on.  \\[{_USUAL}]")] = None,
+    test_on: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Networks to test on.  \\[those of --archs]")
+    ] = None,
+    method: Annotated[str, typer.Option(help="As of condense.", autocompletion=options.complete_method)] = "dsa",
+    sets: study_runs.Sets = 1,
+    networks: study_runs.Networks = 20,
+    iterations: study_runs.Iterations = None,
+    epochs: study_runs.Epochs = None,
+    seed: study_runs.Seed = 0,
+    image_size: study_runs.ImageSize = None,
+    device: options.Device = "auto",
+    ray: options.Ray = "off",
+    gpu_share: options.GpuShare = 1.0,
+    out: study_runs.Out = None,
+    dry_run: study_runs.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Condense on each network and test on each: Table 3 of the paper, for any data set.
+
+    Every set and every measurement is kept as it comes. An interrupted study goes on when the same command is given
+    again, and what other commands have made already is used. vgg11 and resnet18 are condensed with batch norm and
+    tested with instance norm. Its plot needs the extra "studies".
+    """
+    asked = archs or _USUAL
+    rows, columns = (study_runs.words(each, "network", list(ARCHITECTURES)) for each in (asked, test_on or asked))
+    if not methods.find(method).network:
+        raise UsageError(f"--method {method} uses no network, so that there is nothing to transfer from.")
+    output = Output(as_json=as_json, quiet=quiet)
+    request = study_runs.request_of(
+        dataset, ipc, method=method, seed=seed, iterations=iterations, image_size=image_size
+    )
+    protocol = Protocol(networks=networks, epochs=epochs)
+    entries = transfer(request, rows, columns, protocol)
+    if not dry_run:
+        extras.require("transfer", "studies", "matplotlib")
+
+    from dsactl.studies.cells import check
+    from dsactl.studies.folder import Folder
+    from dsactl.studies.plots import heat_map
+
+    with _naming_those_that_fit(entries, rows, columns, device):
+        if dry_run:
+            study_runs.dry_run(entries, sets, device, output)
+            return
+        job = check(entries, device)[0]
+    name = job.dataset.name
+    plan = study_runs.plan_of(request, sets, protocol, job.dataset)
+    folder = Folder(out or Path(f"{name}-transfer-{method}-ipc{ipc}"), "transfer", plan)
+
+    def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
+        less = "" if iterations is None else f", {iterations} iterations"
+        title = f"{name}, {study_runs.per_class(request)}, {method}{less}"
+        return {
+            "transfer.png": heat_map(
+                study_runs.in_order(0, entries, cells),
+                study_runs.in_order(1, entries, cells),
+                cells,
+                title=title,
+                row_label=_NAMES[0],
+                column_label=_NAMES[1],
+            )
+        }
+
+    cells = study_runs.run(entries, _NAMES, folder, sets, device, output, draw, job, ray=ray, gpu_share=gpu_share)
+    study_runs.answer(cells, len(entries), _NAMES, folder, sets, output)
+
+
+@contextlib.contextmanager
+def _naming_those_that_fit(
+    entries: "list[Entry]", rows: Sequence[str], columns: Sequence[str], device: str
+) -> Iterator[None]:
+    """Where a network cannot take the images, say which of those that are asked for can.
+
+    Raises:
+        NetworkError: it cannot.
+    """
+    try:
+        yield
+    except NetworkError as error:
+        fit = [name for name in dict.fromkeys([*rows, *columns]) if _fits(name, entries, device)]
+        others = f"These can: --archs {','.join(fit)}" if fit else "Larger images, or other networks, are needed."
+        raise NetworkError(error.message, others) from None
+
+
+def _fits(name: str, entries: "list[Entry]", device: str) -> bool:
+    """Whether a network can be condensed on as well as tested on, wherever it is asked for."""
+    from dsactl.studies.cells import check
+
+    try:
+        check([entry for entry in entries if entry.key == (name, name)] or entries[:1], device)
+    except NetworkError:
+        return False
+    return True

@@ -1,0 +1,58 @@
+"""dsactl verify"""
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from dsactl.cli import options
+from dsactl.cli.output import Output
+
+EXAMPLES = """Examples:
+
+  dsactl verify
+  dsactl verify mnist-dsa-convnet-ipc1 digits-dsa-convnet-ipc1:2"""
+
+
+def command(
+    references: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[REF…]", help="Of the store, everything.", autocompletion=options.complete_reference),
+    ] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Read everything and hold it against its digests: manifests, tensors, pictures, tags, evaluations.
+
+    Names each file that is damaged, missing or changed, and ends with 1 if there is one. Changes nothing.
+    """
+    import registry
+    from dsactl.synthetic import bundled
+    from registry.upkeep import Findings, verify
+
+    store, output = registry.Store(), Output(as_json=as_json, quiet=quiet)
+    if references:
+        found = [bundled.find(text, store) for text in references]
+        parts = [verify(where, [stored]) for where, stored in found]
+        findings = Findings([each for part in parts for each in part.checked], [e for p in parts for e in p.faults])
+    else:
+        findings = verify(store)
+    for fault in findings.faults:
+        output.error(fault.message, fault.hint)
+    value = {
+        "checked": findings.checked,
+        "faults": [str(fault) for fault in findings.faults],
+        "leftovers": [str(path) for path in findings.leftovers],
+    }
+    count = len(findings.checked)
+    faults = len(findings.faults)
+    verdict = f"{faults} {'fault' if faults == 1 else 'faults'}" if faults else "everything is whole"
+    output.answer(value, findings.checked, [f"{count} {'set' if count == 1 else 'sets'} checked: {verdict}"])
+    for path in findings.leftovers:
+        output.note(f"Left over: {escape(str(path))}")
+    if findings.leftovers:
+        output.note("Nothing names these files, and they do no harm. Take them away: dsactl prune")
+    if not findings.sure:
+        output.note("Files that a damaged set may need are not counted as left over.")
+    if findings.faults:
+        raise typer.Exit(1)

@@ -1,0 +1,91 @@
+"""A recipe as the command that asks for it."""
+
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dsactl.data.catalogue import entry_of, is_mirrored
+from dsactl.errors import DataError, UsageError
+from dsactl.recipes import methods as methods
+from dsactl.recipes.recipe import Recipe, Request
+
+if TYPE_CHECKING:
+    from registry import Manifest
+
+_PLAIN = (
+    "seed",
+    "iterations",
+    "image_lr",
+    "image_momentum",
+    "network_lr",
+    "batch_real",
+    "batch_synthetic",
+    "batch_train",
+    "init",
+    "distance",
+    "scheme",
+)
+_VARIANTS = ("depth", "width", "norm", "activation", "pooling")
+
+
+def set_command(manifest: "Manifest") -> str | None:
+    """The command that made a set; None where `condense` did not make it."""
+    if "imported from" in manifest.provenance:
+        return None
+    try:
+        recipe = Recipe.from_dict(manifest.recipe)
+    except DataError:
+        return None
+    try:
+        uses_network = methods.find(recipe.method).network
+    except UsageError:  # unknown here, or its package is broken
+        return None
+    if (recipe.network is not None) != uses_network:
+        return None
+    from dsactl.synthetic.storage import folder_options
+
+    return condense_command(recipe, folder_options(manifest.provenance))
+
+
+def condense_command(recipe: Recipe, folder: Mapping[str, Any]) -> str:
+    """The shortest `dsactl condense` that resolves to a recipe, on any device.
+
+    Args:
+        recipe: of the set.
+        folder: the options that an image folder was read with. The folder is named without where it lay.
+    """
+    entry, network = entry_of(recipe.dataset), recipe.network
+    request = Request(recipe.dataset, recipe.ipc, recipe.method, network.arch if network else "convnet")
+    usual = request.resolve(
+        recipe.dataset,
+        recipe.checksum,
+        recipe.image_shape,
+        mirrored=is_mirrored(recipe.dataset),
+        precision=recipe.precision,
+    )
+    given: dict[str, Any] = {"ipc": recipe.ipc}
+    if recipe.method != "dsa":
+        given["method"] = recipe.method
+    if network and usual.network:
+        if network.arch != "convnet":
+            given["arch"] = network.arch
+        given |= _differing(network, usual.network, _VARIANTS)
+        given["precision"] = recipe.precision
+    given |= _differing(recipe, usual, _PLAIN)
+    if (recipe.inner_steps, recipe.network_epochs) != (usual.inner_steps, usual.network_epochs):
+        given |= {"inner_steps": recipe.inner_steps, "network_epochs": recipe.network_epochs}
+    if recipe.strategy != usual.strategy:
+        given["strategy"] = "_".join(recipe.strategy) or "none"
+    given |= {name: value for name, value in folder.items() if value != getattr(request, name)}
+    words = ["dsactl", "condense", recipe.dataset if entry else f"FOLDER/{recipe.dataset}"]
+    for name, value in given.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    for name, value in recipe.options.items():
+        if usual.options.get(name) != value:
+            words += ["--option", f"{name}={value}"]
+    return shlex.join(words)
+
+
+def _differing(own: object, usual: object, names: tuple[str, ...]) -> dict[str, Any]:
+    """The attributes that are not the usual ones."""
+    return {name: getattr(own, name) for name in names if getattr(own, name) != getattr(usual, name)}

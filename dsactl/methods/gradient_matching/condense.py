@@ -1,0 +1,122 @@
+"""Algorithm 1: dataset condensation with differentiable Siamese augmentation.
+
+    for k = 0 … K−1:                                     outer iterations
+        θ_0 ~ P(θ_0)                                     a fresh network
+        for t = 0 … T−1:                                 inner steps
+            for every class c:
+                ω ~ Ω;  B_c^T ~ T,  B_c^S ~ S
+                D(∇_θ L(A_ω(B_c^S)), ∇_θ L(A_ω(B_c^T)))
+            S ← S − η_S ∇_S Σ_c D                        one step of SGD with momentum
+            θ_{t+1} ← SGD on L(A(S)), ς_θ epochs         except after the last inner step
+
+The classes' images are disjoint and θ is fixed within an inner step, so the sum over classes is one step for all.
+DC is the same with no kind of augmentation. Batch norm uses statistics of real images, frozen for the matching.
+
+Shapes: K classes, I images per class, C, H, W, R real images per class; a chunk of K classes where memory asks for it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from dsactl.data.dataset import Dataset
+from dsactl.engine.mode import PLAIN, Mode
+from dsactl.engine.processes import ALONE, Processes
+from dsactl.engine.random import generator
+from dsactl.methods.gradient_matching.inner_network import InnerNetwork
+from dsactl.methods.gradient_matching.inner_step import InnerStep
+from dsactl.networks.build import Buffers, Parameters, structure
+from dsactl.networks.fused import fuse
+from dsactl.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands, before inner step `step` of outer iteration `iteration`. Nothing else is needed to go on.
+
+    Attributes:
+        images_KICHW: the synthetic images, in normalised space, never clamped.
+        velocity_KICHW: their momentum, kept across networks.
+        parameters, buffers: of the network; empty before step 0, which draws a new one.
+        distance_K: of the last step taken, per class; empty before the first.
+    """
+
+    iteration: int
+    step: int
+    images_KICHW: Tensor
+    velocity_KICHW: Tensor
+    parameters: Parameters = field(default_factory=dict)
+    buffers: Buffers = field(default_factory=dict)
+    distance_K: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+def initial(real: Dataset, recipe: Recipe) -> State:
+    """The state before the first step: real images of each class, or noise in normalised space."""
+    device = real.train.images_NCHW.device
+    shape = (recipe.ipc, real.channels, *real.size)
+    images = []
+    for label in range(real.classes):
+        source = generator(recipe.seed, "initial-images", label)
+        if recipe.init == "real":
+            images.append(real.draw(label, recipe.ipc, source))
+        else:
+            images.append(torch.randn(shape, generator=source).to(device))
+    images_KICHW = torch.stack(images)
+    return State(0, 0, images_KICHW, torch.zeros_like(images_KICHW))
+
+
+def condense(
+    real: Dataset,
+    recipe: Recipe,
+    start: State | None = None,
+    *,
+    mode: Mode = PLAIN,
+    processes: Processes = ALONE,
+    phase: Callable[[str], None] = lambda doing: None,
+) -> Iterator[State]:
+    """Run Algorithm 1.
+
+    Args:
+        real: on the device to compute on.
+        recipe: of method "dsa" or "dc".
+        start: where to go on; None for the beginning.
+        mode: how to compute; see `engine.mode.best_mode`.
+        processes: that share the classes; each of them runs this function.
+        phase: told what comes next, in a few words.
+
+    Yields:
+        The state after every inner step. Each is whole: the iterator can be dropped at any time, and another one
+        started from the last state that it gave goes on to the same bits.
+
+    Raises:
+        ProcessError: another process died.
+    """
+    assert recipe.network is not None, "Algorithm 1 needs a network"
+    state = initial(real, recipe) if start is None else start
+    network = structure(recipe.network, real.channels, real.size, real.classes)
+    if mode.native:
+        fuse(network)
+    step = InnerStep(real, recipe, network, mode, processes)
+    inner_network = InnerNetwork(real, recipe, network, captured=mode.captured)
+
+    images_KICHW, velocity_KICHW = state.images_KICHW, state.velocity_KICHW
+    parameters, buffers = state.parameters, state.buffers
+    first = state.step
+    for k in range(state.iteration, recipe.iterations):
+        for t in range(first, recipe.inner_steps):
+            if t == 0:
+                parameters, buffers = inner_network.fresh(k)
+            phase("matching gradients")
+            buffers = step.running_statistics(parameters, buffers, k, t)
+            distance_K, gradient_KICHW = step(parameters, buffers, images_KICHW, k, t)
+            velocity_KICHW = recipe.image_momentum * velocity_KICHW + gradient_KICHW
+            images_KICHW = images_KICHW - recipe.image_lr * velocity_KICHW
+            if t == recipe.inner_steps - 1:
+                yield State(k + 1, 0, images_KICHW, velocity_KICHW, distance_K=distance_K)
+                break
+            phase("training the network")
+            parameters, buffers = inner_network.train(parameters, buffers, images_KICHW, k, t)
+            yield State(k, t + 1, images_KICHW, velocity_KICHW, parameters, buffers, distance_K)
+        first = 0

@@ -1,0 +1,63 @@
+"""The network of an outer iteration of Algorithm 1: drawn anew, and trained on the synthetic images.
+
+    θ_0 ~ P(θ_0);  θ_{t+1} ← SGD on L(A(S)), ς_θ epochs
+
+Shapes: K classes, I images per class, C, H, W, N images. Stacked tensors (`_M`) have one network.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from dsactl.augmentation.packed import Augmenter
+from dsactl.data.dataset import Dataset
+from dsactl.engine.random import generator
+from dsactl.networks.build import Buffers, Parameters, initial_state
+from dsactl.recipes.recipe import Recipe
+from dsactl.training.cuda_graph import CapturedTraining
+from dsactl.training.sgd import Plan, stack, train, unstack
+
+Training = Callable[..., tuple[Parameters, Buffers]]
+"""`training.train` without its first three arguments."""
+
+
+class InnerNetwork:
+    """Draws and trains the networks of a run, which are given by their positions in it.
+
+    Args:
+        real: the data set, on the device to compute on.
+        recipe: of method "dsa" or "dc".
+        network: gives the structure; may be fused.
+        captured: whether steps are replayed as CUDA graphs.
+    """
+
+    def __init__(self, real: Dataset, recipe: Recipe, network: nn.Module, *, captured: bool = False) -> None:
+        self._recipe, self._network, self._device = recipe, network, real.train.images_NCHW.device
+        self._training = training_of(network, recipe, real.size, captured=captured)
+        self._labels_N = torch.arange(real.classes, device=self._device).repeat_interleave(recipe.ipc)
+
+    def fresh(self, k: int) -> tuple[Parameters, Buffers]:
+        """Parameters and buffers of outer iteration k, before its first inner step."""
+        return initial_state(self._network, generator(self._recipe.seed, "network", k), self._device)
+
+    def train(
+        self, parameters: Parameters, buffers: Buffers, images_KICHW: Tensor, k: int, t: int
+    ) -> tuple[Parameters, Buffers]:
+        """Parameters and buffers after the training that follows inner step t."""
+        parameters_M, buffers_M = self._training(
+            stack([parameters]),
+            stack([buffers]),
+            images_KICHW.flatten(0, 1),
+            self._labels_N,
+            [generator(self._recipe.seed, "network-training", k, t)],
+        )
+        return unstack(parameters_M, 0), unstack(buffers_M, 0)
+
+
+def training_of(network: nn.Module, recipe: Recipe, size: tuple[int, int], *, captured: bool) -> Training:
+    """What trains networks on synthetic images, as a recipe of Algorithm 1 has it."""
+    plan = Plan(recipe.network_epochs, recipe.network_lr, batch=recipe.batch_train, precision=recipe.precision)
+    augment = Augmenter(recipe.inner_strategy, size)
+    return CapturedTraining(network, plan, augment) if captured else partial(train, network, plan, augment)

@@ -1,0 +1,318 @@
+"""One inner step of Algorithm 1 (lines 5 to 8): the distances of all classes and their gradient.
+
+What is random is drawn on the host, from generators of its own position; the arithmetic that follows is the same
+whatever was drawn. On a GPU it is captured once and replayed.
+
+Shapes: K classes, k of them at once, I images per class, C, H, W, R real images per class, W numbers for an ω.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from dsactl.augmentation.packed import apply, pack
+from dsactl.augmentation.strategy import SCHEMES
+from dsactl.augmentation.transforms import Pair, augment, draw_pair
+from dsactl.data.dataset import Dataset, draw_without_replacement
+from dsactl.engine.compilation import compiled
+from dsactl.engine.graphs import Graph, send
+from dsactl.engine.memory import free_on_gpu
+from dsactl.engine.mode import Mode, best_mode
+from dsactl.engine.processes import ALONE, Processes
+from dsactl.engine.random import generator
+from dsactl.methods.gradient_matching.matching import (
+    Loss,
+    MatchingGradient,
+    loss_function,
+    matching_gradient,
+    real_gradient,
+)
+from dsactl.networks.build import Buffers, Parameters, count_outputs, structure
+from dsactl.recipes.recipe import Recipe
+from dsactl.training.sgd import stack, tensors_of
+
+BATCH_NORM_IMAGES = 16  # real images per class for the running statistics
+CPU_IMAGES_AT_ONCE = 16  # synthetic ones, see `classes_at_once`
+REAL_IMAGES_AT_ONCE = 64  # on a CPU: activations that stay in its cache, a tenth faster than 256
+
+
+Augmentation = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """What is random in the step of k classes, on the CPU.
+
+    Attributes:
+        labels_k: the classes.
+        places: of every class's real images in the training split, R of them or as many as there are.
+        omegas: for every class the transformations of its real and of its synthetic images: one and the same, or as the
+            recipe's scheme has it.
+        chosen: which of a class's synthetic images, where a batch does not hold them all; else None.
+    """
+
+    labels_k: Tensor
+    places: list[Tensor]
+    omegas: list[Pair]
+    chosen: list[Tensor] | None
+
+
+def draw_class(real: Dataset, recipe: Recipe, synthetic: int, k: int, t: int, label: int) -> tuple[Tensor, Pair]:
+    """What is random in the step of a class whose synthetic images are given.
+
+    Args:
+        real: the data set.
+        recipe: of method "dsa" or "dc".
+        synthetic: how many of them.
+        k, t, label: the position of the draws.
+
+    Returns:
+        The places of its real images in the training split, on the CPU, and the transformations of both.
+    """
+    places_R = real.choose(label, recipe.batch_real, generator(recipe.seed, "real-batch", k, t, label))
+    source = generator(recipe.seed, "transformation", k, t, label)
+    counts = (len(places_R), synthetic)
+    return places_R, draw_pair(SCHEMES[recipe.scheme], recipe.strategy, counts, real.size, source)
+
+
+class InnerStep:
+    """Distances and gradients for all classes, chunk by chunk.
+
+    Args:
+        real: the data set, on the device.
+        recipe: of method "dsa" or "dc".
+        network: gives the structure for first-order gradients; may be fused.
+        mode: how to compute.
+        processes: that share the classes.
+    """
+
+    def __init__(
+        self, real: Dataset, recipe: Recipe, network: nn.Module, mode: Mode, processes: Processes = ALONE
+    ) -> None:
+        assert recipe.network is not None
+        self._real, self._recipe, self._network, self._processes = real, recipe, network, processes
+        self._batch_norm = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+        # Fused layers cannot be differentiated twice, compiled ones need not be fused.
+        twice = structure(recipe.network, real.channels, real.size, real.classes)
+        # Evaluation mode freezes the batch norm; no other layer heeds it.
+        twice.train(not self._batch_norm)
+        self._own = processes.share(real.classes)
+        self._chunk = max(1, min(mode.chunk, len(self._own)))
+        self._at_once = REAL_IMAGES_AT_ONCE if mode.device == "cpu" else None
+        self._loss: Loss = loss_function(network, recipe.precision)
+        matching = matching_gradient(
+            loss_function(twice, recipe.precision),
+            metric=recipe.distance,  # type: ignore[arg-type]
+            stacked=self._chunk > 1,
+        )
+        self._matching: MatchingGradient = compiled(matching) if mode.compiled else matching
+        self._captured = mode.captured
+        self._graphs: dict[int, _CapturedMatch] = {}
+
+    def running_statistics(self, parameters: Parameters, buffers: Buffers, k: int, t: int) -> Buffers:
+        """One forward pass of real images in training mode, which moves the running statistics."""
+        if not self._batch_norm:
+            return buffers
+        sources = [generator(self._recipe.seed, "batch-norm", k, t, label) for label in range(self._real.classes)]
+        images = [self._real.draw(label, BATCH_NORM_IMAGES, source) for label, source in enumerate(sources)]
+        buffers = {name: tensor.clone() for name, tensor in buffers.items()}
+        self._network.train()
+        with torch.no_grad():
+            functional_call(self._network, (parameters, buffers), (torch.cat(images),))
+        return buffers
+
+    def __call__(
+        self, parameters: Parameters, buffers: Buffers, images_KICHW: Tensor, k: int, t: int
+    ) -> tuple[Tensor, Tensor]:
+        """distance_K, and the gradient of their sum with respect to the images, K×I×C×H×W.
+
+        Args:
+            parameters, buffers: of the network.
+            images_KICHW: the synthetic images.
+            k, t: outer iteration and inner step, the position of the draws.
+
+        Raises:
+            ProcessError: another process died.
+        """
+        self._network.train(not self._batch_norm)
+        rows = []
+        for first in range(0, len(self._own), self._chunk):
+            labels = self._own[first : first + self._chunk]
+            draws = self._draw(labels, k, t)
+            images_kICHW = images_KICHW[labels.start : labels.stop]
+            match = self._replay if self._captured else self._compute
+            distance_k, gradient_kICHW = match(parameters, buffers, images_kICHW, draws)
+            rows.append(torch.cat([distance_k[:, None], gradient_kICHW.flatten(1)], dim=1))
+        own_kX = torch.cat(rows) if rows else images_KICHW.new_empty(0, 1 + images_KICHW[0].numel())
+        all_KX = self._processes.gather(own_kX, self._real.classes)
+        return all_KX[:, 0], all_KX[:, 1:].view_as(images_KICHW)
+
+    def _draw(self, labels: range, k: int, t: int) -> _Draws:
+        recipe, chosen = self._recipe, None
+        if recipe.ipc > recipe.batch_synthetic:
+            sources = [generator(recipe.seed, "synthetic-batch", k, t, label) for label in labels]
+            chosen = [draw_without_replacement(recipe.ipc, recipe.batch_synthetic, source) for source in sources]
+        synthetic = min(recipe.ipc, recipe.batch_synthetic)
+        drawn = [draw_class(self._real, recipe, synthetic, k, t, label) for label in labels]
+        places, omegas = [places for places, _ in drawn], [omega for _, omega in drawn]
+        return _Draws(torch.arange(labels.start, labels.stop), places, omegas, chosen)
+
+    def _compute(
+        self, parameters: Parameters, buffers: Buffers, images_kICHW: Tensor, draws: _Draws
+    ) -> tuple[Tensor, Tensor]:
+        device = images_kICHW.device
+        places = [send(each, device) for each in draws.places]
+        chosen = draws.chosen and [send(each, device) for each in draws.chosen]
+        augmentations = [
+            (partial(augment, transformation=real), partial(augment, transformation=synthetic))
+            for real, synthetic in draws.omegas
+        ]
+        return self._match(parameters, buffers, images_kICHW, draws.labels_k.to(device), places, augmentations, chosen)
+
+    def _replay(
+        self, parameters: Parameters, buffers: Buffers, images_kICHW: Tensor, draws: _Draws
+    ) -> tuple[Tensor, Tensor]:
+        count = len(draws.labels_k)
+        inputs = {
+            "images": images_kICHW,
+            "labels": draws.labels_k,
+            "places": torch.stack(draws.places),
+            "real_omegas": torch.stack([pack(real) for real, _ in draws.omegas]),
+            "synthetic_omegas": torch.stack([pack(synthetic) for _, synthetic in draws.omegas]),
+            **({} if draws.chosen is None else {"chosen": torch.stack(draws.chosen)}),
+            **{f"parameter.{name}": tensor for name, tensor in parameters.items()},
+            **{f"buffer.{name}": tensor for name, tensor in buffers.items()},
+        }
+        if count not in self._graphs:
+            self._graphs[count] = _CapturedMatch(self._match_packed, inputs, images_kICHW.device)
+        return self._graphs[count](inputs)
+
+    def _match_packed(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """`_match` of tensors alone, whose values nothing depends on but values."""
+        strategy = self._recipe.strategy
+        augmentations = [
+            (
+                partial(apply, packed_PW=real_PW, strategy=strategy),
+                partial(apply, packed_PW=synthetic_PW, strategy=strategy),
+            )
+            for real_PW, synthetic_PW in zip(inputs["real_omegas"], inputs["synthetic_omegas"], strict=True)
+        ]
+        chosen = list(inputs["chosen"]) if "chosen" in inputs else None
+        return self._match(
+            tensors_of(inputs, "parameter"),
+            tensors_of(inputs, "buffer"),
+            inputs["images"],
+            inputs["labels"],
+            list(inputs["places"]),
+            augmentations,
+            chosen,
+        )
+
+    def _match(
+        self,
+        parameters: Parameters,
+        buffers: Buffers,
+        images_kICHW: Tensor,
+        labels_k: Tensor,
+        places: list[Tensor],
+        augmentations: Sequence[tuple[Augmentation, Augmentation]],
+        chosen: list[Tensor] | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Distances and gradients of k classes from what was drawn, all on the device."""
+        images_kICHW = images_kICHW.detach().requires_grad_()
+        real, augmented = [], []
+        for index, (augment_real, augment_synthetic) in enumerate(augmentations):
+            batch_RCHW = augment_real(self._real.at(places[index]))
+            label = labels_k[index]
+            real.append(real_gradient(self._loss, parameters, buffers, batch_RCHW, label, self._at_once))
+            own_ICHW = images_kICHW[index]
+            augmented.append(augment_synthetic(own_ICHW if chosen is None else own_ICHW[chosen[index]]))
+        # ω differs from class to class, so A_ω stays outside of the stacked function: the chain rule's last factor,
+        # ∂A/∂S, is applied here (the equation after eq. 3).
+        augmented_kICHW = torch.stack(augmented)
+        distance_k, gradient_kICHW = self._matching(
+            parameters, buffers, augmented_kICHW.detach(), labels_k, stack(real)
+        )
+        (gradient_kICHW,) = torch.autograd.grad(augmented_kICHW, images_kICHW, gradient_kICHW)
+        return distance_k, gradient_kICHW
+
+
+class _CapturedMatch:
+    """A function of named tensors as a graph with inputs that stay where they are."""
+
+    def __init__(
+        self,
+        function: Callable[[dict[str, Tensor]], tuple[Tensor, Tensor]],
+        inputs: dict[str, Tensor],
+        device: torch.device,
+    ) -> None:
+        self._device = device
+        self._inputs = {name: tensor.detach().to(device, copy=True) for name, tensor in inputs.items()}
+        self._graph = Graph(lambda: function(self._inputs))
+
+    def __call__(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        for name, tensor in inputs.items():
+            self._inputs[name].copy_(send(tensor, self._device))
+        distance_k, gradient_kICHW = self._graph.replay()
+        return distance_k.clone(), gradient_kICHW.clone()
+
+
+def choose_mode(
+    real: Dataset, recipe: Recipe, device: torch.device, *, long: bool, processes: Processes = ALONE
+) -> Mode:
+    """The fastest mode for a recipe on this machine.
+
+    Args:
+        real: the data set.
+        recipe: of method "dsa" or "dc".
+        device: to compute on.
+        long: whether the work is long enough for the half minute that compiling takes.
+        processes: that share the classes.
+    """
+    uniform = min(real.train.counts) >= recipe.batch_real
+    room = math.inf if device.type != "cuda" else free_on_gpu(device) / 2
+    return best_mode(
+        device,
+        long=long,
+        capture=uniform and class_bytes(recipe, real.classes) < room,
+        processes=processes.count,
+        chunk=classes_at_once(len(processes.share(real.classes)), recipe, device),
+    )
+
+
+def classes_at_once(classes: int, recipe: Recipe, device: torch.device) -> int:
+    """How many classes the matching should stack: a divisor of `classes`, so that all chunks are of one size.
+
+    A GPU takes what fits into half of its free memory, rounded down to a power of two so that small differences in what
+    is free make none in the result's bits. A CPU takes few images, since a stack costs more there than the calls it
+    saves: for 10 classes of CIFAR-10 on two cores, compiled in bfloat16, 26 ms stacked and 47 ms one by one at one
+    image per class, 238 and 118 ms at ten.
+
+    Args:
+        classes: that this process has.
+        recipe: of method "dsa" or "dc".
+        device: to compute on.
+    """
+    most = CPU_IMAGES_AT_ONCE // min(recipe.ipc, recipe.batch_synthetic)
+    if device.type == "cuda":
+        fit = int(free_on_gpu(device) / 2 / class_bytes(recipe, classes))
+        most = 1 << (fit.bit_length() - 1) if fit else 1
+    return next((chunk for chunk in range(min(classes, most), 0, -1) if classes % chunk == 0), 1)
+
+
+def class_bytes(recipe: Recipe, classes: int) -> float:
+    """About what the matching of one class takes on a GPU."""
+    assert recipe.network is not None
+    channels, height, width = recipe.image_shape
+    network = structure(recipe.network, channels, (height, width), classes)
+    outputs = count_outputs(network, min(recipe.ipc, recipe.batch_synthetic), recipe.image_shape)
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    # Affine kinds are products with a matrix of all pixels there, and captured steps compute every kind.
+    affine = sum(kind in ("scale", "rotate") for kind in recipe.strategy) * (height * width) ** 2
+    # Every output is kept for the first pass, its backward pass, and the second pass over both.
+    return 4.0 * (8 * outputs + 4 * weights + 2 * affine)

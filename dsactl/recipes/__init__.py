@@ -1,0 +1,1 @@
+"""What a set is made by: methods, their settings, and recipes. Importing it loads no torch."""

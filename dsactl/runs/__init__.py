@@ -1,0 +1,1 @@
+"""Running a method: jobs, checkpoints, and what a run costs."""

@@ -1,0 +1,213 @@
+"""Several sets: one after the other in this process, or each a task of somebody's (`engine.tasks`).
+
+Whoever makes a set works in its run's folder, where that is to be had (`engine.shared_folder`): then the checkpoint
+survives him. Elsewhere a task that is tried again begins anew. The process that was started holds the runs meanwhile,
+and stores the sets.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import registry
+from dsactl.data.dataset import Dataset
+from dsactl.engine.shared_folder import SharedFolder, offer
+from dsactl.engine.tasks import Failure, InProcess, Report, Task, Workers
+from dsactl.errors import RunError, is_want_of_memory
+from dsactl.methods.work import Made
+from dsactl.recipes.recipe import Recipe
+from dsactl.runs.cost import making_operations
+from dsactl.runs.job import Job
+from dsactl.runs.run import BusyError, Outcome, Product, carry_out, claim, execute, keep
+from dsactl.runs.sitting import CHECKPOINT_SECONDS, Progress
+
+WORKER_CHECKPOINT_SECONDS = 5.0
+"""Between checkpoints of a worker, which are all that is left when it is killed."""
+LOOK_SECONDS = 1.0
+AGAIN = "The same command (without --fresh) tries it again."
+_CPU = torch.device("cpu")
+
+
+def make_all(
+    jobs: Sequence[Job],
+    store: registry.Store,
+    workers: Workers | None = None,
+    report: Report = lambda share, doing: None,
+    *,
+    fresh: bool = False,
+    wait: bool = False,
+    checkpoint_every: float | None = None,
+) -> Iterator[tuple[int, Outcome | RunError]]:
+    """Make sets, or find them made.
+
+    Args:
+        jobs: of recipes that differ.
+        store: where the sets go.
+        workers: who makes them; None for this process.
+        report: told of the progress.
+        fresh: as of `execute`.
+        checkpoint_every: the same; None for five seconds of a worker's, and the usual of this process.
+        wait: of workers, for sets that another process makes, when all others are made; this process refuses them.
+
+    Yields:
+        The place of each job with its set, as that is made; or with the error of a run that failed, after which others
+        follow.
+
+    Raises:
+        registry.StoreError: the store cannot be written to.
+    """
+    who = (workers or InProcess()).suited(len(jobs))
+    if isinstance(who, InProcess):
+        yield from _here(jobs, store, report, fresh=fresh, checkpoint_every=checkpoint_every)
+        return
+    every = WORKER_CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
+    operations = [max(1.0, making_operations(job.recipe, job.dataset)) for job in jobs]
+    total, done, left = sum(operations), 0.0, list(range(len(jobs)))
+    while left:
+        # What another process makes is looked for again when all others are made: to wait with these in hand would
+        # hold them up, and for ever two processes that wait for each other.
+        busy = list[int]()
+        tell = _part(report, done, total)
+        for index, outcome in _round(jobs, left, operations, store, who, tell, every, fresh=fresh):
+            if wait and isinstance(outcome, BusyError):
+                busy.append(index)
+            else:
+                done += operations[index]
+                yield index, outcome
+        if len(busy) == len(left):
+            report(done / total, f"waiting for another process that makes {len(busy)} of {len(jobs)} sets")
+            time.sleep(LOOK_SECONDS)
+        left = busy
+
+
+def _part(report: Report, done: float, total: float) -> Report:
+    """Tells of what is left, from its operations."""
+    return lambda operations, doing: report((done + operations) / total, doing)
+
+
+def _round(
+    jobs: Sequence[Job],
+    which: Sequence[int],
+    operations: Sequence[float],
+    store: registry.Store,
+    who: Workers,
+    report: Report,
+    checkpoint_every: float,
+    *,
+    fresh: bool,
+) -> Iterator[tuple[int, Outcome | RunError]]:
+    """Make those of the sets that nobody else makes, all held meanwhile; told of operations."""
+    known = 0.0
+    with contextlib.ExitStack() as held:
+        datasets, tasks = dict[str, Dataset](), list[Task[Product | RunError]]()
+        places: dict[str, tuple[int, Path, contextlib.ExitStack]] = {}
+        for index in which:
+            job, own = jobs[index], held.enter_context(contextlib.ExitStack())
+            try:
+                folder, made = own.enter_context(claim(job, store, fresh=fresh))
+            except RunError as error:
+                yield index, error
+                continue
+            if made is not None:
+                own.close()
+                known += operations[index]
+                yield index, made
+                continue
+            key = f"{job.dataset.train.checksum()} {job.dataset.mean} {job.dataset.std}"
+            if key not in datasets:
+                datasets[key] = job.dataset.to(_CPU)
+            arguments = (job.recipe, key, job.name, offer(folder), checkpoint_every, who.place(job.device))
+            tasks.append(Task(f"{job.name}, seed {job.recipe.seed}", _elsewhere, arguments, operations[index]))
+            places[job.recipe.digest()] = index, folder, own
+        work = sum(task.cost for task in tasks)
+
+        def tell(share: float, doing: str) -> None:
+            report(known + work * share, doing)
+
+        for task, found in who.run(datasets, tasks, tell) if tasks else ():
+            recipe, *_ = task.arguments
+            index, folder, own = places[recipe.digest()]
+            if isinstance(found, Product):
+                outcome: Outcome | RunError = keep(folder, jobs[index], store, found)
+            elif isinstance(found, Failure):
+                outcome = RunError(f"{task.name} was given up: {found.message}.", AGAIN)
+            else:
+                outcome = found
+            own.close()
+            yield index, outcome
+
+
+def _here(
+    jobs: Sequence[Job],
+    store: registry.Store,
+    report: Report,
+    *,
+    fresh: bool,
+    checkpoint_every: float | None,
+) -> Iterator[tuple[int, Outcome | RunError]]:
+    """Make the sets in this process."""
+    every = CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
+    for index, job in enumerate(jobs):
+
+        def tell(progress: Progress, index: int = index) -> None:
+            doing = f"set {index + 1} of {len(jobs)}, {progress.doing}" if len(jobs) > 1 else progress.doing
+            report((index + progress.done / max(progress.total, 1)) / len(jobs), doing)
+
+        try:
+            outcome: Outcome | RunError = execute(job, store, checkpoint_every=every, report=tell, fresh=fresh)
+        except RunError as error:
+            outcome = error
+        yield index, outcome
+
+
+def _elsewhere(
+    datasets: Mapping[str, Dataset],
+    recipe: Recipe,
+    key: str,
+    name: registry.SetName,
+    folder: SharedFolder,
+    checkpoint_every: float,
+    device: str,
+    report: Callable[[float], None],
+) -> Product | RunError:
+    """Make the set of a recipe: its images on the CPU, or what went wrong as a value, so that others go on."""
+    target = torch.device(device)
+
+    def tell(progress: Progress) -> None:
+        report(progress.done / max(progress.total, 1))
+
+    with as_value() as failed:
+        job = Job(datasets[key].to(target), recipe, target, name, {})
+        with folder.use() as place:
+            product = carry_out(place, job, checkpoint_every=checkpoint_every, report=tell)
+        made, soft = product.made, product.made.soft_labels_NK
+        images, labels = made.images_NCHW.detach().to(_CPU), made.labels_N.to(_CPU)
+        soft = None if soft is None else soft.detach().to(_CPU)
+        return replace(product, made=Made(images, labels, soft, made.provenance))
+    return failed[0]
+
+
+@contextlib.contextmanager
+def as_value() -> Iterator[list[RunError]]:
+    """Catch what ends one task of several, so that the others go on: an error of this program, the system, or memory.
+
+    Yields:
+        A list that gets it.
+    """
+    failed = list[RunError]()
+    try:
+        yield failed
+    except RunError as error:
+        failed.append(error)
+    except registry.Error as error:
+        failed.append(RunError(error.message, error.hint))
+    except (OSError, RuntimeError, MemoryError) as error:
+        if not isinstance(error, OSError) and not is_want_of_memory(error):
+            raise
+        first, *_ = f"{type(error).__name__}: {error}".splitlines()
+        hint = "Use fewer tasks at once, or a smaller network." if is_want_of_memory(error) else AGAIN
+        failed.append(RunError(f"A worker failed: {first}", hint))

@@ -1,0 +1,1 @@
+"""Synthetic sets: as values, stored, bundled and imported."""

@@ -1,0 +1,72 @@
+"""Put a set into a store: tensors, manifest and picture, from what was made and the data set that it stands for.
+
+Shapes: N images, sorted by class, C, H, W.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import registry
+from dsactl import __version__
+from dsactl.data.dataset import Dataset
+from dsactl.methods.work import Made
+from dsactl.recipes.recipe import Recipe
+from registry.pictures import grid_png
+from registry.tensors import describe
+
+_FOLDER_OPTIONS = {"image_size": int, "test_fraction": float, "split_seed": int}
+
+
+def folder_options(known: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that an image folder was read with, out of a set's provenance or a run's source."""
+    return {name: known[name] for name, kind in _FOLDER_OPTIONS.items() if type(known.get(name)) is kind}
+
+
+def store_set(
+    store: registry.Store,
+    name: registry.SetName,
+    dataset: Dataset,
+    recipe: Recipe,
+    made: Made,
+    provenance: Mapping[str, registry.JsonValue],
+) -> registry.StoredSet:
+    """Store a set as the next version of a name; the same content again gives the version that has it.
+
+    Args:
+        store: where it goes.
+        name: what to call it.
+        dataset: what it stands for.
+        recipe: how it was made.
+        made: images, labels and soft labels.
+        provenance: what does not change the content; program and time are added.
+
+    Raises:
+        registry.StoreError: the store cannot be written to.
+    """
+    tensors = {"images": made.images_NCHW.detach().float().cpu().numpy(), "labels": made.labels_N.cpu().numpy()}
+    if made.soft_labels_NK is not None:
+        tensors["soft_labels"] = made.soft_labels_NK.detach().float().cpu().numpy()
+    manifest = registry.Manifest(
+        dataset=registry.DatasetInfo(
+            name=dataset.name,
+            split="train",
+            checksum=recipe.checksum,
+            class_names=list(dataset.class_names),
+            mean=list(dataset.mean),
+            std=list(dataset.std),
+            counts=list(dataset.train.counts),
+        ),
+        method=recipe.method,
+        recipe=recipe.to_dict(),
+        network=recipe.network_label,
+        seed=recipe.seed,
+        tensors=describe(tensors),
+        provenance={
+            "program": f"dsactl {__version__}",
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **provenance,
+        },
+    )
+    picture = grid_png(tensors["images"], tensors["labels"], dataset.mean, dataset.std)
+    return store.put(name, tensors, manifest, picture)
