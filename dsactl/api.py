@@ -18,8 +18,8 @@ from dsactl.evaluation.cache import measure
 from dsactl.evaluation.protocol import Evaluation, Protocol
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import OF_STUDIES, load_source, prepare
+from dsactl.runs.progress import Progress
 from dsactl.runs.run import execute
-from dsactl.runs.sitting import Progress
 from dsactl.synthetic.bundled import find, own_name
 from dsactl.synthetic.full_data import whole_set
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store

@@ -22,13 +22,14 @@ from dsactl.engine.random import generator
 from dsactl.evaluation.evaluate import evaluate
 from dsactl.evaluation.protocol import Protocol
 from dsactl.methods.gradient_matching.condense import condense, initial
+from dsactl.methods.gradient_matching.cost import MATCHING_GRADIENT
 from dsactl.methods.gradient_matching.inner_network import training_of
 from dsactl.methods.gradient_matching.inner_step import choose_mode
+from dsactl.methods.operations import GRADIENT, forward_operations
 from dsactl.networks.build import initial_state, structure
 from dsactl.networks.fused import fuse
 from dsactl.paper import EPOCHS_AUGMENTED
 from dsactl.recipes.recipe import Recipe
-from dsactl.runs.cost import GRADIENT, MATCHING_GRADIENT, forward_operations
 from dsactl.synthetic.synthetic_set import SyntheticSet
 from dsactl.training.sgd import stack
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from dsactl.engine.processes import Processes
     from dsactl.engine.tasks import Workers
     from dsactl.runs.job import Job
+    from dsactl.runs.progress import Progress
     from dsactl.runs.run import Outcome
-    from dsactl.runs.sitting import Progress
 
 
 _TERMINATED = 128 + signal.SIGTERM
@@ -69,8 +69,7 @@ def run(job: "Job", index: int, sets: int, output: Output, processes: "Processes
         def report(progress: "Progress") -> None:
             nonlocal last
             last = progress
-            distance = "" if progress.distance is None else f"distance {progress.distance:.1f}, "
-            bar.update(progress.done, distance + progress.doing, total=progress.total)
+            bar.update(progress.done, str(progress), total=progress.total)
 
         again = _again(fresh=how["fresh"])
         try:

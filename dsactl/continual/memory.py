@@ -15,8 +15,8 @@ from dsactl.engine.words import Precision
 from dsactl.recipes.methods import ALGORITHM_1, find
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import CONTINUAL, Job, prepare
+from dsactl.runs.progress import Progress
 from dsactl.runs.run import execute
-from dsactl.runs.sitting import Progress
 from dsactl.studies.cells import Steps
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 
@@ -69,7 +69,7 @@ class Memory:
         """Make the set, or find it made, or wait for another process that makes it."""
 
         def tell(progress: Progress) -> None:
-            report(progress.done, progress.total, progress.doing)
+            report(progress.done, progress.total, str(progress))
 
         return from_store(store, execute(job, store, report=tell, wait=True).stored)
 

@@ -15,7 +15,8 @@ from dsactl.continual.tasks import Task
 from dsactl.data.views import split_name
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
-from dsactl.runs.cost import GRADIENT, Clock, forward_operations, making_operations
+from dsactl.methods.operations import GRADIENT, Clock, forward_operations
+from dsactl.runs.cost import making_operations
 from dsactl.runs.job import Job
 from dsactl.studies.costs import Cost, estimate
 from dsactl.studies.entries import Entry

@@ -57,7 +57,7 @@ def train_on_whole(
     recipe, real, epochs = work.recipe, work.dataset, int(work.option("epochs"))
     assert recipe.network is not None, "the method is registered with a network"
     network = structure(recipe.network, real.channels, real.size, real.classes)
-    if work.device.type == "cpu":
+    if work.mode.native:
         fuse(network)
     plan = Plan(epochs, recipe.network_lr, MOMENTUM, WEIGHT_DECAY, recipe.batch_train, precision=recipe.precision)
     augment = Augmenter(recipe.strategy, real.size) if recipe.strategy else None

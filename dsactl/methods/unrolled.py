@@ -119,7 +119,7 @@ def learner(work: Work) -> tuple[Learner, Callable[..., Parameters]]:
     network = structure(*shape)
     loss = loss_function(network, recipe.precision)
     # Fused layers, which only a CPU has, cannot be differentiated twice.
-    first = loss_function(fuse(structure(*shape)), recipe.precision) if work.device.type == "cpu" else loss
+    first = loss_function(fuse(structure(*shape)), recipe.precision) if work.mode.native else loss
 
     def fresh(purpose: str, *position: int) -> Parameters:
         return initial_state(network, work.generator(purpose, *position), work.device)[0]

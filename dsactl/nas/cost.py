@@ -9,10 +9,10 @@ import torch
 
 import registry
 from dsactl.data.parts import first_of_each
+from dsactl.methods.operations import GRADIENT, forward_operations
 from dsactl.nas.proxies import Proxy
 from dsactl.nas.search import Scores
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.runs.cost import GRADIENT, forward_operations
 from dsactl.studies.costs import try_training
 
 _TRIED = 5  # networks, from the cheapest to the dearest

@@ -24,11 +24,11 @@ from dsactl.engine.tasks import Failure, InProcess, Task, Workers
 from dsactl.errors import NetworkError, is_want_of_memory
 from dsactl.evaluation.evaluate import REVISION as EVALUATION
 from dsactl.evaluation.evaluate import augmentation_of, evaluate
+from dsactl.methods.operations import forward_operations
 from dsactl.nas.proxies import Proxy
 from dsactl.nas.space import name_of
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.runs.cost import forward_operations
 from registry.files import write_atomically
 from registry.manifest import canonical, key_of
 

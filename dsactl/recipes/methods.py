@@ -36,13 +36,15 @@ class Method:
 
     Attributes:
         description: a line.
-        home: "module:function"; empty for those that run Algorithm 1 (`dsactl.dsa`), and those of other packages.
+        home: "module:function"; empty for methods of other packages.
         check: the same for a function that refuses a recipe which the method cannot make; empty for none.
         network: whether it uses a network, which is then part of the recipe.
         settings: options of `condense` that it takes, beside those that every method takes, with its defaults.
         options: its own, given by `--option NAME=VALUE`, with their defaults, whose types hold.
         any_option: whether it takes whatever option is given.
         passes: whether each of its steps is a pass over the whole training split.
+        shares_classes: whether several processes may share the classes of one set.
+        cost: the module whose `operations` and `seconds` tell what a run costs; empty to count and time its steps.
         paper: the arXiv number of the paper that it is from; empty where there is none.
         function: of another package: what its entry point names; None for those of the program.
     """
@@ -55,12 +57,18 @@ class Method:
     options: Mapping[str, Value] = field(default_factory=dict)
     any_option: bool = False
     passes: bool = False
+    shares_classes: bool = False
+    cost: str = ""
     paper: str = ""
     function: Callable[..., Any] | None = None
 
     def load(self) -> Callable[..., Any]:
         """The function that makes the set, from `Work` to `Made`."""
         return _load(self.home) if self.function is None else self.function
+
+    def load_cost(self) -> Any:
+        """The module that tells what a run costs."""
+        return import_module(self.cost)
 
     def refuse(self, recipe: object) -> None:
         """Refuse a recipe that the method cannot make.
@@ -97,6 +105,13 @@ def _coreset(description: str, home: str, paper: str) -> Method:
     )
 
 
+def _gradient_matching(description: str, paper: str) -> Method:
+    """One that runs Algorithm 1."""
+    package = "dsactl.methods.gradient_matching"
+    home, cost = f"{package}.method:gradient_matching", f"{package}.cost"
+    return Method(description, home, network=True, shares_classes=True, cost=cost, paper=paper)
+
+
 def _load(home: str) -> Callable[..., Any]:
     module, _, name = home.partition(":")
     function: Callable[..., Any] = getattr(import_module(module), name)
@@ -121,8 +136,8 @@ def _as(kind: type[Value], name: str, value: Value) -> Value:
 
 
 BUILT_IN: dict[str, Method] = {
-    "dsa": Method("Differentiable Siamese Augmentation: Algorithm 1 of the paper", network=True, paper="2102.08259"),
-    "dc": Method("Dataset Condensation: Algorithm 1 without augmentation", network=True, paper="2006.05929"),
+    "dsa": _gradient_matching("Differentiable Siamese Augmentation: Algorithm 1 of the paper", "2102.08259"),
+    "dc": _gradient_matching("Dataset Condensation: Algorithm 1 without augmentation", "2006.05929"),
     "random": Method("real images, drawn at random", "dsactl.methods.random:random"),
     "herding": _coreset(
         "real images whose mean is near the class mean", "dsactl.methods.herding:herding", "1611.07725"

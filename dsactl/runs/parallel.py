@@ -22,8 +22,9 @@ from dsactl.methods.work import Made
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.cost import making_operations
 from dsactl.runs.job import Job
-from dsactl.runs.run import BusyError, Outcome, Product, carry_out, claim, execute, keep
-from dsactl.runs.sitting import CHECKPOINT_SECONDS, Progress
+from dsactl.runs.progress import Progress
+from dsactl.runs.run import BusyError, Outcome, carry_out, claim, execute, keep
+from dsactl.runs.runner import CHECKPOINT_SECONDS, Product
 
 WORKER_CHECKPOINT_SECONDS = 5.0
 """Between checkpoints of a worker, which are all that is left when it is killed."""
@@ -154,7 +155,7 @@ def _here(
     for index, job in enumerate(jobs):
 
         def tell(progress: Progress, index: int = index) -> None:
-            doing = f"set {index + 1} of {len(jobs)}, {progress.doing}" if len(jobs) > 1 else progress.doing
+            doing = f"set {index + 1} of {len(jobs)}, {progress}" if len(jobs) > 1 else str(progress)
             report((index + progress.done / max(progress.total, 1)) / len(jobs), doing)
 
         try:

@@ -6,7 +6,7 @@ A run has a folder in the store's home, keyed by its recipe's digest:
     runs/DIGEST/recipe.json        what is being made
     runs/DIGEST/source.json        where its data set was read from on this machine
     runs/DIGEST/checkpoint.safetensors
-    runs/DIGEST/events.jsonl       iteration, mean distance and seconds, about once a second
+    runs/DIGEST/events.jsonl       step, mean distance or loss, and seconds, about once a second
     runs/DIGEST/finished.json      the digest of the set, once it is stored
     runs/DIGEST/.worker            held by the process that computes, be it the same, or a worker of it
     runs/DIGEST/.here              what workers know the folder by
@@ -14,6 +14,7 @@ A run has a folder in the store's home, keyed by its recipe's digest:
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,13 +30,11 @@ from dsactl.engine.device import prepare_device
 from dsactl.engine.locks import hold
 from dsactl.engine.processes import ALONE, Processes
 from dsactl.errors import RunError
-from dsactl.methods.gradient_matching.condense import State
-from dsactl.methods.work import Made
-from dsactl.recipes.methods import ALGORITHM_1
+from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.job import Job, run_folder
-from dsactl.runs.making import make
-from dsactl.runs.sitting import CHECKPOINT, CHECKPOINT_SECONDS, Progress, sit
+from dsactl.runs.progress import Progress
+from dsactl.runs.runner import CHECKPOINT, CHECKPOINT_SECONDS, EVENTS, Product, Watch, run_method
 from dsactl.synthetic.storage import folder_options, store_set
 from registry.files import write_atomically
 from registry.tensors import Array
@@ -72,7 +71,7 @@ def execute(
     wait: bool = False,
     checkpoint_every: float = CHECKPOINT_SECONDS,
     report: Callable[[Progress], None] = lambda progress: None,
-    watch: Callable[[State], None] = lambda state: None,
+    watch: Watch = lambda done, tensors: None,
 ) -> Outcome:
     """Make the set, or go on making it, or find it made.
 
@@ -84,7 +83,7 @@ def execute(
         wait: for another process that is at it, instead of refusing.
         checkpoint_every: seconds between checkpoints, at least; one is also written when the run is interrupted.
         report: called after every inner step, and when the work changes.
-        watch: of Algorithm 1, given the state after every inner step.
+        watch: called after every step with what the method keeps.
 
     Raises:
         RunError: another process is at it; a checkpoint is damaged or of another device; the images diverged.
@@ -93,7 +92,7 @@ def execute(
     """
 
     def waiting() -> None:
-        report(Progress(0, 1, 0, None, 0.0, "waiting for another process that makes it"))
+        report(Progress(0, 1, doing="waiting for another process that makes it"))
 
     with claim(job, store, fresh=fresh, waiting=waiting if wait else None) as (folder, made):
         if made is not None:
@@ -130,7 +129,7 @@ def claim(
         ) from None
     try:
         if fresh:
-            for name in (FINISHED, CHECKPOINT, "events.jsonl"):
+            for name in (FINISHED, CHECKPOINT, EVENTS):
                 (folder / name).unlink(missing_ok=True)
         write_atomically(folder / "recipe.json", json.dumps(job.recipe.to_dict(), indent=1).encode())
         write_atomically(folder / "source.json", json.dumps(job.source, indent=1).encode())
@@ -146,16 +145,16 @@ def claim(
         lock.release()
 
 
-def iterations_done(store: registry.Store, job: Job) -> int:
-    """How many outer iterations of a job of Algorithm 1 are done, by its checkpoint; all, if its set is there."""
+def steps_done(store: registry.Store, job: Job) -> float:
+    """Return how many steps of a job its checkpoint has; infinity if its set is there."""
     folder = run_folder(store, job.recipe)
     if _finished(folder, job, store) is not None:
-        return job.recipe.iterations
+        return math.inf
     path = folder / CHECKPOINT
     if not path.exists():
         return 0
     _, about = read_checkpoint(path.read_bytes(), path, torch.device("cpu"))
-    return int(about.get("iteration", 0))
+    return int(about.get("done", 0))
 
 
 def is_made(store: registry.Store, job: Job) -> bool:
@@ -198,7 +197,7 @@ def follow(job: Job, processes: Processes) -> None:
         ProcessError: another process died, or stopped.
     """
     if processes.broadcast(b"") == _WORK:
-        sit(None, job, processes=processes)
+        run_method(None, job, processes=processes)
 
 
 def _refuse_other_precision(job: Job, store: registry.Store) -> None:
@@ -217,21 +216,6 @@ def _refuse_other_precision(job: Job, store: registry.Store) -> None:
             )
 
 
-@dataclass(frozen=True)
-class Product:
-    """What came of a run, before it is stored.
-
-    Attributes:
-        made: the set.
-        seconds: of work, earlier sittings included.
-        environments: it was made in, in words.
-    """
-
-    made: Made
-    seconds: float
-    environments: list[str]
-
-
 def carry_out(
     folder: Path,
     job: Job,
@@ -239,7 +223,7 @@ def carry_out(
     processes: Processes = ALONE,
     checkpoint_every: float = CHECKPOINT_SECONDS,
     report: Callable[[Progress], None] = lambda progress: None,
-    watch: Callable[[State], None] = lambda state: None,
+    watch: Watch = lambda done, tensors: None,
 ) -> Product:
     """Make the set of a job from its checkpoint, or the beginning, in a folder that nobody else works in.
 
@@ -253,16 +237,10 @@ def carry_out(
     """
     prepare_device(job.device)
     with FileLock(folder / ".worker"):  # a worker may outlive for a while who began it
-        if job.recipe.method in ALGORITHM_1:
-            processes.broadcast(_WORK)
-            how: dict[str, Any] = {"checkpoint_every": checkpoint_every, "report": report, "watch": watch}
-            position = sit(folder, job, processes=processes, **how)
-            assert position.state is not None
-            labels_N = torch.arange(job.dataset.classes).repeat_interleave(job.recipe.ipc)
-            made = Made(position.state.images_KICHW.flatten(0, 1), labels_N)
-            return Product(made, position.seconds, position.environments)
-        processes.broadcast(_NOTHING)
-        return Product(*make(folder, job, checkpoint_every=checkpoint_every, report=report))
+        shared = find(job.recipe.method).shares_classes
+        processes.broadcast(_WORK if shared else _NOTHING)
+        how: dict[str, Any] = {"checkpoint_every": checkpoint_every, "report": report, "watch": watch}
+        return run_method(folder, job, processes=processes if shared else ALONE, **how)
 
 
 def keep(folder: Path, job: Job, store: registry.Store, done: Product) -> Outcome:

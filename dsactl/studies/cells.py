@@ -188,7 +188,7 @@ def make_one(request: Request, store: registry.Store, device: str, report: Steps
         KeyboardInterrupt: as it came, after the checkpoint is written.
     """
     job = prepare(request, device).within(STUDIES)
-    outcome = execute(job, store, report=lambda step: report(step.done, step.total, step.doing))
+    outcome = execute(job, store, report=lambda step: report(step.done, step.total, str(step)))
     return job, outcome.stored
 
 

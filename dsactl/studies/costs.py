@@ -16,8 +16,10 @@ from dsactl.data.dataset import Dataset
 from dsactl.data.parts import first_of_each
 from dsactl.evaluation.evaluate import Conditions, Kept, Reached, evaluate, evaluated_network, training_epochs
 from dsactl.evaluation.protocol import Protocol
+from dsactl.methods.gradient_matching.cost import count_work
+from dsactl.methods.operations import Clock
 from dsactl.recipes.methods import ALGORITHM_1, WHOLE, find
-from dsactl.runs.cost import Clock, count_work, try_a_step
+from dsactl.runs.cost import try_a_step
 from dsactl.runs.job import STUDIES, Job
 from dsactl.runs.run import is_made
 from dsactl.studies.entries import Entry

@@ -19,10 +19,10 @@ from torch import Tensor
 import registry
 from dsactl.data.dataset import Dataset
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
-from dsactl.methods.gradient_matching.condense import State, initial
+from dsactl.methods.gradient_matching.condense import initial
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import STUDIES, Job, prepare, run_folder
-from dsactl.runs.run import execute, is_made, iterations_done
+from dsactl.runs.run import execute, is_made, steps_done
 from dsactl.studies.cells import Steps
 from registry.pictures import png, to_pixels, to_uint8
 
@@ -74,18 +74,19 @@ def watch_condensing(
     def place(iteration: int) -> Path:
         return folder / _file(iteration)
 
-    def watch(state: State) -> None:
-        if state.step == 0 and state.iteration in wanted:
-            save_checkpoint(place(state.iteration), {"images": state.images_KICHW}, {"iteration": state.iteration})
+    def watch(done: int, tensors: Mapping[str, Tensor]) -> None:
+        iteration, step = divmod(done, job.recipe.inner_steps)
+        if step == 0 and iteration in wanted:
+            save_checkpoint(place(iteration), {"images": tensors["images"]}, {"iteration": iteration})
 
     unseen = [iteration for iteration in wanted[1:] if not place(iteration).exists()]
     # What was run unwatched beyond a milestone is run again from the start, to the same bits.
-    passed = iterations_done(store, job)
+    passed = steps_done(store, job) // job.recipe.inner_steps
     execute(
         job,
         store,
         fresh=any(iteration <= passed for iteration in unseen),
-        report=lambda progress: report(progress.done, progress.total, progress.doing),
+        report=lambda progress: report(progress.done, progress.total, str(progress)),
         watch=watch,
     )
     seen: Seen = {0: start}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import dsactl
-from dsactl.runs.sitting import Progress
+from dsactl.runs.progress import Progress
 from hub import LoopbackHub
 from hub.machine import NAME, Machine
 from hub.server import TOKEN

@@ -16,7 +16,7 @@ from dsactl.methods.features import class_features
 from dsactl.methods.herding import herd
 from dsactl.methods.reference_network import train_on_whole
 from dsactl.methods.work import Work
-from dsactl.runs.sitting import Progress
+from dsactl.runs.progress import Progress
 from dsactl.synthetic.synthetic_set import SyntheticSet
 from dsactl.training import sgd
 

@@ -11,7 +11,7 @@ import registry
 from dsactl.data.dataset import Dataset
 from dsactl.networks.build import initial_state, structure
 from dsactl.recipes.recipe import Recipe
-from dsactl.runs.sitting import Progress
+from dsactl.runs.progress import Progress
 
 SMALL = {"ipc": 1, "width": 16, "precision": "float32", "device": "cpu"}
 

@@ -17,10 +17,11 @@ from dsactl.cli.recipe_to_command import set_command
 from dsactl.engine import native
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.errors import RunError, UsageError
+from dsactl.methods import work
 from dsactl.methods.work import Work
 from dsactl.recipes import methods
-from dsactl.runs import making
-from dsactl.runs.sitting import CHECKPOINT, Progress
+from dsactl.runs.progress import Progress
+from dsactl.runs.runner import CHECKPOINT
 
 Install = Callable[..., Path]
 
@@ -304,7 +305,9 @@ def test_a_run_goes_on_with_another_number_of_threads(stopped: Path) -> None:
 def test_a_run_goes_on_on_its_device_alone(stopped: Path) -> None:
     tensors, about = read_checkpoint(stopped.read_bytes(), stopped, torch.device("cpu"))
     save_checkpoint(stopped, tensors, {**about, "mode": {**about["mode"], "device": "cuda", "native": False}})
-    with pytest.raises(RunError, match="The run was begun on cuda and cannot go on on cpu") as refused:
+    with pytest.raises(
+        RunError, match="The checkpoint was written on cuda; it cannot be resumed to the same bits on cpu"
+    ) as refused:
         make()
     start_over = f"to start over, use dsactl condense with --fresh, or remove {stopped}."
     assert refused.value.hint == f"To go on, use --device cuda; {start_over}"
@@ -330,7 +333,7 @@ def test_a_run_goes_on_with_its_layers_alone(
     install: Install, monkeypatch: pytest.MonkeyPatch, begun: object, now: object, way_out: str
 ) -> None:
     def use(library: object) -> None:
-        for module in (making, native):
+        for module in (work, native):
             monkeypatch.setattr(module, "library", lambda: library)
 
     install(STOPS, "foreign:fails")
@@ -338,7 +341,7 @@ def test_a_run_goes_on_with_its_layers_alone(
     with pytest.raises(KeyboardInterrupt):
         make()
     use(now)
-    with pytest.raises(RunError, match="cannot go on on cpu") as refused:
+    with pytest.raises(RunError, match="cannot be resumed to the same bits on cpu") as refused:
         make()
     assert refused.value.hint.startswith(f"To go on, {way_out}; to start over, ")
     use(begun)

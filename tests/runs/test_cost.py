@@ -8,10 +8,12 @@ from reference import slow_distance, small_dataset
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from dsactl.methods.gradient_matching.cost import MATCHING_GRADIENT, count_work
+from dsactl.methods.operations import GRADIENT, forward_operations
 from dsactl.networks.build import build
 from dsactl.networks.catalogue import ARCHITECTURES, NORMS, NetworkSpec
 from dsactl.recipes.recipe import Recipe, Request
-from dsactl.runs.cost import GRADIENT, MATCHING_GRADIENT, count_work, forward_operations, try_a_step
+from dsactl.runs.cost import making_operations, try_a_step
 
 DATASET = small_dataset(channels=3, side=16)
 
@@ -74,7 +76,7 @@ def test_work_is_counted_over_the_loops() -> None:
     assert work.network_steps == 5 * 2 * 4 * 2  # two batches of the six images
     forward = forward_operations(NetworkSpec(width=32), DATASET)
     assert work.operations == forward * (15 * (3 * 3 * 8 + 7 * 6) + 5 * 2 * 4 * 3 * 6)
-    assert count_work(resolve(method="random"), DATASET).operations == 0
+    assert making_operations(resolve(method="random"), DATASET) == 0
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ def test_a_trial_counts_the_training_between_inner_steps(monkeypatch: pytest.Mon
     def seconds(recipe: Recipe, _: object) -> float:
         return 1.0 + 0.25 * recipe.network_epochs * (recipe.inner_steps > 1)
 
-    monkeypatch.setattr("dsactl.runs.cost._seconds_per_step", seconds)
+    monkeypatch.setattr("dsactl.methods.gradient_matching.cost._seconds_per_step", seconds)
     estimate = try_a_step(resolve(iterations=10, inner_steps=5, network_epochs=3), DATASET)
     assert estimate is not None
     assert estimate.seconds == 10 * (5 * 1.0 + 4 * 3 * 0.25)

@@ -18,12 +18,12 @@ import registry
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.compilation import can_compile
 from dsactl.errors import DataError, DeviceError, NetworkError, RunError
-from dsactl.methods.gradient_matching import inner_step
+from dsactl.methods.gradient_matching import inner_step, method
 from dsactl.recipes.recipe import Recipe, Request
-from dsactl.runs import sitting
+from dsactl.runs import runner
 from dsactl.runs.job import Job, load_source, prepare, run_folder
+from dsactl.runs.progress import Progress
 from dsactl.runs.run import execute, has_checkpoint
-from dsactl.runs.sitting import Progress
 
 # Three inner steps with a trained network between them, so that a stop can fall into any part.
 OPTIONS = ("condense", "digits@classes0-3", "--ipc", "2", "--iterations", "30", "--width", "16", "--inner-steps", "3")
@@ -133,7 +133,7 @@ def test_an_error_keeps_the_work_and_ctrl_c_comes_through() -> None:
     assert list(dict.fromkeys(seen)) == [0, 1, 2]
     path = run_folder(store, job().recipe) / "checkpoint.safetensors"
     _, about = read(path)
-    assert (about["iteration"], about["step"]) == (2, 0)
+    assert about["done"] == 2
     seen.clear()
     went_on = execute(job(), store, report=lambda progress: seen.append(progress.done))
     assert list(dict.fromkeys(seen)) == [2, 3]
@@ -176,7 +176,7 @@ def test_foreign_and_damaged_checkpoints_are_refused_with_the_way_out() -> None:
     path = interrupted(store)
     tensors, about = read(path)
     save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "device": "cuda"}})
-    with pytest.raises(RunError, match=r"begun on cuda.* --fresh"):
+    with pytest.raises(RunError, match=r"was written on cuda.*"):
         execute(job(), store)
     save_checkpoint(path, {**tensors, "images": tensors["images"][:5]}, about)
     with pytest.raises(RunError, match="is of other images"):
@@ -195,7 +195,7 @@ def test_a_run_goes_on_with_as_many_processes_as_it_began() -> None:
     path = interrupted(store)
     tensors, about = read(path)
     save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "processes": 4}})
-    with pytest.raises(RunError, match=r"begun on cpu.*, 4 processes .* use 4 processes \(torchrun .* --fresh"):
+    with pytest.raises(RunError, match=r"written on cpu.*, 4 processes; .* use 4 processes \(torchrun .* --fresh"):
         execute(job(), store)
 
 
@@ -227,7 +227,7 @@ def test_one_process_at_a_time_works_on_a_run() -> None:
 
 
 def test_divergence_is_an_error_that_says_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sitting, "EVENT_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "EVENT_SECONDS", 0.0)
     store = registry.Store()
     with pytest.raises(RunError, match=r"diverged in iteration \d+: .* smaller --image-lr than 1e\+38"):
         execute(job(image_lr=1e38, strategy="color", distance="mse"), store)
@@ -235,7 +235,7 @@ def test_divergence_is_an_error_that_says_what_to_change(monkeypatch: pytest.Mon
 
 
 def test_bad_input_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sitting, "condense", None)
+    monkeypatch.setattr(method, "condense", None)
     with pytest.raises(DataError, match="fewer than --ipc 140"):
         job(ipc=140)
     with pytest.raises(NetworkError, match="lenet cannot take 1×8×8 images"):
@@ -289,7 +289,7 @@ def test_runs_of_every_kind_go_on(options: dict[str, object]) -> None:
 @pytest.mark.slow
 def test_compiled_runs_go_on_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert can_compile("cpu")
-    monkeypatch.setattr(sitting, "COMPILE_OPERATIONS", 0)
+    monkeypatch.setattr(method, "COMPILE_OPERATIONS", 0)
     options = {"depth": 1, "batch_real": 64, "iterations": 4}
     path = interrupted(store := registry.Store(), **options)
     assert read(path)[1]["mode"]["compiled"] is True
@@ -299,11 +299,11 @@ def test_compiled_runs_go_on_with_the_same_bits(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_run_that_stopped_after_its_last_step_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     """As when the disk was full: nothing is left to compute, or to try out."""
-    monkeypatch.setattr(sitting, "_worth_compiling", lambda _: True)
+    monkeypatch.setattr(method, "_worth_compiling", lambda _: True)
     monkeypatch.setattr(inner_step, "compiled", lambda function: function)
     store = registry.Store()
 
-    def stop(progress: sitting.Progress) -> None:
+    def stop(progress: Progress) -> None:
         if progress.done == progress.total:
             raise KeyboardInterrupt
 
@@ -320,7 +320,7 @@ def test_without_a_working_compiler_runs_go_uncompiled(monkeypatch: pytest.Monke
 
         return fail
 
-    monkeypatch.setattr(sitting, "_worth_compiling", lambda _: True)
+    monkeypatch.setattr(method, "_worth_compiling", lambda _: True)
     monkeypatch.setattr(inner_step, "compiled", broken)
     store = registry.Store()
     path = interrupted(store)
@@ -333,7 +333,7 @@ def test_without_a_working_compiler_runs_go_uncompiled(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_after_divergence_only_another_precision_is_advised(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
-    monkeypatch.setattr(sitting, "EVENT_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "EVENT_SECONDS", 0.0)
     store = registry.Store()
     options = {"image_lr": 1e38, "strategy": "color", "distance": "mse"}
     with pytest.raises(RunError, match="diverged") as caught:

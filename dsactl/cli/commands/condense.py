@@ -190,7 +190,7 @@ def command(
     from dsactl.engine.processes import join
     from dsactl.engine.tasks import InProcess
     from dsactl.runs.job import prepare
-    from dsactl.runs.sitting import CHECKPOINT_SECONDS
+    from dsactl.runs.runner import CHECKPOINT_SECONDS
 
     signal.signal(signal.SIGTERM, condense_runs.terminated)
     with join(resolve_device(device), lambda error: output.error(error.message, error.hint)) as processes:
@@ -290,7 +290,8 @@ def _dry_run(job: "Job", sets: int, output: Output) -> None:
     """What would be done, and what it would cost; a few steps are tried, nothing is written."""
     from dsactl.engine.device import describe
     from dsactl.engine.memory import keep_freed_memory
-    from dsactl.runs.cost import count_work, try_a_step
+    from dsactl.methods.gradient_matching.cost import count_work
+    from dsactl.runs.cost import try_a_step
 
     keep_freed_memory()
     recipe = job.recipe

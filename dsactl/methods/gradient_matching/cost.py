@@ -1,0 +1,76 @@
+"""What a run of Algorithm 1 costs: operations by counting, seconds by timing a few inner steps.
+
+The gradient of the matching distance with respect to the images costs seven forward passes, since each convolution's
+backward pass is differentiated again with respect to its input and its incoming gradient, but not to the weights.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from dsactl.data.dataset import Dataset
+from dsactl.methods.gradient_matching.condense import condense
+from dsactl.methods.gradient_matching.inner_step import choose_mode
+from dsactl.methods.operations import GRADIENT, Clock, forward_operations
+from dsactl.recipes.recipe import Recipe
+
+MATCHING_GRADIENT = 7
+_TRIAL = 3  # inner steps
+_LONG = 2.0  # seconds
+
+
+@dataclass(frozen=True)
+class OperationCount:
+    """The arithmetic of a run of Algorithm 1.
+
+    Attributes:
+        inner_steps: of the whole run.
+        network_steps: SGD steps of networks in the whole run.
+        operations: floating-point operations of the whole run.
+        matching_operations: those of them that the matching distance takes.
+    """
+
+    inner_steps: int
+    network_steps: int
+    operations: float
+    matching_operations: float
+
+
+def count_work(recipe: Recipe, dataset: Dataset) -> OperationCount:
+    """Count the work of a recipe."""
+    assert recipe.network is not None, "Algorithm 1 needs a network"
+    forward = forward_operations(recipe.network, dataset)
+    real = sum(min(count, recipe.batch_real) for count in dataset.train.counts)
+    synthetic = dataset.classes * min(recipe.ipc, recipe.batch_synthetic)
+    inner_steps = recipe.iterations * recipe.inner_steps
+    trainings = recipe.iterations * (recipe.inner_steps - 1)
+    images = dataset.classes * recipe.ipc
+    network_steps = trainings * recipe.network_epochs * -(-images // recipe.batch_train)
+    matching = inner_steps * MATCHING_GRADIENT * synthetic
+    passes = inner_steps * GRADIENT * real + matching + trainings * recipe.network_epochs * GRADIENT * images
+    return OperationCount(inner_steps, network_steps, forward * passes, forward * matching)
+
+
+def operations(recipe: Recipe, dataset: Dataset) -> float:
+    """Count the floating-point operations of a run."""
+    return count_work(recipe, dataset).operations
+
+
+def seconds(recipe: Recipe, dataset: Dataset) -> float:
+    """Estimate the seconds of a run, uncompiled, from inner steps with and without a network epoch after them."""
+    inner = _seconds_per_step(replace(recipe, inner_steps=1), dataset)
+    epoch = 0.0
+    if recipe.inner_steps > 1:
+        epoch = max(0.0, _seconds_per_step(replace(recipe, inner_steps=_TRIAL + 2, network_epochs=1), dataset) - inner)
+    return recipe.iterations * (recipe.inner_steps * inner + (recipe.inner_steps - 1) * recipe.network_epochs * epoch)
+
+
+def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:
+    """Time the fastest of a few steps, or of one if they are long; the first warms up and does not count."""
+    device = dataset.train.images_NCHW.device
+    mode = choose_mode(dataset, recipe, device, long=False)
+    clock = Clock(device)
+    for _ in islice(condense(dataset, replace(recipe, iterations=_TRIAL + 1), mode=mode), _TRIAL + 1):
+        clock.mark()
+        if len(clock.marks) > 1 and clock.marks[-1] - clock.marks[0] > _LONG:
+            break
+    return clock.fastest()

@@ -1,0 +1,334 @@
+"""Run a method: from its checkpoint, or the beginning, to its set, or to an interruption.
+
+A run is whole at any moment: its checkpoint is replaced by a later one or left alone, and says in which mode it was
+computed, so that resuming it gives the bits of a run that was never interrupted. A method says after each step what it
+needs to continue (`Work.keep`); that is written to the checkpoint now and then, and whenever the method ends before
+its time.
+"""
+
+import json
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
+from dsactl.engine.device import describe
+from dsactl.engine.memory import keep_freed_memory
+from dsactl.engine.mode import Mode, difference
+from dsactl.engine.processes import ALONE, Processes
+from dsactl.errors import ProcessError, RunError, is_want_of_memory
+from dsactl.methods.work import Made, Work
+from dsactl.recipes.methods import find
+from dsactl.runs.job import Job
+from dsactl.runs.made_check import checked
+from dsactl.runs.progress import Progress
+from registry.errors import Error
+
+CHECKPOINT = "checkpoint.safetensors"
+EVENTS = "events.jsonl"
+CHECKPOINT_SECONDS = 30.0  # a checkpoint takes milliseconds; half a minute of work is little to lose
+EVENT_SECONDS = 1.0
+
+Watch = Callable[[int, Mapping[str, Tensor]], None]
+"""Given the steps done, and the tensors that a method keeps."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """The result of a run, before it is stored.
+
+    Attributes:
+        made: the set.
+        seconds: of work, those before interruptions included.
+        environments: it was made in, in words.
+    """
+
+    made: Made
+    seconds: float
+    environments: list[str]
+
+
+def run_method(
+    folder: Path | None,
+    job: Job,
+    *,
+    processes: Processes = ALONE,
+    checkpoint_every: float = CHECKPOINT_SECONDS,
+    report: Callable[[Progress], None] = lambda progress: None,
+    watch: Watch = lambda done, tensors: None,
+) -> Product:
+    """Run a job's method to its end.
+
+    Args:
+        folder: the run's; None in processes other than the first, which write nothing.
+        job: of any method.
+        processes: that share the classes; each of them calls this function.
+        checkpoint_every: seconds between checkpoints, at least; one is also written when the run is interrupted.
+        report: called after every step that the method tells of, and when the work changes.
+        watch: called after every step with what the method keeps.
+
+    Raises:
+        RunError: the checkpoint is damaged or of another mode; the numbers diverged; the method gave what is no set;
+            or it is of another package, and failed.
+        ProcessError: another process died.
+        KeyboardInterrupt: as it came, after the checkpoint is written.
+    """
+    if job.device.type == "cpu":
+        keep_freed_memory()
+    method = find(job.recipe.method)
+    work = CheckpointedWork(folder, job, processes, checkpoint_every, report, watch)
+    try:
+        made = method.load()(work)
+    except ProcessError:
+        work.save()
+        raise
+    except RunError:
+        raise  # what diverged is not worth keeping
+    except BaseException as error:
+        # Ctrl-C above all; but whatever ends the run, the work so far is kept.
+        work.save()
+        if method.function is not None and error is not work.from_report and _is_a_fault(error):
+            raise RunError(
+                f"The method {job.recipe.method!r} failed: {_in_words(error)}, at {_place(error)}.",
+                "That is to be mended in its package; DSACTL_DEBUG=1 shows the traceback.",
+            ) from error
+        raise
+    work.save()
+    return Product(checked(made, job), work.seconds, work.environments)
+
+
+class CheckpointedWork(Work):
+    """Work whose checkpoint is a file in the run's folder, with a log of events beside it.
+
+    Attributes:
+        from_report: what `report` or `watch` raised, if one did.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        job: Job,
+        processes: Processes,
+        every: float,
+        report: Callable[[Progress], None],
+        watch: Watch,
+    ) -> None:
+        super().__init__(job.dataset, job.recipe, processes)
+        self._folder, self._job, self._every, self._report, self._watch = folder, job, every, report, watch
+        self._progress = Progress(0, 1)
+        self._tensors: Mapping[str, Tensor] = {}
+        self._begun: Mode | None = None
+        self._environments: list[str] = []
+        self._earlier = 0.0
+        self._logged = 0.0
+        self.from_report: Exception | None = None
+        self._read(processes.broadcast(self._bytes()))
+        self._started = self._saved = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work, those before interruptions included."""
+        return self._earlier + time.monotonic() - self._started
+
+    @property
+    def environments(self) -> list[str]:
+        """The environments that the set was made in, in words: what may change its bits, and is not refused."""
+        here = f"torch {torch.__version__}, {describe(self._job.device)}; {self.mode}"
+        return list(dict.fromkeys([*self._environments, here]))
+
+    @property
+    def wants_figures(self) -> bool:
+        return time.monotonic() - self._logged >= EVENT_SECONDS
+
+    def resume(self) -> dict[str, Tensor]:
+        return _copies(self._tensors)
+
+    def settle_mode(self, choose: Callable[[], Mode], try_out: Callable[[Mode], object]) -> Mode:
+        mode = self._begun
+        if mode is None:
+            # The modes of several processes must be one: that of process 0.
+            mode = Mode.from_dict(json.loads(self.processes.broadcast(json.dumps(choose().to_dict()).encode())))
+        if mode.compiled or mode.captured:
+            self.report("compiling, up to a minute" if mode.compiled else "capturing")
+            mode = self._working(mode, try_out)
+        self.mode, self._started = mode, time.monotonic()
+        return mode
+
+    def keep(
+        self,
+        done: int,
+        total: int,
+        tensors: Mapping[str, Tensor],
+        *,
+        loss: float | None = None,
+        figures: Mapping[str, float] | None = None,
+        doing: str = "",
+        copy: bool = True,
+    ) -> None:
+        for name, tensor in tensors.items():
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"{name!r} is to be kept, and is no tensor but of type {type(tensor).__name__}")
+        now = time.monotonic()
+        self.done, self._tensors = done, _copies(tensors) if copy else dict(tensors)
+        figures = {**({} if loss is None else {"loss": loss}), **(figures or {})}
+        progress = self._progress
+        progress.done, progress.total, progress.seconds = done, total, self.seconds
+        progress.figures = figures or progress.figures
+        progress.doing = doing or progress.doing
+        if figures and (now - self._logged >= EVENT_SECONDS or done == total):
+            self._logged = now
+            self._log(figures)
+        self._tell(lambda: self._watch(done, tensors))
+        if now - self._saved >= self._every:
+            self.save()
+        self._tell(lambda: self._report(replace(progress)))
+
+    def expect(self, total: int) -> None:
+        self._progress.total = total
+
+    def report(self, doing: str) -> None:
+        self._progress.doing = doing
+        self._tell(lambda: self._report(replace(self._progress)))
+
+    def refuse_checkpoint(self, reason: str) -> NoReturn:
+        path = CHECKPOINT if self._folder is None else self._folder / CHECKPOINT
+        raise RunError(f"The checkpoint {path} {reason}.", self._way_out(""))
+
+    def save(self) -> None:
+        """Write the checkpoint, if there is something to keep."""
+        if self._tensors and self._folder is not None:
+            about = {
+                "done": self.done,
+                "seconds": self._progress.seconds,
+                "mode": self.mode.to_dict(),
+                "environments": self.environments,
+            }
+            save_checkpoint(self._folder / CHECKPOINT, self._tensors, about)
+            self._saved = time.monotonic()
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        """Call what is not the method's own, and remember what it raised."""
+        try:
+            call()
+        except Exception as error:
+            self.from_report = error
+            raise
+
+    def _log(self, figures: Mapping[str, float]) -> None:
+        """Add a line to the log of events."""
+        if self._folder is None:
+            return
+        event = {
+            "step": self.done,
+            **figures,
+            "seconds": round(self._progress.seconds, 3),
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        with (self._folder / EVENTS).open("a") as events:
+            events.write(json.dumps(event) + "\n")
+
+    def _bytes(self) -> bytes:
+        path = None if self._folder is None else self._folder / CHECKPOINT
+        return path.read_bytes() if path is not None and path.exists() else b""
+
+    def _read(self, data: bytes) -> None:
+        """Resume from a checkpoint, if there is one; process 0 has read it for all."""
+        if not data:
+            return
+        path = Path(CHECKPOINT) if self._folder is None else self._folder / CHECKPOINT
+        self._tensors, about = read_checkpoint(data, path, self.device)
+        try:
+            begun = Mode.from_dict(about["mode"])
+            if "done" not in about:  # a checkpoint of dsactl 0.1 of Algorithm 1
+                about["done"] = int(about["iteration"]) * self.recipe.inner_steps + int(about["step"])
+            self.done, self._earlier = int(about["done"]), float(about["seconds"])
+            self._environments = list(map(str, about["environments"]))
+        except (KeyError, TypeError, ValueError) as error:
+            self.refuse_checkpoint(f"is damaged ({error!r})")
+        if not self._tensors:
+            self.refuse_checkpoint("is damaged (it is empty)")
+        way_out = difference(begun, self.device, self.processes.count)
+        # A method of another package may use our layers without asking in which mode its run was begun.
+        if way_out is None and find(self.recipe.method).function is not None and begun.native != self.mode.native:
+            way_out = "set DSACTL_NATIVE=0"
+        if way_out is not None:
+            raise RunError(
+                f"The checkpoint was written on {begun}; it cannot be resumed to the same bits on {self.mode}.",
+                self._way_out(f"To go on, {way_out}; to start over, "),
+            )
+        self.mode = self._begun = begun
+        self._progress.done, self._progress.seconds = self.done, self._earlier
+
+    def _way_out(self, before: str) -> str:
+        """How to start over, where that is the command's option and where it is not."""
+        where = "" if self._folder is None else f", or remove {self._folder / CHECKPOINT}"
+        return f"{before or 'To start over, '}use dsactl condense with --fresh{where}."
+
+    def _working(self, mode: Mode, try_out: Callable[[Mode], object]) -> Mode:
+        """Return the mode, without capturing or compiling where that fails for the run's own functions.
+
+        Every process tries by itself, and what fails in one of them is dropped by all.
+
+        Raises:
+            RunError: it fails, and the run was begun with it.
+        """
+        uncaptured = replace(mode, captured=False)
+        for candidate in dict.fromkeys([mode, uncaptured, replace(uncaptured, compiled=False)]):
+            failure = _failure(try_out, candidate)
+            worked = torch.tensor([[float(failure is None)]], device=self.device)
+            if self.processes.gather(worked, self.processes.count).all():
+                return candidate
+            why = f"{type(failure).__name__}: {failure}".splitlines()[0] if failure else "in another process"
+            if self._begun is not None:
+                raise RunError(
+                    f"The run was begun on {mode}, which fails here ({why}).", self._way_out("")
+                ) from failure
+            if failure is not None and not (candidate.captured or candidate.compiled):
+                raise failure
+            self.report(f"going on without, since it failed ({why})")
+        raise RunError("Another process cannot take a step.", "Its own message says why.")
+
+
+def _failure(try_out: Callable[[Mode], object], mode: Mode) -> Exception | None:
+    """Return what goes wrong in this process's own part of a step; None if it works."""
+    try:
+        try_out(mode)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever the compiler, or the capture, stumbles over
+        return error
+    return None
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors, which may then be changed in place."""
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def _is_a_fault(error: BaseException) -> bool:
+    """Whether an exception is one that nobody raised on purpose, and no want of memory."""
+    return isinstance(error, Exception) and not isinstance(error, Error) and not is_want_of_memory(error)
+
+
+def _in_words(error: BaseException) -> str:
+    """Return the type, and the first line of the message if there is one."""
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+
+
+def _place(error: BaseException) -> str:
+    """Return FILE:LINE where an exception was raised; of what torch or this program raised, where that was called."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    theirs = [(frame, line) for frame, line in frames if _package(frame.f_globals) not in ("torch", "dsactl")]
+    frame, line = (theirs or frames)[-1]
+    return f"{frame.f_code.co_filename}:{line}"
+
+
+def _package(names: Mapping[str, object]) -> str:
+    return str(names.get("__name__")).partition(".")[0]
