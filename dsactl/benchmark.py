@@ -24,7 +24,8 @@ from dsactl.evaluation.protocol import Protocol
 from dsactl.methods.gradient_matching.condense import condense, initial
 from dsactl.methods.gradient_matching.cost import MATCHING_GRADIENT
 from dsactl.methods.gradient_matching.inner_network import training_of
-from dsactl.methods.gradient_matching.inner_step import choose_mode
+from dsactl.methods.gradient_matching.inner_step import choose_mode, synthetic_batch
+from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.methods.operations import GRADIENT, forward_operations
 from dsactl.networks.build import initial_state, structure
 from dsactl.networks.fused import fuse
@@ -137,11 +138,12 @@ def bench(
     phase("a large matrix product")
     limit = matrix_product(device, recipe.precision)
     forward = forward_operations(recipe.network, dataset)
-    real = sum(min(count, recipe.batch_real) for count in dataset.train.counts)
-    synthetic = dataset.classes * min(recipe.ipc, recipe.batch_synthetic)
+    settings = recipe.settings_as(GradientMatching)
+    real = sum(min(count, settings.batch_real) for count in dataset.train.counts)
+    synthetic = dataset.classes * synthetic_batch(recipe)
     images = dataset.classes * recipe.ipc
     inner_operations = forward * (GRADIENT * real + MATCHING_GRADIENT * synthetic)
-    step_operations = forward * GRADIENT * min(images, recipe.batch_train)
+    step_operations = forward * GRADIENT * min(images, settings.batch_train)
 
     def fitting(operations: float, seconds: float = SECONDS) -> float:
         """How many times so many operations should fit into a time."""
@@ -257,7 +259,7 @@ def _wait(device: torch.device) -> None:
 
 def _inner_step(dataset: Dataset, recipe: Recipe, mode: Mode, classes: int) -> Callable[[], object]:
     """An inner step of the first classes, in one call: the work of one of several processes, without the others."""
-    endless = replace(recipe, inner_steps=1, iterations=10**6)
+    endless = recipe.with_settings(inner_steps=1, iterations=10**6)
     states = condense(dataset, endless, mode=mode, processes=FirstClasses(classes))
     return lambda: next(states)
 
@@ -287,8 +289,9 @@ def _network_steps(dataset: Dataset, recipe: Recipe, mode: Mode, steps: int) -> 
     parameters, buffers = initial_state(network, generator(0, "bench-network"), dataset.train.labels_N.device)
     images_NCHW = initial(dataset, recipe).images_KICHW.flatten(0, 1)
     labels_N = torch.arange(dataset.classes, device=images_NCHW.device).repeat_interleave(recipe.ipc)
-    images_NCHW, labels_N = images_NCHW[-recipe.batch_train :], labels_N[-recipe.batch_train :]
-    several = replace(recipe, network_epochs=steps)
+    batch = recipe.settings_as(GradientMatching).batch_train
+    images_NCHW, labels_N = images_NCHW[-batch:], labels_N[-batch:]
+    several = recipe.with_settings(network_epochs=steps)
     training = training_of(network, several, dataset.size, captured=mode.captured)
     source = partial(generator, 0, "bench-training")
     return lambda: training(stack([parameters]), stack([buffers]), images_NCHW, labels_N, [source()])

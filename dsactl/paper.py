@@ -16,6 +16,9 @@ EPOCHS_AUGMENTED, EPOCHS_PLAIN = 1000, 300
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 """Of the SGD that these networks are trained by."""
 
+SCHEDULE = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
+"""ipc → (inner steps T, network epochs per step); 1, 10 and 50 are in the paper, the others in its authors' program."""
+
 CONDENSED_ON = {"vgg11": "vgg11bn", "resnet18": "resnet18bn_ap"}
 """What the networks of these rows of Table 3 are while condensing: with batch norm."""
 FROM_DC = ("random", "herding", "forgetting")

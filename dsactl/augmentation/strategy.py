@@ -1,6 +1,7 @@
 """The names of the kinds of augmentation. Importing this does not import torch."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from dsactl.errors import UnknownNameError, UsageError
 
@@ -24,8 +25,8 @@ class Scheme:
     shared: bool = False
 
 
-SIAMESE = "siamese"
-SCHEMES = {
+SIAMESE: Literal["siamese"] = "siamese"
+SCHEMES: dict[str, Scheme] = {
     SIAMESE: Scheme(real=True, synthetic=True, shared=True),
     "none": Scheme(real=False, synthetic=False),
     "real": Scheme(real=True, synthetic=False),

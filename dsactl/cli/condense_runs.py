@@ -64,7 +64,7 @@ def run(job: "Job", index: int, sets: int, output: Output, processes: "Processes
     job, store = job.with_seed(index), registry.Store()
     title = str(job.name) if sets == 1 else f"{job.name} ({index + 1} of {sets})"
     last = None
-    with output.progress(title, job.recipe.iterations * job.recipe.inner_steps or 1, "steps") as bar:
+    with output.progress(title, 1, "steps") as bar:
 
         def report(progress: "Progress") -> None:
             nonlocal last

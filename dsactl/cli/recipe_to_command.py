@@ -4,27 +4,16 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dsactl.data.catalogue import entry_of, is_mirrored
+from dsactl.data.catalogue import entry_of
 from dsactl.errors import DataError, UsageError
 from dsactl.recipes import methods as methods
-from dsactl.recipes.recipe import Recipe, Request
+from dsactl.recipes.recipe import Recipe
+from dsactl.recipes.settings import TOP_LEVEL
 
 if TYPE_CHECKING:
     from registry import Manifest
 
-_PLAIN = (
-    "seed",
-    "iterations",
-    "image_lr",
-    "image_momentum",
-    "network_lr",
-    "batch_real",
-    "batch_synthetic",
-    "batch_train",
-    "init",
-    "distance",
-    "scheme",
-)
+_FOLDER = {"image_size": None, "test_fraction": None, "split_seed": 0}
 _VARIANTS = ("depth", "width", "norm", "activation", "pooling")
 
 
@@ -54,15 +43,7 @@ def condense_command(recipe: Recipe, folder: Mapping[str, Any]) -> str:
         recipe: of the set.
         folder: the options that an image folder was read with. The folder is named without where it lay.
     """
-    entry, network = entry_of(recipe.dataset), recipe.network
-    request = Request(recipe.dataset, recipe.ipc, recipe.method, network.arch if network else "convnet")
-    usual = request.resolve(
-        recipe.dataset,
-        recipe.checksum,
-        recipe.image_shape,
-        mirrored=is_mirrored(recipe.dataset),
-        precision=recipe.precision,
-    )
+    entry, network, usual = entry_of(recipe.dataset), recipe.network, recipe.usual()
     given: dict[str, Any] = {"ipc": recipe.ipc}
     if recipe.method != "dsa":
         given["method"] = recipe.method
@@ -71,17 +52,20 @@ def condense_command(recipe: Recipe, folder: Mapping[str, Any]) -> str:
             given["arch"] = network.arch
         given |= _differing(network, usual.network, _VARIANTS)
         given["precision"] = recipe.precision
-    given |= _differing(recipe, usual, _PLAIN)
-    if (recipe.inner_steps, recipe.network_epochs) != (usual.inner_steps, usual.network_epochs):
-        given |= {"inner_steps": recipe.inner_steps, "network_epochs": recipe.network_epochs}
+    given |= _differing(recipe, usual, ("seed",))
+    own, defaults = recipe.settings.values(), usual.settings.values()
+    differing = {name: value for name, value in own.items() if defaults.get(name) != value}
+    if differing.keys() & {"inner_steps", "network_epochs"}:  # one default depends on the other
+        differing |= {name: own[name] for name in ("inner_steps", "network_epochs") if name in own}
+    given |= {name: value for name, value in differing.items() if name in TOP_LEVEL}
     if recipe.strategy != usual.strategy:
         given["strategy"] = "_".join(recipe.strategy) or "none"
-    given |= {name: value for name, value in folder.items() if value != getattr(request, name)}
+    given |= {name: value for name, value in folder.items() if value != _FOLDER[name]}
     words = ["dsactl", "condense", recipe.dataset if entry else f"FOLDER/{recipe.dataset}"]
     for name, value in given.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
-    for name, value in recipe.options.items():
-        if usual.options.get(name) != value:
+    for name, value in differing.items():
+        if name not in TOP_LEVEL:
             words += ["--option", f"{name}={value}"]
     return shlex.join(words)
 

@@ -39,7 +39,12 @@ def dry_run(wanted: "list[Part]", device: str, output: Output) -> None:
     from dsactl.studies.entries import Entry
 
     entries = [
-        Entry((part.name, request.strategy or request.init or "set"), request, Protocol(), watched=part.watched)
+        Entry(
+            (part.name, request.strategy or str(request.settings.get("init", "set"))),
+            request,
+            Protocol(),
+            watched=part.watched,
+        )
         for part in wanted
         for request in part.requests
     ]

@@ -63,7 +63,7 @@ def plan_of(request: Request, sets: int, protocol: "Protocol", dataset: "Dataset
         "method": request.method,
         "arch": request.arch,
         "seed": request.seed,
-        "iterations": request.iterations,
+        "iterations": request.settings.get("iterations"),
         "image_size": request.image_size,
         "sets": sets,
         "networks": protocol.networks,

@@ -12,7 +12,7 @@ import registry
 from dsactl.continual.learner import Images, joined
 from dsactl.continual.tasks import Task
 from dsactl.engine.words import Precision
-from dsactl.recipes.methods import ALGORITHM_1, find
+from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import CONTINUAL, Job, prepare
 from dsactl.runs.progress import Progress
@@ -43,14 +43,14 @@ class Memory:
     @property
     def iterates(self) -> bool:
         """Whether the method has iterations."""
-        return self.method in ALGORITHM_1 or (self.method != NONE and "iterations" in find(self.method).settings)
+        return self.method != NONE and "iterations" in find(self.method).settings.names()
 
     def request(self, task: Task, seed: int) -> Request:
         """What makes the set of a task."""
-        return Request(
+        return Request.of(
             task.source,
             self.ipc,
-            self.method,
+            method=self.method,
             iterations=self.iterations if self.iterates else None,
             seed=seed,
             image_size=task.image_size,

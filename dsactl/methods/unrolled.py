@@ -127,11 +127,11 @@ def learner(work: Work) -> tuple[Learner, Callable[..., Parameters]]:
     return Learner(loss, first), fresh
 
 
-def real_batch(work: Work, iteration: int) -> tuple[Tensor, Tensor]:
+def real_batch(work: Work, batch_real: int, iteration: int) -> tuple[Tensor, Tensor]:
     """Training images of an iteration, of all classes together without replacement, and their labels."""
     train = work.dataset.train
     source = work.generator("real-batch", iteration)
-    places_N = draw_without_replacement(len(train), work.recipe.batch_real, source).to(work.device)
+    places_N = draw_without_replacement(len(train), batch_real, source).to(work.device)
     return work.dataset.at(places_N), train.labels_N[places_N]
 
 

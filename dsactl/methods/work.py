@@ -54,7 +54,7 @@ class Work:
 
     def option(self, name: str) -> Any:
         """Return one of the method's own options."""
-        return self.recipe.options[name]
+        return self.recipe.settings.option(name)
 
     def settle_mode(self, choose: Callable[[], Mode], try_out: Callable[[Mode], object]) -> Mode:  # noqa: ARG002
         """Settle how to compute, once, before the first step; an interrupted run keeps the mode it was begun in.
@@ -135,7 +135,7 @@ def try_smaller(recipe: Recipe, setting: str) -> str:
         recipe: of the run.
         setting: the step size, by its name in the recipe.
     """
-    advice = f"Try a smaller --{setting.replace('_', '-')} than {getattr(recipe, setting):g}"
+    advice = f"Try a smaller --{setting.replace('_', '-')} than {getattr(recipe.settings, setting):g}"
     if recipe.precision == "float32":
         return f"{advice}."
     # An unfinished run in one precision is begun in another only if that is asked for.

@@ -1,30 +1,28 @@
 """Recipes: every hyper-parameter of a run, frozen, resolved, stored with its result. No torch here.
 
-A `Request` is what a user asks for, with None where the default is to be taken; `Request.resolve` turns it into a
-`Recipe`, in which nothing is left open, so that equal recipes give equal sets.
+A `Request` is what a user asks for, without what is left to the defaults; `Request.resolve` turns it into a `Recipe`,
+in which nothing is left open, so that equal recipes give equal sets.
 """
 
 import functools
 import hashlib
 import json
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from dsactl.augmentation.strategy import KINDS, SCHEMES, SIAMESE, Strategy, default_strategy, parse_strategy
+from dsactl.augmentation.strategy import KINDS, Strategy, default_strategy, parse_strategy
 from dsactl.data.catalogue import is_mirrored
 from dsactl.data.views import MARK
 from dsactl.errors import DataError, UnknownNameError, UsageError
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.recipes.methods import ALGORITHM_1, WORD, Value, find
-from dsactl.recipes.schedule import PAPER, loops
+from dsactl.paper import SCHEDULE
+from dsactl.recipes.methods import BUILT_IN, WORD, Method, find
+from dsactl.recipes.settings import TOP_LEVEL, Asked, Count, FreeSettings, Settings, Value, first_fault
 
-PAPER_METHODS = (*ALGORITHM_1, "random", "herding", "forgetting")
-"""The methods whose settings here are the paper's, where it has any; those of DD and LD are ours."""
-
-Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Kind = TypeVar("Kind", bound=Settings)
 
 
 @dataclass(frozen=True)
@@ -32,28 +30,16 @@ class Recipe:
     """All hyper-parameters of a run; two equal recipes give the same set on one machine.
 
     Attributes:
-        dataset, checksum: the data set's name and the SHA-256 of its training images and labels.
-        method: "dsa" or "dc" (Algorithm 1 with and without augmentation), another of `methods.catalogue`, or for an
-            imported set any word.
-        ipc: images per class, at most.
-        seed: the root of every draw.
+        dataset, checksum: the dataset's name and the SHA-256 of its training images and labels.
+        method: the name of a method (`dsactl.recipes.methods`), or for an imported set any word.
+        ipc: largest number of images per class.
+        seed: the random seed.
         image_shape: (C, H, W) of the images.
         strategy: kinds of augmentation, in condensing (DSA) and when networks are trained on the set.
-        network: that the method used; None for a method without one and for an imported set. What follows is of
-            Algorithm 1, and of those other methods that take it.
-        iterations, inner_steps, network_epochs: K, T and ς_θ of Algorithm 1.
-        image_lr, image_momentum: η_S and its momentum.
-        network_lr: η_θ.
-        batch_real, batch_synthetic: images per class in a matching step, at most.
-        batch_train: images per step of the network's training.
-        init: "real" images or "noise".
-        distance: "ours", "mse" or "cos".
+        network: that the method used; None for a method without one and for an imported set.
+        settings: the method's own; empty for an imported set.
         precision: "float32" or "bfloat16".
-        scheme: which batches are augmented while condensing, a key of `dsa.strategy.SCHEMES`.
-        options: the method's own, by name.
     """
-
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
     dataset: str
     checksum: str
@@ -63,55 +49,64 @@ class Recipe:
     image_shape: tuple[int, int, int]
     strategy: Strategy
     network: NetworkSpec | None = None
-    iterations: int = 0
-    inner_steps: int = 0
-    network_epochs: int = 0
-    image_lr: float = 0.0
-    image_momentum: float = 0.0
-    network_lr: float = 0.0
-    batch_real: int = 0
-    batch_synthetic: int = 0
-    batch_train: int = 0
-    init: str = "real"
-    distance: str = "ours"
-    precision: str = "float32"
-    scheme: str = SIAMESE
-    options: dict[str, Value] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: every field that Algorithm 1 has; of other methods' recipes those that they use."""
-        values = asdict(self)
-        values["strategy"], values["image_shape"] = list(self.strategy), list(self.image_shape)
-        unused = () if self.method in ALGORITHM_1 and self.network else _SETTINGS
-        return {
-            name: value
-            for name, value in values.items()
-            if not (name in (*unused, "scheme", "options") and value == _USUAL[name])
-        }
+        """Return plain JSON values: the settings beside the other fields, without what is left to the defaults."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "settings"}
+        values |= {"strategy": list(self.strategy), "image_shape": list(self.image_shape)}
+        if self.network is None:
+            del values["network"]
+        else:
+            values["network"] = asdict(self.network)
+        if self.precision == "float32" and not (self.network and self.settings.states_precision):
+            del values["precision"]
+        return values | self.settings.to_dict()
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Recipe":
-        """The inverse of `to_dict`, with every type checked.
+        """Read what `to_dict` returned, with every type checked.
 
         Raises:
             DataError: a field is unknown, of the wrong type, or names what this version does not know.
         """
         try:
-            recipe = _recipe_adapter().validate_python(values)
+            read = _adapter(_Stored).validate_python(values)
         except ValidationError as error:
-            raise DataError(f"Not a recipe: {_first_fault(error)}") from None
-        known = set(recipe.strategy) <= set(KINDS) and recipe.scheme in SCHEMES
-        if not WORD.fullmatch(recipe.method) or not known:
+            raise DataError(f"Not a recipe: {first_fault(error)}") from None
+        known = set(read.strategy) <= set(KINDS)
+        if not WORD.fullmatch(read.method) or not known:
             raise DataError(
-                f"Not a recipe: method {recipe.method!r}, strategy {recipe.strategy}, scheme {recipe.scheme!r}.",
+                f"Not a recipe: method {read.method!r}, strategy {read.strategy}.",
                 "Update dsactl.",
             )
-        return recipe
+        common = {each.name: getattr(read, each.name) for each in fields(cls) if each.name != "settings"}
+        return cls(**common, settings=_settings_of(read, values))
 
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON: the key of the run's folder."""
+        """Return the SHA-256 of the canonical JSON: the key of the run's folder."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def settings_as(self, kind: type[Kind]) -> Kind:
+        """Return the settings of a recipe that is known to be of a method with these.
+
+        Raises:
+            TypeError: it is of another method.
+        """
+        if not isinstance(self.settings, kind):
+            raise TypeError(f"a recipe of method {self.method!r} has no {kind.__name__}")
+        return self.settings
+
+    def with_settings(self, **changes: Any) -> "Recipe":
+        """Return the recipe with other settings."""
+        return replace(self, settings=replace(self.settings, **changes))
+
+    @property
+    def options(self) -> dict[str, Value]:
+        """The settings that no other method shares, by name."""
+        return {name: value for name, value in self.settings.values().items() if name not in TOP_LEVEL}
 
     @property
     def set_name(self) -> str:
@@ -126,31 +121,74 @@ class Recipe:
         return self.network.label(channels, (size[0], size[1])) if self.network else None
 
     @property
-    def inner_strategy(self) -> Strategy:
-        """With which Algorithm 1 trains its networks: theirs are augmented wherever the matching augments the set."""
-        return self.strategy if SCHEMES[self.scheme].synthetic else ()
-
-    @property
     def is_papers(self) -> bool:
         """Whether every hyper-parameter but the seed is the paper's, or the paper does not say: of coresets."""
-        if self.method not in PAPER_METHODS:
+        if self.method not in BUILT_IN or not find(self.method).in_paper or self.ipc not in SCHEDULE:
             return False
+        return self == replace(self.usual(), seed=self.seed)
+
+    def usual(self) -> "Recipe":
+        """Return the recipe that its dataset, method, network and images per class have by default."""
         request = Request(self.dataset, self.ipc, self.method, self.network.arch if self.network else "convnet")
-        usual = request.resolve(
-            self.dataset,
-            self.checksum,
-            self.image_shape,
-            mirrored=is_mirrored(self.dataset),
-            precision=self.precision,
+        mirrored = is_mirrored(self.dataset)
+        return request.resolve(
+            self.dataset, self.checksum, self.image_shape, mirrored=mirrored, precision=self.precision
         )
-        return self.ipc in PAPER and self == replace(usual, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The fields of a recipe as a manifest has them, for their types."""
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+    dataset: str
+    checksum: str
+    method: str
+    ipc: int
+    seed: int
+    image_shape: tuple[int, int, int]
+    strategy: Strategy
+    network: NetworkSpec | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    iterations: int = 0
+    inner_steps: int = 0
+    network_epochs: int = 0
+    image_lr: float = 0.0
+    image_momentum: float = 0.0
+    network_lr: float = 0.0
+    batch_real: int = 0
+    batch_synthetic: int = 0
+    batch_train: int = 0
+    init: str = "real"
+    distance: str = "ours"
+    scheme: str = ""
+    options: dict[str, Value] = field(default_factory=dict)
+
+
+def _settings_of(read: _Stored, values: Mapping[str, Any]) -> Settings:
+    """Return a stored recipe's settings; free ones where its method is not here, or has others by now."""
+    given = {name: getattr(read, name) for name in TOP_LEVEL if name in values} | read.options
+    try:
+        method: Method | None = find(read.method)
+    except UsageError:  # unknown here, or its package is broken
+        method = None
+    if method is not None and (read.network is not None) == method.network:
+        try:
+            return method.settings.from_values(given)
+        except ValidationError:
+            pass
+    return FreeSettings(free=given) if given else Settings()
 
 
 @dataclass(frozen=True)
 class Request:
     """What a user asks to be condensed: the options of `dsactl condense`, the keys of its TOML file.
 
-    None stands for the default of the paper, which may depend on method, network, ipc and data set (see `resolve`).
+    What is not given, or None, is left to the default, which may depend on method, network, ipc and dataset.
+
+    Attributes:
+        settings: of the method, those that are given.
     """
 
     dataset: str
@@ -162,64 +200,75 @@ class Request:
     norm: str | None = None
     activation: str | None = None
     pooling: str | None = None
-    iterations: Count | None = None
-    inner_steps: Count | None = None
-    network_epochs: Count | None = None
-    image_lr: Rate | None = None
-    image_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
-    network_lr: Rate | None = None
-    batch_real: Count | None = None
-    batch_synthetic: Count | None = None
-    batch_train: Count | None = None
-    init: Literal["real", "noise"] | None = None
     strategy: str | None = None
-    distance: Literal["ours", "mse", "cos"] | None = None
-    scheme: str | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     image_size: Annotated[int, Field(ge=4)] | None = None
     test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     name: str | None = None
-    options: dict[str, Value] = field(default_factory=dict)
+    settings: dict[str, Value] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dataset: str, ipc: int, **values: Any) -> "Request":
+        """Make a request from keywords, settings of the method among them; nothing is checked."""
+        own = {name: value for name, value in values.items() if name in _REQUEST}
+        settings = {name: value for name, value in values.items() if name not in _REQUEST and value is not None}
+        return cls(dataset, ipc, **own, settings=settings)
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "Request":
         """Check types, ranges and names.
 
         Args:
-            values: options by name; "-" and "_" are the same in a name.
+            values: options by name; "-" and "_" are the same in a name. Settings of the method are among them, or
+                under "options".
 
         Raises:
             UsageError: names the option, what is wrong with it, and the nearest known one.
         """
-        values = {name.replace("-", "_"): value for name, value in values.items()}
-        known = [f.name for f in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise UnknownNameError("option", name, known)
+        values = {name.replace("-", "_"): value for name, value in values.items() if value is not None}
+        more = values.pop("options", {})
+        if not isinstance(more, dict):
+            raise UsageError(f"--options: input should be a table, not {more!r}.")
+        own = {name: value for name, value in values.items() if name in _REQUEST}
+        given = {name: value for name, value in values.items() if name not in _REQUEST}
         try:
-            request: Request = _request_adapter().validate_python(values)
+            request: Request = _adapter(Request).validate_python(own)
         except ValidationError as error:
-            raise UsageError(_first_fault(error)) from None
+            raise UsageError(first_fault(error)) from None
         method = find(request.method)
+        for name in given:
+            if name not in (*setting_names(), *method.settings.names()):
+                raise UnknownNameError("option", name, [*_REQUEST, *setting_names()])
         if "arch" in values and not method.network:
             raise UsageError(f"--arch is not for --method {request.method}, which has no network.", "Leave it out.")
-        method.parse_options(request.options, request.method)
-        taken = method.settings if request.method not in ALGORITHM_1 else _SETTINGS
-        for name in _SETTINGS:
-            if name in _GIVEN and getattr(request, name) is not None and name not in taken:
+        for name in given:
+            if name not in method.settings.names():
                 raise UsageError(f"--{name.replace('_', '-')} is not for --method {request.method}.", "Leave it out.")
+        request = replace(request, settings={**given, **more})
+        request.method_settings()
         request.network()
-        if request.scheme not in (None, *SCHEMES):
-            raise UnknownNameError("scheme", str(request.scheme), SCHEMES)
         if request.strategy is not None:
             parse_strategy(request.strategy)
         return request
 
+    def varied(self, **settings: Any) -> "Request":
+        """Return the request with other settings of the method; None leaves one to its default."""
+        given = {name: value for name, value in {**self.settings, **settings}.items() if value is not None}
+        return replace(self, settings=given)
+
     def network(self) -> NetworkSpec:
         """The network to condense on."""
         return NetworkSpec(self.arch, self.depth, self.width, self.norm, self.activation, self.pooling)
+
+    def method_settings(self) -> Settings:
+        """Resolve the settings of the method.
+
+        Raises:
+            UsageError: one is unknown, or of the wrong type or range.
+        """
+        return find(self.method).settings.resolve(self.settings, Asked(self.method, self.ipc, self.arch))
 
     def resolve(
         self, dataset: str, checksum: str, image_shape: tuple[int, int, int], *, mirrored: bool, precision: str
@@ -227,62 +276,33 @@ class Request:
         """Fill in what was left open.
 
         Args:
-            dataset, checksum, image_shape, mirrored: of the data set that was loaded.
+            dataset, checksum, image_shape, mirrored: of the dataset that was loaded.
             precision: resolved for the device.
         """
-        strategy = default_strategy(mirrored=mirrored) if self.strategy is None else parse_strategy(self.strategy)
         method = find(self.method)
-        common = Recipe(dataset, checksum, self.method, self.ipc, self.seed, image_shape, strategy)
-        common = replace(common, options=method.parse_options(self.options, self.method))
-        if method.network:
-            channels, height, width = image_shape
-            common = replace(common, network=self.network().resolve(channels, (height, width)), precision=precision)
-        if self.method not in ALGORITHM_1:
-            given = {name: getattr(self, name) for name in method.settings}
-            usual: dict[str, Any] = dict(method.settings)
-            return replace(common, **{name: usual[name] if value is None else value for name, value in given.items()})
-        steps, epochs = loops(self.ipc, self.inner_steps)
-        usual = {
-            "iterations": 1000,
-            "network_epochs": epochs,
-            "image_lr": 0.01 if self.arch == "mlp" else 0.1,
-            "image_momentum": 0.5,
-            "network_lr": 0.01,
-            "batch_real": 256,
-            "batch_synthetic": 256,
-            "batch_train": 256,
-            "init": "noise" if self.method == "dc" else "real",
-            "distance": "ours",
-            "scheme": SIAMESE,
-        }
-        given = {name: getattr(self, name) for name in usual}
-        return replace(
-            common,
-            strategy=() if self.method == "dc" and self.strategy is None else strategy,
-            inner_steps=steps,
-            **{name: usual[name] if value is None else value for name, value in given.items()},
-        )
+        if self.strategy is not None:
+            strategy = parse_strategy(self.strategy)
+        else:
+            strategy = default_strategy(mirrored=mirrored) if method.augments else ()
+        recipe = Recipe(dataset, checksum, self.method, self.ipc, self.seed, image_shape, strategy)
+        recipe = replace(recipe, settings=self.method_settings())
+        if not method.network:
+            return recipe
+        channels, height, width = image_shape
+        network = self.network().resolve(channels, (height, width))
+        return replace(recipe, network=network, precision="bfloat16" if precision == "bfloat16" else "float32")
 
 
-_USUAL = {each.name: each.default for each in fields(Recipe)} | {"options": {}}
-_SETTINGS = tuple(each.name for each in fields(Recipe) if each.default is not MISSING)
-"""What Algorithm 1 has in a recipe, and other methods have only where they use it."""
-_GIVEN = tuple(each.name for each in fields(Request) if each.default is None)
+_REQUEST = tuple(each.name for each in fields(Request) if each.name != "settings")
 
 
-def _first_fault(error: ValidationError) -> str:
-    """The first fault that pydantic found, as one line with the option's name."""
-    fault = error.errors()[0]
-    where = "--" + "-".join(str(part) for part in fault["loc"]).replace("_", "-")
-    return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}."
+@functools.cache
+def setting_names() -> list[str]:
+    """The names of all settings that a built-in method has."""
+    return list(dict.fromkeys(name for method in BUILT_IN for name in find(method).settings.names()))
 
 
 # Made when first needed: it takes as long as listing some thousand sets.
 @functools.cache
-def _recipe_adapter() -> TypeAdapter[Recipe]:
-    return TypeAdapter(Recipe)
-
-
-@functools.cache
-def _request_adapter() -> TypeAdapter[Request]:
-    return TypeAdapter(Request)
+def _adapter(kind: Any) -> Any:
+    return TypeAdapter(kind)

@@ -38,8 +38,9 @@ def making_operations(recipe: Recipe, dataset: Dataset) -> float:
         return float(method.load_cost().operations(recipe, dataset))
     forward = GRADIENT * forward_operations(recipe.network, dataset)
     if method.passes:
-        return forward * len(dataset.train) * int(str(recipe.options["epochs"]))
-    return forward * (recipe.iterations or 1) * recipe.ipc * dataset.classes
+        return forward * len(dataset.train) * int(recipe.settings.option("epochs"))
+    iterations = int(recipe.settings.values().get("iterations", 1))
+    return forward * iterations * recipe.ipc * dataset.classes
 
 
 def try_a_step(recipe: Recipe, dataset: Dataset) -> Estimate | None:

@@ -88,7 +88,7 @@ def prepare(request: Request, device: str = "auto", like: Job | None = None, *, 
         mirrored=dataset.mirrored,
         precision=precision,
     )
-    find(request.method).refuse(recipe)
+    recipe.settings.check(recipe)
     prepare_device(target)
     return Job(dataset.to(target), recipe, target, name or _own_name(recipe), source)
 

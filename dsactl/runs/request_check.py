@@ -3,7 +3,6 @@
 import registry
 from dsactl.data.catalogue import is_mirrored
 from dsactl.data.load import check_name
-from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Request
 from dsactl.synthetic.bundled import check_own_name
 
@@ -33,4 +32,4 @@ def check_request(request: Request) -> None:
     )
     mirrored = is_mirrored(request.dataset)
     recipe = request.resolve(request.dataset, "", _ANY_SHAPE, mirrored=mirrored, precision="float32")
-    find(request.method).refuse(recipe)
+    recipe.settings.check(recipe)

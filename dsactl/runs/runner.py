@@ -247,7 +247,7 @@ class CheckpointedWork(Work):
         try:
             begun = Mode.from_dict(about["mode"])
             if "done" not in about:  # a checkpoint of dsactl 0.1 of Algorithm 1
-                about["done"] = int(about["iteration"]) * self.recipe.inner_steps + int(about["step"])
+                about["done"] = int(about["iteration"]) * self._setting("inner_steps") + int(about["step"])
             self.done, self._earlier = int(about["done"]), float(about["seconds"])
             self._environments = list(map(str, about["environments"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -265,6 +265,9 @@ class CheckpointedWork(Work):
             )
         self.mode = self._begun = begun
         self._progress.done, self._progress.seconds = self.done, self._earlier
+
+    def _setting(self, name: str) -> int:
+        return int(self.recipe.settings.values()[name])
 
     def _way_out(self, before: str) -> str:
         """How to start over, where that is the command's option and where it is not."""

@@ -11,7 +11,7 @@ from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import Figure, tables
-from dsactl.recipes.methods import ALGORITHM_1
+from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Request
 from dsactl.studies.entries import Entry
 
@@ -53,7 +53,9 @@ def schemes(
             entries.append(
                 Entry(
                     (row, kind),
-                    replace(request, scheme=None if scheme in ("siamese", "none") else scheme, strategy=made_with),
+                    replace(
+                        request.varied(scheme=None if scheme in ("siamese", "none") else scheme), strategy=made_with
+                    ),
                     replace(protocol, strategy=kind if augmented else "none"),
                     _scheme_paper(request, row, kind) if beside else None,
                 )
@@ -87,7 +89,7 @@ def strategies(request: Request, kinds: Strategy, protocol: Protocol, *, scaled:
 
 def starts(request: Request, protocol: Protocol) -> list[Entry]:
     """Images that start as noise and as real ones, watched on their way (Section 5.2)."""
-    return [Entry((init,), replace(request, init=init), protocol, watched=True) for init in ("noise", "real")]
+    return [Entry((init,), request.varied(init=init), protocol, watched=True) for init in ("noise", "real")]
 
 
 def refuse_batch_norm(network: NetworkSpec) -> None:
@@ -113,13 +115,13 @@ def with_and_without(request: Request, protocol: Protocol) -> list[Entry]:
 def ipcs(request: Request, numbers: Sequence[int], methods: Sequence[str], protocol: Protocol) -> list[Entry]:
     """Accuracy over the number of images per class, for some methods, all tested on one network.
 
-    Iterations are those of Algorithm 1 alone.
+    The request's iterations are those of methods with the same settings as its own.
     """
     protocol = replace(protocol, network=request.network().instance_twin)
 
     def made(ipc: int, method: str) -> Request:
-        own = request if method in ALGORITHM_1 else replace(request, iterations=None)
-        return replace(own, ipc=ipc, method=method)
+        same = find(method).settings is find(request.method).settings
+        return replace(request, ipc=ipc, method=method, settings=request.settings if same else {})
 
     return [Entry((method, str(ipc)), made(ipc, method), protocol) for method in methods for ipc in numbers]
 
@@ -149,5 +151,5 @@ def is_comparable(request: Request, protocol: Protocol, *, scaled: bool = False)
     """
     usual = Request(request.dataset, request.ipc, request.method, seed=request.seed, precision=request.precision)
     if scaled:
-        request = replace(request, iterations=None)
+        request = request.varied(iterations=None)
     return replace(request, name=None) == usual and protocol.is_papers

@@ -16,10 +16,10 @@ from dsactl.data.dataset import Dataset
 from dsactl.data.parts import first_of_each
 from dsactl.evaluation.evaluate import Conditions, Kept, Reached, evaluate, evaluated_network, training_epochs
 from dsactl.evaluation.protocol import Protocol
-from dsactl.methods.gradient_matching.cost import count_work
 from dsactl.methods.operations import Clock
-from dsactl.recipes.methods import ALGORITHM_1, WHOLE, find
-from dsactl.runs.cost import try_a_step
+from dsactl.recipes.methods import WHOLE, find
+from dsactl.recipes.recipe import Recipe
+from dsactl.runs.cost import making_operations, try_a_step
 from dsactl.runs.job import STUDIES, Job
 from dsactl.runs.run import is_made
 from dsactl.studies.entries import Entry
@@ -79,14 +79,14 @@ def estimate(
         if entry.request.method != WHOLE
     }
     left, operations, making, unknown = 0, 0.0, 0.0, set[str]()
-    ordered = sorted(wanted.values(), key=lambda pair: count_work(pair[1].recipe, pair[1].dataset).operations)
+    ordered = sorted(wanted.values(), key=lambda pair: making_operations(pair[1].recipe, pair[1].dataset))
     measured = list(zip(entries, prepared, strict=True)) if tested else []
     total = len(ordered) + len(measured)
     for index, (entry, job) in enumerate(ordered):
         count = sum(not _is_made(store, entry, job, number) for number in range(sets))
         if count:
             seconds = trials.making(job)
-            left, operations = left + count, operations + count * count_work(job.recipe, job.dataset).operations
+            left, operations = left + count, operations + count * making_operations(job.recipe, job.dataset)
             making += count * (seconds or 0.0)
             unknown |= set() if seconds is not None else {job.recipe.method}
         report(index + 1, total)
@@ -114,16 +114,8 @@ class _Trials:
 
     def making(self, job: Job) -> float | None:
         """Seconds of making one set; None where that is not known."""
-        recipe, method = job.recipe, find(job.recipe.method)
-        # Of a method that learns through training: its iterations, each with some images of the set and real ones.
-        images = recipe.ipc * job.dataset.classes
-        step = min(images, recipe.batch_train or recipe.batch_synthetic * job.dataset.classes or images)
-        size = (recipe.iterations or 1) * float(recipe.inner_steps * step + recipe.batch_real or 1)
-        same = f"{recipe.method} {recipe.options}"
-        if recipe.method in ALGORITHM_1:
-            size, same = count_work(recipe, job.dataset).operations, f"Algorithm 1, trained: {recipe.inner_steps > 1}"
-        elif method.passes:
-            size, same = float(len(job.dataset.train)) * int(recipe.options["epochs"]), "passes"
+        recipe = job.recipe
+        size, same = _size(recipe, job.dataset)
         key = (same, recipe.network_label, recipe.image_shape, recipe.precision)
         if key not in self._making:
             tried = try_a_step(recipe, job.dataset)
@@ -157,6 +149,23 @@ class _Trials:
         epoch, test = self._testing[key]
         epochs = training_epochs(standing_in, entry.protocol, images)
         return epochs * epoch * images / tried + test * len(dataset.test) / len(few.test)
+
+
+def _size(recipe: Recipe, dataset: Dataset) -> tuple[float, str]:
+    """Return a measure of the work of a run, and what has the same seconds per unit of it."""
+    method, settings = find(recipe.method), recipe.settings.values()
+    if method.cost:
+        return making_operations(recipe, dataset), f"{method.home}, trained: {settings.get('inner_steps', 1) > 1}"
+    if method.passes:
+        return float(len(dataset.train)) * settings["epochs"], "passes"
+    # Of a method that learns through training: its iterations, each with some images of the set and real ones.
+    images = recipe.ipc * dataset.classes
+    batch = settings.get("batch_train", settings.get("batch_synthetic", 0) * dataset.classes)
+    step = min(images, batch or images)
+    size = settings.get("iterations", 1) * float(
+        settings.get("inner_steps", 0) * step + settings.get("batch_real", 0) or 1
+    )
+    return size, f"{recipe.method} {recipe.options}"
 
 
 def try_training(

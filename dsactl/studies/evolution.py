@@ -20,6 +20,7 @@ import registry
 from dsactl.data.dataset import Dataset
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.methods.gradient_matching.condense import initial
+from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import STUDIES, Job, prepare, run_folder
 from dsactl.runs.run import execute, is_made, steps_done
@@ -44,7 +45,10 @@ def milestones(iterations: int) -> list[int]:
 def is_watched(store: registry.Store, job: Job) -> bool:
     """Whether a job's set is made and every milestone was seen, so that nothing would be run."""
     folder = run_folder(store, job.recipe) / _SEEN
-    seen = all((folder / _file(number)).exists() for number in milestones(job.recipe.iterations)[1:])
+    seen = all(
+        (folder / _file(number)).exists()
+        for number in milestones(job.recipe.settings_as(GradientMatching).iterations)[1:]
+    )
     return seen and is_made(store, job)
 
 
@@ -68,20 +72,20 @@ def watch_condensing(
     """
     job = prepare(request, device).within(STUDIES)
     folder = run_folder(store, job.recipe) / _SEEN
-    wanted = milestones(job.recipe.iterations)
+    wanted = milestones(job.recipe.settings_as(GradientMatching).iterations)
     start = initial(job.dataset, job.recipe).images_KICHW.cpu()
 
     def place(iteration: int) -> Path:
         return folder / _file(iteration)
 
     def watch(done: int, tensors: Mapping[str, Tensor]) -> None:
-        iteration, step = divmod(done, job.recipe.inner_steps)
+        iteration, step = divmod(done, job.recipe.settings_as(GradientMatching).inner_steps)
         if step == 0 and iteration in wanted:
             save_checkpoint(place(iteration), {"images": tensors["images"]}, {"iteration": iteration})
 
     unseen = [iteration for iteration in wanted[1:] if not place(iteration).exists()]
     # What was run unwatched beyond a milestone is run again from the start, to the same bits.
-    passed = steps_done(store, job) // job.recipe.inner_steps
+    passed = steps_done(store, job) // job.recipe.settings_as(GradientMatching).inner_steps
     execute(
         job,
         store,

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import registry
+from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.recipes.recipe import Request
 from dsactl.studies.cells import Steps, make_one
 from dsactl.studies.evolution import strip, watch_condensing
 from dsactl.studies.gradients import CONDENSED, measure_norms
-from dsactl.studies.papers import PAPER_ITERATIONS
 from dsactl.studies.plots import norms_histogram
 from dsactl.studies.titles import PARTS
 
@@ -40,9 +40,10 @@ class Part:
         made = [make_one(request, store, device, lambda done, total, doing: None) for request in self.requests]
         about = [stored.manifest.provenance for _, stored in made]
         seconds = sum(float(str(each.get("seconds", 0.0))) for each in about)
-        iterations = made[0][0].recipe.iterations
+        iterations = made[0][0].recipe.settings_as(GradientMatching).iterations
         where = dict.fromkeys(f"{each.get('program')}, {each.get('environment')}" for each in about)
-        return f"{iterations} of {PAPER_ITERATIONS} iterations; made in {seconds / 60:.1f} min with {'; '.join(where)}"
+        done = f"{iterations} of {GradientMatching.iterations} iterations"
+        return f"{done}; made in {seconds / 60:.1f} min with {'; '.join(where)}"
 
 
 def parts(figure: str, base: Request, networks: int) -> list[Part]:
@@ -62,7 +63,7 @@ def parts(figure: str, base: Request, networks: int) -> list[Part]:
         caption = f"Norms of the classes' gradients, {networks} networks each"
         return [Part("cifar10", caption, pair, partial(_norms, pair, networks))]
     both = f"{' and '.join(CLASSES)}, one image per class, from"
-    noise, real = (replace(cifar10, init=init) for init in ("noise", "real"))
+    noise, real = (cifar10.varied(init=init) for init in ("noise", "real"))
     return [
         Part("noise", f"{both} noise", (noise,), partial(_way, noise), watched=True),
         Part("real", f"{both} real images", (real,), partial(_way, real), watched=True),

@@ -19,6 +19,7 @@ from dsactl.data.dataset import Dataset
 from dsactl.methods.gradient_matching.inner_network import InnerNetwork
 from dsactl.methods.gradient_matching.inner_step import draw_class
 from dsactl.methods.gradient_matching.matching import loss_function, real_gradient
+from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.networks.build import Parameters, structure
 from dsactl.recipes.recipe import Recipe, Request
 from dsactl.studies.ablations import refuse_batch_norm
@@ -69,11 +70,12 @@ def gradient_norms(
     network = structure(recipe.network, real.channels, real.size, real.classes)
     loss = loss_function(network, recipe.precision)
     inner_network = InnerNetwork(real, recipe, network)
+    settings = recipe.settings_as(GradientMatching)
     for index in range(networks):
         # Positions that no iteration of the run itself has.
-        k = recipe.iterations + index
+        k = settings.iterations + index
         parameters, buffers = inner_network.fresh(k)
-        for t in range(recipe.inner_steps):
+        for t in range(settings.inner_steps):
             network.train()
             for label in range(real.classes):
                 places_R, (on_real, on_synthetic) = draw_class(real, recipe, images_KICHW.shape[1], k, t, label)
@@ -81,7 +83,7 @@ def gradient_norms(
                 batches = (augment(batch_RCHW, on_real), augment(images_KICHW[label], on_synthetic))
                 pair = (_norm(real_gradient(loss, parameters, buffers, batch, label)) for batch in batches)
                 yield Norms(index, t, label, *pair)
-            if t < recipe.inner_steps - 1:
+            if t < settings.inner_steps - 1:
                 parameters, buffers = inner_network.train(parameters, buffers, images_KICHW, k, t)
         report(index + 1)
 

@@ -12,7 +12,7 @@ from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import DC, Protocol
 from dsactl.networks.catalogue import PAPER_ARCHS, NetworkSpec
 from dsactl.paper import FROM_DC, QUOTED, paper_accuracy, tables, whole_accuracy
-from dsactl.recipes.methods import ALGORITHM_1, BUILT_IN, WHOLE, find
+from dsactl.recipes.methods import BUILT_IN, WHOLE, find
 from dsactl.recipes.recipe import Request
 from dsactl.studies.ablations import SCHEME_KINDS, SCHEMES, schemes, strategies
 from dsactl.studies.entries import Entry
@@ -20,7 +20,7 @@ from dsactl.studies.titles import TABLES
 from dsactl.studies.transfer import transfer
 
 METHODS = ("random", "herding", "forgetting", "dd", "ld", "dc", "dsa", WHOLE)
-PAPER_SETS, PAPER_NETWORKS, PAPER_ITERATIONS = 5, 20, 1000
+PAPER_SETS, PAPER_NETWORKS = 5, 20
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,18 @@ def plan(name: str, sets: int, networks: int, scale: float, seed: int = 0) -> Pl
 def _with_remark(entry: Entry, sets: int) -> Entry:
     """A cell that says what it has less of than the paper's; with fewer iterations it is not comparable."""
     request, networks = entry.request, entry.protocol.networks
-    usual = PAPER_ITERATIONS if request.method in ALGORITHM_1 else _own_iterations(request.method)
+    usual, iterations = _usual_iterations(request.method), request.settings.get("iterations")
     less = [
         f"{sets} of {PAPER_SETS} sets" if request.method != WHOLE and sets < PAPER_SETS else "",
         f"{networks} of {PAPER_NETWORKS} networks" if networks < PAPER_NETWORKS else "",
-        f"{request.iterations} of {usual} iterations" if usual and (request.iterations or usual) < usual else "",
+        f"{iterations} of {usual} iterations" if usual and iterations and int(iterations) < usual else "",
     ]
     return replace(entry, remark=", ".join(filter(None, less)), comparable=entry.comparable and not less[2])
 
 
 def scaled_request(scale: float, seed: int) -> Request:
     """A request of no data set yet, with a share of the paper's iterations."""
-    iterations = max(1, round(PAPER_ITERATIONS * scale))
-    return Request("", 1, seed=seed, iterations=None if iterations == PAPER_ITERATIONS else iterations)
+    return Request("", 1, seed=seed).varied(iterations=_scaled("dsa", scale))
 
 
 def _entries(name: str, base: Request, protocol: Protocol, scale: float) -> Iterable[Entry]:
@@ -111,14 +110,13 @@ def _accuracy(request: Request, method: str, protocol: Protocol, scale: float) -
     """A cell of Tables 1 and 2: networks are those that the paper's figure is of."""
     dataset, ipc = request.dataset, request.ipc
     if method == WHOLE:
-        request = replace(request, method=WHOLE, iterations=None)
+        request = replace(request, method=WHOLE, settings={})
         return Entry((dataset, "all", WHOLE), request, protocol, whole_accuracy(dataset), comparable=False)
     arch = QUOTED.get(method, {}).get(dataset, "convnet")
-    iterations = request.iterations if method in ALGORITHM_1 else _scaled(method, scale)
     condensed_on = arch if find(method).network else None
     return Entry(
         (dataset, str(ipc), method),
-        replace(request, method=method, arch=arch, iterations=iterations),
+        replace(request, method=method, arch=arch).varied(iterations=_scaled(method, scale)),
         replace(
             protocol,
             network=None if arch == "convnet" else NetworkSpec(arch),
@@ -129,16 +127,17 @@ def _accuracy(request: Request, method: str, protocol: Protocol, scale: float) -
     )
 
 
-def _own_iterations(method: str) -> int | None:
-    """Iterations of a method that has some of its own; None for one that has none."""
-    usual = BUILT_IN[method].settings.get("iterations") if method in BUILT_IN else None
+def _usual_iterations(method: str) -> int | None:
+    """Return the default number of iterations of a method; None for one that has none."""
+    usual = find(method).settings.constant_default("iterations") if method in BUILT_IN else None
     return usual if isinstance(usual, int) else None
 
 
 def _scaled(method: str, scale: float) -> int | None:
-    """The same, scaled; None for the default."""
-    usual = _own_iterations(method)
-    return max(1, round(usual * scale)) if usual is not None and scale != 1 else None
+    """Return a share of it; None for the default."""
+    usual = _usual_iterations(method)
+    scaled = None if usual is None else max(1, round(usual * scale))
+    return None if scaled == usual else scaled
 
 
 def _begins(key: tuple[str, ...], parts: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from dsactl.evaluation.protocol import Protocol
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import CONDENSED_ON, paper_accuracy
-from dsactl.recipes.methods import ALGORITHM_1
+from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Request
 from dsactl.studies.ablations import is_comparable
 from dsactl.studies.entries import Entry
@@ -45,4 +45,4 @@ def transfer(
 
 def _condensed_on(method: str, row: str) -> str:
     """The network that a row's sets are made with."""
-    return CONDENSED_ON.get(row, row) if method in ALGORITHM_1 else row
+    return CONDENSED_ON.get(row, row) if find(method).batch_norm_twins else row

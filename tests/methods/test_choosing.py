@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 from dsactl.data.dataset import Dataset, ImageSet
 from dsactl.errors import RunError, UsageError
-from dsactl.methods import features
-from dsactl.methods.features import class_features
-from dsactl.methods.forgetting import NEVER_LEARNED, History, most_forgotten
-from dsactl.methods.herding import herd
-from dsactl.methods.kcenter import farthest_points
-from dsactl.methods.reference_network import Trained, train_on_whole
+from dsactl.methods.coresets import features
+from dsactl.methods.coresets.features import class_features
+from dsactl.methods.coresets.forgetting import NEVER_LEARNED, History, most_forgotten
+from dsactl.methods.coresets.herding import herd
+from dsactl.methods.coresets.kcenter import farthest_points
+from dsactl.methods.coresets.reference_network import Trained, train_on_whole
 from dsactl.methods.work import Work
 from dsactl.networks.build import build, initial_state
 from dsactl.networks.catalogue import NetworkSpec

@@ -12,9 +12,9 @@ import dsactl
 import registry
 from dsactl.data.dataset import Dataset
 from dsactl.errors import DataError
-from dsactl.methods.features import class_features
-from dsactl.methods.herding import herd
-from dsactl.methods.reference_network import train_on_whole
+from dsactl.methods.coresets.features import class_features
+from dsactl.methods.coresets.herding import herd
+from dsactl.methods.coresets.reference_network import train_on_whole
 from dsactl.methods.work import Work
 from dsactl.runs.progress import Progress
 from dsactl.synthetic.synthetic_set import SyntheticSet

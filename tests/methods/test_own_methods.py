@@ -201,7 +201,7 @@ def test_an_exception_of_the_programs_own_method_is_not_wrapped(monkeypatch: pyt
     def broken(_: Work) -> None:
         raise ValueError("ours")
 
-    monkeypatch.setattr("dsactl.methods.random.random", broken)
+    monkeypatch.setattr("dsactl.methods.coresets.random.random", broken)
     with pytest.raises(ValueError, match="ours"):
         dsactl.condense("digits", ipc=1, method="random")
 

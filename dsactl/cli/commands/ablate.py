@@ -135,7 +135,7 @@ def command(
 
 def _check_method(study: str, method: str, sets: int, epochs: int | None) -> None:
     """Refuse methods in which a study varies nothing."""
-    fits = methods.ALGORITHM_1 if study == "init" else ("dsa",)
+    fits = ("dsa", "dc") if study == "init" else ("dsa",)
     if study == "ipc" and method != "dsa":
         raise UsageError("ipc compares --methods.", f"Use --methods {method}.")
     if method not in fits:
@@ -204,7 +204,8 @@ def _own_name(study: str, dataset: str, request: "Request") -> str:
 
 
 def _about(study: str, request: "Request") -> str:
-    less = "" if request.iterations is None else f", {request.iterations} iterations"
+    iterations = request.settings.get("iterations")
+    less = "" if iterations is None else f", {iterations} iterations"
     return f"{study}{less}" if study == "ipc" else f"{study}, {study_runs.per_class(request)}, {request.method}{less}"
 
 

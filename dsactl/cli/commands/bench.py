@@ -54,6 +54,7 @@ def command(
 
     from dsactl.benchmark import bench, random_dataset
     from dsactl.engine.device import resolve_device, resolve_precision
+    from dsactl.methods.gradient_matching.settings import GradientMatching
 
     target, entry = resolve_device(device), CATALOGUE[dataset]
     recipe = request.resolve(
@@ -63,7 +64,7 @@ def command(
         mirrored=entry.mirrored,
         precision=resolve_precision(precision, target),
     )
-    images = random_dataset(dataset, entry, max(recipe.batch_real, ipc), target)
+    images = random_dataset(dataset, entry, max(recipe.settings_as(GradientMatching).batch_real, ipc), target)
     result = bench(images, recipe, target, lambda doing: output.note(f"[dim]{doing} …[/]"))
     shown = Table(("", "seconds", "low – high", "operations", "share"), right=("seconds", "operations", "share"))
     for name, timing in (

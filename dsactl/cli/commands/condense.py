@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dsactl.augmentation.strategy import KINDS, SCHEMES
+from dsactl.augmentation.strategy import KINDS
 from dsactl.cli import condense_runs, downloads, options
 from dsactl.cli.formatting import bytes_in_words, duration, in_words
+from dsactl.cli.method_options import PANEL, with_method_options
 from dsactl.cli.output import Output
 from dsactl.cli.tables import Facts
 from dsactl.cli.torchrun import is_of_several
 from dsactl.engine.words import OFF
 from dsactl.errors import RunError, UsageError
 from dsactl.networks.catalogue import PAPER_DEPTH
-from dsactl.recipes.methods import ALGORITHM_1, BUILT_IN
+from dsactl.paper import SCHEDULE
+from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.recipes.recipe import Recipe, Request
-from dsactl.recipes.schedule import PAPER
 from dsactl.runs.request_check import check_request
 
 if TYPE_CHECKING:
@@ -35,14 +36,10 @@ EXAMPLES = """Examples:
   dsactl condense cifar10 --config recipe.toml --iterations 100
   torchrun --nproc-per-node 4 -m dsactl condense cifar10 --ipc 50"""
 
-_METHOD = "Method"
 _DATA = "Image folders"
-_NOT_IN_RECIPE = (
-    *("option", "sets", "config", "device", "ray", "gpu_share"),
-    *("fresh", "checkpoint_every", "dry_run", "as_json", "quiet"),
-)
 
 
+@with_method_options
 def command(
     dataset: Annotated[
         str | None,
@@ -84,71 +81,17 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the recipe, the work, time and memory; write nothing.")
     ] = False,
-    iterations: Annotated[
-        int | None, typer.Option(help="Outer iterations K.  \\[1000]", rich_help_panel=_METHOD)
-    ] = None,
-    inner_steps: Annotated[
-        int | None, typer.Option(help="Inner steps T.  \\[by ipc: 1 → 1, 10 → 10, 50 → 50]", rich_help_panel=_METHOD)
-    ] = None,
-    network_epochs: Annotated[
-        int | None,
-        typer.Option(
-            help="Network epochs per inner step.  \\[by ipc: 1 → 1, 10 → 50, 50 → 10]", rich_help_panel=_METHOD
-        ),
-    ] = None,
-    image_lr: Annotated[
-        float | None, typer.Option(help="Learning rate of the images.  \\[0.1; 0.01 for mlp]", rich_help_panel=_METHOD)
-    ] = None,
-    image_momentum: Annotated[
-        float | None, typer.Option(help="Its momentum.  \\[0.5]", rich_help_panel=_METHOD)
-    ] = None,
-    network_lr: Annotated[
-        float | None, typer.Option(help="Learning rate of the networks.  \\[0.01]", rich_help_panel=_METHOD)
-    ] = None,
-    batch_real: Annotated[
-        int | None, typer.Option(help="Real images per class and step.  \\[256]", rich_help_panel=_METHOD)
-    ] = None,
-    batch_synthetic: Annotated[
-        int | None, typer.Option(help="Synthetic images per class and step, at most.  \\[256]", rich_help_panel=_METHOD)
-    ] = None,
-    batch_train: Annotated[
-        int | None, typer.Option(help="Batch of the networks' training.  \\[256]", rich_help_panel=_METHOD)
-    ] = None,
-    init: Annotated[
-        str | None,
-        typer.Option(
-            help="real or noise.  \\[real; noise for dc]",
-            autocompletion=options.one_of("real", "noise"),
-            rich_help_panel=_METHOD,
-        ),
-    ] = None,
     strategy: Annotated[
         str | None,
         typer.Option(
             help=f"Kinds of augmentation, e.g. color_crop: {', '.join(KINDS)}, or none.  "
             "\\[all; no flip for digits; none for dc]",
-            rich_help_panel=_METHOD,
-        ),
-    ] = None,
-    scheme: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Which batches are augmented: {', '.join(SCHEMES)} (Table 4).  \\[siamese]",
-            autocompletion=options.one_of(*SCHEMES),
-            rich_help_panel=_METHOD,
-        ),
-    ] = None,
-    distance: Annotated[
-        str | None,
-        typer.Option(
-            help="ours, mse or cos.  \\[ours]",
-            autocompletion=options.one_of("ours", "mse", "cos"),
-            rich_help_panel=_METHOD,
+            rich_help_panel=PANEL,
         ),
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="An option of the method's own; repeat it.", rich_help_panel=_METHOD),
+        typer.Option(metavar="NAME=VALUE", help="An option of the method's own; repeat it.", rich_help_panel=PANEL),
     ] = None,
     arch: options.Arch = None,
     depth: options.Depth = None,
@@ -169,13 +112,25 @@ def command(
     split_seed: Annotated[int | None, typer.Option(help="Seed of that choice.  \\[0]", rich_help_panel=_DATA)] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
+    **settings: Any,
 ) -> None:
     """Condense a data set into a few synthetic images per class and store them.
 
     The defaults are the paper's, of dsa and dc; those of dd and ld are in docs/methods.md. An interrupted run goes on
     when the same command is given again, and a finished one answers with its set at once.
     """
-    flags = {key: value for key, value in locals().items() if value is not None and key not in _NOT_IN_RECIPE}
+    asked: dict[str, Any] = {
+        "dataset": dataset,
+        "ipc": ipc,
+        "method": method,
+        "seed": seed,
+        "name": name,
+        "precision": precision,
+    }
+    asked |= {"arch": arch, "depth": depth, "width": width, "norm": norm, "activation": activation, "pooling": pooling}
+    asked |= {"strategy": strategy, "image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
+    asked["precision"] = precision
+    flags: dict[str, Any] = {key: value for key, value in {**asked, **settings}.items() if value is not None}
     output = Output(as_json=as_json, quiet=quiet)
     given = _read_config(config)
     if option:
@@ -265,10 +220,11 @@ def _remarks(request: Request, job: "Job") -> Iterator[str]:
     from dsactl.engine.native import remark_on_speed
 
     yield from remark_on_speed(job.device)
-    if recipe.method in ALGORITHM_1 and request.ipc not in PAPER and request.inner_steps is None:
+    settings = recipe.settings.values()
+    if "network_epochs" in settings and request.ipc not in SCHEDULE and "inner_steps" not in request.settings:
         yield (
-            f"The paper has no schedule for --ipc {request.ipc}; {recipe.inner_steps} inner steps of "
-            f"{recipe.network_epochs} network epochs are ours."
+            f"The paper has no schedule for --ipc {request.ipc}; {settings['inner_steps']} inner steps of "
+            f"{settings['network_epochs']} network epochs are ours."
         )
     if request.arch == "convnet" and request.depth is None and recipe.network.depth != PAPER_DEPTH:
         height, width = recipe.image_shape[1:]
@@ -290,20 +246,19 @@ def _dry_run(job: "Job", sets: int, output: Output) -> None:
     """What would be done, and what it would cost; a few steps are tried, nothing is written."""
     from dsactl.engine.device import describe
     from dsactl.engine.memory import keep_freed_memory
-    from dsactl.methods.gradient_matching.cost import count_work
     from dsactl.runs.cost import try_a_step
 
     keep_freed_memory()
     recipe = job.recipe
-    work = count_work(recipe, job.dataset)
+    method = find(recipe.method)
+    counts = {"inner_steps": 0, "network_steps": 0, "operations": 0.0}
+    counts |= method.load_cost().counts(recipe, job.dataset) if method.cost else {}
     estimate = try_a_step(recipe, job.dataset)
     value = {
         "name": str(job.name),
         "sets": sets,
         "recipe": recipe.to_dict(),
-        "inner_steps": work.inner_steps,
-        "network_steps": work.network_steps,
-        "operations": work.operations,
+        **counts,
         "seconds": estimate.seconds if estimate else None,
         "memory": estimate.memory if estimate else None,
         "device": describe(job.device),
@@ -313,11 +268,12 @@ def _dry_run(job: "Job", sets: int, output: Output) -> None:
         shown.add(key.replace("_", " "), in_words(item))
     shown.add("", "")
     shown.add("device", describe(job.device))
-    if recipe.method in ALGORITHM_1:
-        shown.add("work per set", f"{work.inner_steps:,} inner steps, {work.network_steps:,} network steps")
-        shown.add("operations per set", f"{work.operations:.2g}")
+    if method.cost:
+        steps = f"{counts['inner_steps']:,} inner steps, {counts['network_steps']:,} network steps"
+        shown.add("work per set", steps)
+        shown.add("operations per set", f"{counts['operations']:.2g}")
     if estimate:
-        compiled = ", uncompiled; long runs are compiled and take less" if recipe.method in ALGORITHM_1 else ""
+        compiled = ", uncompiled; long runs are compiled and take less" if method.cost else ""
         shown.add("time per set", f"about {duration(estimate.seconds)}, from a trial of a few steps{compiled}")
         shown.add("memory", f"about {bytes_in_words(estimate.memory)}")
     else:

@@ -12,7 +12,7 @@ from dsactl.cli.output import Output
 from dsactl.cli.recipe_to_command import set_command
 from dsactl.cli.tables import Table
 from dsactl.errors import UsageError
-from dsactl.recipes.methods import BUILT_IN
+from dsactl.recipes.methods import BUILT_IN, find
 
 EXAMPLES = """Examples:
 
@@ -90,7 +90,7 @@ def command(
 
 def _tags(method: str) -> tuple[str, ...]:
     """By what the Hub finds the paper of a method; of other programs' and packages' methods none is known."""
-    paper = BUILT_IN[method].paper if method in BUILT_IN else ""
+    paper = find(method).paper if method in BUILT_IN else ""
     return (f"arxiv:{paper}",) if paper else ()
 
 

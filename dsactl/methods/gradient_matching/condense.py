@@ -27,6 +27,7 @@ from dsactl.engine.processes import ALONE, Processes
 from dsactl.engine.random import generator
 from dsactl.methods.gradient_matching.inner_network import InnerNetwork
 from dsactl.methods.gradient_matching.inner_step import InnerStep
+from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.networks.build import Buffers, Parameters, structure
 from dsactl.networks.fused import fuse
 from dsactl.recipes.recipe import Recipe
@@ -53,18 +54,29 @@ class State:
 
 
 def initial(real: Dataset, recipe: Recipe) -> State:
-    """The state before the first step: real images of each class, or noise in normalised space."""
+    """Return the state before the first step: real images of each class, or noise in normalised space."""
+    images_KICHW = initial_images(real, recipe, recipe.settings_as(GradientMatching).init)
+    return State(0, 0, images_KICHW, torch.zeros_like(images_KICHW))
+
+
+def initial_images(real: Dataset, recipe: Recipe, init: str) -> Tensor:
+    """Return the first images, K×I×C×H×W: real ones of each class, or noise in normalised space.
+
+    Args:
+        real: the dataset.
+        recipe: says how many per class, and has the seed.
+        init: "real" or "noise".
+    """
     device = real.train.images_NCHW.device
     shape = (recipe.ipc, real.channels, *real.size)
     images = []
     for label in range(real.classes):
         source = generator(recipe.seed, "initial-images", label)
-        if recipe.init == "real":
+        if init == "real":
             images.append(real.draw(label, recipe.ipc, source))
         else:
             images.append(torch.randn(shape, generator=source).to(device))
-    images_KICHW = torch.stack(images)
-    return State(0, 0, images_KICHW, torch.zeros_like(images_KICHW))
+    return torch.stack(images)
 
 
 def condense(
@@ -94,6 +106,7 @@ def condense(
         ProcessError: another process died.
     """
     assert recipe.network is not None, "Algorithm 1 needs a network"
+    settings = recipe.settings_as(GradientMatching)
     state = initial(real, recipe) if start is None else start
     network = structure(recipe.network, real.channels, real.size, real.classes)
     if mode.native:
@@ -104,16 +117,16 @@ def condense(
     images_KICHW, velocity_KICHW = state.images_KICHW, state.velocity_KICHW
     parameters, buffers = state.parameters, state.buffers
     first = state.step
-    for k in range(state.iteration, recipe.iterations):
-        for t in range(first, recipe.inner_steps):
+    for k in range(state.iteration, settings.iterations):
+        for t in range(first, settings.inner_steps):
             if t == 0:
                 parameters, buffers = inner_network.fresh(k)
             phase("matching gradients")
             buffers = step.running_statistics(parameters, buffers, k, t)
             distance_K, gradient_KICHW = step(parameters, buffers, images_KICHW, k, t)
-            velocity_KICHW = recipe.image_momentum * velocity_KICHW + gradient_KICHW
-            images_KICHW = images_KICHW - recipe.image_lr * velocity_KICHW
-            if t == recipe.inner_steps - 1:
+            velocity_KICHW = settings.image_momentum * velocity_KICHW + gradient_KICHW
+            images_KICHW = images_KICHW - settings.image_lr * velocity_KICHW
+            if t == settings.inner_steps - 1:
                 yield State(k + 1, 0, images_KICHW, velocity_KICHW, distance_K=distance_K)
                 break
             phase("training the network")

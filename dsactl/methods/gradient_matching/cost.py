@@ -4,12 +4,13 @@ The gradient of the matching distance with respect to the images costs seven for
 backward pass is differentiated again with respect to its input and its incoming gradient, but not to the weights.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 from dsactl.data.dataset import Dataset
 from dsactl.methods.gradient_matching.condense import condense
-from dsactl.methods.gradient_matching.inner_step import choose_mode
+from dsactl.methods.gradient_matching.inner_step import choose_mode, synthetic_batch
+from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.methods.operations import GRADIENT, Clock, forward_operations
 from dsactl.recipes.recipe import Recipe
 
@@ -38,16 +39,24 @@ class OperationCount:
 def count_work(recipe: Recipe, dataset: Dataset) -> OperationCount:
     """Count the work of a recipe."""
     assert recipe.network is not None, "Algorithm 1 needs a network"
+    settings = recipe.settings_as(GradientMatching)
     forward = forward_operations(recipe.network, dataset)
-    real = sum(min(count, recipe.batch_real) for count in dataset.train.counts)
-    synthetic = dataset.classes * min(recipe.ipc, recipe.batch_synthetic)
-    inner_steps = recipe.iterations * recipe.inner_steps
-    trainings = recipe.iterations * (recipe.inner_steps - 1)
+    real = sum(min(count, settings.batch_real) for count in dataset.train.counts)
+    synthetic = dataset.classes * synthetic_batch(recipe)
+    inner_steps = settings.iterations * settings.inner_steps
+    trainings = settings.iterations * (settings.inner_steps - 1)
     images = dataset.classes * recipe.ipc
-    network_steps = trainings * recipe.network_epochs * -(-images // recipe.batch_train)
+    network_steps = trainings * settings.network_epochs * -(-images // settings.batch_train)
     matching = inner_steps * MATCHING_GRADIENT * synthetic
-    passes = inner_steps * GRADIENT * real + matching + trainings * recipe.network_epochs * GRADIENT * images
+    passes = inner_steps * GRADIENT * real + matching + trainings * settings.network_epochs * GRADIENT * images
     return OperationCount(inner_steps, network_steps, forward * passes, forward * matching)
+
+
+def counts(recipe: Recipe, dataset: Dataset) -> dict[str, float]:
+    """Count the steps and operations of a run, by name."""
+    work = count_work(recipe, dataset)
+    names = ("inner_steps", "network_steps", "operations")
+    return {name: getattr(work, name) for name in names}
 
 
 def operations(recipe: Recipe, dataset: Dataset) -> float:
@@ -57,11 +66,16 @@ def operations(recipe: Recipe, dataset: Dataset) -> float:
 
 def seconds(recipe: Recipe, dataset: Dataset) -> float:
     """Estimate the seconds of a run, uncompiled, from inner steps with and without a network epoch after them."""
-    inner = _seconds_per_step(replace(recipe, inner_steps=1), dataset)
+    settings = recipe.settings_as(GradientMatching)
+    inner = _seconds_per_step(recipe.with_settings(inner_steps=1), dataset)
     epoch = 0.0
-    if recipe.inner_steps > 1:
-        epoch = max(0.0, _seconds_per_step(replace(recipe, inner_steps=_TRIAL + 2, network_epochs=1), dataset) - inner)
-    return recipe.iterations * (recipe.inner_steps * inner + (recipe.inner_steps - 1) * recipe.network_epochs * epoch)
+    if settings.inner_steps > 1:
+        epoch = max(
+            0.0, _seconds_per_step(recipe.with_settings(inner_steps=_TRIAL + 2, network_epochs=1), dataset) - inner
+        )
+    return settings.iterations * (
+        settings.inner_steps * inner + (settings.inner_steps - 1) * settings.network_epochs * epoch
+    )
 
 
 def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:
@@ -69,7 +83,7 @@ def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:
     device = dataset.train.images_NCHW.device
     mode = choose_mode(dataset, recipe, device, long=False)
     clock = Clock(device)
-    for _ in islice(condense(dataset, replace(recipe, iterations=_TRIAL + 1), mode=mode), _TRIAL + 1):
+    for _ in islice(condense(dataset, recipe.with_settings(iterations=_TRIAL + 1), mode=mode), _TRIAL + 1):
         clock.mark()
         if len(clock.marks) > 1 and clock.marks[-1] - clock.marks[0] > _LONG:
             break

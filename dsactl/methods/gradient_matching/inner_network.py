@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from dsactl.augmentation.packed import Augmenter
+from dsactl.augmentation.strategy import SCHEMES
 from dsactl.data.dataset import Dataset
 from dsactl.engine.random import generator
+from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.networks.build import Buffers, Parameters, initial_state
 from dsactl.recipes.recipe import Recipe
 from dsactl.training.cuda_graph import CapturedTraining
@@ -58,6 +60,8 @@ class InnerNetwork:
 
 def training_of(network: nn.Module, recipe: Recipe, size: tuple[int, int], *, captured: bool) -> Training:
     """What trains networks on synthetic images, as a recipe of Algorithm 1 has it."""
-    plan = Plan(recipe.network_epochs, recipe.network_lr, batch=recipe.batch_train, precision=recipe.precision)
-    augment = Augmenter(recipe.inner_strategy, size)
+    settings = recipe.settings_as(GradientMatching)
+    plan = Plan(settings.network_epochs, settings.network_lr, batch=settings.batch_train, precision=recipe.precision)
+    # They are augmented wherever the matching augments the synthetic images.
+    augment = Augmenter(recipe.strategy if SCHEMES[settings.scheme].synthetic else (), size)
     return CapturedTraining(network, plan, augment) if captured else partial(train, network, plan, augment)

@@ -32,6 +32,7 @@ from dsactl.methods.gradient_matching.matching import (
     matching_gradient,
     real_gradient,
 )
+from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.networks.build import Buffers, Parameters, count_outputs, structure
 from dsactl.recipes.recipe import Recipe
 from dsactl.training.sgd import stack, tensors_of
@@ -74,10 +75,11 @@ def draw_class(real: Dataset, recipe: Recipe, synthetic: int, k: int, t: int, la
     Returns:
         The places of its real images in the training split, on the CPU, and the transformations of both.
     """
-    places_R = real.choose(label, recipe.batch_real, generator(recipe.seed, "real-batch", k, t, label))
+    settings = recipe.settings_as(GradientMatching)
+    places_R = real.choose(label, settings.batch_real, generator(recipe.seed, "real-batch", k, t, label))
     source = generator(recipe.seed, "transformation", k, t, label)
     counts = (len(places_R), synthetic)
-    return places_R, draw_pair(SCHEMES[recipe.scheme], recipe.strategy, counts, real.size, source)
+    return places_R, draw_pair(SCHEMES[settings.scheme], recipe.strategy, counts, real.size, source)
 
 
 class InnerStep:
@@ -96,6 +98,7 @@ class InnerStep:
     ) -> None:
         assert recipe.network is not None
         self._real, self._recipe, self._network, self._processes = real, recipe, network, processes
+        settings = recipe.settings_as(GradientMatching)
         self._batch_norm = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
         # Fused layers cannot be differentiated twice, compiled ones need not be fused.
         twice = structure(recipe.network, real.channels, real.size, real.classes)
@@ -107,7 +110,7 @@ class InnerStep:
         self._loss: Loss = loss_function(network, recipe.precision)
         matching = matching_gradient(
             loss_function(twice, recipe.precision),
-            metric=recipe.distance,  # type: ignore[arg-type]
+            metric=settings.distance,
             stacked=self._chunk > 1,
         )
         self._matching: MatchingGradient = compiled(matching) if mode.compiled else matching
@@ -154,10 +157,11 @@ class InnerStep:
 
     def _draw(self, labels: range, k: int, t: int) -> _Draws:
         recipe, chosen = self._recipe, None
-        if recipe.ipc > recipe.batch_synthetic:
+        settings = recipe.settings_as(GradientMatching)
+        if recipe.ipc > settings.batch_synthetic:
             sources = [generator(recipe.seed, "synthetic-batch", k, t, label) for label in labels]
-            chosen = [draw_without_replacement(recipe.ipc, recipe.batch_synthetic, source) for source in sources]
-        synthetic = min(recipe.ipc, recipe.batch_synthetic)
+            chosen = [draw_without_replacement(recipe.ipc, settings.batch_synthetic, source) for source in sources]
+        synthetic = synthetic_batch(recipe)
         drawn = [draw_class(self._real, recipe, synthetic, k, t, label) for label in labels]
         places, omegas = [places for places, _ in drawn], [omega for _, omega in drawn]
         return _Draws(torch.arange(labels.start, labels.stop), places, omegas, chosen)
@@ -274,7 +278,7 @@ def choose_mode(
         long: whether the work is long enough for the half minute that compiling takes.
         processes: that share the classes.
     """
-    uniform = min(real.train.counts) >= recipe.batch_real
+    uniform = min(real.train.counts) >= recipe.settings_as(GradientMatching).batch_real
     room = math.inf if device.type != "cuda" else free_on_gpu(device) / 2
     return best_mode(
         device,
@@ -298,11 +302,16 @@ def classes_at_once(classes: int, recipe: Recipe, device: torch.device) -> int:
         recipe: of method "dsa" or "dc".
         device: to compute on.
     """
-    most = CPU_IMAGES_AT_ONCE // min(recipe.ipc, recipe.batch_synthetic)
+    most = CPU_IMAGES_AT_ONCE // synthetic_batch(recipe)
     if device.type == "cuda":
         fit = int(free_on_gpu(device) / 2 / class_bytes(recipe, classes))
         most = 1 << (fit.bit_length() - 1) if fit else 1
     return next((chunk for chunk in range(min(classes, most), 0, -1) if classes % chunk == 0), 1)
+
+
+def synthetic_batch(recipe: Recipe) -> int:
+    """Return how many synthetic images of a class are in a matching step."""
+    return min(recipe.ipc, recipe.settings_as(GradientMatching).batch_synthetic)
 
 
 def class_bytes(recipe: Recipe, classes: int) -> float:
@@ -310,7 +319,7 @@ def class_bytes(recipe: Recipe, classes: int) -> float:
     assert recipe.network is not None
     channels, height, width = recipe.image_shape
     network = structure(recipe.network, channels, (height, width), classes)
-    outputs = count_outputs(network, min(recipe.ipc, recipe.batch_synthetic), recipe.image_shape)
+    outputs = count_outputs(network, synthetic_batch(recipe), recipe.image_shape)
     weights = sum(parameter.numel() for parameter in network.parameters())
     # Affine kinds are products with a matrix of all pixels there, and captured steps compute every kind.
     affine = sum(kind in ("scale", "rotate") for kind in recipe.strategy) * (height * width) ** 2

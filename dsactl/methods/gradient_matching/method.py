@@ -11,6 +11,7 @@ from dsactl.errors import RunError
 from dsactl.methods.gradient_matching.condense import State, condense, initial
 from dsactl.methods.gradient_matching.cost import count_work
 from dsactl.methods.gradient_matching.inner_step import choose_mode
+from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.methods.work import Made, Work, try_smaller
 from dsactl.training.sgd import tensors_of
 
@@ -27,7 +28,8 @@ def gradient_matching(work: Work) -> Made:
     dataset, recipe = work.dataset, work.recipe
     start = _resumed(work) or initial(dataset, recipe)
     state = start
-    total = recipe.iterations * recipe.inner_steps
+    settings = recipe.settings_as(GradientMatching)
+    total = settings.iterations * settings.inner_steps
 
     def choose() -> Mode:
         long = work.may_compile and _worth_compiling(work)
@@ -39,7 +41,7 @@ def gradient_matching(work: Work) -> Made:
     work.expect(total)
     mode = work.settle_mode(choose, try_out)
     for state in condense(dataset, recipe, start, mode=mode, processes=work.processes, phase=work.report):
-        done = state.iteration * recipe.inner_steps + state.step
+        done = state.iteration * settings.inner_steps + state.step
         figures = {}
         if work.wants_figures or done == total:
             _check_finite(state, work)
@@ -80,7 +82,7 @@ def _resumed(work: Work) -> State | None:
         work.refuse_checkpoint(f"has no {error}")
     if images_KICHW.shape != shape:
         work.refuse_checkpoint("is of other images")
-    iteration, step = divmod(work.done, recipe.inner_steps)
+    iteration, step = divmod(work.done, recipe.settings_as(GradientMatching).inner_steps)
     return State(
         iteration,
         step,

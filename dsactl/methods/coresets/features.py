@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from dsactl.data.dataset import Dataset
 from dsactl.engine.device import autocast
-from dsactl.methods.reference_network import Trained
+from dsactl.methods.coresets.reference_network import Trained
 
 BATCH = 500
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dsactl.augmentation.packed import Augmenter
 from dsactl.errors import RunError
+from dsactl.methods.coresets.settings import Coreset
 from dsactl.methods.work import Work, try_smaller
 from dsactl.networks.build import Buffers, Parameters, initial_state, structure
 from dsactl.networks.fused import fuse
@@ -54,12 +55,13 @@ def train_on_whole(
     Raises:
         RunError: the training diverged.
     """
-    recipe, real, epochs = work.recipe, work.dataset, int(work.option("epochs"))
+    recipe, real, settings = work.recipe, work.dataset, work.recipe.settings_as(Coreset)
+    epochs = settings.epochs
     assert recipe.network is not None, "the method is registered with a network"
     network = structure(recipe.network, real.channels, real.size, real.classes)
     if work.mode.native:
         fuse(network)
-    plan = Plan(epochs, recipe.network_lr, MOMENTUM, WEIGHT_DECAY, recipe.batch_train, precision=recipe.precision)
+    plan = Plan(epochs, settings.network_lr, MOMENTUM, WEIGHT_DECAY, settings.batch_train, precision=recipe.precision)
     augment = Augmenter(recipe.strategy, real.size) if recipe.strategy else None
     kept, beside = work.resume(), beside or {}
     if kept:
@@ -93,7 +95,7 @@ def _epoch(work: Work, descent: Descent, epoch: int, look: Look) -> float:
         look(chosen_MB[0], logits_BK)
 
     source = work.generator("whole-training", epoch)
-    descent.epoch(real.at, real.train.labels_N, [source], work.recipe.network_lr, see)
+    descent.epoch(real.at, real.train.labels_N, [source], work.recipe.settings_as(Coreset).network_lr, see)
     return total.item() / len(real.train)
 
 

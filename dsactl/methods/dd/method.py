@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dsactl.methods.checks import parts_of
-from dsactl.methods.gradient_matching.condense import initial
+from dsactl.methods.dd.settings import DatasetDistillation
+from dsactl.methods.gradient_matching.condense import initial_images
 from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch
 from dsactl.methods.work import Made, Work
 
@@ -30,30 +30,31 @@ HALVINGS = 10  # of the learning rate: after 40, 80, … of the authors' 400 epo
 def dd(work: Work) -> Made:
     """Learn images and step sizes by back-propagation through training."""
     recipe, classes = work.recipe, work.dataset.classes
+    settings = recipe.settings_as(DatasetDistillation)
     network, fresh = learner(work)
     state = work.resume() or _start(work)
-    always = work.option("weights") == "fixed"
-    for iteration in range(int(state["done"]), recipe.iterations):
+    always = settings.weights == "fixed"
+    for iteration in range(int(state["done"]), settings.iterations):
         images_NCHW, raw_T = (state[name].detach().requires_grad_() for name in LEARNED)
-        real = real_batch(work, iteration)
+        real = real_batch(work, settings.batch_real, iteration)
         results = [
             network.unroll(
                 fresh("network", 0 if always else iteration, index),
-                recipe.inner_steps,
+                settings.inner_steps,
                 partial(_batch, work, images_NCHW, raw_T),
                 [images_NCHW, raw_T],
                 real,
             )
-            for index in range(work.option("networks"))
+            for index in range(settings.networks)
         ]
         loss = torch.stack([result.loss for result in results]).mean()
         gradient = [torch.stack(each).mean(0) for each in zip(*(result.gradient for result in results), strict=True)]
         said = finite(loss, gradient, iteration)
-        decay = 0.5 ** (iteration * HALVINGS // recipe.iterations)
-        for name, slope, lr in zip(LEARNED, gradient, (recipe.image_lr, work.option("step_lr")), strict=True):
+        decay = 0.5 ** (iteration * HALVINGS // settings.iterations)
+        for name, slope, lr in zip(LEARNED, gradient, (settings.image_lr, settings.step_lr), strict=True):
             state = adam(state, {name: slope}, iteration + 1, lr * decay, BETAS)
         state |= {"done": torch.tensor(iteration + 1)}
-        work.keep(iteration + 1, recipe.iterations, state, loss=said, doing="learning images")
+        work.keep(iteration + 1, settings.iterations, state, loss=said, doing="learning images")
     rates = F.softplus(state["raw step sizes"]).tolist()
     labels_N = torch.arange(classes).repeat_interleave(recipe.ipc)
     return Made(state["images"], labels_N, provenance={"step sizes": [round(rate, 6) for rate in rates]})
@@ -62,16 +63,18 @@ def dd(work: Work) -> Made:
 def _start(work: Work) -> dict[str, Tensor]:
     """The first images, and the step sizes by the inverse of softplus."""
     recipe = work.recipe
-    rate_T = torch.full((recipe.inner_steps,), recipe.network_lr, device=work.device)
-    images_NCHW = initial(work.dataset, recipe).images_KICHW.flatten(0, 1)
+    settings = recipe.settings_as(DatasetDistillation)
+    rate_T = torch.full((settings.inner_steps,), settings.network_lr, device=work.device)
+    images_NCHW = initial_images(work.dataset, recipe, settings.init).flatten(0, 1)
     return {"images": images_NCHW, "raw step sizes": rate_T.expm1().log(), "done": torch.tensor(0)}
 
 
 def _batch(work: Work, images_NCHW: Tensor, raw_T: Tensor, t: int) -> Batch:
     """What step t trains on."""
     recipe, classes = work.recipe, work.dataset.classes
-    first = t % parts_of(recipe) * recipe.batch_synthetic
+    settings = recipe.settings_as(DatasetDistillation)
+    first = t % settings.parts(recipe.ipc) * settings.batch_synthetic
     images_KICHW = images_NCHW.view(classes, recipe.ipc, *images_NCHW.shape[1:])
-    part_KBCHW = images_KICHW[:, first : first + recipe.batch_synthetic]
+    part_KBCHW = images_KICHW[:, first : first + settings.batch_synthetic]
     labels_KB = torch.arange(classes, device=work.device)[:, None].expand(part_KBCHW.shape[:2])
     return Batch(part_KBCHW.flatten(0, 1), labels_KB.flatten(), F.softplus(raw_T[t]))

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dsactl.methods.random import random
+from dsactl.methods.coresets.random import random
+from dsactl.methods.ld.settings import LabelDistillation
 from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch
 from dsactl.methods.work import Made, Work
 from dsactl.networks.build import Parameters
@@ -28,31 +29,31 @@ _NETWORK = "network."
 
 def ld(work: Work) -> Made:
     """Learn soft labels by back-propagation through training."""
-    recipe = work.recipe
+    settings = work.recipe.settings_as(LabelDistillation)
     network, fresh = learner(work)
     chosen = random(work)
     state = work.resume() or _start(work, chosen.labels_N) | _network(fresh("network", 0))
-    for iteration in range(int(state["done"]), recipe.iterations):
+    for iteration in range(int(state["done"]), settings.iterations):
         logits_NK = state["logits"].detach().requires_grad_()
         result = network.unroll(
             {name.removeprefix(_NETWORK): state[name] for name in state if name.startswith(_NETWORK)},
-            recipe.inner_steps,
+            settings.inner_steps,
             partial(_batch, work, chosen.images_NCHW, logits_NK, iteration),
             [logits_NK],
-            real_batch(work, iteration),
+            real_batch(work, settings.batch_real, iteration),
         )
         loss = finite(result.loss, result.gradient, iteration)
-        state = adam(state, {"logits": result.gradient[0]}, iteration + 1, work.option("label_lr"), BETAS)
+        state = adam(state, {"logits": result.gradient[0]}, iteration + 1, settings.label_lr, BETAS)
         losses, stalled = _judge(work, state, result.loss)
         parameters = fresh("network", iteration + 1) if stalled else result.parameters
         state |= losses | _network(parameters) | {"done": torch.tensor(iteration + 1)}
-        work.keep(iteration + 1, recipe.iterations, state, loss=loss, doing="learning labels")
+        work.keep(iteration + 1, settings.iterations, state, loss=loss, doing="learning labels")
     return Made(chosen.images_NCHW, chosen.labels_N, state["logits"].softmax(1))
 
 
 def _start(work: Work, labels_N: Tensor) -> dict[str, Tensor]:
     """The images' own classes, with the share `smoothing` of each label spread over all classes; nothing seen yet."""
-    classes, smoothing = work.dataset.classes, work.option("smoothing")
+    classes, smoothing = work.dataset.classes, work.recipe.settings_as(LabelDistillation).smoothing
     own_NK = F.one_hot(labels_N, classes).float()
     logits_NK = (own_NK * (1 - smoothing) + smoothing / classes).log().to(work.device)
     return {"logits": logits_NK, "done": torch.tensor(0), **_unseen(work)}
@@ -67,7 +68,7 @@ def _unseen(work: Work) -> dict[str, Tensor]:
 def _judge(work: Work, state: dict[str, Tensor], loss: Tensor) -> tuple[dict[str, Tensor], bool]:
     """Take a loss down; a network whose mean loss over `patience` iterations is no lower than before has stalled."""
     total, seen = state["sum"] + loss, state["seen"] + 1
-    if seen < work.option("patience"):
+    if seen < work.recipe.settings_as(LabelDistillation).patience:
         return {"sum": total, "seen": seen}, False
     if total >= state["lowest"]:
         return _unseen(work), True
@@ -77,8 +78,9 @@ def _judge(work: Work, state: dict[str, Tensor], loss: Tensor) -> tuple[dict[str
 def _batch(work: Work, images_NCHW: Tensor, logits_NK: Tensor, iteration: int, t: int) -> Batch:
     """What step t of an iteration trains on."""
     order = torch.randperm(len(images_NCHW), generator=work.generator("set-batch", iteration, t))
-    places_B = order[: work.recipe.batch_train].to(work.device)
-    rate = torch.tensor(work.recipe.network_lr, device=work.device)
+    settings = work.recipe.settings_as(LabelDistillation)
+    places_B = order[: settings.batch_train].to(work.device)
+    rate = torch.tensor(settings.network_lr, device=work.device)
     return Batch(images_NCHW[places_B], logits_NK[places_B].softmax(1), rate)
 
 

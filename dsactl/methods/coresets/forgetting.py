@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from dsactl.methods.coreset import coreset
-from dsactl.methods.reference_network import train_on_whole
+from dsactl.methods.coresets.reference_network import train_on_whole
+from dsactl.methods.coresets.selection import coreset
 from dsactl.methods.work import Made, Work
 
 NEVER_LEARNED = torch.iinfo(torch.int32).max

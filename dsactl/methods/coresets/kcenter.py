@@ -6,9 +6,9 @@ Shapes: N images of a class, D features.
 import torch
 from torch import Tensor
 
-from dsactl.methods.coreset import coreset
-from dsactl.methods.features import centred, class_features
-from dsactl.methods.reference_network import train_on_whole
+from dsactl.methods.coresets.features import centred, class_features
+from dsactl.methods.coresets.reference_network import train_on_whole
+from dsactl.methods.coresets.selection import coreset
 from dsactl.methods.work import Made, Work
 
 

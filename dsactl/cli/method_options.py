@@ -1,0 +1,62 @@
+"""Options of the command line that are made from the settings of the built-in methods."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import typer
+
+from dsactl.cli.options import one_of
+from dsactl.recipes.methods import BUILT_IN, find
+from dsactl.recipes.settings import TOP_LEVEL, FieldDoc
+
+Command = TypeVar("Command", bound=Callable[..., None])
+PANEL = "Method"
+
+
+def with_method_options(command: Command) -> Command:
+    """Give a command an option for every setting of a built-in method, in place of its parameter `**settings`."""
+    signature = inspect.signature(command)
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            parameters += setting_parameters()
+        else:
+            parameters.append(parameter)
+    keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+    command.__signature__ = signature.replace(parameters=keywords)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in keywords}
+    return command
+
+
+def setting_parameters() -> list[inspect.Parameter]:
+    """Make a parameter for every setting, each named once, in the order of the methods."""
+    made: dict[str, inspect.Parameter] = {}
+    for method in BUILT_IN:
+        for name, kind in find(method).settings.types().items():
+            if name not in made:
+                made[name] = _parameter(name, kind)
+    return sorted(made.values(), key=lambda each: each.name not in TOP_LEVEL)
+
+
+def _parameter(name: str, kind: Any) -> inspect.Parameter:
+    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    words = get_args(plain) if get_origin(plain) is Literal else ()
+    owners = [method for method in BUILT_IN if name in find(method).settings.names()]
+    panel = PANEL if name in TOP_LEVEL else f"{PANEL}: {', '.join(owners)}"
+    completion = one_of(*words) if words else None
+    option = typer.Option(help=_help(name, owners), rich_help_panel=panel, autocompletion=completion)
+    annotation: Any = Annotated[(str if words else plain) | None, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _help(name: str, owners: list[str]) -> str:
+    """Return what a setting is, with the default of every method that has it."""
+    docs: dict[str, FieldDoc] = {method: find(method).settings.docs()[name] for method in owners}
+    methods: dict[str, list[str]] = {}
+    for method, doc in docs.items():
+        methods.setdefault(doc.default, []).append(method)
+    defaults = "; ".join(
+        default if len(methods) == 1 else f"{', '.join(those)}: {default}" for default, those in methods.items()
+    )
+    return f"{docs[owners[0]].text}  \\[{defaults}]"

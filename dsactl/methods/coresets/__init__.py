@@ -1,0 +1,1 @@
+"""Coresets: sets of real images."""

@@ -1,0 +1,102 @@
+"""Settings of Dataset Distillation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from dsactl.errors import UsageError
+from dsactl.methods.unrollable import refuse_batch_norm
+from dsactl.recipes.methods import Method
+from dsactl.recipes.recipe import Recipe
+from dsactl.recipes.settings import Count, Number, Rate, Settings, Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetDistillation(Settings):
+    """Settings of Dataset Distillation. The defaults are ours; docs/methods.md says what the authors have."""
+
+    left_out: ClassVar[Mapping[str, Value]] = {"init": "real"}
+
+    iterations: Count = 500
+    """Number of updates of the images.
+
+    Default: 500, ours.
+    """
+    inner_steps: Count = 10
+    """Number of steps that a network is trained for.
+
+    Default: 10, ours.
+    """
+    image_lr: Rate = 0.1
+    """Learning rate of the synthetic images.
+
+    Default: 0.1, ours.
+    """
+    network_lr: Rate = 0.1
+    """Learning rate of the networks; where it is learned, its first value.
+
+    Default: 0.1, ours.
+    """
+    batch_real: Count = 256
+    """Number of real images per update.
+
+    Default: 256, ours.
+    """
+    batch_synthetic: Count = 10
+    """Largest number of synthetic images per class and step.
+
+    Default: 10, ours.
+    """
+    init: Literal["real", "noise"] = "noise"
+    """Initial images: real or noise.
+
+    Default: noise, the authors'.
+    """
+    step_lr: Number = 0.01
+    """Learning rate of the networks' learning rates.
+
+    Default: 0.01, the authors'.
+    """
+    weights: str = "random"
+    """Initial weights of the networks: random (new ones in each update) or fixed.
+
+    Default: random, one of the authors' two.
+    """
+    networks: int = 1
+    """Number of networks per update.
+
+    Default: 1, the authors'.
+    """
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse settings that make no sense.
+
+        Raises:
+            UsageError: says which, and what to give instead.
+        """
+        refuse_batch_norm(recipe)
+        if self.weights not in ("random", "fixed"):
+            raise UsageError(f"--option weights={self.weights} is neither random nor fixed.")
+        if self.networks < 1:
+            raise UsageError(f"--option networks={self.networks} is not at least 1.")
+        if self.step_lr <= 0:
+            raise UsageError(f"--option step_lr={self.step_lr} is not above 0.")
+        if self.inner_steps < self.parts(recipe.ipc):
+            raise UsageError(
+                f"{self.inner_steps} inner steps of {self.batch_synthetic} images per class do not reach all "
+                f"{recipe.ipc}.",
+                f"Use --inner-steps {self.parts(recipe.ipc)} or a larger --batch-synthetic.",
+            )
+
+    def parts(self, ipc: int) -> int:
+        """Count the inner steps that reach all of a class's synthetic images once."""
+        return -(-ipc // self.batch_synthetic)
+
+
+DD = Method(
+    "Dataset Distillation: images and step sizes, learned through a few steps of training",
+    home="dsactl.methods.dd.method:dd",
+    settings=DatasetDistillation,
+    network=True,
+    paper="1811.10959",
+)

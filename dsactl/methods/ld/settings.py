@@ -1,0 +1,77 @@
+"""Settings of Label Distillation."""
+
+from dataclasses import dataclass
+
+from dsactl.errors import UsageError
+from dsactl.methods.unrollable import refuse_batch_norm
+from dsactl.recipes.methods import Method
+from dsactl.recipes.recipe import Recipe
+from dsactl.recipes.settings import Count, Number, Rate, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelDistillation(Settings):
+    """Settings of Label Distillation. The defaults are ours; docs/methods.md says what the authors have."""
+
+    iterations: Count = 500
+    """Number of updates of the labels.
+
+    Default: 500, ours.
+    """
+    inner_steps: Count = 1
+    """Number of steps that a network is trained for per update.
+
+    Default: 1, the authors'.
+    """
+    network_lr: Rate = 0.1
+    """Learning rate of the networks.
+
+    Default: 0.1, ours.
+    """
+    batch_real: Count = 256
+    """Number of real images per update.
+
+    Default: 256, ours.
+    """
+    batch_train: Count = 50
+    """Batch size of the networks' training.
+
+    Default: 50, the authors'.
+    """
+    label_lr: Number = 0.1
+    """Learning rate of the labels.
+
+    Default: 0.1, ours.
+    """
+    smoothing: Number = 0.1
+    """Share of each initial label that is spread over all classes.
+
+    Default: 0.1, ours.
+    """
+    patience: int = 20
+    """Number of updates without a lower loss after which a network is replaced.
+
+    Default: 20, ours.
+    """
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse settings that make no sense.
+
+        Raises:
+            UsageError: says which.
+        """
+        refuse_batch_norm(recipe)
+        if not 0 < self.smoothing < 1:
+            raise UsageError(f"--option smoothing={self.smoothing} is not between 0 and 1.")
+        for name in ("label_lr", "patience"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"--option {name}={getattr(self, name)} is not above 0.")
+
+
+LD = Method(
+    "Label Distillation: soft labels of real images, learned through training",
+    home="dsactl.methods.ld.method:ld",
+    settings=LabelDistillation,
+    network=True,
+    paper="2006.08572",
+)

@@ -1,0 +1,19 @@
+"""Check which networks training can be unrolled through. Importing this loads no torch."""
+
+from dsactl.errors import UsageError
+from dsactl.recipes.recipe import Recipe
+
+
+def refuse_batch_norm(recipe: Recipe) -> None:
+    """Refuse networks whose statistics would have to be unrolled as well.
+
+    Raises:
+        UsageError: names the same network with instance norm.
+    """
+    if recipe.network is not None and recipe.network.has_batch_norm:
+        twin = recipe.network.instance_twin
+        instead = f"--arch {twin.arch}" if twin.arch != "convnet" else "--norm instance"
+        raise UsageError(
+            f"--method {recipe.method} does not take networks with batch norm, as {recipe.network_label} is.",
+            f"Use the same with instance norm: {instead}.",
+        )
