@@ -39,7 +39,7 @@ def condense(
     """Condense a data set and store the result; go on where an earlier call was interrupted.
 
     Args:
-        dataset: a name (`dsactl datasets`) or an image folder.
+        dataset: a dataset's name or an image folder.
         ipc: images per class.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         fresh: forget an earlier run of the same recipe.
@@ -131,7 +131,7 @@ def evaluate_whole(
     """Train networks from scratch on a whole training split, the upper bound of what a set of it can reach.
 
     Args:
-        dataset: a name (`dsactl datasets`) or an image folder.
+        dataset: a dataset's name or an image folder.
         protocol, device, fresh, store, report, keeping, workers, options: as of `evaluate`.
         image_size, test_fraction, split_seed: for a folder.
 

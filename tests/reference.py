@@ -80,23 +80,23 @@ def slow_condense(real: Dataset, recipe: Recipe) -> Iterator[Tensor]:
     images = [
         (
             real.draw(label, recipe.ipc, generator(recipe.seed, "initial-images", label))
-            if recipe.init == "real"
+            if recipe.settings.init == "real"
             else torch.randn(
                 recipe.ipc, real.channels, *real.size, generator=generator(recipe.seed, "initial-images", label)
             )
         ).requires_grad_()
         for label in range(real.classes)
     ]
-    image_optimiser = torch.optim.SGD(images, lr=recipe.image_lr, momentum=recipe.image_momentum)
-    for k in range(recipe.iterations):
+    image_optimiser = torch.optim.SGD(images, lr=recipe.settings.image_lr, momentum=recipe.settings.image_momentum)
+    for k in range(recipe.settings.iterations):
         network = build(recipe.network, real.channels, real.size, real.classes)
         drawn, _ = initial_state(network, generator(recipe.seed, "network", k))
         network.load_state_dict(drawn, strict=False)
         network.train()
         weights = list(network.parameters())
-        network_optimiser = torch.optim.SGD(weights, lr=recipe.network_lr)
+        network_optimiser = torch.optim.SGD(weights, lr=recipe.settings.network_lr)
         norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-        for t in range(recipe.inner_steps):
+        for t in range(recipe.settings.inner_steps):
             if norms:
                 network.train()
                 with torch.no_grad():
@@ -106,31 +106,34 @@ def slow_condense(real: Dataset, recipe: Recipe) -> Iterator[Tensor]:
                     norm.eval()
             image_optimiser.zero_grad()
             for label in range(real.classes):
-                batch = real.draw(label, recipe.batch_real, generator(recipe.seed, "real-batch", k, t, label))
+                batch = real.draw(label, recipe.settings.batch_real, generator(recipe.seed, "real-batch", k, t, label))
                 source = generator(recipe.seed, "transformation", k, t, label)
-                if recipe.scheme == "siamese":
+                if recipe.settings.scheme == "siamese":
                     omega = own_omega = draw(recipe.strategy, 1, real.size, source)
                 else:  # the rows C, D and F of Table 4, and A and B, which augment nothing while condensing
-                    on_real, on_synthetic = recipe.scheme in ("real", "both"), recipe.scheme in ("synthetic", "both")
+                    on_real, on_synthetic = (
+                        recipe.settings.scheme in ("real", "both"),
+                        recipe.settings.scheme in ("synthetic", "both"),
+                    )
                     omega = draw(recipe.strategy, len(batch), real.size, source) if on_real else None
                     own_omega = draw(recipe.strategy, recipe.ipc, real.size, source) if on_synthetic else None
                 loss_real = F.cross_entropy(network(augment(batch, omega)), torch.full((len(batch),), label))
                 gradient_real = [g.detach() for g in torch.autograd.grad(loss_real, weights)]
                 loss = F.cross_entropy(network(augment(images[label], own_omega)), torch.full((recipe.ipc,), label))
                 gradient = torch.autograd.grad(loss, weights, create_graph=True)
-                slow_distance(list(gradient), gradient_real, recipe.distance).backward(inputs=[images[label]])
+                slow_distance(list(gradient), gradient_real, recipe.settings.distance).backward(inputs=[images[label]])
             image_optimiser.step()
             yield torch.stack([image.detach().clone() for image in images])
-            if t == recipe.inner_steps - 1:
+            if t == recipe.settings.inner_steps - 1:
                 break
             network.train()
             source = generator(recipe.seed, "network-training", k, t)
             inputs = torch.cat([image.detach() for image in images])
             labels = torch.arange(real.classes).repeat_interleave(recipe.ipc)
-            for _ in range(recipe.network_epochs):
-                for chosen in torch.split(torch.randperm(len(inputs), generator=source), recipe.batch_train):
+            for _ in range(recipe.settings.network_epochs):
+                for chosen in torch.split(torch.randperm(len(inputs), generator=source), recipe.settings.batch_train):
                     inputs_now = inputs[chosen]
-                    if recipe.scheme in ("siamese", "synthetic", "both"):
+                    if recipe.settings.scheme in ("siamese", "synthetic", "both"):
                         inputs_now = augment(inputs_now, draw(recipe.strategy, len(chosen), real.size, source))
                     loss = F.cross_entropy(network(inputs_now), labels[chosen])
                     network_optimiser.zero_grad()

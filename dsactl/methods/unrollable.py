@@ -12,8 +12,8 @@ def refuse_batch_norm(recipe: Recipe) -> None:
     """
     if recipe.network is not None and recipe.network.has_batch_norm:
         twin = recipe.network.instance_twin
-        instead = f"--arch {twin.arch}" if twin.arch != "convnet" else "--norm instance"
+        instead = f'`arch="{twin.arch}"`' if twin.arch != "convnet" else '`norm="instance"`'
         raise UsageError(
-            f"--method {recipe.method} does not take networks with batch norm, as {recipe.network_label} is.",
+            f"Method {recipe.method!r} does not take networks with batch norm, as {recipe.network_label} is.",
             f"Use the same with instance norm: {instead}.",
         )

@@ -170,7 +170,7 @@ def finite(loss: Tensor, gradient: Sequence[Tensor], iteration: int) -> float:
     if not bool(torch.stack([loss, *(each.sum() for each in gradient)]).isfinite().all()):
         raise RunError(
             f"The loss after training diverged in iteration {iteration + 1}.",
-            "Start over with --fresh and a smaller --network-lr, or smaller learning rates of what is learned.",
+            "Start over with `fresh=True` and a smaller `network_lr`, or smaller learning rates of what is learned.",
         )
     return loss.item()
 

@@ -108,7 +108,7 @@ class Work:
         Raises:
             RunError: always.
         """
-        raise RunError(f"The checkpoint {reason}.", "Start over with --fresh.")
+        raise RunError(f"The checkpoint {reason}.", "Start over with `fresh=True`.")
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ def try_smaller(recipe: Recipe, setting: str) -> str:
         recipe: of the run.
         setting: the step size, by its name in the recipe.
     """
-    advice = f"Try a smaller --{setting.replace('_', '-')} than {getattr(recipe.settings, setting):g}"
+    advice = f"Try a smaller `{setting}` than {getattr(recipe.settings, setting):g}"
     if recipe.precision == "float32":
         return f"{advice}."
     # An unfinished run in one precision is begun in another only if that is asked for.
-    return f"{advice}, or --precision float32 --fresh."
+    return f'{advice}, or `precision="float32"` with `fresh=True`.'

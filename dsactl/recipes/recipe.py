@@ -183,7 +183,7 @@ def _settings_of(read: _Stored, values: Mapping[str, Any]) -> Settings:
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks to be condensed: the options of `dsactl condense`, the keys of its TOML file.
+    """What a user asks to be condensed: the keywords of `dsactl.condense`, the keys of a TOML file.
 
     What is not given, or None, is left to the default, which may depend on method, network, ipc and dataset.
 
@@ -230,7 +230,7 @@ class Request:
         values = {name.replace("-", "_"): value for name, value in values.items() if value is not None}
         more = values.pop("options", {})
         if not isinstance(more, dict):
-            raise UsageError(f"--options: input should be a table, not {more!r}.")
+            raise UsageError(f"`options`: input should be a table, not {more!r}.")
         own = {name: value for name, value in values.items() if name in _REQUEST}
         given = {name: value for name, value in values.items() if name not in _REQUEST}
         try:
@@ -242,10 +242,10 @@ class Request:
             if name not in (*setting_names(), *method.settings.names()):
                 raise UnknownNameError("option", name, [*_REQUEST, *setting_names()])
         if "arch" in values and not method.network:
-            raise UsageError(f"--arch is not for --method {request.method}, which has no network.", "Leave it out.")
+            raise UsageError(f"`arch` is not for method {request.method!r}, which has no network.", "Leave it out.")
         for name in given:
             if name not in method.settings.names():
-                raise UsageError(f"--{name.replace('_', '-')} is not for --method {request.method}.", "Leave it out.")
+                raise UsageError(f"`{name}` is not for method {request.method!r}.", "Leave it out.")
         request = replace(request, settings={**given, **more})
         request.method_settings()
         request.network()

@@ -186,10 +186,9 @@ class FreeSettings(Settings):
 
 
 def first_fault(error: ValidationError) -> str:
-    """Return the first fault that pydantic found, as one line with the option's name."""
+    """Return the first fault that pydantic found, as one line with the parameter's name."""
     fault = error.errors()[0]
-    where = "--" + "-".join(str(part) for part in fault["loc"]).replace("_", "-")
-    return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}."
+    return f"`{'.'.join(map(str, fault['loc']))}`: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}."
 
 
 # Made when first needed: it takes as long as listing some thousand sets.

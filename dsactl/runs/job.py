@@ -97,7 +97,7 @@ def _own_name(recipe: Recipe) -> registry.SetName:
     try:
         return registry.parse_name(recipe.set_name)
     except registry.BadNameError:
-        raise UsageError(f"The name {recipe.set_name} is too long.", "Give a shorter one with --name.") from None
+        raise UsageError(f"The name {recipe.set_name} is too long.", "Give a shorter one with `name`.") from None
 
 
 def run_folder(store: registry.Store, recipe: Recipe) -> Path:
@@ -120,6 +120,6 @@ def load_source(store: registry.Store, recipe: Recipe) -> Dataset:
             return load_dataset(recipe.dataset)
         raise DataError(
             f"The images of {recipe.dataset} are needed to test on, and this machine does not know where they are.",
-            "Name their folder with --data FOLDER.",
+            "Name their folder with `data`.",
         )
     return load_dataset(**source)

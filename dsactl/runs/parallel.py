@@ -29,7 +29,7 @@ from dsactl.runs.runner import CHECKPOINT_SECONDS, Product
 WORKER_CHECKPOINT_SECONDS = 5.0
 """Between checkpoints of a worker, which are all that is left when it is killed."""
 LOOK_SECONDS = 1.0
-AGAIN = "The same command (without --fresh) tries it again."
+AGAIN = "Run the same again (without `fresh=True`) to retry it."
 _CPU = torch.device("cpu")
 
 

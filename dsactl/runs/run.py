@@ -201,7 +201,7 @@ def follow(job: Job, processes: Processes) -> None:
 
 
 def _refuse_other_precision(job: Job, store: registry.Store) -> None:
-    """Refuse to begin again in another precision what stands half done in one: --precision auto is the machine's.
+    """Refuse to begin anew in another precision what is unfinished in one: "auto" depends on the machine.
 
     Raises:
         RunError: says how to go on.
@@ -211,8 +211,8 @@ def _refuse_other_precision(job: Job, store: registry.Store) -> None:
     for precision in ("float32", "bfloat16"):
         if has_checkpoint(store, replace(job.recipe, precision=precision)):
             raise RunError(
-                f"A run of this recipe in {precision} stands half done, and this one is in {job.recipe.precision}.",
-                f"To go on, use --precision {precision}; to start over, use --fresh.",
+                f"An unfinished {precision} run of this recipe exists; this run would use {job.recipe.precision}.",
+                f'To continue it, use `precision="{precision}"`; to start over, use `fresh=True`.',
             )
 
 

@@ -272,7 +272,7 @@ class CheckpointedWork(Work):
     def _way_out(self, before: str) -> str:
         """How to start over, where that is the command's option and where it is not."""
         where = "" if self._folder is None else f", or remove {self._folder / CHECKPOINT}"
-        return f"{before or 'To start over, '}use dsactl condense with --fresh{where}."
+        return f"{before or 'To start over, '}use `condense` with `fresh=True`{where}."
 
     def _working(self, mode: Mode, try_out: Callable[[Mode], object]) -> Mode:
         """Return the mode, without capturing or compiling where that fails for the run's own functions.

@@ -33,13 +33,16 @@ def resolve(request: Request, precision: str = "bfloat16") -> Recipe:
             "dsactl condense digits --ipc 2 --method dc --norm batch --precision bfloat16",
         ),
         (
-            Request("svhn", 50, inner_steps=10, strategy="none", arch="mlp"),
+            Request.of("svhn", 50, inner_steps=10, strategy="none", arch="mlp"),
             "dsactl condense svhn --ipc 50 --arch mlp --precision bfloat16 --inner-steps 10 --network-epochs 50 "
             "--strategy none",
         ),
-        (Request("digits", 1, network_epochs=7, init="noise", distance="mse", image_lr=1.5), None),
-        (Request("usps", 3, image_momentum=0.0, network_lr=0.1, batch_real=8, batch_synthetic=9, batch_train=7), None),
-        (Request("fashionmnist", 1, strategy="crop_flip", iterations=5, width=64, depth=1, pooling="max"), None),
+        (Request.of("digits", 1, network_epochs=7, init="noise", distance="mse", image_lr=1.5), None),
+        (
+            Request.of("usps", 3, image_momentum=0.0, network_lr=0.1, batch_real=8, batch_synthetic=9, batch_train=7),
+            None,
+        ),
+        (Request.of("fashionmnist", 1, strategy="crop_flip", iterations=5, width=64, depth=1, pooling="max"), None),
         (Request("my photos", 1, "random"), "dsactl condense 'FOLDER/my photos' --ipc 1 --method random"),
     ],
 )

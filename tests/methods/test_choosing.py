@@ -228,8 +228,9 @@ def test_the_test_split_is_not_looked_at(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_training_that_cannot_be_done_says_so(method: str) -> None:
-    with pytest.raises(UsageError, match="--option epochs=0 must be at least 1"):
-        find(method).refuse(work(small_dataset(), method, options={"epochs": 0}).recipe)
+    recipe = work(small_dataset(), method, options={"epochs": 0}).recipe
+    with pytest.raises(UsageError, match="`epochs=0` must be at least 1"):
+        recipe.settings.check(recipe)
     with pytest.raises(RunError, match=r"diverged in epoch \d: its loss is no longer finite") as raised:
         find(method).load()(work(small_dataset(), method, arch="mlp", network_lr=1e30))
     assert "--network-lr" in raised.value.hint

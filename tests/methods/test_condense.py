@@ -48,7 +48,7 @@ def test_algorithm_1_against_the_paper_shaped_version(name: str) -> None:
     case = CASES[name]
     fast = [state.images_KICHW for state in condense(DATASET, case)]
     slow = list(slow_condense(DATASET, case))
-    assert len(fast) == len(slow) == 3 * case.inner_steps
+    assert len(fast) == len(slow) == 3 * case.settings.inner_steps
     for step, (ours, theirs) in enumerate(zip(fast, slow, strict=True)):
         moved = (theirs - initial(DATASET, case).images_KICHW).norm()
         assert (ours - theirs).norm() / moved < 2e-3, f"step {step}"

@@ -47,9 +47,9 @@ def test_dd_learns_images_and_step_sizes(digits: Dataset) -> None:
     store = registry.Store()
     rates = store.find(registry.parse_reference(made.reference)).manifest.provenance["step sizes"]
     assert len(rates) == 8
-    assert all(rate > 0 and rate != made.recipe.network_lr for rate in rates)
+    assert all(rate > 0 and rate != made.recipe.settings.network_lr for rate in rates)
     start = dsactl.condense("digits", iterations=1, image_lr=1e-9, **options)
-    before = loss_after_training(digits, made.recipe, start.images, start.labels, [made.recipe.network_lr] * 8)
+    before = loss_after_training(digits, made.recipe, start.images, start.labels, [made.recipe.settings.network_lr] * 8)
     after = loss_after_training(digits, made.recipe, made.images, made.labels, rates)
     assert after < 0.9 * before
     assert dsactl.evaluate(made, networks=2, epochs=3, device="cpu").n == 2
@@ -68,7 +68,7 @@ def test_ld_learns_labels_of_real_images(digits: Dataset) -> None:
     assert made.labels.tolist() == list(range(10))
     begun = 0.9 * torch.eye(10) + 0.01
     assert (soft - begun).abs().max() > 0.02
-    rates = [made.recipe.network_lr] * 100
+    rates = [made.recipe.settings.network_lr] * 100
     before = loss_after_training(digits, made.recipe, made.images, begun, rates)
     assert loss_after_training(digits, made.recipe, made.images, soft, rates) < before
     assert dsactl.evaluate(made, networks=2, epochs=3, device="cpu").n == 2

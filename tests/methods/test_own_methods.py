@@ -20,6 +20,7 @@ from dsactl.errors import RunError, UsageError
 from dsactl.methods import work
 from dsactl.methods.work import Work
 from dsactl.recipes import methods
+from dsactl.recipes.settings import FreeSettings
 from dsactl.runs.progress import Progress
 from dsactl.runs.runner import CHECKPOINT
 
@@ -91,8 +92,9 @@ partial = functools.partial(either, which=1)
 def test_a_method_is_whatever_can_be_called(install: Install, what: str) -> None:
     install(CALLABLE, f"foreign:{what}")
     assert make().reference == "digits-mine-ipc1:1"
-    assert methods.find("mine").options == ({"size": 1} if what == "instance" else {})
-    assert methods.find("mine").any_option == (what != "instance")
+    settings = methods.find("mine").settings
+    assert settings.names() == (["size"] if what == "instance" else [])
+    assert (settings is FreeSettings) == (what != "instance")
 
 
 @pytest.mark.parametrize(
@@ -309,7 +311,7 @@ def test_a_run_goes_on_on_its_device_alone(stopped: Path) -> None:
         RunError, match="The checkpoint was written on cuda; it cannot be resumed to the same bits on cpu"
     ) as refused:
         make()
-    start_over = f"to start over, use dsactl condense with --fresh, or remove {stopped}."
+    start_over = f"to start over, use `condense` with `fresh=True`, or remove {stopped}."
     assert refused.value.hint == f"To go on, use --device cuda; {start_over}"
     stopped.unlink()
     with pytest.raises(KeyboardInterrupt):

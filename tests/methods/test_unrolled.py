@@ -43,7 +43,7 @@ class Notebook(Work):
     ) -> None:
         assert loss is not None
         assert doing
-        assert 1 <= done <= total == self.recipe.iterations
+        assert 1 <= done <= total == self.recipe.settings.iterations
         self.kept.append(tensors)
         self.copies.append({name: tensor.detach().clone() for name, tensor in tensors.items()})
         self.losses.append(loss)
@@ -126,7 +126,7 @@ def final_loss(
 
 
 def real_images(case: Recipe, iteration: int) -> tuple[Tensor, Tensor]:
-    order = torch.randperm(60, generator=generator(case.seed, "real-batch", iteration))[: case.batch_real]
+    order = torch.randperm(60, generator=generator(case.seed, "real-batch", iteration))[: case.settings.batch_real]
     return DATASET.normalise(DATASET.train.images_NCHW[order]).double(), DATASET.train.labels_N[order]
 
 

@@ -1,9 +1,10 @@
 import pytest
 
 from dsactl.errors import DsactlError, UnknownNameError, UsageError
+from dsactl.methods.gradient_matching.schedule import loops
 from dsactl.networks.catalogue import NetworkSpec
+from dsactl.paper import SCHEDULE
 from dsactl.recipes.recipe import Recipe, Request
-from dsactl.recipes.schedule import PAPER, loops
 
 
 def resolve(**values: object) -> Recipe:
@@ -13,17 +14,17 @@ def resolve(**values: object) -> Recipe:
 
 def test_the_paper_s_defaults() -> None:
     recipe = resolve()
-    assert (recipe.iterations, recipe.inner_steps, recipe.network_epochs) == (1000, 10, 50)
-    assert (recipe.image_lr, recipe.image_momentum, recipe.network_lr) == (0.1, 0.5, 0.01)
-    assert (recipe.batch_real, recipe.batch_synthetic, recipe.batch_train) == (256, 256, 256)
-    assert (recipe.init, recipe.distance) == ("real", "ours")
+    assert (recipe.settings.iterations, recipe.settings.inner_steps, recipe.settings.network_epochs) == (1000, 10, 50)
+    assert (recipe.settings.image_lr, recipe.settings.image_momentum, recipe.settings.network_lr) == (0.1, 0.5, 0.01)
+    assert (recipe.settings.batch_real, recipe.settings.batch_synthetic, recipe.settings.batch_train) == (256, 256, 256)
+    assert (recipe.settings.init, recipe.settings.distance) == ("real", "ours")
     assert recipe.strategy == ("color", "crop", "cutout", "flip", "scale", "rotate")
     assert recipe.network == NetworkSpec("convnet", 3, 128, "instance", "relu", "avg")
     assert recipe.set_name == "cifar10-dsa-convnet-ipc10"
     dc = resolve(method="dc")
-    assert (dc.init, dc.strategy) == ("noise", ())
-    assert resolve(arch="mlp").image_lr == 0.01
-    assert resolve(arch="mlp", image_lr=0.2).image_lr == 0.2
+    assert (dc.settings.init, dc.strategy) == ("noise", ())
+    assert resolve(arch="mlp").settings.image_lr == 0.01
+    assert resolve(arch="mlp", image_lr=0.2).settings.image_lr == 0.2
 
 
 def test_which_recipes_are_the_paper_s() -> None:
@@ -35,7 +36,7 @@ def test_which_recipes_are_the_paper_s() -> None:
 
 def test_the_published_schedule_and_ours() -> None:
     assert [loops(ipc) for ipc in (1, 10, 20, 30, 40, 50)] == [(1, 1), (10, 50), (20, 25), (30, 20), (40, 15), (50, 10)]
-    assert set(PAPER) == {1, 10, 20, 30, 40, 50}
+    assert set(SCHEDULE) == {1, 10, 20, 30, 40, 50}
     assert [loops(10, steps) for steps in (10, 5, 1)] == [(10, 50), (5, 100), (1, 500)]
     assert [loops(ipc) for ipc in (2, 3, 7, 100, 1000)] == [(2, 250), (3, 167), (7, 71), (50, 10), (50, 10)]
 

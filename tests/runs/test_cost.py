@@ -117,7 +117,7 @@ def test_a_trial_scales_with_the_run() -> None:
 
 def test_a_trial_counts_the_training_between_inner_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     def seconds(recipe: Recipe, _: object) -> float:
-        return 1.0 + 0.25 * recipe.network_epochs * (recipe.inner_steps > 1)
+        return 1.0 + 0.25 * recipe.settings.network_epochs * (recipe.settings.inner_steps > 1)
 
     monkeypatch.setattr("dsactl.methods.gradient_matching.cost._seconds_per_step", seconds)
     estimate = try_a_step(resolve(iterations=10, inner_steps=5, network_epochs=3), DATASET)

@@ -202,7 +202,7 @@ def test_a_run_goes_on_with_as_many_processes_as_it_began() -> None:
 def test_another_precision_does_not_begin_again_silently() -> None:
     store = registry.Store()
     interrupted(store, precision="bfloat16")
-    with pytest.raises(RunError, match=r"in bfloat16 stands half done.* use --precision bfloat16; .* --fresh"):
+    with pytest.raises(RunError, match=r'unfinished bfloat16 run .* use `precision="bfloat16"`; .* `fresh=True`'):
         execute(job(precision="float32"), store)
     assert execute(job(precision="float32"), store, fresh=True).stored.version == 1
     assert execute(job(precision="bfloat16"), store).stored.version == 2
@@ -229,7 +229,7 @@ def test_one_process_at_a_time_works_on_a_run() -> None:
 def test_divergence_is_an_error_that_says_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "EVENT_SECONDS", 0.0)
     store = registry.Store()
-    with pytest.raises(RunError, match=r"diverged in iteration \d+: .* smaller --image-lr than 1e\+38"):
+    with pytest.raises(RunError, match=r"diverged in iteration \d+: .* smaller `image_lr` than 1e\+38"):
         execute(job(image_lr=1e38, strategy="color", distance="mse"), store)
     assert store.sets() == []
 

@@ -59,7 +59,7 @@ def test_schemes_are_condensed_and_tested_as_table_4_says(program: Program, tmp_
         row = str(cell["scheme"])
         assert cell["augmentation"] == ("dsa rotate" if expected[row] else "none")
         recipe = dsactl.load(cell["references"][0]).recipe  # type: ignore[index]
-        assert recipe.scheme == schemes.get(row, "siamese")
+        assert recipe.settings.scheme == schemes.get(row, "siamese")
         assert recipe.strategy == (() if row in "AB" else ("rotate",))
     assert found[1]["digests"] == found[2]["digests"], "nothing augmented: one set for A and B"
     assert len({cell["digests"][0] for cell in found}) == 5  # type: ignore[index]
@@ -115,7 +115,7 @@ def test_ipc_has_a_line_for_each_method(cli: Cli, tmp_path: Path) -> None:
 def test_starts_have_accuracies_and_pictures_of_the_way(cli: Cli, tmp_path: Path) -> None:
     found = cells(*cli("ablate", "init", *SMALLER, "--out", str(tmp_path)))
     assert [cell["init"] for cell in found] == ["noise", "real"]
-    inits = [dsactl.load(cell["references"][0]).recipe.init for cell in found]  # type: ignore[index]
+    inits = [dsactl.load(cell["references"][0]).recipe.settings.init for cell in found]  # type: ignore[index]
     assert inits == ["noise", "real"]
     for start in inits:
         with Image.open(tmp_path / f"init-{start}.webp") as moving:
@@ -210,7 +210,7 @@ def test_another_study_s_folder_is_refused(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_watched_run_is_counted_until_it_was_watched(cli: Cli, tmp_path: Path) -> None:
-    execute(prepare(Request("digits", 1, arch="mlp", iterations=2, init="real")), registry.Store())
+    execute(prepare(Request.of("digits", 1, arch="mlp", iterations=2, init="real")), registry.Store())
     arguments = ("ablate", "init", *SMALLER, "--out", str(tmp_path))
     assert json.loads(cli(*arguments, "--dry-run")[1])["sets"] == 2, "it is run again, to be watched"
     cells(*cli(*arguments))
@@ -218,7 +218,7 @@ def test_a_watched_run_is_counted_until_it_was_watched(cli: Cli, tmp_path: Path)
 
 
 def test_only_the_first_set_of_a_start_is_watched() -> None:
-    entries, store = ablations.starts(Request("digits", 1, width=8, iterations=2), Protocol()), registry.Store()
+    entries, store = ablations.starts(Request.of("digits", 1, width=8, iterations=2), Protocol()), registry.Store()
     prepared = check(entries, "cpu")
     for job in prepared:
         execute(job, store)
@@ -247,7 +247,7 @@ def test_methods_are_compared_on_one_network(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(program: Program, tmp_path: Path) -> None:
-    request = Request("digits", 1, arch="mlp", iterations=2)
+    request = Request.of("digits", 1, arch="mlp", iterations=2)
     job = prepare(replace(request, strategy="none")).within(STUDIES)
     folder = run_folder(registry.Store(), job.recipe)
     folder.mkdir(parents=True)
@@ -263,7 +263,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(program: Program, tmp_path: 
 
 
 def test_the_way_is_watched_and_kept() -> None:
-    store, request = registry.Store(), Request("digits", 1, iterations=4, init="noise", precision="float32")
+    store, request = registry.Store(), Request.of("digits", 1, iterations=4, init="noise", precision="float32")
     job, seen = watch_condensing(request, store)
     assert list(seen) == milestones(4) == [0, 1, 2, 3, 4]
     straight = {state.iteration: state.images_KICHW for state in condense(job.dataset, job.recipe)}
@@ -275,7 +275,7 @@ def test_the_way_is_watched_and_kept() -> None:
     assert not torch.equal(seen[3], seen[4])
     again = watch_condensing(request, store)[1]
     assert all(torch.equal(seen[number], again[number]) for number in seen)
-    unwatched = Request("digits", 1, iterations=3)
+    unwatched = Request.of("digits", 1, iterations=3)
     digest = execute(prepare(unwatched), store).stored.digest
     _, late = watch_condensing(unwatched, store)
     assert list(late) == [0, 1, 2, 3]
@@ -283,7 +283,7 @@ def test_the_way_is_watched_and_kept() -> None:
 
 
 def test_a_run_that_was_begun_unwatched_is_watched_from_the_start() -> None:
-    store, request = registry.Store(), Request("digits", 1, iterations=6)
+    store, request = registry.Store(), Request.of("digits", 1, iterations=6)
 
     def stop(progress: Progress) -> None:
         if progress.done == 3:
@@ -344,7 +344,7 @@ def test_gradient_norms_against_a_plain_backward_pass(strategy: str) -> None:
         return float(sum(weight.grad.double().square().sum() for weight in module.parameters()) ** 0.5)  # type: ignore[union-attr]
 
     for label, each in enumerate(found[:3]):
-        batch = real.draw(label, recipe.batch_real, generator(recipe.seed, "real-batch", 3, 0, label))
+        batch = real.draw(label, recipe.settings.batch_real, generator(recipe.seed, "real-batch", 3, 0, label))
         source = generator(recipe.seed, "transformation", 3, 0, label)
         one = draw(recipe.strategy, 1, real.size, source)
         pair = [augment(side, one) for side in (batch, images[label])]

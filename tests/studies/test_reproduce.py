@@ -131,7 +131,7 @@ def test_a_figure_grows_too(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_figure_comes_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
-    request = Request("digits", 1, width=8, iterations=2)
+    request = Request.of("digits", 1, width=8, iterations=2)
     pair = (request, replace(request, strategy="none"))
     reproduce_figures.dry_run(
         [Part("digits", "two sets", pair, lambda store, device, report: b"")], "cpu", Output(as_json=True)
@@ -143,7 +143,7 @@ def test_a_figure_comes_with_its_cost(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_figure_6_is_counted_until_it_was_watched(capsys: pytest.CaptureFixture[str]) -> None:
-    request, store = Request("digits", 1, width=8, iterations=2), registry.Store()
+    request, store = Request.of("digits", 1, width=8, iterations=2), registry.Store()
     assert all(part.watched for part in parts("figure6", request, 1))
     part = Part("real", "a way", (request,), lambda store, device, report: b"", watched=True)
 

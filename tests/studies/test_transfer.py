@@ -132,7 +132,7 @@ def test_batch_norm_is_for_algorithm_1() -> None:
 
 
 def test_several_sets_are_pooled() -> None:
-    entries = transfer(Request("digits", 1, iterations=2), ["mlp"], ["mlp"], dsactl.Protocol(networks=3, epochs=2))
+    entries = transfer(Request.of("digits", 1, iterations=2), ["mlp"], ["mlp"], dsactl.Protocol(networks=3, epochs=2))
     ((entry, cell),) = fill(entries, 2, registry.Store())
     assert entry.key == ("mlp", "mlp")
     assert cell.n == 6

@@ -35,7 +35,7 @@ class Coreset(Settings):
             UsageError: it is that.
         """
         if self.epochs < 1:
-            raise UsageError(f"--option epochs={self.epochs} must be at least 1.")
+            raise UsageError(f"`epochs={self.epochs}` must be at least 1.")
 
 
 _PACKAGE = "dsactl.methods.coresets"

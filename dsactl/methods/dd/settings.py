@@ -76,16 +76,16 @@ class DatasetDistillation(Settings):
         """
         refuse_batch_norm(recipe)
         if self.weights not in ("random", "fixed"):
-            raise UsageError(f"--option weights={self.weights} is neither random nor fixed.")
+            raise UsageError(f'`weights="{self.weights}"` is neither random nor fixed.')
         if self.networks < 1:
-            raise UsageError(f"--option networks={self.networks} is not at least 1.")
+            raise UsageError(f"`networks={self.networks}` is not at least 1.")
         if self.step_lr <= 0:
-            raise UsageError(f"--option step_lr={self.step_lr} is not above 0.")
+            raise UsageError(f"`step_lr={self.step_lr}` is not above 0.")
         if self.inner_steps < self.parts(recipe.ipc):
             raise UsageError(
                 f"{self.inner_steps} inner steps of {self.batch_synthetic} images per class do not reach all "
                 f"{recipe.ipc}.",
-                f"Use --inner-steps {self.parts(recipe.ipc)} or a larger --batch-synthetic.",
+                f"Use `inner_steps={self.parts(recipe.ipc)}` or a larger `batch_synthetic`.",
             )
 
     def parts(self, ipc: int) -> int:

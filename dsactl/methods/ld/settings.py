@@ -62,10 +62,10 @@ class LabelDistillation(Settings):
         """
         refuse_batch_norm(recipe)
         if not 0 < self.smoothing < 1:
-            raise UsageError(f"--option smoothing={self.smoothing} is not between 0 and 1.")
+            raise UsageError(f"`smoothing={self.smoothing}` is not between 0 and 1.")
         for name in ("label_lr", "patience"):
             if getattr(self, name) <= 0:
-                raise UsageError(f"--option {name}={getattr(self, name)} is not above 0.")
+                raise UsageError(f"`{name}={getattr(self, name)}` is not above 0.")
 
 
 LD = Method(
