@@ -75,7 +75,7 @@ def require_packages(form: str) -> None:
         MissingPackageError: it is not installed.
     """
     if form == "parquet":
-        require("export --format parquet", "hub", "pyarrow")
+        require('`export(..., form="parquet")`', "hub", "pyarrow")
 
 
 def export(

@@ -24,7 +24,7 @@ def require_packages() -> None:
     Raises:
         MissingPackageError: the Hub's client or pyarrow is not installed.
     """
-    require("push", "hub", "huggingface_hub", "pyarrow")
+    require("`push(...)`", "hub", "huggingface_hub", "pyarrow")
 
 
 def repository_files(

@@ -70,7 +70,7 @@ def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName 
         HubError: the Hub refused or cannot be reached, or the repository holds no set.
         MissingPackageError: the Hub's client is not installed.
     """
-    require("pull", "hub", "huggingface_hub")
+    require("`pull(...)`", "hub", "huggingface_hub")
     remote, local = Remote(parse_repo_id(repo_id)), name or _local_name(repo_id)
     wanted = None if revision is None else parse_revision(revision)
     sizes: dict[str, int] | None = None
