@@ -75,7 +75,7 @@ def require_packages(form: str) -> None:
         MissingPackageError: it is not installed.
     """
     if form == "parquet":
-        require("export --format parquet", "hub", "pyarrow")
+        require('`export(..., form="parquet")`', "hub", "pyarrow")
 
 
 def export(
@@ -119,7 +119,7 @@ def export(
         else:
             write_folder_atomically(path, content)
     except StoreError as error:
-        raise StoreError(error.message, "Free space, or choose another place with --output.") from error
+        raise StoreError(error.message, "Free space, or choose another place with `output`.") from error
     return Exported(path, clipped, images.size, form in ("png", "folder") and stored.manifest.has_soft_labels)
 
 
@@ -175,12 +175,12 @@ def _refuse_to_replace(path: Path, form: str, *, force: bool) -> None:
     if not os.path.lexists(path):
         return
     if not force:
-        raise RegistryError(f"{path} is there already.", "Replace it with --force, or give another --output.")
+        raise RegistryError(f"{path} is there already.", "Replace it with `force=True`, or give another `output`.")
     if form != "folder" and path.is_dir():
-        raise RegistryError(f"{path} is a folder.", "Give the name of a file with --output.")
+        raise RegistryError(f"{path} is a folder.", "Give the name of a file with `output`.")
     if form == "folder" and not _is_export(path):
         raise RegistryError(
-            f"{path} holds more than an exported set, and is not replaced.", "Give another --output, or remove it."
+            f"{path} holds more than an exported set, and is not replaced.", "Give another `output`, or remove it."
         )
 
 

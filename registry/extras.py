@@ -1,4 +1,4 @@
-"""Packages that only some work needs. They come with an extra: `pip install 'dsactl[EXTRA]'`."""
+"""Optional packages, which come with an extra: `pip install 'dsactl[EXTRA]'`."""
 
 import importlib.util
 
@@ -6,21 +6,21 @@ from registry.errors import MissingPackageError
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package can be imported; told without importing it."""
+    """Return whether a package can be imported, without importing it."""
     return importlib.util.find_spec(package) is not None
 
 
 def require(what: str, extra: str, *packages: str, otherwise: str = "") -> None:
-    """Refuse work, before it begins, that needs packages which are not installed.
+    """Refuse work before it begins if a package for it is not installed.
 
     Args:
-        what: needs them, as the user wrote it: a command, an option, a data set.
-        extra: that they come with.
-        packages: by the names that they are imported by.
-        otherwise: what else can be done; added to the hint.
+        what: the subject of the message: a call or parameter in backticks, a dataset.
+        extra: the extra that installs the packages.
+        packages: their import names.
+        otherwise: an alternative, added to the hint.
 
     Raises:
-        MissingPackageError: some are not installed.
+        MissingPackageError: a package is not installed.
     """
     missing = [package for package in packages if not is_installed(package)]
     if not missing:
@@ -28,4 +28,4 @@ def require(what: str, extra: str, *packages: str, otherwise: str = "") -> None:
     one = len(missing) == 1
     named = f"the package {missing[0]}, which is" if one else f"{' and '.join(missing)}, which are"
     hint = f"Install {'it' if one else 'them'}: pip install 'dsactl[{extra}]'. {otherwise}"
-    raise MissingPackageError(f"`{what}` needs {named} not installed.", hint.strip())
+    raise MissingPackageError(f"{what} needs {named} not installed.", hint.strip())

@@ -45,7 +45,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         _flush_folder(path.parent)
     except OSError as error:
         raise StoreError(
-            f"Cannot write {path}: {error.strerror or error}.", "Free space or set DSACTL_HOME to another folder."
+            f"Cannot write {path}: {error.strerror or error}.", "Free space or set `home` to another folder."
         ) from error
 
 

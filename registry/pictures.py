@@ -76,7 +76,8 @@ def _encoded(picture: "Image.Image") -> bytes:
 def _check_channels(channels: int) -> None:
     if channels not in CHANNELS:
         raise RegistryError(
-            f"Images of {channels} channels cannot be drawn.", "Export the numbers: --format npz or safetensors."
+            f"Images of {channels} channels cannot be drawn.",
+            'Export the numbers: `form="npz"` or `form="safetensors"`.',
         )
 
 

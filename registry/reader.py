@@ -33,7 +33,7 @@ def default_home() -> Path:
 def nearest(name: SetName, known: Iterable[SetName]) -> str:
     """A hint with the names that are most like one that is not there."""
     near = difflib.get_close_matches(str(name), map(str, known), n=3)
-    return f"Did you mean {' or '.join(near)}?" if near else "See: dsactl ls"
+    return f"Did you mean {' or '.join(near)}?" if near else "See: `store.sets()`"
 
 
 class Reader:
@@ -53,7 +53,7 @@ class Reader:
         self.home = default_home() if home is None else home
         self.layout = Layout(self.home)
         if self.home.exists() and not self.home.is_dir():
-            raise StoreError(f"The store {self.home} is not a folder.", "Set DSACTL_HOME to a folder.")
+            raise StoreError(f"The store {self.home} is not a folder.", "Set `home` to a folder.")
         if self.layout.marker.is_file():
             self.check_schema()
 
@@ -122,7 +122,7 @@ class Reader:
             return self.stored_set(name, version, read_version(path))
         except FileNotFoundError:
             known = self.versions(name)
-            hint = f"Versions: {', '.join(map(str, known))}." if known else "See: dsactl ls"
+            hint = f"Versions: {', '.join(map(str, known))}." if known else "See: `store.sets()`"
             raise NotFoundError(f"There is no {name}:{version}.", hint) from None
 
     def stored_set(self, name: SetName, version: int, record: VersionRecord) -> StoredSet:
@@ -172,7 +172,7 @@ class Reader:
     def _with_digest(self, digest: str) -> StoredSet:
         matches = self.with_digest(digest)
         if not matches:
-            raise NotFoundError(f"No set has the digest {digest}.", "See: dsactl ls")
+            raise NotFoundError(f"No set has the digest {digest}.", "See: `store.sets()`")
         if len({stored.digest for stored in matches}) > 1:
             raise NotFoundError(f"Several sets have a digest that begins with {digest}.", "Give more digits.")
         return matches[0]
@@ -205,7 +205,7 @@ class Reader:
             if entry.name.namespace not in passed_over:
                 with contextlib.suppress(NotFoundError):
                     return self.read(entry.name, entry.version)
-        raise NotFoundError(f"The store {self.home} is empty.", "Make a set: dsactl condense digits --ipc 1")
+        raise NotFoundError(f"The store {self.home} is empty.", "Make a set: `store.put(...)`")
 
     def tensors(self, stored: StoredSet) -> "dict[str, Array]":
         """`images` and `labels` of a set, checked against every digest.
@@ -260,7 +260,7 @@ class Reader:
             yield
         except FileNotFoundError:
             if not stored.record.exists():
-                raise NotFoundError(f"There is no {stored.reference} any more.", "See: dsactl ls") from None
+                raise NotFoundError(f"There is no {stored.reference} any more.", "See: `store.sets()`") from None
             raise CorruptError(f"The {what} of {stored.reference} is gone: {path}.", MAKE_AGAIN) from None
         except OSError as error:
             raise StoreError(f"Cannot read {path}: {error.strerror or error}.") from error

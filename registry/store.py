@@ -84,7 +84,7 @@ class Store(Reader):
         except OSError as error:
             raise StoreError(
                 f"Cannot write to the store {self.home}: {error.strerror or error}.",
-                "Set DSACTL_HOME to a folder of yours.",
+                "Set `home` to a folder of yours.",
             ) from error
         try:
             self._refuse_links()
@@ -101,7 +101,7 @@ class Store(Reader):
             if folder.is_symlink():
                 raise StoreError(
                     f"{folder} is a link, and nothing is written outside of the store.",
-                    "To keep the store elsewhere, set DSACTL_HOME.",
+                    "To keep the store elsewhere, set `home`.",
                 )
 
     def check_writable(self) -> None:
@@ -207,13 +207,9 @@ class Store(Reader):
         if wanted in versions:
             with contextlib.suppress(CorruptError):
                 self.read(name, wanted)
-                raise ConflictError(
-                    f"{name}:{wanted} is here already, with other content.", "Give another name with --name."
-                )
+                raise ConflictError(f"{name}:{wanted} is here already, with other content.", "Pass another `name`.")
         if removed.get(str(wanted), digest) != digest:
-            raise ConflictError(
-                f"{name}:{wanted} was removed here, and had other content.", "Give another name with --name."
-            )
+            raise ConflictError(f"{name}:{wanted} was removed here, and had other content.", "Pass another `name`.")
         return wanted
 
     def _write(
@@ -296,7 +292,7 @@ class Store(Reader):
         try:
             digest = read_version(path).digest
         except FileNotFoundError:
-            raise NotFoundError(f"There is no {name}:{version}.", "See: dsactl ls") from None
+            raise NotFoundError(f"There is no {name}:{version}.", "See: `store.sets()`") from None
         except CorruptError:
             pass
         known, gone = self.name_record(name), self._tags_of(name, version)
@@ -326,7 +322,7 @@ class Store(Reader):
         parse_own_tag(tag)
         with self.writing():
             if not stored.record.exists():
-                raise NotFoundError(f"There is no {stored.reference}.", "See: dsactl ls")
+                raise NotFoundError(f"There is no {stored.reference}.", "See: `store.sets()`")
             record = self.name_record(stored.name)
             self._write_name(stored.name, record.model_copy(update={"tags": {**record.tags, tag: stored.version}}))
 
@@ -339,7 +335,7 @@ class Store(Reader):
         with self.writing():
             record = self.name_record(name)
             if tag not in record.tags:
-                raise NotFoundError(f"{name} has no tag {tag!r}.", f"See: dsactl tag {name}")
+                raise NotFoundError(f"{name} has no tag {tag!r}.", f"See: `store.tags({str(name)!r})`")
             tags = {each: version for each, version in record.tags.items() if each != tag}
             self._write_name(name, record.model_copy(update={"tags": tags}))
 

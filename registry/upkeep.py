@@ -108,7 +108,7 @@ def _dangling(store: Reader) -> Iterator[CorruptError]:
                         yield CorruptError(
                             f"{Path(folder.path, NAME_RECORD)}: the tag {tag!r} points at version {version}, "
                             "which is not there.",
-                            f"Take it away: dsactl tag {name} {tag} --remove",
+                            f"Remove it: `store.untag({str(name)!r}, {tag!r})`",
                         )
 
 

@@ -1,10 +1,15 @@
 """Imports go one way: cli → studies → evaluation, runs → synthetic → methods → recipes, training → data, networks."""
 
 import ast
+import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from dsactl.cli.main import program_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -70,6 +75,51 @@ def test_the_registry_knows_nothing_of_dsactl_or_torch() -> None:
     for path in (ROOT / "registry").rglob("*.py"):
         assert not {name for name in imported(path) if name.startswith("dsactl")}, path
         assert "torch" not in path.read_text(), path
+
+
+COMMAND_LINE = re.compile(
+    r"(?<![\w-])--[a-z][\w-]*"  # a flag
+    rf"|\bdsactl (?:{'|'.join(str(command.name) for command in program_of([]).registered_commands)}|\Z)"  # a command
+    r"|\bDSACTL_\w+"  # an environment variable
+)
+ALLOWED = {
+    "registry/reader.py": {
+        "DSACTL_HOME": "the usual place of a store is read from the environment by whoever opens one without a folder"
+    },
+}
+"""What the registry says of the command line all the same, by file, and why."""
+
+
+def of_the_command_line(source: str) -> set[str]:
+    """Flags, commands and environment variables that strings, docstrings and parts of f-strings name."""
+    nodes = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    return {found for text in nodes if isinstance(text, str) for found in COMMAND_LINE.findall(text)}
+
+
+def test_the_registry_does_not_speak_of_the_command_line() -> None:
+    """Its messages name parameters and calls, which the command line translates."""
+    said = {}
+    for path in (ROOT / "registry").rglob("*.py"):
+        if found := of_the_command_line(path.read_text()):
+            said[path.relative_to(ROOT).as_posix()] = found
+    assert said == {path: set(words) for path, words in ALLOWED.items()}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("'Use --name.'", "--name"),
+        ('f"{x} (--create-pr)"', "--create-pr"),
+        ('"""See: dsactl ls"""', "dsactl ls"),
+        ('f"See: dsactl tag {name}"', "dsactl tag"),
+        ('f"See: dsactl {command}"', "dsactl "),
+        ('"$DSACTL_HOME"', "DSACTL_HOME"),
+        ("'Update dsactl. Pushed with dsactl can be seen -- or not; a--b'", None),
+        ("# --name", None),
+    ],
+)
+def test_words_of_the_command_line_are_found(source: str, found: str | None) -> None:
+    assert of_the_command_line(source) == ({found} if found else set())
 
 
 def test_light_commands_do_not_load_torch() -> None:

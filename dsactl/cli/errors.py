@@ -53,7 +53,8 @@ def report(error: BaseException, output: Output) -> int:
             return FAILED
         case CommandLineError():
             context = getattr(error, "ctx", None)
-            output.error(error.format_message(), f"See: {context.command_path if context else 'dsactl'} --help")
+            see = f"See: {context.command_path if context else 'dsactl'} --help"
+            output.error(error.format_message(), see, verbatim=True)
             return error.exit_code
         case typer.Abort() | KeyboardInterrupt():
             output.error("Interrupted.")
@@ -69,11 +70,12 @@ def report(error: BaseException, output: Output) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
         case OSError():
-            output.error(f"{error.filename or 'The system'}: {error.strerror or error}.")
+            output.error(f"{error.filename or 'The system'}: {error.strerror or error}.", verbatim=True)
             return FAILED
         case _:
             output.error(
                 f"Internal error, {type(error).__name__}: {error}",
                 "Run the command again with DSACTL_DEBUG=1 for the traceback, and report it.",
+                verbatim=True,
             )
             return FAILED

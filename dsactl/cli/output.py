@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from dsactl.cli.flags import translate
 from dsactl.cli.tables import Facts, Table
 from dsactl.errors import UsageError
 
@@ -71,12 +72,19 @@ class Output:
             _print(self._err, text)
 
     def remark(self, text: str) -> None:
-        """A remark of less weight: plain text, which a terminal shows dim."""
+        """A remark of less weight: plain text, which a terminal shows dim; Python notation is translated."""
         if not self.quiet:
-            _print(self._err, Text(text, "dim"))
+            _print(self._err, Text(translate(text), "dim"))
 
-    def error(self, message: str, hint: str = "") -> None:
-        """What went wrong and what to do next; printed in every mode."""
+    def error(self, message: str, hint: str = "", *, verbatim: bool = False) -> None:
+        """Print what went wrong and what to do next, in every mode.
+
+        Args:
+            message, hint: of one of our errors, whose Python notation is translated into flags and commands.
+            verbatim: the text is another library's, and is printed as it is.
+        """
+        if not verbatim:
+            message, hint = translate(message), translate(hint)
         _print(self._err, f"[bold red]Error:[/] {escape(message)}")
         if hint:
             _print(self._err, f"  {escape(hint)}")

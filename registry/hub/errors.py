@@ -15,8 +15,8 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/\s?#]*@")
 _BY_STATUS = {
     400: ("The Hub refused the request for {repo}", "Update huggingface_hub, and check the name and the licence."),
     401: ("The Hub wants a valid token for {repo}", _LOG_IN),
-    402: ("The Hub wants a paid plan for {repo}", "Push to another namespace, or without --private."),
-    403: ("The token may not do this to {repo}", "Use one that may, or propose a set to others with: push --create-pr"),
+    402: ("The Hub wants a paid plan for {repo}", "Push to another namespace, or without `private`."),
+    403: ("The token may not do this to {repo}", "Use one that may, or propose the set: `push(..., create_pr=True)`"),
     404: ("The Hub has no {repo}, or the token may not see it", f"Check its name. For a private one: {_LOG_IN}"),
     409: ("Something else is happening to {repo}", _AGAIN),
     412: ("{repo} was changed by someone else meanwhile; nothing was written", _AGAIN),

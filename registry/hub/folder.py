@@ -24,7 +24,7 @@ def require_packages() -> None:
     Raises:
         MissingPackageError: the Hub's client or pyarrow is not installed.
     """
-    require("push", "hub", "huggingface_hub", "pyarrow")
+    require("`push(...)`", "hub", "huggingface_hub", "pyarrow")
 
 
 def repository_files(
@@ -82,15 +82,15 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     try:
         if os.path.lexists(folder) and not _holds_only_ours(folder):
-            raise StoreError(f"{folder} is there, with more than such files.", "Name another folder with --out.")
+            raise StoreError(f"{folder} is there, with more than such files.", "Name another folder with `out`.")
     except OSError as error:
         raise StoreError(
-            f"Cannot read {folder}: {error.strerror or error}.", "Name another folder with --out."
+            f"Cannot read {folder}: {error.strerror or error}.", "Name another folder with `out`."
         ) from error
     try:
         write_folder_atomically(folder, files)
     except StoreError as error:
-        raise StoreError(error.message, "Free space, or name another folder with --out.") from error
+        raise StoreError(error.message, "Free space, or name another folder with `out`.") from error
 
 
 def _holds_only_ours(folder: Path) -> bool:

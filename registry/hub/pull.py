@@ -70,7 +70,7 @@ def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName 
         HubError: the Hub refused or cannot be reached, or the repository holds no set.
         MissingPackageError: the Hub's client is not installed.
     """
-    require("pull", "hub", "huggingface_hub")
+    require("`pull(...)`", "hub", "huggingface_hub")
     remote, local = Remote(parse_repo_id(repo_id)), name or _local_name(repo_id)
     wanted = None if revision is None else parse_revision(revision)
     sizes: dict[str, int] | None = None
@@ -94,7 +94,7 @@ def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName 
     if version is None and name is None:
         raise BadNameError(
             f"{repo_id} has no version at {found}: no tag like v1 points at it.",
-            "Name it with --name [namespace/]name, under which it gets a number of its own.",
+            "Name it with `name`, as [namespace/]name; it then gets a version number of its own.",
         )
     picture = _optional(remote, PICTURE, commit, sizes)
     records = _records(_optional(remote, EVALUATIONS, commit, sizes), manifest.digest, repo_id)
@@ -112,7 +112,7 @@ def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName 
 def _local_name(repo_id: str) -> SetName:
     name = local_name(repo_id)
     if name is None:
-        raise BadNameError(f"{repo_id!r} cannot be the name of a set.", "Name it with --name [namespace/]name.")
+        raise BadNameError(f"{repo_id!r} cannot be the name of a set.", "Name it with `name`, as [namespace/]name.")
     return parse_name(name)
 
 

@@ -113,7 +113,7 @@ def _is_there(remote: Remote, *, private: bool, create_pr: bool) -> bool:
     if is_private is None and create_pr:
         raise MissingError(
             f"There is no {remote.repo_id} to propose something to, or the token may not see it.",
-            "Push without --create-pr to make it.",
+            "Push without `create_pr` to make it.",
         )
     if private and is_private is False:
         raise HubError(

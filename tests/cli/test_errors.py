@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from dsactl.cli.errors import report
+from dsactl.cli.flags import COMMANDS, translate
+from dsactl.cli.main import program_of
 from dsactl.cli.output import Output
+from dsactl.errors import UsageError
 
 SMALLER = "Use a smaller network, fewer images per class, or smaller batches."
 
@@ -38,6 +41,18 @@ def allocator_error() -> RuntimeError:
             "Error: Internal error, ValueError: not [this]\n"
             "  Run the command again with DSACTL_DEBUG=1 for the traceback, and report it.\n",
         ),
+        (
+            lambda: ValueError("no `width`"),
+            1,
+            "Error: Internal error, ValueError: no `width`\n"
+            "  Run the command again with DSACTL_DEBUG=1 for the traceback, and report it.\n",
+        ),
+        (lambda: PermissionError(13, "Permission denied", "/a `b`"), 1, "Error: /a `b`: Permission denied.\n"),
+        (
+            lambda: UsageError("`networks` must be at least 1.", 'Use `precision="float32"` with `fresh=True`.'),
+            2,
+            "Error: --networks must be at least 1.\n  Use --precision float32 with --fresh.\n",
+        ),
     ],
 )
 def test_exceptions_are_told_in_words(make, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
@@ -64,3 +79,116 @@ def test_a_pipe_that_is_closed_at_once() -> None:
     process.stdout.close()
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("notation", "said"),
+    [
+        ("networks", "--networks"),
+        ("test_fraction", "--test-fraction"),
+        ("home", "DSACTL_HOME"),
+        ("form", "--format"),
+        ("width=64", "--width 64"),
+        ("network_lr=0.01", "--network-lr 0.01"),
+        ("seed=-1", "--seed -1"),
+        ("name=NAME", "--name NAME"),
+        ("name=...", "--name"),
+        ("home='/a b'", "DSACTL_HOME='/a b'"),
+        ('precision="float32"', "--precision float32"),
+        ('precision="float32", fresh=True', "--precision float32 --fresh"),
+        ("fresh=False", "no --fresh"),
+        ("strategy=None", "no --strategy"),
+        ('methods=["dsa", "dc"]', "--methods dsa,dc"),
+        ('name="two words"', "--name 'two words'"),
+        ("""name="it's" """, """--name 'it'"'"'s'"""),
+        ('name="$HOME; rm"', "--name '$HOME; rm'"),
+        ('name=""', "--name ''"),
+        ('"svhn"', "svhn"),
+        ("64", "64"),
+        ('condense("digits", ipc=1)', "dsactl condense digits --ipc 1"),
+        ('dsactl.condense("digits", ipc=1)', "dsactl condense digits --ipc 1"),
+        ('condense("my pictures", ipc=1, fresh=True)', "dsactl condense 'my pictures' --ipc 1 --fresh"),
+        ("condense(FOLDER, ipc=N)", "dsactl condense FOLDER --ipc N"),
+        ("store.sets()", "dsactl ls"),
+        ("datasets()", "dsactl datasets"),
+        ("networks()", "dsactl archs"),
+        ("store.put(...)", "dsactl condense digits --ipc 1"),
+        ('pull("user/repo")', "dsactl pull user/repo"),
+        ("push(..., create_pr=True)", "dsactl push --create-pr"),
+        ('export(..., form="parquet")', "dsactl export --format parquet"),
+        ("import_set(PATH)", "dsactl import PATH"),
+        ("verify(store)", "dsactl verify"),
+        ("prune(store)", "dsactl prune"),
+        ("leftovers(store)", "dsactl prune --dry-run"),
+        ("store.remove(NAME)", "dsactl rm NAME"),
+        ('store.tag("name:1", "best")', "dsactl tag name:1 best"),
+        ("store.tags('name')", "dsactl tag name"),
+        ("store.untag('lab/b', 'best')", "dsactl tag lab/b best --remove"),
+    ],
+)
+def test_notation_is_translated(notation: str, said: str) -> None:
+    assert translate(f"`{notation}`") == said
+    assert translate(f"First (`{notation}`), then `{notation}`.") == f"First ({said}), then {said}."
+    assert translate(f"`{notation}`'s value") == f"{said}'s value"
+
+
+@pytest.mark.parametrize(
+    "notation",
+    [
+        "pip install 'dsactl[hub]'",
+        "--networks 5",
+        "dsactl ls",
+        "a-b",
+        "x == 1",
+        "unknown('x')",
+        "store.sets",
+        "condense(*names)",
+        "condense(**options)",
+        "width=64, 5",
+        "width=f(1)",
+        "width={1: 2}",
+        "condense(True)",
+        "lambda: 1",
+        "f(x)(y)",
+        "width=",
+        "(",
+        "'open",
+        "None",
+        "\\d+",
+        r'name=x["\d"]',
+        "(" * 300,
+        "-" * 5000 + "1",
+    ],
+)
+def test_what_is_no_notation_loses_its_backticks_alone(notation: str, recwarn: pytest.WarningsRecorder) -> None:
+    assert translate(f"As `{notation}` says.") == f"As {notation} says."
+    assert not recwarn
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Nothing to see.",
+        "one ` alone",
+        "``",
+        "`over\ntwo lines`",
+        "/a/`networks`/c is not there",
+        "There is no set '`networks`'.",
+        'There is no set "`networks`".',
+        "a`networks`b",
+        "C:\\`networks`",
+    ],
+)
+def test_other_text_stays(text: str) -> None:
+    assert translate(text) == text
+
+
+def test_calls_are_translated_to_commands_that_there_are() -> None:
+    commands = {command.name for command in program_of([]).registered_commands}
+    assert {command.split()[0] for command in COMMANDS.values()} <= commands
+
+
+def test_remarks_are_translated_too(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().remark('Faster with `precision="bfloat16"`.')
+    assert capsys.readouterr().err == "Faster with --precision bfloat16.\n"

@@ -23,16 +23,16 @@ STUDIES, HUB, SVHN = ({"matplotlib", "scipy"}, "studies"), ({"huggingface_hub", 
 PLOTS, CLIENT = ({"matplotlib"}, "studies"), ({"huggingface_hub"}, "hub")
 
 LIGHT = {
-    "transfer digits": ("transfer", *PLOTS),
-    "ablate ipc digits": ("ablate", *PLOTS),
-    "reproduce table1": ("reproduce", *PLOTS),
-    "reproduce figure5": ("reproduce", *PLOTS),
-    "nas digits": ("nas", *STUDIES),
-    "continual": ("continual", *PLOTS),
-    "push x a/b": ("push", *HUB),
-    "push x a/b --dry-run": ("push", *HUB),
-    "pull a/b": ("pull", *CLIENT),
-    "export x -o x.parquet": ("export --format parquet", {"pyarrow"}, "hub"),
+    "transfer digits": ("dsactl transfer", *PLOTS),
+    "ablate ipc digits": ("dsactl ablate", *PLOTS),
+    "reproduce table1": ("dsactl reproduce", *PLOTS),
+    "reproduce figure5": ("dsactl reproduce", *PLOTS),
+    "nas digits": ("dsactl nas", *STUDIES),
+    "continual": ("dsactl continual", *PLOTS),
+    "push x a/b": ("dsactl push", *HUB),
+    "push x a/b --dry-run": ("dsactl push", *HUB),
+    "pull a/b": ("dsactl pull", *CLIENT),
+    "export x -o x.parquet": ("dsactl export --format parquet", {"pyarrow"}, "hub"),
 }
 """Command lines that are refused without torch; what needs which packages, of which extra."""
 REFUSED = {
@@ -109,7 +109,7 @@ def test_what_needs_an_extra_is_refused_before_it_begins(answers: dict[str, Answ
         answer = answers[command]
         assert (answer.code, answer.out) == (2, ""), command
         message, hint = answer.err.splitlines()
-        assert message == f"Error: `{what}` needs {named} not installed.", command
+        assert message == f"Error: {what} needs {named} not installed.", command
         assert hint.startswith(f"  Install {'it' if one else 'them'}: pip install 'dsactl[{extra}]'."), command
         assert answer.files == [], f"{command} wrote or downloaded something"
     assert not any(answers[command].torch for command in LIGHT)
@@ -128,7 +128,9 @@ def test_the_extras_have_what_they_are_named_for() -> None:
 
 def test_python_is_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "is_installed", lambda package: False)
-    with pytest.raises(dsactl.Error, match=r"`pull` needs the package huggingface_hub.*dsactl\[hub\]") as raised:
+    with pytest.raises(
+        dsactl.Error, match=r"`pull\(\.\.\.\)` needs the package huggingface_hub.*dsactl\[hub\]"
+    ) as raised:
         dsactl.pull("a/b")
     assert isinstance(raised.value, registry.MissingPackageError)
 

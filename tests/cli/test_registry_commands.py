@@ -221,7 +221,8 @@ def test_a_tag_that_points_nowhere_can_be_taken_away(store: registry.Store, quic
     store.tag(store.read(name, 1), "best")
     store.record_path(name, 1).unlink()
     said = quick("verify").stderr
-    assert "Take it away: dsactl tag lab/b best --remove" in said
+    assert "Remove it: dsactl tag lab/b best --remove" in said
+    assert json.loads(quick("verify", "--json").stdout)["faults"][-1].endswith("dsactl tag lab/b best --remove")
     assert quick("tag", "lab/b", "best", "--remove").returncode == 0
     assert "best" not in quick("verify").stderr
 

@@ -79,7 +79,7 @@ def test_a_dry_run_is_whole_or_not_there(
 
     before = sorted(tmp_path.iterdir())
     monkeypatch.setattr(Path, "write_bytes", write_some)
-    with pytest.raises(registry.StoreError, match=r"No space left on device\. Free space, or .* --out"):
+    with pytest.raises(registry.StoreError, match=r"No space left on device\. Free space, or .* `out`"):
         write_folder(tmp_path / "out", files)
     monkeypatch.undo()
     assert sorted(tmp_path.iterdir()) == before

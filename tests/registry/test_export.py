@@ -112,7 +112,7 @@ def test_nothing_is_replaced_unless_told(store: registry.Store, tmp_path: Path, 
     assert path.name == ("things-v1" if form == "folder" else f"things-v1.{form}")
     export(store, stored, path, form)
     before = sorted(path.parent.rglob("*"))
-    with pytest.raises(registry.RegistryError, match=r"is there already.*--force"):
+    with pytest.raises(registry.RegistryError, match=r"is there already.*`force=True`, .*`output`"):
         export(store, stored, path, form)
     export(store, stored, path, form, force=True)
     assert sorted(path.parent.rglob("*")) == before
@@ -160,7 +160,7 @@ def test_an_export_that_fails_leaves_what_was_there(
     monkeypatch.setattr(Path, "write_bytes", write_some)
     for target in (folder, folder.with_name("other")):
         left[0] = 3
-        with pytest.raises(registry.StoreError, match=r"No space left on device.*--output"):
+        with pytest.raises(registry.StoreError, match=r"No space left on device.*`output`"):
             export(store, stored, target, "folder", force=True)
     monkeypatch.undo()
     assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before

@@ -181,7 +181,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path, tell: Tell) -> 
         outcomes[ended.returncode == 0] += 1
         if ended.returncode:
             assert "File too large" in ended.stderr
-            assert "Free space or set DSACTL_HOME" in ended.stderr
+            assert "Free space or set `home`" in ended.stderr
             assert "Traceback" not in ended.stderr
             assert [stored.reference for stored in store.sets()] == [first.reference]
         findings = verify(store)
@@ -231,7 +231,7 @@ def test_a_store_that_may_only_be_read(tmp_path: Path) -> None:
     assert len(said) == 7
     for message in said[4:]:
         assert "Permission denied" in message
-        assert "Set DSACTL_HOME to a folder of yours" in message
+        assert "Set `home` to a folder of yours" in message
     assert [each.reference for each in store.sets()] == [stored.reference]
 
 

@@ -103,7 +103,7 @@ def command(
     protocol = Protocol(networks=networks, epochs=epochs)
     entries = _entries(study, request, numbers, several, rows, kinds, protocol)
     if not dry_run:
-        extras.require("ablate", "studies", "matplotlib")
+        extras.require("dsactl ablate", "studies", "matplotlib")
 
     from dsactl.studies.cells import check
     from dsactl.studies.folder import Folder

@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options
+from dsactl.cli.flags import translate
 from dsactl.cli.output import Output
 from dsactl.cli.tables import Table
 from dsactl.errors import NetworkError, UsageError
@@ -41,7 +42,7 @@ def command(
             network = structure(NetworkSpec(name), channels, (height, width), classes)
             count = sum(parameter.numel() for parameter in network.parameters())
         except NetworkError as error:
-            reason = error.message
+            reason = translate(error.message)
         values.append({"name": name, "parameters": count, "description": entry.description, "impossible": reason})
         about = entry.description if reason is None else f"impossible: {reason.partition(': ')[2]}"
         shown.add(name, "–" if count is None else f"{count:,}", about)

@@ -104,7 +104,7 @@ def command(
         if number is not None and not 0 < number < 1e6:
             raise UsageError(f"{option} must be above 0, and a number, not {number}.")
     if not dry_run:
-        extras.require("continual", "studies", "matplotlib")
+        extras.require("dsactl continual", "studies", "matplotlib")
     names = _names(tasks, splits)
     if dry_run:
         downloads.check(names, f".{_without_svhn(names)}")

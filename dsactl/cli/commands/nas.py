@@ -89,7 +89,7 @@ def command(
     if dry_run:
         downloads.check([dataset])
     else:
-        extras.require("nas", "studies", "matplotlib", "scipy")
+        extras.require("dsactl nas", "studies", "matplotlib", "scipy")
 
     from dsactl.engine.device import resolve_device, resolve_precision
     from dsactl.engine.on_ray import workers

@@ -78,7 +78,7 @@ def command(
     if not whole:
         reproduce_figures.check(table, names)
     if not dry_run and table not in _WITHOUT_PLOT:
-        extras.require("reproduce", "studies", "matplotlib")
+        extras.require("dsactl reproduce", "studies", "matplotlib")
 
     from dsactl.studies.folder import Folder
 

@@ -70,7 +70,7 @@ def command(
     protocol = Protocol(networks=networks, epochs=epochs)
     entries = transfer(request, rows, columns, protocol)
     if not dry_run:
-        extras.require("transfer", "studies", "matplotlib")
+        extras.require("dsactl transfer", "studies", "matplotlib")
 
     from dsactl.studies.cells import check
     from dsactl.studies.folder import Folder

@@ -6,6 +6,7 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options
+from dsactl.cli.flags import translate
 from dsactl.cli.output import Output
 
 EXAMPLES = """Examples:
@@ -41,7 +42,7 @@ def command(
         output.error(fault.message, fault.hint)
     value = {
         "checked": findings.checked,
-        "faults": [str(fault) for fault in findings.faults],
+        "faults": [translate(str(fault)) for fault in findings.faults],
         "leftovers": [str(path) for path in findings.leftovers],
     }
     count = len(findings.checked)

@@ -1,0 +1,147 @@
+"""Translation of Python notation in messages into flags and commands.
+
+Errors are raised below the command line, for users of Python as well. So they name parameters and calls in Python
+notation, in backticks, and the command line translates what it prints:
+
+    `networks`                       --networks
+    `width=64`                       --width 64
+    `precision="float32"`            --precision float32
+    `fresh=True`                     --fresh
+    `condense("digits", ipc=1)`      dsactl condense digits --ipc 1
+    `store.untag("name", "best")`    dsactl tag name best --remove
+
+What cannot be translated is printed as it is, without the backticks.
+"""
+
+import ast
+import re
+import shlex
+import warnings
+
+COMMANDS: dict[str, str] = {
+    # dsactl's functions
+    "bench": "bench",
+    "condense": "condense",
+    "continual": "continual",
+    "datasets": "datasets",
+    "evaluate": "evaluate",
+    "nas": "nas",
+    "networks": "archs",
+    "reproduce": "reproduce",
+    "transfer": "transfer",
+    # the store's methods, and functions that take a store
+    "entries": "ls",
+    "export": "export",
+    "import_set": "import",
+    "import_sets": "import",
+    "leftovers": "prune --dry-run",
+    "prune": "prune",
+    "put": "condense digits --ipc 1",
+    "remove": "rm",
+    "sets": "ls",
+    "tag": "tag",
+    "tags": "tag",
+    "untag": "tag",
+    "verify": "verify",
+    # the Hub
+    "pull": "pull",
+    "push": "push",
+}
+"""The command for each function and method, by its last name. For an empty store, where a set is to be put, it is the
+shortest one that makes a set."""
+
+_ENDINGS = {"untag": "--remove"}
+"""Flags that a function stands for, after its arguments."""
+
+_PARAMETERS = {"form": "--format", "home": "DSACTL_HOME"}
+"""Parameters that the command line does not call by their own name; the store's folder is an environment variable."""
+
+_OBJECTS = frozenset({"reader", "store"})
+"""Arguments that a command does not need."""
+
+_NOTATION = re.compile(r"(?<![\w`'\"/\\])`([^`\n]+)`(?![\w`/\\])")
+
+
+class _UntranslatableError(Exception):
+    """The text in backticks has no equivalent on the command line."""
+
+
+def translate(text: str) -> str:
+    """Replace Python notation in backticks by flags and commands.
+
+    Backticks inside a word, a path or a quoted text are not notation, and stay.
+
+    Args:
+        text: a message or a hint.
+    """
+    return _NOTATION.sub(lambda match: _translated(match[1]), text)
+
+
+def _translated(notation: str) -> str:
+    """Return the equivalent on the command line, or the notation itself where there is none."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return _of_expression(notation.strip())
+    except (SyntaxError, ValueError, RecursionError, MemoryError, _UntranslatableError):
+        return notation
+
+
+def _of_expression(notation: str) -> str:
+    """Translate a call, keyword arguments, a parameter, or a value in quotes."""
+    try:
+        node = ast.parse(notation, mode="eval").body
+    except SyntaxError:
+        node = ast.parse(f"_({notation})", mode="eval").body
+        if not isinstance(node, ast.Call) or node.args or not node.keywords:
+            raise _UntranslatableError from None
+        return " ".join(map(_flag, node.keywords))
+    match node:
+        case ast.Call():
+            return _command(node)
+        case ast.Name():
+            return _option(node.id)
+        case ast.Constant():
+            return _word(node)
+    raise _UntranslatableError
+
+
+def _command(call: ast.Call) -> str:
+    function = call.func
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    if name not in COMMANDS:
+        raise _UntranslatableError
+    values = [each for each in call.args if not _is_ellipsis(each)]
+    words = [_word(each) for each in values if not (isinstance(each, ast.Name) and each.id in _OBJECTS)]
+    flags = [_flag(keyword) for keyword in call.keywords]
+    return " ".join(["dsactl", COMMANDS[name], *words, *flags, *filter(None, [_ENDINGS.get(name)])])
+
+
+def _flag(keyword: ast.keyword) -> str:
+    if keyword.arg is None:
+        raise _UntranslatableError
+    option, value = _option(keyword.arg), keyword.value
+    if _is_ellipsis(value):
+        return option
+    if isinstance(value, ast.Constant) and (value.value is None or isinstance(value.value, bool)):
+        return option if value.value else f"no {option}"
+    return f"{option}{' ' if option.startswith('--') else '='}{_word(value)}"
+
+
+def _option(parameter: str) -> str:
+    return _PARAMETERS.get(parameter, "--" + parameter.rstrip("_").replace("_", "-"))
+
+
+def _word(node: ast.expr) -> str:
+    """Return a value as a shell takes it; a placeholder, such as NAME, as it is."""
+    if isinstance(node, ast.Name):
+        return node.id
+    value = ast.literal_eval(node)
+    if isinstance(value, list | tuple):
+        return shlex.quote(",".join(map(str, value)))
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return shlex.quote(str(value))
+    raise _UntranslatableError
+
+
+def _is_ellipsis(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is Ellipsis
