@@ -7,6 +7,7 @@ notation, in backticks, and the command line translates what it prints:
     `width=64`                       --width 64
     `precision="float32"`            --precision float32
     `fresh=True`                     --fresh
+    `options={"part": 20}`           --option part=20
     `condense("digits", ipc=1)`      dsactl condense digits --ipc 1
     `store.untag("name", "best")`    dsactl tag name best --remove
 
@@ -120,11 +121,19 @@ def _flag(keyword: ast.keyword) -> str:
     if keyword.arg is None:
         raise _UntranslatableError
     option, value = _option(keyword.arg), keyword.value
+    if keyword.arg == "options" and isinstance(value, ast.Dict):  # a method's own
+        return " ".join(map(_own_option, value.keys, value.values))
     if _is_ellipsis(value):
         return option
     if isinstance(value, ast.Constant) and (value.value is None or isinstance(value.value, bool)):
         return option if value.value else f"no {option}"
     return f"{option}{' ' if option.startswith('--') else '='}{_word(value)}"
+
+
+def _own_option(name: ast.expr | None, value: ast.expr) -> str:
+    if name is None:
+        raise _UntranslatableError
+    return f"--option {_word(name)}" if _is_ellipsis(value) else f"--option {_word(name)}={_word(value)}"
 
 
 def _option(parameter: str) -> str:

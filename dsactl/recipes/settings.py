@@ -69,6 +69,8 @@ class Settings:
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
     left_out: ClassVar[Mapping[str, Value]] = {}
     """Values that a manifest leaves out, by field: those that recipes had before they had the field."""
+    has_flags: ClassVar[bool] = True
+    """Whether the command line has an option for each; else they are given by name and value."""
     states_precision: ClassVar[bool] = False
     """Whether a recipe states float32 as well."""
 
@@ -97,7 +99,7 @@ class Settings:
             resolved: Self = _adapter(kind).validate_python({**cls.dependent_defaults(asked, given), **given})
             return resolved
         except ValidationError as error:
-            raise UsageError(first_fault(error)) from None
+            raise UsageError(first_fault(error, own=not cls.has_flags)) from None
 
     def check(self, recipe: "Recipe") -> None:
         """Refuse what the method cannot make.
@@ -185,10 +187,17 @@ class FreeSettings(Settings):
         return dict(self.free)
 
 
-def first_fault(error: ValidationError) -> str:
-    """Return the first fault that pydantic found, as one line with the parameter's name."""
+def first_fault(error: ValidationError, *, own: bool = False) -> str:
+    """Return the first fault that pydantic found, as one line with the parameter's name.
+
+    Args:
+        error: of pydantic.
+        own: whether the parameters are a method's own, which are given as options.
+    """
     fault = error.errors()[0]
-    return f"`{'.'.join(map(str, fault['loc']))}`: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}."
+    name = ".".join(map(str, fault["loc"]))
+    where = f'`options={{"{name}": ...}}`' if own else f"`{name}`"
+    return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}."
 
 
 # Made when first needed: it takes as long as listing some thousand sets.

@@ -62,7 +62,10 @@ REFUSED = [
         ("condense", "digits", "--ipc", "1", "--method", "ld", "--norm", "batch"),
         "does not take networks with batch norm",
     ),
-    (("condense", "digits", "--ipc", "1", "--method", "random", "--iterations", "3"), "--iterations is not for method 'random'"),
+    (
+        ("condense", "digits", "--ipc", "1", "--method", "random", "--iterations", "3"),
+        "--iterations is not for method 'random'",
+    ),
     (("evaluate", "nowhere"), "nowhere"),
     (("evaluate", "--networks", "0"), "must be at least 1"),
     (("evaluate", "--strategy", "rotat"), "Did you mean 'rotate'?"),

@@ -233,4 +233,4 @@ def test_training_that_cannot_be_done_says_so(method: str) -> None:
         recipe.settings.check(recipe)
     with pytest.raises(RunError, match=r"diverged in epoch \d: its loss is no longer finite") as raised:
         find(method).load()(work(small_dataset(), method, arch="mlp", network_lr=1e30))
-    assert "--network-lr" in raised.value.hint
+    assert "`network_lr`" in raised.value.hint

@@ -122,7 +122,7 @@ def test_the_example_of_the_documentation_works(packages: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("part=many", "part=many is not a whole number"),
+        ("part=many", "--option part: input should be a valid integer"),
         ("size=3", "Unknown option of means 'size'. Known: part."),
         ("part", "is not NAME=VALUE"),
     ],

@@ -288,7 +288,7 @@ def test_ld_s_labels_stay_distributions_and_begin_as_the_images_classes(smoothin
 def test_what_diverges_says_so(method: str) -> None:
     with pytest.raises(RunError, match="diverged in iteration 1") as caught:
         run(method, network_lr=1e30)
-    assert "--network-lr" in caught.value.hint
+    assert "`network_lr`" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -296,22 +296,24 @@ def test_what_diverges_says_so(method: str) -> None:
     [
         ("dd", {"norm": "batch"}, "does not take networks with batch norm"),
         ("ld", {"norm": "batch"}, "does not take networks with batch norm"),
-        ("dd", {"options": {"weights": "mine"}}, "weights=mine is neither random nor fixed"),
-        ("dd", {"options": {"networks": 0}}, "networks=0 is not at least 1"),
-        ("dd", {"options": {"step_lr": -1.0}}, "step_lr=-1.0 is not above 0"),
+        ("dd", {"options": {"weights": "mine"}}, 'weights="mine"` is neither random nor fixed'),
+        ("dd", {"options": {"networks": 0}}, "networks=0` is not at least 1"),
+        ("dd", {"options": {"step_lr": -1.0}}, "step_lr=-1.0` is not above 0"),
         ("dd", {"ipc": 4}, "3 inner steps of 1 images per class do not reach all 4"),
-        ("ld", {"options": {"smoothing": 1.0}}, "smoothing=1.0 is not between 0 and 1"),
-        ("ld", {"options": {"patience": 0}}, "patience=0 is not above 0"),
+        ("ld", {"options": {"smoothing": 1.0}}, "smoothing=1.0` is not between 0 and 1"),
+        ("ld", {"options": {"patience": 0}}, "patience=0` is not above 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(method: str, options: dict[str, object], said: str) -> None:
+    unfit = recipe(method, **options)
     with pytest.raises(UsageError, match=said):
-        find(method).refuse(recipe(method, **options))
+        unfit.settings.check(unfit)
 
 
 def test_another_network_than_one_with_batch_norm_is_named() -> None:
-    for options, instead in (({"norm": "batch"}, "--norm instance"), ({"arch": "resnet18bn"}, "--arch resnet18.")):
+    for options, instead in (({"norm": "batch"}, '`norm="instance"`'), ({"arch": "resnet18bn"}, '`arch="resnet18"`.')):
         plain = {"width": None, "depth": None, "activation": None} if "arch" in options else {}
+        unfit = recipe("dd", **options, **plain)
         with pytest.raises(UsageError, match="batch norm, as ") as caught:
-            find("dd").refuse(recipe("dd", **options, **plain))
+            unfit.settings.check(unfit)
         assert instead in caught.value.hint

@@ -59,15 +59,15 @@ def test_recipes_survive_json_and_are_keyed_by_all_they_hold() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"ipc": 0}, "--ipc: input should be greater than or equal to 1, not 0"),
-        ({"ipc": "many"}, "--ipc: input should be a valid integer"),
-        ({"iterations": -3}, "--iterations"),
-        ({"image_lr": float("nan")}, "--image-lr"),
-        ({"image_momentum": 1.0}, "--image-momentum"),
-        ({"init": "zeros"}, "--init: input should be 'real' or 'noise'"),
-        ({"distance": "l1"}, "--distance"),
-        ({"seed": -1}, "--seed"),
-        ({"test_fraction": 1.5}, "--test-fraction"),
+        ({"ipc": 0}, "`ipc`: input should be greater than or equal to 1, not 0"),
+        ({"ipc": "many"}, "`ipc`: input should be a valid integer"),
+        ({"iterations": -3}, "`iterations`"),
+        ({"image_lr": float("nan")}, "`image_lr`"),
+        ({"image_momentum": 1.0}, "`image_momentum`"),
+        ({"init": "zeros"}, "`init`: input should be 'real' or 'noise'"),
+        ({"distance": "l1"}, "`distance`"),
+        ({"seed": -1}, "`seed`"),
+        ({"test_fraction": 1.5}, "`test_fraction`"),
     ],
 )
 def test_bad_values_are_named(values: dict[str, object], message: str) -> None:

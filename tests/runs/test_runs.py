@@ -185,7 +185,7 @@ def test_foreign_and_damaged_checkpoints_are_refused_with_the_way_out() -> None:
     with pytest.raises(RunError, match="is damaged"):
         execute(job(), store)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(RunError, match=r"is damaged .*--fresh"):
+    with pytest.raises(RunError, match=r"is damaged"):
         execute(job(), store)
     assert execute(job(), store, fresh=True).stored.version == 1
 
@@ -195,7 +195,7 @@ def test_a_run_goes_on_with_as_many_processes_as_it_began() -> None:
     path = interrupted(store)
     tensors, about = read(path)
     save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "processes": 4}})
-    with pytest.raises(RunError, match=r"written on cpu.*, 4 processes; .* use 4 processes \(torchrun .* --fresh"):
+    with pytest.raises(RunError, match=r"written on cpu.*, 4 processes; .* use 4 processes \(torchrun"):
         execute(job(), store)
 
 
@@ -339,5 +339,5 @@ def test_after_divergence_only_another_precision_is_advised(monkeypatch: pytest.
     with pytest.raises(RunError, match="diverged") as caught:
         execute(job(precision=precision, **options), store)
     assert caught.value.hint.endswith(
-        " or --precision float32 --fresh." if precision == "bfloat16" else " --image-lr than 1e+38."
+        ' or `precision="float32"` with `fresh=True`.' if precision == "bfloat16" else " `image_lr` than 1e+38."
     )

@@ -1,0 +1,99 @@
+"""Settings of methods: documented, resolved, and the same in manifests as ever."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from dsactl.errors import UnknownNameError, UsageError
+from dsactl.recipes.methods import BUILT_IN, find
+from dsactl.recipes.recipe import Recipe, Request
+from dsactl.recipes.settings import Asked, Count, FieldDoc, FreeSettings, Settings
+
+DIGESTS = [
+    ("dsa", {}, "ebefa7aad2919884"),
+    ("dsa", {"init": "real"}, "ebefa7aad2919884"),
+    ("dsa", {"scheme": "both"}, "3c3afdc368a4c5e5"),
+    ("dc", {}, "b6519ecf1e4c9435"),
+    ("dc", {"iterations": 3}, "504a76683f38e40b"),
+    ("random", {}, "700068268c059399"),
+    ("herding", {}, "38644c0e1fb8062b"),
+    ("herding", {"options": {"epochs": 3}}, "5d95e50ffee4baf5"),
+    ("kcenter", {}, "165c245cad828063"),
+    ("forgetting", {}, "66bd06baaad8633c"),
+    ("dd", {}, "a3036fe24051e229"),
+    ("dd", {"iterations": 3}, "a89f325613181451"),
+    ("dd", {"init": "real"}, "bcfb9e0d72e39092"),
+    ("ld", {}, "faaf56f3bfadafb3"),
+    ("ld", {"options": {"patience": 3, "label_lr": 1}}, "4ac1e9629e0d441b"),
+]
+"""The first 16 digits of recipes' digests, as dsactl 0.1 computed them: the keys of runs that people have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example(Settings):
+    """Settings of no method."""
+
+    epochs: Count = 3
+    """Number of
+    epochs.
+
+    Default: 3, ours.
+    """
+    init: str = "real"
+    """Initial images."""
+
+
+@pytest.mark.parametrize("method", BUILT_IN)
+def test_every_setting_says_what_it_is_and_whose_its_default_is(method: str) -> None:
+    settings = find(method).settings
+    docs = settings.docs()
+    assert list(docs) == settings.names() == list(settings.types())
+    for name, doc in docs.items():
+        assert doc.text.endswith("."), name
+        assert doc.default, name
+        default = settings.constant_default(name)
+        assert default is None or doc.default.startswith(f"{default}"), f"the text of {name} has another default"
+
+
+def test_docstrings_under_fields_are_read() -> None:
+    assert Example.docs() == {
+        "epochs": FieldDoc("Number of epochs.", "3, ours"),
+        "init": FieldDoc("Initial images.", ""),
+    }
+
+
+def test_settings_are_resolved_and_checked() -> None:
+    asked = Asked("example", 1, "convnet")
+    assert Example.resolve({"epochs": "5"}, asked) == Example(epochs=5)
+    with pytest.raises(UsageError, match="`epochs`: input should be greater than or equal to 1, not 0"):
+        Example.resolve({"epochs": 0}, asked)
+    with pytest.raises(UnknownNameError, match="Unknown option of example 'epoch'. Did you mean 'epochs'"):
+        Example.resolve({"epoch": 0}, asked)
+
+
+def test_shared_settings_lie_beside_the_recipes_fields_and_others_under_options() -> None:
+    assert Example(epochs=4).to_dict() == {"init": "real", "options": {"epochs": 4}}
+    assert Example(epochs=4).option("epochs") == 4
+    with pytest.raises(KeyError):
+        Example().option("init")
+
+
+def test_a_recipe_of_an_unknown_method_is_read_and_keeps_its_digest() -> None:
+    known = Request.of("cifar10", 10, method="dd", iterations=3, step_lr=0.5).resolve(
+        "cifar10", "0" * 64, (3, 32, 32), mirrored=True, precision="float32"
+    )
+    values = {**json.loads(json.dumps(known.to_dict())), "method": "elsewhere"}
+    read = Recipe.from_dict(values)
+    assert isinstance(read.settings, FreeSettings)
+    assert read.to_dict() == values
+    assert Recipe.from_dict(read.to_dict()).digest() == read.digest()
+    renamed = {**values, "method": "dd", "options": {"of_another_version": 1}}
+    assert Recipe.from_dict(renamed).to_dict() == renamed
+
+
+@pytest.mark.parametrize(("method", "given", "digest"), DIGESTS)
+def test_recipes_keep_the_digests_of_the_first_version(method: str, given: dict[str, object], digest: str) -> None:
+    request = Request.parse({"dataset": "cifar10", "ipc": 10, "method": method, **given})
+    recipe = request.resolve("cifar10", "0" * 64, (3, 32, 32), mirrored=True, precision="float32")
+    assert recipe.digest()[:16] == digest
