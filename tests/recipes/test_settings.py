@@ -68,7 +68,7 @@ def test_settings_are_resolved_and_checked() -> None:
     assert Example.resolve({"epochs": "5"}, asked) == Example(epochs=5)
     with pytest.raises(UsageError, match="`epochs`: input should be greater than or equal to 1, not 0"):
         Example.resolve({"epochs": 0}, asked)
-    with pytest.raises(UnknownNameError, match="Unknown option of example 'epoch'. Did you mean 'epochs'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown option of example 'epoch'\. Did you mean 'epochs'"):
         Example.resolve({"epoch": 0}, asked)
 
 

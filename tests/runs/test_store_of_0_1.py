@@ -36,7 +36,7 @@ def store() -> registry.Store:
 def test_its_sets_are_listed_shown_verified_and_evaluated_again(cli: Callable[..., Answer]) -> None:
     listed = json.loads(cli("ls", "--json")[1])
     assert {each["reference"] for each in listed} == {f"{name}:1" for name in SETS}
-    assert [len(each["evaluations"]) for each in listed if each["name"] == "digits-random-ipc1"] == [1]
+    assert [len(each["evaluations"]) for each in listed if each["method"] == "random"] == [1]
     for name in SETS:
         code, out, _ = cli("show", name, "--json")
         assert code == 0
