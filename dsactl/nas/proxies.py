@@ -17,8 +17,8 @@ from dsactl.data.parts import first_of_each
 from dsactl.data.views import Validation, split_name, take, with_views
 from dsactl.engine.random import generator
 from dsactl.errors import UsageError
-from dsactl.evaluation.evaluate import augmentation_of
 from dsactl.evaluation.protocol import Protocol
+from dsactl.evaluation.resolve import augmentation_of
 from dsactl.nas import proxy_names
 from dsactl.nas.proxy_names import BUILT_IN, EARLY_STOPPING, RANDOM, WHOLE
 from dsactl.recipes.recipe import Request

@@ -22,8 +22,9 @@ from dsactl.engine.locks import writing_to
 from dsactl.engine.native import library
 from dsactl.engine.tasks import Failure, InProcess, Task, Workers
 from dsactl.errors import NetworkError, is_want_of_memory
-from dsactl.evaluation.evaluate import REVISION as EVALUATION
-from dsactl.evaluation.evaluate import augmentation_of, evaluate
+from dsactl.evaluation.cache import REVISION as EVALUATION
+from dsactl.evaluation.evaluate import evaluate
+from dsactl.evaluation.resolve import augmentation_of
 from dsactl.nas.proxies import Proxy
 from dsactl.nas.space import name_of
 from dsactl.networks.build import structure

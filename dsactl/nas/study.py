@@ -9,7 +9,7 @@ import registry
 from dsactl.engine.device import describe
 from dsactl.engine.tasks import Failure, Report, Workers
 from dsactl.errors import RunError, is_want_of_memory
-from dsactl.evaluation.cache import measure
+from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.nas.proxies import Budget, Proxy, Searched
 from dsactl.nas.results import Row
 from dsactl.nas.search import TOO_MUCH_MEMORY, Score, search
@@ -88,7 +88,7 @@ def study(
 
         protocol = replace(on_all, network=chosen)
         try:
-            final = measure(store, whole, searched.full, protocol, device, tell_of_choice, workers=workers)
+            final = evaluate_cached(store, whole, searched.full, protocol, device, tell_of_choice, workers=workers)
         except (RunError, RuntimeError, MemoryError) as error:  # of workers that died, or of want of memory
             if not isinstance(error, RunError) and not is_want_of_memory(error):
                 raise

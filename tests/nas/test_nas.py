@@ -148,7 +148,7 @@ def test_a_choice_that_wants_too_much_memory_leaves_the_other_proxies(monkeypatc
         return list(study(made, networks, searched, budget, 2, store, CPU, InProcess()))
 
     with monkeypatch.context() as patch:
-        patch.setattr("dsactl.nas.study.measure", memory_is_out)
+        patch.setattr("dsactl.nas.study.evaluate_cached", memory_is_out)
         lost = found()
     assert [type(each) for each in lost] == [GivenUp, Row, GivenUp, Row]
     assert str(lost[0].what).startswith("random, depth1-width32-relu-")
