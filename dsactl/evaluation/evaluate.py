@@ -101,13 +101,14 @@ def evaluate(
     known = len(results)
     for task, trained in _train_missing(networks, missing, device, executor, lambda done: report(known + done)):
         if isinstance(trained, Failure):
-            failures.append(f"{key.network}, {task.name} given up: {trained.message}.")
+            failures.append(f"{key.network}, {task.name} failed: {trained.message}.")
             continue
         results |= zip(task.arguments[0], trained, strict=True)
         if cache:
             cache.save(key, results)
     if failures:
-        raise RunError(" ".join(failures), "The same command (without --fresh) tries them again; all others are kept.")
+        hint = "Evaluate again, without `fresh=True`, to retry them; all other results are saved."
+        raise RunError(" ".join(failures), hint)
     return _assemble(synthetic, protocol, key, [results[number] for number in range(protocol.networks)])
 
 

@@ -62,9 +62,9 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if not 1 <= self.networks <= MOST_NETWORKS:
-            raise UsageError(f"--networks must be at least 1 and at most {MOST_NETWORKS}, not {self.networks}.")
+            raise UsageError(f"`networks` must be at least 1 and at most {MOST_NETWORKS}, not {self.networks}.")
         if self.epochs is not None and self.epochs < 1:
-            raise UsageError(f"--epochs must be at least 1, not {self.epochs}.")
+            raise UsageError(f"`epochs` must be at least 1, not {self.epochs}.")
         if self.strategy not in (None, DC):
             parse_strategy(self.strategy)
         check_precision(self.precision)
@@ -75,7 +75,7 @@ class Protocol:
             ("batch", self.batch >= 1, "at least 1"),
         ):
             if not fits:
-                raise UsageError(f"{name} must be {range_}, not {getattr(self, name)}.")
+                raise UsageError(f"`{name}` must be {range_}, not {getattr(self, name)}.")
 
 
 class NetworkResult(NamedTuple):

@@ -28,12 +28,12 @@ def check_matches(synthetic: SyntheticSet, dataset: Dataset) -> None:
     Raises:
         DataError: it was not.
     """
+    hint = "Point at the same data, with the same `image_size`, `test_fraction` and `split_seed`."
     if tuple(synthetic.images.shape[1:]) != (dataset.channels, *dataset.size):
-        raise DataError(f"{synthetic.reference} and {dataset.name} have images of different shapes.")
+        raise DataError(f"{synthetic.reference} and {dataset.name} have images of different shapes.", hint)
     if dataset.train.checksum() != synthetic.recipe.checksum:
         raise DataError(
-            f"The training images of {dataset.name} are not those that {synthetic.reference} was made from.",
-            "Point at the same data, with the same --image-size, --test-fraction and --split-seed.",
+            f"The training images of {dataset.name} are not those that {synthetic.reference} was made from.", hint
         )
 
 

@@ -163,14 +163,14 @@ def make(
     same = synthetic.recipe.checksum in (full.train.checksum(), held_out.train.checksum())
     if not same and split_name(synthetic.recipe.dataset)[0] != split_name(full.name)[0]:
         raise UsageError(
-            f"The proxy {word} is of {synthetic.recipe.dataset}, not of {searched.name}.",
-            f"Name a set of {searched.name}, or make one: dsactl condense {searched.part_name} --ipc {budget.ipc}",
+            f"The proxy {word} is a set of {synthetic.recipe.dataset}, not of {searched.name}.",
+            _make_one(searched, budget),
         )
     if tuple(synthetic.images.shape[1:]) != (full.channels, *full.size):
         shape = "×".join(map(str, synthetic.images.shape[1:]))
         raise UsageError(
             f"The proxy {word} has images of {shape}, and {searched.name} of {full.shape_in_words}.",
-            f"Name a set of {searched.name}: dsactl ls --dataset {searched.name}",
+            f"Name a set of {searched.name}; list all sets: `store.sets()`",
         )
     protocol, recipe = budget.protocol(budget.epochs), synthetic.recipe
     dsa = recipe.method == "dsa" and recipe.ipc == 10 and recipe.network_label == "convnet" and recipe.is_papers
@@ -178,12 +178,16 @@ def make(
     if recipe.checksum == held_out.train.checksum():
         return proxy
     if recipe.checksum == full.train.checksum():
-        remark = f"{word} was made of all training images, those that networks are ranked on among them."
+        remark = f"{word} was made from all training images, including those that networks are ranked on."
         return replace(proxy, dataset=replace(full, test=held_out.test), remark=remark)
     raise UsageError(
-        f"The proxy {word} was made of other images than the training images of {searched.name}.",
-        f"Name a set of {searched.name}, or make one: dsactl condense {searched.part_name} --ipc {budget.ipc}",
+        f"The proxy {word} was not made from the training images of {searched.name}.",
+        _make_one(searched, budget),
     )
+
+
+def _make_one(searched: Searched, budget: Budget) -> str:
+    return f'Name a set of {searched.name}, or make one: `condense("{searched.part_name}", ipc={budget.ipc})`'
 
 
 def _size_of(searched: Searched) -> int | None:

@@ -23,7 +23,7 @@ from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.runs.cost import forward_operations
 
-TOO_MUCH_MEMORY = "it wants too much memory; take a smaller --batch, a larger --gpu-share, or leave such out by --where"
+TOO_MUCH_MEMORY = "out of memory; use a smaller `batch` or a larger `gpu_share`, or exclude such networks by `where`"
 
 
 def fitting(networks: Sequence[NetworkSpec], dataset: Dataset) -> list[NetworkSpec]:

@@ -30,7 +30,7 @@ _COMPARED: dict[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
 }
 _CLAUSE = re.compile(r"\s*([a-z]+)\s*(<=|>=|!=|<|>|=)\s*([a-z0-9]+(?:\s*\|\s*[a-z0-9]+)*)\s*", re.ASCII)
-_HINT = "For example: --where 'depth<=3,norm=instance|group'"
+_HINT = 'For example: `where="depth<=3,norm=instance|group"`'
 CHOICES = "; ".join(f"{axis} {', '.join(map(str, values))}" for axis, values in AXES.items())
 """The axes and their values, for messages."""
 
@@ -68,14 +68,14 @@ def where(networks: Iterable[NetworkSpec], text: str) -> list[NetworkSpec]:
 def _clause(text: str) -> Callable[[NetworkSpec], bool]:
     parts = _CLAUSE.fullmatch(text)
     if parts is None:
-        raise UsageError(f"{text.strip()!r} is no condition on a network.", _HINT)
+        raise UsageError(f"{text.strip()!r} is not a valid condition.", _HINT)
     axis, sign, values = parts[1], parts[2], [value.strip() for value in parts[3].split("|")]
     if axis not in AXES:
         raise UnknownNameError("axis of the networks", axis, AXES, _HINT)
     known = [str(value) for value in AXES[axis]]
     if sign in _COMPARED:
         if len(values) > 1 or not values[0].isdecimal() or isinstance(AXES[axis][0], str):
-            raise UsageError(f"{text.strip()!r}: {sign} is for depth or width, and one number.", _HINT)
+            raise UsageError(f"{text.strip()!r}: {sign} takes depth or width and one number.", _HINT)
         compare, limit = _COMPARED[sign], int(values[0])
         return lambda network: compare(getattr(network, axis), limit)
     for value in values:

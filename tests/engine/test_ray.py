@@ -113,7 +113,7 @@ def test_an_evaluation_that_is_given_up_keeps_what_it_has(ray: OnRay, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(OnRay, "run", third_dies)
-        with pytest.raises(RunError, match="convnet-depth1-width16, network 3 given up: its worker died"):
+        with pytest.raises(RunError, match="convnet-depth1-width16, network 3 failed: its worker died"):
             dsactl.evaluate(made, workers=ray, **how)
     begun: list[str] = []
 

@@ -210,7 +210,7 @@ def test_a_protocol_may_be_given_by_its_attributes(digits: dsactl.SyntheticSet) 
         dsactl.evaluate(digits, nets=2)
     with pytest.raises(TypeError, match="both a protocol and networks"):
         dsactl.evaluate(digits, protocol(), networks=2)
-    with pytest.raises(dsactl.Error, match="--networks must be at least 1"):
+    with pytest.raises(dsactl.Error, match="`networks` must be at least 1"):
         dsactl.evaluate(digits, networks=0)
     with pytest.raises(dsactl.Error, match="There is no set 'nope'"):
         dsactl.evaluate("nope")

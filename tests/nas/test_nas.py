@@ -60,7 +60,7 @@ def test_no_proxy_learns_from_what_it_is_ranked_on() -> None:
         assert rows_of(pixels) <= rows_of(searched.held_out.train.images_NCHW)
     made = dsactl.condense("digits", ipc=1, method="random")
     proxy = proxies.make(made.reference, searched, Budget(), store, "cpu")
-    assert "made of all training images" in proxy.remark
+    assert "made from all training images" in proxy.remark
     assert rows_of(proxy.dataset.test.images_NCHW) == held
     part = dsactl.condense("digits@validation", ipc=1, method="random")
     assert proxies.make(part.reference, searched, Budget(), store, "cpu").remark == ""
@@ -173,7 +173,7 @@ def test_a_network_that_wants_too_much_memory_leaves_the_others() -> None:
     found = dict(search([large, small], proxy, store, CPU))
     assert isinstance(found[small], NetworkResult)
     assert isinstance(found[large], Failure)
-    assert "it wants too much memory; take a smaller --batch" in found[large].message
+    assert "out of memory; use a smaller `batch`" in found[large].message
     assert dict(search([small], proxy, store, CPU)) == {small: found[small]}
 
 
@@ -364,7 +364,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli) -> None:
         (("--proxy", "nothing"), "There is no set 'nothing'"),
         (("--proxy", "radnom"), "Unknown proxy 'radnom'.\n  Did you mean 'random'?"),
         (("--repeats", "1001"), "--repeats"),
-        (("--proxy", "mnist-dsa-convnet-ipc1"), "The proxy mnist-dsa-convnet-ipc1 is of mnist, not of digits."),
+        (("--proxy", "mnist-dsa-convnet-ipc1"), "The proxy mnist-dsa-convnet-ipc1 is a set of mnist, not of digits."),
     ):
         code, answer, error = cli("nas", "digits", *arguments)
         assert code in (1, 2), arguments
@@ -372,7 +372,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli) -> None:
         assert answer == ""
     assert registry.Store().sets() == []
     made = dsactl.condense("digits@classes0-4", ipc=1, method="random")
-    with pytest.raises(UsageError, match="was made of other images"):
+    with pytest.raises(UsageError, match="was not made from the training images"):
         proxies.make(made.reference, proxies.load("digits"), Budget(), registry.Store(), "cpu")
 
 
