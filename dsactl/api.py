@@ -14,7 +14,7 @@ import registry
 from dsactl.data.load import check_without_folder, load_dataset
 from dsactl.engine.device import resolve_device
 from dsactl.engine.tasks import Workers
-from dsactl.evaluation.cache import measure
+from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.evaluation.protocol import Evaluation, Protocol
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import OF_STUDIES, load_source, prepare
@@ -110,7 +110,9 @@ def evaluate(
         dataset = load_source(store, synthetic.recipe)
     else:
         dataset = load_dataset(str(data), **{**synthetic.folder_options, **given})
-    return measure(store, synthetic, dataset, protocol, target, report, fresh=fresh, keeping=keeping, workers=workers)
+    return evaluate_cached(
+        store, synthetic, dataset, protocol, target, report, fresh=fresh, on_saved=keeping, workers=workers
+    )
 
 
 def evaluate_whole(
@@ -143,8 +145,8 @@ def evaluate_whole(
     target = resolve_device(device)
     real = load_dataset(str(dataset), image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
     store = store or registry.Store()
-    return measure(
-        store, whole_set(real), real, protocol, target, report, fresh=fresh, keeping=keeping, workers=workers
+    return evaluate_cached(
+        store, whole_set(real), real, protocol, target, report, fresh=fresh, on_saved=keeping, workers=workers
     )
 
 

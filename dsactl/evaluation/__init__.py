@@ -1,1 +1,1 @@
-"""How good a set is: the protocol, networks trained and tested by it, and what was measured before."""
+"""Evaluation of sets: the protocol, training and testing of networks, and a cache of their results."""

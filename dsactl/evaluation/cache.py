@@ -1,133 +1,171 @@
-"""What was measured is kept: networks that are finished survive an interruption, and none is trained twice.
+"""A cache of the accuracies of trained networks, shared by `evaluate`, the studies and `nas`.
 
-What this machine measured lies beside its runs in the store's home, under a key of everything that decides a network's
-accuracy. Several processes may measure the same, and what each has finished is kept. Records of the registry are not
-trusted for this: they may have come with a set from elsewhere.
+It lies in the store's home, with one file for each set and way to train networks on it:
 
     runs/evaluations/KEY.json      accuracy and seconds of each network so far, and when the last was finished
+
+A network that is finished survives an interruption and is never trained twice. Several processes may write the same
+file: their results are merged. Records of the registry are not used, since they may have come with a set from
+elsewhere.
+
+The networks of `continual` are not in it: they learn a sequence of tasks, so a result depends on all steps before it,
+and the next step needs the weights. `continual.run` keeps both.
 """
 
 import contextlib
 import json
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypedDict
 
 import torch
 
 import registry
-from dsactl.data.dataset import Dataset
-from dsactl.engine.tasks import Workers
-from dsactl.evaluation.evaluate import Conditions, Kept, Reached, evaluate
-from dsactl.evaluation.protocol import Evaluation, Protocol
-from dsactl.synthetic.synthetic_set import SyntheticSet
+from dsactl import __version__
+from dsactl.evaluation.protocol import NetworkResult
+from dsactl.training.sgd import Plan
 from registry.files import write_atomically
 from registry.manifest import canonical, key_of
 
+REVISION = 3
+"""Raise this when a change of the program changes the accuracies of networks: then no earlier result is used."""
 
-def measure(
-    store: registry.Store,
-    synthetic: SyntheticSet,
-    dataset: Dataset,
-    protocol: Protocol,
-    device: torch.device,
-    report: Callable[[float], None] = lambda networks: None,
-    *,
-    fresh: bool = False,
-    keeping: Callable[[int], None] = lambda networks: None,
-    workers: Workers | None = None,
-) -> Evaluation:
-    """Evaluate a set and keep the record; or find it measured already, wholly or in part.
+NetworkResults = dict[int, NetworkResult]
+"""Results of networks by their numbers, from 0."""
 
-    Args:
-        store: keeps records and unfinished evaluations.
-        synthetic, dataset, protocol, device, report: as of `evaluation.evaluate`.
-        fresh: train every network anew.
-        keeping: told how many networks are kept, whatever happens next.
-        workers: who trains the networks; None for this process.
 
-    Raises:
-        DsactlError: as of `evaluation.evaluate`.
-        registry.StoreError: the store cannot be written to.
+class Conditions(TypedDict):
+    """The part of an evaluation's key that is recorded: attributes of `Evaluation`."""
+
+    digest: str
+    network: str
+    epochs: int
+    augmentation: str
+    protocol: dict[str, float | int | str]
+    test_images: int
+    test_checksum: str
+    device: str
+    program: str
+    torch: str
+
+
+@dataclass(frozen=True)
+class EvaluationKey:
+    """Everything that decides the accuracy of each network of an evaluation, except the network's number.
+
+    Attributes:
+        digest: of the set.
+        network: label of the network.
+        plan: of the training, with epochs and precision resolved.
+        augmentation: of the training, as `resolve.augmentation_of` names it.
+        seed: of the protocol.
+        test_images, test_checksum: number of test images, and SHA-256 of them and their labels.
+        device: as `engine.device.describe` names it, with the number of threads of a CPU.
+        native: whether the networks are trained with this program's own compiled layers.
+        normalisation: means and standard deviations of the channels, by which test images are normalised.
+        program, torch_version: of dsactl and torch.
+        revision: see `REVISION`.
     """
-    store.check_writable()
-    kept = _InStore(store, fresh=fresh, keeping=keeping)
-    try:
-        result = evaluate(synthetic, dataset, protocol, device, report, kept, workers)
-    except KeyboardInterrupt:  # it may have come between the writing of a network and its telling
-        kept.tell()
-        raise
-    result = replace(result, created=kept.created)
-    if not kept.has_trained and _is_recorded(store, result):
-        return replace(result, repeated=True)
-    store.add_evaluation(synthetic.digest, result.to_dict())
-    return result
+
+    digest: str
+    network: str
+    plan: Plan
+    augmentation: str
+    seed: int
+    test_images: int
+    test_checksum: str
+    device: str
+    native: bool
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]]
+    program: str = f"dsactl {__version__}"
+    torch_version: str = torch.__version__
+    revision: int = REVISION
+
+    @property
+    def conditions(self) -> Conditions:
+        """What a record says of them."""
+        return {
+            "digest": self.digest,
+            "network": self.network,
+            "epochs": self.plan.epochs,
+            "augmentation": self.augmentation,
+            "protocol": {
+                "lr": self.plan.lr,
+                "momentum": self.plan.momentum,
+                "weight_decay": self.plan.weight_decay,
+                "batch": self.plan.batch,
+                "precision": self.plan.precision,
+                "seed": self.seed,
+            },
+            "test_images": self.test_images,
+            "test_checksum": self.test_checksum,
+            "device": self.device,
+            "program": self.program,
+            "torch": self.torch_version,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; their digest names the file."""
+        own = {"native": self.native, "normalisation": self.normalisation, "revision": self.revision}
+        return {**self.conditions, **own}
 
 
-def _is_recorded(store: registry.Store, result: Evaluation) -> bool:
-    """Whether just these networks have a record."""
-    same = json.loads(canonical({"accuracies": result.accuracies, "network": result.network}))
-    records = store.evaluations(result.digest)
-    return any(all(record.get(name) == value for name, value in same.items()) for record in records)
+class ResultCache(Protocol):
+    """Where results of finished networks are saved."""
+
+    def load(self, key: EvaluationKey) -> NetworkResults:
+        """Return the results that were saved under a key."""
+
+    def save(self, key: EvaluationKey, results: NetworkResults) -> None:
+        """Save results for `load`."""
 
 
-class _InStore(Kept):
-    """Finished networks in a store's home."""
+class StoredResults(ResultCache):
+    """The results in the home of a store."""
 
-    def __init__(self, store: registry.Store, *, fresh: bool, keeping: Callable[[int], None]) -> None:
-        self._store, self._fresh, self._keeping = store, fresh, keeping
-        self._conditions: Conditions | None = None
-        self._wanted: frozenset[int] = frozenset()
-        self.has_trained = False
-        self.created = _now()
+    def __init__(self, store: registry.Store) -> None:
+        self._store = store
 
-    def tell(self) -> None:
-        """Tell how many networks are kept now."""
-        if self._conditions is not None:
-            found, _ = self._read(self._conditions)
-            self._keeping(len(self._wanted & found.keys() if self.has_trained else found))
+    def load(self, key: EvaluationKey) -> NetworkResults:
+        """Return the results of a file; none if it is missing or damaged."""
+        return self.read(key)[0]
 
-    def load(self, conditions: Conditions) -> Reached:
-        self._conditions = conditions
-        found, self.created = self._read(conditions)
-        self._keeping(len(found))
-        return found
+    def read(self, key: EvaluationKey) -> tuple[NetworkResults, str]:
+        """Return the results of a file, and when the last of them was finished: now, if there are none."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            value = json.loads(self.path(key).read_bytes())
+            results = {
+                int(number): NetworkResult(_finite(accuracy), _finite(seconds))
+                for number, (accuracy, seconds) in dict.items(value["networks"])
+            }
+            return results, str(value["created"])
+        return {}, now()
 
-    def save(self, conditions: Conditions, networks: Reached) -> None:
-        self.has_trained, self.created, self._wanted = True, _now(), frozenset(networks)
-        value: dict[str, Any] = {"conditions": conditions, "created": self.created}
+    def save(self, key: EvaluationKey, results: NetworkResults, *, overwrite: bool = False) -> None:
+        """Add results to a file, or overwrite it.
+
+        Raises:
+            registry.StoreError: the store cannot be written to.
+        """
         with self._store.writing():
-            every = sorted((self._read(conditions)[0] | networks).items())
-            value["networks"] = {str(number): reached for number, reached in every}
-            write_atomically(self._place(conditions), canonical(value))
-            self._fresh = False
-        self.tell()
+            merged = results if overwrite else self.load(key) | results
+            networks = {str(number): result for number, result in sorted(merged.items())}
+            value = {"conditions": key.to_dict(), "created": now(), "networks": networks}
+            write_atomically(self.path(key), canonical(value))
 
-    def _read(self, conditions: Conditions) -> tuple[Reached, str]:
-        """What is there, and when the last of it was finished. What a fresh evaluation finds is nothing to it."""
-        if not self._fresh:
-            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-                value = json.loads(self._place(conditions).read_bytes())
-                found = {
-                    int(number): (_finite(accuracy), _finite(seconds))
-                    for number, (accuracy, seconds) in dict.items(value["networks"])
-                }
-                return found, str(value["created"])
-        return {}, _now()
-
-    def _place(self, conditions: Conditions) -> Path:
-        folder = self._store.home / "runs" / "evaluations"
-        return folder / f"{key_of(conditions)}.json"
+    def path(self, key: EvaluationKey) -> Path:
+        """Return the path of a key's file."""
+        return self._store.home / "runs" / "evaluations" / f"{key_of(key.to_dict())}.json"
 
 
 def _finite(number: Any) -> float:
     if not math.isfinite(number):
-        raise ValueError("not a number that was measured")
+        raise ValueError("not finite")
     return float(number)
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")

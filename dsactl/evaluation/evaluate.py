@@ -1,66 +1,66 @@
-"""The evaluation protocol (Section 4.1): n networks trained from scratch on a set, each tested once, at the end.
+"""The evaluation protocol (Section 4.1): n networks trained from scratch on a set, each tested once, at the end."""
 
-Shapes: N images, C, H, W, K classes, M networks side by side.
-"""
-
+import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
-from typing import Protocol as Interface
 
 import torch
 
-from dsactl import __version__
-from dsactl.augmentation.dc import augment_for_dc
-from dsactl.augmentation.packed import Augmenter
-from dsactl.augmentation.strategy import parse_strategy
+import registry
 from dsactl.data.dataset import Dataset
-from dsactl.data.views import base_name
-from dsactl.engine.device import describe, prepare_device, resolve_precision
-from dsactl.engine.native import library
-from dsactl.engine.random import derive_seed
+from dsactl.engine.device import prepare_device
 from dsactl.engine.tasks import Failure, InProcess, Task, Workers
-from dsactl.errors import DataError, RunError
-from dsactl.evaluation.protocol import DC, Evaluation, Protocol
-from dsactl.evaluation.task import Networks, is_fused, train_and_test
-from dsactl.networks.catalogue import NetworkSpec
-from dsactl.paper import (
-    EPOCHS_AUGMENTED,
-    EPOCHS_PLAIN,
-    Figure,
-    paper_accuracy,
-    whole_accuracy,
-)
+from dsactl.errors import RunError
+from dsactl.evaluation.cache import EvaluationKey, NetworkResults, ResultCache, StoredResults, now
+from dsactl.evaluation.protocol import Evaluation, NetworkResult, Protocol
+from dsactl.evaluation.resolve import augmentation_of, check_matches, evaluation_key, resolve_networks
+from dsactl.evaluation.task import Networks, train_and_test
+from dsactl.paper import Figure, paper_accuracy, whole_accuracy
 from dsactl.recipes.methods import WHOLE
-from dsactl.synthetic.full_data import usual_epochs
 from dsactl.synthetic.synthetic_set import SyntheticSet
-from dsactl.training.sgd import Augment, Plan
+from registry.manifest import canonical
 
-Conditions = dict[str, Any]
-"""Everything that decides what accuracy each network has, by the names of `Evaluation`'s attributes."""
-
-Reached = dict[int, tuple[float, float]]
-"""Accuracy in percent and seconds of networks, by their numbers from 0."""
-
-REVISION = 3
-"""To be raised when a change of the program changes what accuracy a network has: then nothing kept is used."""
+Report = Callable[[float], None]
+"""Called after every epoch with the number of networks done, a fraction for those in training."""
 
 
-class Kept(Interface):
-    """Where the accuracies of finished networks are kept, so that no network is trained twice."""
+def evaluate_cached(
+    store: registry.Store,
+    synthetic: SyntheticSet,
+    dataset: Dataset,
+    protocol: Protocol,
+    device: torch.device,
+    report: Report = lambda networks: None,
+    *,
+    fresh: bool = False,
+    on_saved: Callable[[int], None] = lambda networks: None,
+    workers: Workers | None = None,
+) -> Evaluation:
+    """Evaluate a set and record the result; only networks without a cached result are trained.
 
-    def load(self, conditions: Conditions) -> Reached:
-        """What networks reached under these conditions."""
+    Args:
+        store: holds the cache and the records.
+        synthetic, dataset, protocol, device, report, workers: see `evaluate`.
+        fresh: train every network, and overwrite cached results.
+        on_saved: called with the number of networks whose results are saved.
 
-    def save(self, conditions: Conditions, networks: Reached) -> None:
-        """Keep what `load` is to give."""
-
-
-def evaluated_network(synthetic: SyntheticSet, protocol: Protocol) -> NetworkSpec:
-    """The network that a protocol trains on a set: the one it names, or the instance-norm twin of the set's own."""
-    return protocol.network or (synthetic.recipe.network or NetworkSpec()).instance_twin
+    Raises:
+        DsactlError: see `evaluate`.
+        registry.StoreError: the store cannot be written to.
+    """
+    store.check_writable()
+    cache = _CacheOfOne(StoredResults(store), fresh=fresh, on_saved=on_saved)
+    try:
+        result = evaluate(synthetic, dataset, protocol, device, report, cache, workers)
+    except KeyboardInterrupt:  # it may have come after a result was saved and before `on_saved` was called
+        cache.report_saved()
+        raise
+    result = replace(result, created=cache.created)
+    if not cache.has_trained and _is_recorded(store, result):
+        return replace(result, repeated=True)
+    store.add_evaluation(synthetic.digest, result.to_dict())
+    return result
 
 
 def evaluate(
@@ -68,113 +68,63 @@ def evaluate(
     dataset: Dataset,
     protocol: Protocol,
     device: torch.device,
-    report: Callable[[float], None] = lambda networks: None,
-    kept: Kept | None = None,
+    report: Report = lambda networks: None,
+    cache: ResultCache | None = None,
     workers: Workers | None = None,
 ) -> Evaluation:
     """Train n networks on a set and test each once on the whole test split.
 
     Args:
         synthetic: the set.
-        dataset: what it stands for; only its test images are used.
+        dataset: the one that the set was made from; only its test images are used.
         protocol: see `Protocol`.
         device: where to compute.
-        report: called after every epoch with the number of networks done, a fraction for those in training.
-        kept: gives the networks that were finished earlier, and takes those that are finished now; None for neither.
-        workers: who trains the networks; None for this process.
+        report: see `Report`.
+        cache: results of earlier networks, and where to save new ones; None for no cache.
+        workers: which train the networks; None for this process.
 
     Raises:
-        DataError: the data set is not the one that the set was made from.
+        DataError: the set was made from another dataset.
+        DeviceError: the device does not have the precision.
         NetworkError: the network cannot take the images.
-        RunError: a worker died again and again.
+        RunError: a worker died repeatedly.
     """
-    recipe = synthetic.recipe
-    if tuple(synthetic.images.shape[1:]) != (dataset.channels, *dataset.size):
-        raise DataError(f"{synthetic.reference} and {dataset.name} have images of different shapes.")
-    if dataset.train.checksum() != recipe.checksum:
-        raise DataError(
-            f"The training images of {dataset.name} are not those that {synthetic.reference} was made from.",
-            "Point at the same data, with the same --image-size, --test-fraction and --split-seed.",
-        )
-    precision = resolve_precision(protocol.precision, device)
+    check_matches(synthetic, dataset)
     prepare_device(device)
-    spec = evaluated_network(synthetic, protocol).resolve(dataset.channels, dataset.size)
-    label = spec.label(dataset.channels, dataset.size)
-    augmentation, augment_batch = augmentation_of(synthetic, protocol)
-    epochs = training_epochs(synthetic, protocol, len(synthetic))
-    plan = Plan(
-        epochs,
-        protocol.lr,
-        protocol.momentum,
-        protocol.weight_decay,
-        protocol.batch,
-        decay_at=epochs // 2 if epochs > 1 else None,
-        precision=precision,
-    )
-    # Networks of several sets are drawn independently, so that their accuracies can be pooled.
-    seed = derive_seed(protocol.seed, f"evaluation of {synthetic.digest}")
-    networks = Networks(synthetic, dataset, spec, plan, augment_batch, seed)
-    together = networks.side_by_side(device)
-    who = (workers or InProcess()).suited(protocol.networks)
-    conditions: Conditions = {
-        "digest": synthetic.digest,
-        "network": label,
-        "epochs": epochs,
-        "augmentation": augmentation,
-        "protocol": {
-            "lr": protocol.lr,
-            "momentum": protocol.momentum,
-            "weight_decay": protocol.weight_decay,
-            "batch": protocol.batch,
-            "precision": precision,
-            "seed": protocol.seed,
-        },
-        "test_images": len(dataset.test),
-        "test_checksum": dataset.test.checksum(),
-        "device": describe(device, who.threads),
-        "program": f"dsactl {__version__}",
-        "torch": torch.__version__,
-    }
-    # What decides the accuracies beside the conditions that are recorded: the layers, what test images are normalised
-    # by, and this program's own ways.
-    native = is_fused(together, device) and library() is not None
-    normalisation = [synthetic.mean, synthetic.std]
-    decisive = {**conditions, "native": native, "normalisation": normalisation, "revision": REVISION}
-    earlier = kept.load(decisive) if kept else {}
-    found = {number: earlier[number] for number in range(protocol.networks) if number in earlier}
-    left = [number for number in range(protocol.networks) if number not in found]
-    groups = _neighbours(left, who.groups(len(left), together)) if left else []
-    tasks = [Task(_called(each), train_and_test, (each, who.place(device)), len(each)) for each in groups]
-    known = len(found)
-
-    def tell(share: float, _doing: str) -> None:
-        report(known + len(left) * share)
-
-    failed: list[str] = []
-    for task, result in who.run(networks, tasks, tell) if tasks else ():
-        if isinstance(result, Failure):
-            failed.append(f"{label}, {task.name} given up: {result.message}.")
+    executor = (workers or InProcess()).suited(protocol.networks)
+    networks = resolve_networks(synthetic, dataset, protocol, device)
+    key = evaluation_key(networks, protocol, device, executor.threads)
+    cached = cache.load(key) if cache else {}
+    results = {number: cached[number] for number in range(protocol.networks) if number in cached}
+    missing = [number for number in range(protocol.networks) if number not in results]
+    failures = []
+    known = len(results)
+    for task, trained in _train_missing(networks, missing, device, executor, lambda done: report(known + done)):
+        if isinstance(trained, Failure):
+            failures.append(f"{key.network}, {task.name} failed: {trained.message}.")
             continue
-        found |= zip(task.arguments[0], result, strict=True)
-        if kept:
-            kept.save(decisive, found)
-    if failed:
-        raise RunError(" ".join(failed), "The same command (without --fresh) tries them again; all others are kept.")
-    done = [found[number] for number in range(protocol.networks)]
-    return Evaluation(
-        reference=synthetic.reference,
-        accuracies=tuple(accuracy for accuracy, _ in done),
-        seconds=math.fsum(seconds for _, seconds in done),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        twin=protocol.network is None and recipe.network is not None and recipe.network.has_batch_norm,
-        own_augmentation=augmentation == augmentation_of(synthetic, replace(protocol, strategy=None))[0],
-        paper=_paper(synthetic, protocol, label),
-        **conditions,
-    )
+        results |= zip(task.arguments[0], trained, strict=True)
+        if cache:
+            cache.save(key, results)
+    if failures:
+        hint = "Evaluate again, without `fresh=True`, to retry them; all other results are saved."
+        raise RunError(" ".join(failures), hint)
+    return _assemble(synthetic, protocol, key, [results[number] for number in range(protocol.networks)])
+
+
+def _train_missing(
+    networks: Networks, missing: Sequence[int], device: torch.device, executor: Workers, report: Report
+) -> Iterator[tuple[Task[list[NetworkResult]], list[NetworkResult] | Failure]]:
+    """Train and test the networks without a result; yield each group's task, whose first argument is their numbers."""
+    if not missing:
+        return
+    groups = _neighbours(missing, executor.groups(len(missing), networks.side_by_side(device)))
+    tasks = [Task(_name(group), train_and_test, (group, executor.place(device)), len(group)) for group in groups]
+    yield from executor.run(networks, tasks, lambda share, _doing: report(len(missing) * share))
 
 
 def _neighbours(numbers: Sequence[int], most: int) -> list[range]:
-    """Numbers in their order as ranges, of `most` at most."""
+    """Split ascending numbers into ranges of at most `most`."""
     ranges: list[range] = []
     for number in numbers:
         if ranges and ranges[-1].stop == number and len(ranges[-1]) < most:
@@ -184,18 +134,25 @@ def _neighbours(numbers: Sequence[int], most: int) -> list[range]:
     return ranges
 
 
-def _called(indices: range) -> str:
+def _name(indices: range) -> str:
     first, last = indices.start + 1, indices.stop
     return f"network {first}" if first == last else f"networks {first} to {last}"
 
 
-def training_epochs(synthetic: SyntheticSet, protocol: Protocol, images: int) -> int:
-    """For how many epochs a protocol trains on a set that is like this one and has so many images."""
-    if protocol.epochs is not None:
-        return protocol.epochs
-    if synthetic.recipe.method == WHOLE:
-        return usual_epochs(images, protocol.batch)
-    return EPOCHS_PLAIN if augmentation_of(synthetic, protocol)[1] is None else EPOCHS_AUGMENTED
+def _assemble(
+    synthetic: SyntheticSet, protocol: Protocol, key: EvaluationKey, results: Sequence[NetworkResult]
+) -> Evaluation:
+    own = synthetic.recipe.network
+    return Evaluation(
+        reference=synthetic.reference,
+        accuracies=tuple(result.accuracy for result in results),
+        seconds=math.fsum(result.seconds for result in results),
+        created=now(),
+        twin=protocol.network is None and own is not None and own.has_batch_norm,
+        own_augmentation=key.augmentation == augmentation_of(synthetic, replace(protocol, strategy=None))[0],
+        paper=_paper(synthetic, protocol, key.network),
+        **key.conditions,
+    )
 
 
 def _paper(synthetic: SyntheticSet, protocol: Protocol, label: str) -> Figure | None:
@@ -208,12 +165,50 @@ def _paper(synthetic: SyntheticSet, protocol: Protocol, label: str) -> Figure | 
     return paper_accuracy(recipe.dataset, recipe.ipc, recipe.method, recipe.network_label, label)
 
 
-def augmentation_of(synthetic: SyntheticSet, protocol: Protocol) -> tuple[str, Augment | None]:
-    """What batches are augmented with, in words and as a function; None for nothing."""
-    recipe = synthetic.recipe
-    if protocol.strategy == DC or (protocol.strategy is None and recipe.method == "dc" and not recipe.strategy):
-        return (DC, augment_for_dc) if base_name(recipe.dataset) == "mnist" else ("none", None)
-    strategy = synthetic.strategy if protocol.strategy is None else parse_strategy(protocol.strategy)
-    if not strategy:
-        return "none", None
-    return "dsa " + " ".join(strategy), Augmenter(strategy, synthetic.size)
+class _CacheOfOne(ResultCache):
+    """The stored results of one evaluation.
+
+    Attributes:
+        created: when the last network was finished.
+    """
+
+    def __init__(self, stored: StoredResults, *, fresh: bool, on_saved: Callable[[int], None]) -> None:
+        self._stored, self._on_saved = stored, on_saved
+        self._overwrite = fresh  # ignore what is there; the first `save` overwrites it
+        self._key: EvaluationKey | None = None
+        self._trained: frozenset[int] = frozenset()
+        self.created = now()
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether a network was trained, and not all results were there already."""
+        return bool(self._trained)
+
+    def load(self, key: EvaluationKey) -> NetworkResults:
+        self._key = key
+        results = self._read(key)
+        self._on_saved(len(results))
+        return results
+
+    def save(self, key: EvaluationKey, results: NetworkResults) -> None:
+        self._trained = frozenset(results)
+        self._stored.save(key, results, overwrite=self._overwrite)
+        self._overwrite = False
+        self.report_saved()
+
+    def report_saved(self) -> None:
+        """Call `on_saved` with the number of networks that are saved now."""
+        if self._key is not None:
+            saved = self._read(self._key)
+            self._on_saved(len(self._trained & saved.keys() if self.has_trained else saved))
+
+    def _read(self, key: EvaluationKey) -> NetworkResults:
+        results, self.created = ({}, now()) if self._overwrite else self._stored.read(key)
+        return results
+
+
+def _is_recorded(store: registry.Store, result: Evaluation) -> bool:
+    """Return whether a record has the same accuracies of the same network."""
+    same = json.loads(canonical({"accuracies": result.accuracies, "network": result.network}))
+    records = store.evaluations(result.digest)
+    return any(all(record.get(name) == value for name, value in same.items()) for record in records)

@@ -1,8 +1,9 @@
-"""The evaluation protocol (Section 4.1), and the record of what was measured by it. Importing this imports no torch."""
+"""The evaluation protocol (Section 4.1) and its results. Importing this imports no torch."""
 
 import math
 import statistics
 from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 import registry
 from dsactl.augmentation.strategy import parse_strategy
@@ -13,21 +14,23 @@ from dsactl.paper import FROM_DC, MOMENTUM, WEIGHT_DECAY, Figure
 
 MOST_NETWORKS = 1000
 DC = "dc"
-"""A strategy of the networks that are trained on a set."""
+"""The strategy of DC's own evaluation."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a set is evaluated; the defaults are the paper's.
+    """The protocol of an evaluation; the defaults are the paper's.
 
     Attributes:
-        network: to train; None for the one the set was condensed on, with instance norm in place of batch norm.
-        networks: n, how many.
-        epochs: None for 1000 with augmentation, 300 without; on a whole data set for `whole.STEPS` steps.
-        lr, momentum, weight_decay, batch: of SGD; lr is divided by 10 at half time and the momentum forgotten there.
-        strategy: kinds of augmentation; "none"; "dc" for what DC's own evaluation does, which augments MNIST alone;
-            None for what the set was made for.
-        seed: the root of every draw; each set has draws of its own.
+        network: the network to train; None for the one that the set was condensed on, with instance norm in place of
+            batch norm.
+        networks: n, the number of networks.
+        epochs: of training; None for 1000 with augmentation and 300 without, or on a whole dataset for as many as take
+            `full_data.STEPS` steps.
+        lr, momentum, weight_decay, batch: of SGD; halfway, lr is divided by 10 and the momentum is reset.
+        strategy: augmentations of the training batches; "none"; "dc" for those of DC's own evaluation, which augments
+            MNIST only; None for those that the set was made for.
+        seed: the random seed; each set has its own random numbers.
         precision: "auto", "float32" or "bfloat16".
     """
 
@@ -44,7 +47,7 @@ class Protocol:
 
     @property
     def is_papers(self) -> bool:
-        """Whether all but the network, their number, the seed and the precision is the paper's."""
+        """Whether all is the paper's, except the network, the number of networks, the seed and the precision."""
         usual = Protocol()
         return all(
             getattr(self, name) == getattr(usual, name)
@@ -52,16 +55,16 @@ class Protocol:
         )
 
     def is_of(self, method: str) -> bool:
-        """Whether the paper's figures of a method are by this protocol: those that it takes from DC's are by DC's."""
+        """Return whether the paper's figures for a method follow this protocol; those it takes from DC follow DC's."""
         if method in FROM_DC:
             return self.strategy == DC and replace(self, strategy=None).is_papers
         return self.is_papers
 
     def __post_init__(self) -> None:
         if not 1 <= self.networks <= MOST_NETWORKS:
-            raise UsageError(f"--networks must be at least 1 and at most {MOST_NETWORKS}, not {self.networks}.")
+            raise UsageError(f"`networks` must be at least 1 and at most {MOST_NETWORKS}, not {self.networks}.")
         if self.epochs is not None and self.epochs < 1:
-            raise UsageError(f"--epochs must be at least 1, not {self.epochs}.")
+            raise UsageError(f"`epochs` must be at least 1, not {self.epochs}.")
         if self.strategy not in (None, DC):
             parse_strategy(self.strategy)
         check_precision(self.precision)
@@ -72,27 +75,66 @@ class Protocol:
             ("batch", self.batch >= 1, "at least 1"),
         ):
             if not fits:
-                raise UsageError(f"{name} must be {range_}, not {getattr(self, name)}.")
+                raise UsageError(f"`{name}` must be {range_}, not {getattr(self, name)}.")
+
+
+class NetworkResult(NamedTuple):
+    """The result of one network.
+
+    Attributes:
+        accuracy: on the test images, percent.
+        seconds: of training and testing it.
+    """
+
+    accuracy: float
+    seconds: float
+
+
+class Sample:
+    """The statistics of a sample of networks: a base of results with their accuracies.
+
+    Attributes:
+        accuracies: test accuracy of each network, percent.
+    """
+
+    accuracies: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        """The number of networks."""
+        return len(self.accuracies)
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy, percent."""
+        return statistics.fmean(self.accuracies)
+
+    @property
+    def std(self) -> float:
+        """Population standard deviation of the accuracies, percent."""
+        return statistics.pstdev(self.accuracies)
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What was measured.
+class Evaluation(Sample):
+    """The result of an evaluation.
 
     Attributes:
         reference, digest: of the set.
         network: label of the network that was trained.
         accuracies: test accuracy of each network, percent.
-        epochs, augmentation: as used.
-        protocol: the rest of how it was measured: lr, momentum, weight decay, batch, precision, seed.
-        test_images, test_checksum: how many images each network was tested on, and SHA-256 of them and their labels.
-        seconds: for all networks.
-        device, program, torch, created: where, with what, when.
-        twin: whether the network stands in for the set's own, which has batch norm.
+        epochs, augmentation: of the training.
+        protocol: the rest of the protocol: lr, momentum, weight decay, batch, precision, seed.
+        test_images, test_checksum: number of test images, and SHA-256 of them and their labels.
+        seconds: of training and testing all networks.
+        device: on which the networks were trained.
+        program, torch: versions.
+        created: when the last network was finished.
+        twin: whether the network replaces the set's own, which has batch norm.
         own_augmentation: whether the networks were trained with the augmentation that the set was made for.
         paper: the paper's mean and standard deviation for the same cell; None where it has none, or where the set or
             the protocol is not the paper's.
-        repeated: it had been measured before and was only looked up; not part of the record.
+        repeated: whether all networks were measured and recorded before; not part of the record.
     """
 
     reference: str
@@ -114,23 +156,8 @@ class Evaluation:
     paper: Figure | None
     repeated: bool = False
 
-    @property
-    def n(self) -> int:
-        """How many networks."""
-        return len(self.accuracies)
-
-    @property
-    def mean(self) -> float:
-        """Mean accuracy, percent."""
-        return statistics.fmean(self.accuracies)
-
-    @property
-    def std(self) -> float:
-        """Population standard deviation of the accuracies, percent."""
-        return statistics.pstdev(self.accuracies)
-
     def to_dict(self) -> dict[str, registry.JsonValue]:
-        """The record that is kept in the store."""
+        """Return the record for the store."""
         values = asdict(self)
         del values["repeated"]
         return {**values, "n": self.n, "mean": self.mean, "std": self.std}

@@ -1,4 +1,4 @@
-"""The networks of an evaluation, as tasks: some of them are trained on a set, each is tested once, at the end.
+"""Tasks of an evaluation: networks are trained on a set, and each is tested once, at the end.
 
 Shapes: N images, B of a batch, C, H, W, M networks side by side.
 """
@@ -17,6 +17,7 @@ from dsactl.data.dataset import Dataset, ImageSet
 from dsactl.engine.device import prepare_device
 from dsactl.engine.memory import free_on_gpu, keep_freed_memory
 from dsactl.engine.random import generator
+from dsactl.evaluation.protocol import NetworkResult
 from dsactl.networks.build import Buffers, Parameters, count_outputs, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.networks.fused import fuse
@@ -31,15 +32,15 @@ TEST_BATCH = 500
 
 @dataclass(eq=False)
 class Networks:
-    """What decides what each network of an evaluation reaches, but for its number.
+    """The networks of an evaluation: everything that decides their results, except their numbers.
 
     Attributes:
-        synthetic: the set.
-        dataset: whose test split they are tested on.
-        network: resolved.
+        synthetic: the set that they are trained on.
+        dataset: its test split is for testing.
+        network: the resolved network.
         plan: of the training.
-        augment: of every batch; None for nothing.
-        seed: the root of every draw.
+        augment: augments a training batch; None for no augmentation.
+        seed: the random seed.
     """
 
     synthetic: SyntheticSet
@@ -51,15 +52,15 @@ class Networks:
     _ready: "dict[str, _Ready]" = field(default_factory=dict, repr=False)
 
     def structure(self) -> nn.Module:
-        """A network without weights."""
+        """Return a network without weights."""
         return structure(self.network, self.dataset.channels, self.dataset.size, self.dataset.classes)
 
     def side_by_side(self, device: torch.device) -> int:
-        """How many to train at once.
+        """Return how many networks to train side by side.
 
-        On a GPU as many as half of the free memory holds, 20 at most. On a CPU only where one network's step is mostly
-        overhead: measured on two cores with ten networks, side by side took 0.3 to 0.5 of the time for an MLP, 0.7 for
-        a ConvNet on ten 8×8 images, and 1.3 to 1.4 of it for a ConvNet on more or larger ones.
+        On a GPU as many as fit in half of the free memory, 20 at most. On a CPU several only where one network's step
+        is mostly overhead: measured on two cores with ten networks, side by side took 0.3 to 0.5 of the time for an
+        MLP, 0.7 for a ConvNet on ten 8×8 images, and 1.3 to 1.4 of it for a ConvNet on more or larger ones.
         """
         network = self.structure()
         modules = list(network.modules())
@@ -72,7 +73,7 @@ class Networks:
         return 20 if overhead or not any(isinstance(module, nn.Conv2d) for module in modules) else 1
 
     def ready(self, device: str) -> "_Ready":
-        """What they are trained with on a device, which is made once in a process."""
+        """Return the network, the training and the images on a device; built once in a process."""
         if device not in self._ready:
             self._ready[device] = _Ready.of(self, torch.device(device))
         return self._ready[device]
@@ -83,7 +84,7 @@ class Networks:
 
 @dataclass(frozen=True)
 class _Ready:
-    """The structure, what trains it, and the images on the device."""
+    """The network, its training and the images on a device."""
 
     network: nn.Module
     training: Training
@@ -105,26 +106,26 @@ class _Ready:
 
 
 def is_fused(side_by_side: int, device: torch.device) -> bool:
-    """Whether networks are trained with this program's own layers."""
+    """Return whether networks are trained with this program's own compiled layers."""
     return side_by_side == 1 and device.type == "cpu"
 
 
 def train_and_test(
     networks: Networks, indices: range, device: str, report: Callable[[float], None]
-) -> list[tuple[float, float]]:
-    """Accuracy in percent and seconds of some networks, which are trained side by side.
+) -> list[NetworkResult]:
+    """Train some networks side by side, test each, and return their results.
 
     Args:
-        networks: what they are.
-        indices: their numbers; what a network reaches does not depend on how many there are (to the bit on one thread;
-            on many, beyond the order of float sums).
+        networks: the networks.
+        indices: the numbers of those to train. The accuracy of a network does not depend on the others: on one thread
+            to the bit, on several except for the order of float sums.
         device: where to compute.
-        report: told after every epoch what share of them is done.
+        report: called after every epoch with the fraction that is done.
     """
     began = time.monotonic()
     ready = networks.ready(device)
     network, synthetic, dataset = ready.network, ready.synthetic, ready.dataset
-    # One alone is computed by other kernels, whose bits differ: where there may be several, it has itself for company.
+    # One alone would take other kernels, whose bits differ: where several could be trained, it is trained twice.
     alone = len(indices) == 1 and device == "cpu" and networks.side_by_side(torch.device(device)) > 1
     trained = [*indices, *indices] if alone else indices
     sources = (generator(networks.seed, "evaluation-network", index) for index in trained)
@@ -148,17 +149,17 @@ def train_and_test(
         for m in range(len(indices))
     ]
     each = (time.monotonic() - began) / len(indices)
-    return [(100 * count / len(dataset.test), each) for count in correct]
+    return [NetworkResult(100 * count / len(dataset.test), each) for count in correct]
 
 
 def _training_bytes(network: nn.Module, synthetic: SyntheticSet, batch: int) -> float:
-    """About what training one network takes: every layer's output and its gradient, and four copies of the weights."""
+    """Estimate the bytes of training one network: all outputs, their gradients, and four copies of the weights."""
     outputs = count_outputs(network, batch, synthetic.images.shape[1:])
     return 4.0 * (2 * outputs + 4 * sum(parameter.numel() for parameter in network.parameters()))
 
 
 def in_batches(images: ImageSet, normalise: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images, normalised, with their labels, as many at once as a network is tested on."""
+    """Yield test batches: normalised images B×C×H×W and their labels."""
     batches = (torch.split(tensor, TEST_BATCH) for tensor in (images.images_NCHW, images.labels_N))
     for pixels_BCHW, labels_B in zip(*batches, strict=True):
         yield normalise(pixels_BCHW), labels_B

@@ -1,1 +1,1 @@
-"""Architecture search on proxies (Section 4.6): many networks are ranked by what they make of a few images."""
+"""Architecture search on proxies (Section 4.6): networks are ranked by their accuracy after training on few images."""

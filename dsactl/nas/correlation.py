@@ -1,4 +1,4 @@
-"""How well a proxy ranks networks: Spearman's correlation with the ranking on all images (Section 4.6)."""
+"""Spearman's correlation of a proxy's ranking of networks with that on all images (Section 4.6)."""
 
 import math
 import warnings
@@ -8,24 +8,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 SHARES = (0.05, 0.1, 0.2, 1.0)
-"""Of the networks, the proxy's best; the paper has the first."""
+"""Fractions of the networks, the best by the proxy, that are correlated; the paper reports the first."""
 FEWEST = 3
-"""Networks whose order means something."""
+"""Networks that a correlation needs."""
 FEWEST_DRAWN = 10
-"""Networks of which draws tell how far another choice of them might lead."""
+"""Networks that a bootstrap interval needs."""
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """Of a proxy with the whole set.
+    """The correlation of a proxy with training on all images.
 
     Attributes:
-        share: of all networks, the proxy's best.
-        networks: how many these are: more than the share where several are as good as the last of them.
-        spearman: −1 … 1; None where they are too few, or all alike to one of both.
-        low, high: 95 % interval by the bootstrap over these networks; None where there is no correlation, or they are
-            fewer than `FEWEST_DRAWN`.
+        share: fraction of all networks, the best by the proxy.
+        networks: number of these; ties with the last of them are included.
+        spearman: −1 … 1; None if there are too few networks, or one of the rankings has only ties.
+        low, high: 95 % bootstrap interval over these networks; None without a correlation, or for fewer than
+            `FEWEST_DRAWN` networks.
     """
 
     share: float
@@ -36,7 +36,7 @@ class Correlation:
 
 
 def correlations(proxy: Sequence[float], whole: Sequence[float]) -> list[Correlation]:
-    """Of the best networks by the proxy, for each of `SHARES`.
+    """Return the correlation over the best networks by the proxy, for each of `SHARES`.
 
     Args:
         proxy, whole: accuracy of each network by the proxy and by all images.
@@ -44,7 +44,7 @@ def correlations(proxy: Sequence[float], whole: Sequence[float]) -> list[Correla
     best_first = sorted(proxy, reverse=True)
     found = []
     for share in SHARES:
-        # All that are as good as the last: which of them belong to the share would be a matter of their order.
+        # Ties with the last are included: which of them to leave out would depend on their order.
         least = best_first[max(1, round(share * len(proxy))) - 1]
         chosen = [pair for pair in zip(proxy, whole, strict=True) if pair[0] >= least]
         found.append(_correlation(share, [ours for ours, _ in chosen], [theirs for _, theirs in chosen]))
@@ -63,7 +63,7 @@ def _correlation(share: float, proxy: Sequence[float], whole: Sequence[float]) -
         a, b = (each - each.mean(axis=axis, keepdims=True) for each in ranks)
         return np.asarray((a * b).sum(axis=axis) / np.sqrt((a * a).sum(axis=axis) * (b * b).sum(axis=axis)))
 
-    # Where all networks are alike, as in a draw of one again and again, there is no correlation: NaN.
+    # Where all networks tie, as in a resample of one network only, there is no correlation: NaN.
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         value = float(spearman(np.array(proxy), np.array(whole), 0))

@@ -1,4 +1,4 @@
-"""What a search costs before it is begun: operations by counting, seconds by trying a few of the networks."""
+"""The cost of a search: operations by counting, seconds by trying a few of the networks."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import registry
 from dsactl.data.parts import first_of_each
 from dsactl.methods.operations import GRADIENT, forward_operations
 from dsactl.nas.proxies import Proxy
-from dsactl.nas.search import Scores
+from dsactl.nas.search import cache_keys, load_results
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.studies.costs import try_training
 
@@ -21,13 +21,13 @@ _TESTED = 500  # images
 
 @dataclass(frozen=True)
 class Cost:
-    """Of training networks on a proxy.
+    """The cost of training networks on a proxy.
 
     Attributes:
-        networks: to be trained.
-        known: that were trained before.
+        networks: number of networks to train.
+        known: number of networks with a cached result.
         operations: floating-point operations of the training.
-        seconds: of training and testing them one after the other.
+        seconds: of training and testing the networks one after the other.
     """
 
     networks: int
@@ -43,23 +43,23 @@ def estimate(
     device: torch.device,
     threads: int | None = None,
 ) -> Cost:
-    """Count and try.
+    """Count operations, and time a few networks.
 
     Args:
         proxy: to train on.
         networks: that can take the images.
-        store: tells which were trained before.
+        store: holds the cached results.
         device: where to compute.
-        threads: as of `Scores`.
+        threads: of each network on a CPU; None for those of this process.
     """
-    scores = Scores(proxy, store, device, threads)
-    left = [network for network in networks if scores.find(network) is None]
+    known = load_results(store, cache_keys(proxy, networks, device, threads))
+    left = [network for network in networks if network not in known]
     if not left:
         return Cost(0, len(networks), 0.0, 0.0)
     forward = sorted((forward_operations(network, proxy.dataset), index) for index, network in enumerate(left))
     places = sorted({round(place) for place in np.linspace(0, len(forward) - 1, _TRIED)})
     tried = [(forward[place][0], _seconds(proxy, left[forward[place][1]], device)) for place in places]
-    # Between those that were tried, time goes as a power of the operations.
+    # Between those that were tried, time is a power of the operations.
     seconds = np.exp(
         np.interp(
             [math.log(operations) for operations, _ in forward],
@@ -73,7 +73,7 @@ def estimate(
 
 
 def _seconds(proxy: Proxy, network: NetworkSpec, device: torch.device) -> float:
-    """Of training and testing one network, from a few steps and a part of the test images."""
+    """Estimate the seconds of training and testing one network, from a few steps and a part of the test images."""
     protocol, whole = replace(proxy.protocol, network=network), proxy.synthetic
     batch = min(protocol.batch, len(whole))
     spread = torch.linspace(0, len(whole) - 1, batch).long()

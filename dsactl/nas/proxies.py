@@ -1,7 +1,7 @@
-"""What networks are ranked by: a small set, few steps on all images, or many.
+"""Proxies, by which networks are ranked: training on a small set, for few steps on all images, or for many.
 
-The images that networks are ranked on are a tenth of the training split, held out from all that a proxy learns from;
-only a set that was made of the whole training split has seen them, which its remark says.
+Networks are ranked on a tenth of the training split, which is held out from the images of every proxy. Only a set that
+was made from the whole training split has seen it; the proxy's remark says so.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ from dsactl.data.parts import first_of_each
 from dsactl.data.views import Validation, split_name, take, with_views
 from dsactl.engine.random import generator
 from dsactl.errors import UsageError
-from dsactl.evaluation.evaluate import augmentation_of
 from dsactl.evaluation.protocol import Protocol
+from dsactl.evaluation.resolve import augmentation_of
 from dsactl.nas import proxy_names
 from dsactl.nas.proxy_names import BUILT_IN, EARLY_STOPPING, RANDOM, WHOLE
 from dsactl.recipes.recipe import Request
@@ -28,18 +28,18 @@ from dsactl.synthetic.full_data import whole_set
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 
 EARLY_STOPPING_BATCH = 100
-"""Images of a step of early stopping (Section 4.6)."""
+"""Batch size of early stopping (Section 4.6)."""
 
 
 @dataclass(frozen=True)
 class Searched:
-    """The data set that networks are searched for.
+    """The dataset of a search.
 
     Attributes:
-        name: as it was given.
+        name: as given.
         image_size: of a folder.
-        full: all training images, and the test split, for the chosen networks alone.
-        held_out: nine tenths of the training images, and the last tenth in place of the test split, to rank by.
+        full: all training images and the test split, for the chosen networks only.
+        held_out: nine tenths of the training images, with the last tenth in place of the test split, for ranking.
     """
 
     name: str
@@ -49,20 +49,20 @@ class Searched:
 
     @property
     def part_name(self) -> str:
-        """The name of the nine tenths."""
+        """The name of `held_out`."""
         return with_views(self.name, Validation())
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long networks are trained.
+    """The training of the networks of a search; the defaults of the first four are the paper's.
 
     Attributes:
         ipc: images per class of the random proxy.
         epochs: on a set.
         whole_epochs: on all images.
-        batch: images of a step; None for `EARLY_STOPPING_BATCH` with early stopping, and 256 with all else.
-        seed: the root of every draw.
+        batch: batch size; None for `EARLY_STOPPING_BATCH` with early stopping, and 256 otherwise.
+        seed: the random seed.
         precision: "float32" or "bfloat16".
     """
 
@@ -75,11 +75,11 @@ class Budget:
 
     @property
     def is_papers(self) -> bool:
-        """Whether it is the paper's."""
+        """Whether `ipc`, `epochs`, `whole_epochs` and `batch` are the paper's."""
         return (self.ipc, self.epochs, self.whole_epochs, self.batch) == (10, 300, 100, None)
 
     def protocol(self, epochs: int) -> Protocol:
-        """One network's training, but for the network."""
+        """Return the protocol of one network's training, without the network."""
         usual = Protocol(networks=1, epochs=epochs, seed=self.seed, precision=self.precision)
         return usual if self.batch is None else replace(usual, batch=self.batch)
 
@@ -89,13 +89,13 @@ class Proxy:
     """A way to rank networks.
 
     Attributes:
-        name: as it was asked for.
-        synthetic: what networks are trained on.
-        dataset: whose test split they are ranked on, a part of the training split.
-        protocol: how they are trained, but for the network.
-        seen: images that a network is trained on, each once however often; what must be stored (Table 6).
-        remark: what should be said beside it.
-        paper: its column in the paper's Table 6; None where it has none.
+        name: as given, or the full reference of a set.
+        synthetic: the images that networks are trained on.
+        dataset: its test split, a part of the training split, is for ranking.
+        protocol: of the training, without the network.
+        seen: number of different images that a network is trained on, which must be stored (Table 6).
+        remark: a caveat for the user; empty for none.
+        paper: its column in the paper's Table 6; None if it has none.
     """
 
     name: str
@@ -107,10 +107,10 @@ class Proxy:
     paper: str | None = None
 
     def conditions(self, device: str) -> dict[str, Any]:
-        """What its networks are trained on, and how, to be written beside what they reach.
+        """Return the conditions of its networks' training, for the file of results.
 
         Args:
-            device: in words.
+            device: from `engine.device.describe`.
         """
         apart = ("network", "networks", "strategy")
         return {
@@ -124,7 +124,7 @@ class Proxy:
 
 
 def load(name: str, image_size: int | None = None) -> Searched:
-    """The data set with what is held out.
+    """Load the dataset of a search, and hold out images for ranking.
 
     Raises:
         dsactl.Error: it cannot be loaded, or a class has too few images.
@@ -142,18 +142,18 @@ def make(
     *,
     pretend: bool = False,
 ) -> Proxy:
-    """The proxy of a name.
+    """Return the proxy with a name; make its set, if it is not in the store.
 
     Args:
-        word: "random", "early-stopping", "whole", or the reference of a set; the proxy has the reference in full.
-        searched: the data set.
-        budget: how long networks are trained.
-        store: has the sets.
-        device: where a set would be made.
-        pretend: take other images for a set that would have to be made first.
+        word: "random", "early-stopping", "whole", or the reference of a set.
+        searched: the dataset.
+        budget: of training.
+        store: holds the sets.
+        device: where to make a set.
+        pretend: use other images instead of making a set, for an estimate of the cost.
 
     Raises:
-        UsageError: there is no such proxy, nor such a set; it is of another data set, or has images of another size.
+        UsageError: there is no such proxy or set; the set is of another dataset, or has images of another size.
         registry.RegistryError: a set is damaged.
     """
     if word in BUILT_IN:
@@ -163,14 +163,14 @@ def make(
     same = synthetic.recipe.checksum in (full.train.checksum(), held_out.train.checksum())
     if not same and split_name(synthetic.recipe.dataset)[0] != split_name(full.name)[0]:
         raise UsageError(
-            f"The proxy {word} is of {synthetic.recipe.dataset}, not of {searched.name}.",
-            f"Name a set of {searched.name}, or make one: dsactl condense {searched.part_name} --ipc {budget.ipc}",
+            f"The proxy {word} is a set of {synthetic.recipe.dataset}, not of {searched.name}.",
+            _make_one(searched, budget),
         )
     if tuple(synthetic.images.shape[1:]) != (full.channels, *full.size):
         shape = "×".join(map(str, synthetic.images.shape[1:]))
         raise UsageError(
             f"The proxy {word} has images of {shape}, and {searched.name} of {full.shape_in_words}.",
-            f"Name a set of {searched.name}: dsactl ls --dataset {searched.name}",
+            f"Name a set of {searched.name}; list all sets: `store.sets()`",
         )
     protocol, recipe = budget.protocol(budget.epochs), synthetic.recipe
     dsa = recipe.method == "dsa" and recipe.ipc == 10 and recipe.network_label == "convnet" and recipe.is_papers
@@ -178,12 +178,16 @@ def make(
     if recipe.checksum == held_out.train.checksum():
         return proxy
     if recipe.checksum == full.train.checksum():
-        remark = f"{word} was made of all training images, those that networks are ranked on among them."
+        remark = f"{word} was made from all training images, including those that networks are ranked on."
         return replace(proxy, dataset=replace(full, test=held_out.test), remark=remark)
     raise UsageError(
-        f"The proxy {word} was made of other images than the training images of {searched.name}.",
-        f"Name a set of {searched.name}, or make one: dsactl condense {searched.part_name} --ipc {budget.ipc}",
+        f"The proxy {word} was not made from the training images of {searched.name}.",
+        _make_one(searched, budget),
     )
+
+
+def _make_one(searched: Searched, budget: Budget) -> str:
+    return f'Name a set of {searched.name}, or make one: `condense("{searched.part_name}", ipc={budget.ipc})`'
 
 
 def _size_of(searched: Searched) -> int | None:
@@ -215,7 +219,7 @@ def _built_in(
 
 
 def _early_stopping(searched: Searched, budget: Budget) -> Proxy:
-    """As many steps as training on a set takes: passes over all images, or over some of them."""
+    """Return the proxy with as many steps as training on a set takes: passes over all images, or over some of them."""
     whole, train = whole_set(searched.held_out), searched.held_out.train
     batch = budget.batch or EARLY_STOPPING_BATCH
     steps = budget.epochs * -(-budget.ipc * searched.full.classes // budget.protocol(1).batch)
@@ -231,7 +235,7 @@ def _early_stopping(searched: Searched, budget: Budget) -> Proxy:
 
 
 def _passes(steps: int, most: int) -> tuple[int, int]:
-    """How many passes of how many steps, `most` at most, come nearest to so many steps."""
+    """Return passes and steps per pass, at most `most`, whose product is nearest to `steps`."""
     fewest = -(-steps // most)
     choices = [(passes, min(most, max(1, round(steps / passes)))) for passes in (fewest, max(1, fewest - 1))]
     return min(choices, key=lambda choice: abs(choice[0] * choice[1] - steps))

@@ -1,4 +1,4 @@
-"""What proxies are called: a few words, and the references of sets. Importing this imports no torch."""
+"""The names of proxies: three words, and the references of sets. Importing this imports no torch."""
 
 from difflib import get_close_matches
 
@@ -11,21 +11,21 @@ BUILT_IN = (RANDOM, EARLY_STOPPING, WHOLE)
 
 
 def check(word: str, store: registry.Store) -> None:
-    """Refuse a word that names no proxy.
+    """Check that a word names a proxy.
 
     Raises:
-        UnknownNameError, registry.RegistryError: as of `find`.
+        UnknownNameError, registry.RegistryError: see `find`.
     """
     if word not in BUILT_IN:
         find(word, store)
 
 
 def find(word: str, store: registry.Store) -> tuple[registry.Reader, registry.StoredSet]:
-    """Find the set that is a proxy.
+    """Find the set that a proxy's name refers to.
 
     Raises:
-        UnknownNameError: there is none, and the word is like that of a proxy that needs no set.
-        registry.RegistryError: there is none, or it is damaged.
+        UnknownNameError: there is no such set, and the word resembles one of `BUILT_IN`.
+        registry.RegistryError: there is no such set, or it is damaged.
     """
     try:
         return bundled.find(word, store)

@@ -1,6 +1,6 @@
-"""What a search found: a ranking of networks by each proxy, the network that each would choose, and how well it ranks.
+"""The results of a search: the ranking of networks by each proxy, its choice, and how well it ranks.
 
-JSON and CSV have every network; the table has a row for each proxy (Table 6).
+JSON and CSV list every network; the table has a row for each proxy (Table 6).
 """
 
 import csv
@@ -9,36 +9,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from dsactl.evaluation.protocol import NetworkResult, Sample
 from dsactl.nas.correlation import Correlation, correlations
 from dsactl.nas.proxy_names import WHOLE
-from dsactl.nas.search import Score
 from dsactl.paper import tables
 from dsactl.studies.folder import Folder
 from dsactl.studies.plots import Ranking, rankings
 
 STUDY = "nas"
-Scores = Mapping[str, Score]
-"""What each network reached, by its name."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """A proxy and what came of it.
+class Row(Sample):
+    """The results of a proxy.
 
     Attributes:
         proxy: its name.
-        images: that it trains on.
-        scores: of every network, by its name, in the order of the space.
-        accuracies: in percent on the test split, of the network that it chose, trained on all training images; none
-            where that was given up.
+        images: number of images that it trains on.
+        scores: held-out result of every network, by its name, in the order of the space.
+        accuracies: on the test split, percent, of the networks of the chosen kind that were trained on all training
+            images; none if that failed.
         testing: seconds of that.
-        remark, paper: as of `proxies.Proxy`.
-        conditions: what networks were trained on, how and where, as `proxies.Proxy.conditions` has them.
+        remark, paper: see `proxies.Proxy`.
+        conditions: see `proxies.Proxy.conditions`.
     """
 
     proxy: str
     images: int
-    scores: Scores
+    scores: Mapping[str, NetworkResult]
     accuracies: tuple[float, ...] = ()
     testing: float = 0.0
     remark: str = ""
@@ -46,22 +44,22 @@ class Row:
     conditions: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def ranking(self) -> list[tuple[str, Score]]:
-        """The networks, the best on the held-out images first; equal ones in the order of the space."""
+    def ranking(self) -> list[tuple[str, NetworkResult]]:
+        """Networks and results, the best on the held-out images first; equal ones in the order of the space."""
         return sorted(self.scores.items(), key=lambda pair: -pair[1].accuracy)
 
     @property
     def chosen(self) -> str:
-        """The network that is best on the held-out images; the first of several."""
+        """The name of the best network on the held-out images; the first of several."""
         return self.ranking[0][0]
 
     @property
     def seconds(self) -> float:
-        """Of training and testing all networks on the proxy."""
+        """Seconds of training and testing all networks on the proxy."""
         return sum(score.seconds for score in self.scores.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "proxy": self.proxy,
             "images": self.images,
@@ -72,18 +70,18 @@ class Row:
             "remark": self.remark,
             "paper": self.paper,
             "conditions": dict(self.conditions),
-            "networks": {name: asdict(score) for name, score in self.scores.items()},
+            "networks": {name: score._asdict() for name, score in self.scores.items()},
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Row":
-        """The inverse of `to_dict`.
+        """Return a row from the values of `to_dict`.
 
         Raises:
-            ValueError, KeyError, TypeError: the values are others.
+            ValueError, KeyError, TypeError: the values are not those of a row.
         """
         scores = {
-            str(name): Score(float(score["accuracy"]), float(score["seconds"]))
+            str(name): NetworkResult(float(score["accuracy"]), float(score["seconds"]))
             for name, score in values["networks"].items()
         }
         if not scores:
@@ -101,7 +99,7 @@ class Row:
 
 
 def ranks(row: Row, rows: Sequence[Row]) -> list[Correlation]:
-    """How well a proxy ranks the networks, where they were also trained on all images; else nothing."""
+    """Correlate a proxy's ranking with that of `whole`; empty if there is none of the same networks."""
     whole = next((other for other in rows if other.proxy == WHOLE), None)
     if whole is None or whole.scores.keys() != row.scores.keys():
         return []
@@ -110,14 +108,14 @@ def ranks(row: Row, rows: Sequence[Row]) -> list[Correlation]:
 
 
 def differing(rows: Sequence[Row]) -> list[str]:
-    """What of device, torch and precision is not the same for all rows; what is not known of one is passed over."""
+    """Return which of device, torch and precision differ between rows; unknown values are ignored."""
     known = [{**row.conditions, **row.conditions.get("protocol", {})} for row in rows]
     names = ("device", "torch", "precision")
     return [name for name in names if len({str(each[name]) for each in known if name in each}) > 1]
 
 
 def paper_column(row: Row) -> dict[str, float] | None:
-    """What Table 6 has of a proxy: accuracy, correlation over the top 5 %, minutes, images; None where it has none."""
+    """Return a proxy's column of Table 6: accuracy, correlation of the top 5 %, minutes, images; None without one."""
     if row.paper is None:
         return None
     table = tables()["nas"]
@@ -126,14 +124,14 @@ def paper_column(row: Row) -> dict[str, float] | None:
 
 
 def write(folder: Folder, rows: Sequence[Row]) -> list[Row]:
-    """Write JSON, CSV and the plot, of these rows and of those that earlier calls wrote.
+    """Write JSON, CSV and the plot of these rows and those of earlier calls.
 
     Args:
         folder: of the search.
-        rows: that are done.
+        rows: of the proxies that are done.
 
     Returns:
-        All rows that are there now.
+        All rows.
 
     Raises:
         StoreError: the folder cannot be written to.
@@ -159,7 +157,7 @@ def write(folder: Folder, rows: Sequence[Row]) -> list[Row]:
 
 
 def _newest(earlier: Sequence[Row], rows: Sequence[Row]) -> dict[str, Row]:
-    """The row of each proxy. What it chose may be given up now and have been tested earlier: that stays."""
+    """Return the newest row of each proxy; without accuracies it takes those of an earlier row with the same choice."""
     every = {row.proxy: row for row in earlier}
     for row in rows:
         old = every.get(row.proxy)
@@ -174,7 +172,7 @@ def _panel(row: Row, whole: Row, best: Correlation) -> Ranking:
 
 
 def to_csv(rows: Sequence[Row]) -> bytes:
-    """One line for each network and proxy."""
+    """Return CSV with one line for each network and proxy."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("proxy", "network", "accuracy", "seconds"))

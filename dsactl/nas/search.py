@@ -1,57 +1,33 @@
-"""Every network is trained on a proxy once; what it reached is kept for every later search.
-
-    runs/nas/KEY.json      accuracy and seconds of one network, under a key of everything that decides them
+"""Training of networks on a proxy, each once: results are shared with `evaluate` by the cache of `evaluation.cache`.
 
 A network that diverges has the accuracy of a guess.
 """
 
 import contextlib
-import json
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
 import registry
 from dsactl.data.dataset import Dataset
-from dsactl.engine.device import describe
-from dsactl.engine.locks import writing_to
-from dsactl.engine.native import library
 from dsactl.engine.tasks import Failure, InProcess, Task, Workers
 from dsactl.errors import NetworkError, is_want_of_memory
-from dsactl.evaluation.evaluate import REVISION as EVALUATION
-from dsactl.evaluation.evaluate import augmentation_of, evaluate
+from dsactl.evaluation.cache import EvaluationKey, StoredResults
+from dsactl.evaluation.protocol import NetworkResult
+from dsactl.evaluation.resolve import check_matches, evaluation_key, resolve_networks
+from dsactl.evaluation.task import train_and_test
 from dsactl.methods.operations import forward_operations
 from dsactl.nas.proxies import Proxy
 from dsactl.nas.space import name_of
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
-from registry.files import write_atomically
-from registry.manifest import canonical, key_of
 
-REVISION = 1
-"""To be raised when a change of the program changes what a network reaches."""
-TOO_MUCH_MEMORY = "it wants too much memory; take a smaller --batch, a larger --gpu-share, or leave such out by --where"
-
-
-@dataclass(frozen=True)
-class Score:
-    """What came of a network.
-
-    Attributes:
-        accuracy: on the held-out images, percent.
-        seconds: of training and testing it, whenever that was.
-    """
-
-    accuracy: float
-    seconds: float
+TOO_MUCH_MEMORY = "out of memory; use a smaller `batch` or a larger `gpu_share`, or exclude such networks by `where`"
 
 
 def fitting(networks: Sequence[NetworkSpec], dataset: Dataset) -> list[NetworkSpec]:
-    """Those that can take the images."""
+    """Return the networks that can take the images."""
     found = []
     for network in networks:
         with contextlib.suppress(NetworkError):
@@ -60,56 +36,29 @@ def fitting(networks: Sequence[NetworkSpec], dataset: Dataset) -> list[NetworkSp
     return found
 
 
-class Scores:
-    """What networks reached on a proxy, in a store.
+def cache_keys(
+    proxy: Proxy, networks: Sequence[NetworkSpec], device: torch.device, threads: int | None = None
+) -> dict[NetworkSpec, EvaluationKey]:
+    """Return the key of each network's result on a proxy.
 
     Args:
-        proxy: they are trained on, in a precision that is resolved.
-        store: keeps them.
+        proxy: the proxy.
+        networks: that can take the images.
         device: where they are trained.
-        threads: that each is trained with on a CPU; None for those of this process.
+        threads: of each network on a CPU; None for those of this process.
     """
+    keys = {}
+    for network in networks:
+        protocol = replace(proxy.protocol, network=network)
+        resolved = resolve_networks(proxy.synthetic, proxy.dataset, protocol, device)
+        keys[network] = evaluation_key(resolved, protocol, device, threads)
+    return keys
 
-    def __init__(self, proxy: Proxy, store: registry.Store, device: torch.device, threads: int | None = None) -> None:
-        self._proxy, self._where = proxy, describe(device, threads)
-        self._native = device.type == "cpu" and library() is not None
-        self._folder = store.home / "runs" / "nas"
 
-    def find(self, network: NetworkSpec) -> Score | None:
-        """What it reached earlier; None if it was not trained, or what was kept is damaged."""
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            value = json.loads(self._path(network).read_bytes())
-            score = Score(float(value["accuracy"]), float(value["seconds"]))
-            if math.isfinite(score.accuracy) and math.isfinite(score.seconds):
-                return score
-        return None
-
-    def keep(self, network: NetworkSpec, score: Score) -> None:
-        """Keep what it reached.
-
-        Raises:
-            registry.StoreError: the store cannot be written to.
-        """
-        with writing_to(self._folder):
-            write_atomically(self._path(network), canonical({**asdict(score), **self._decisive(network)}))
-
-    def _path(self, network: NetworkSpec) -> Path:
-        return self._folder / f"{key_of(self._decisive(network))}.json"
-
-    def _decisive(self, network: NetworkSpec) -> dict[str, Any]:
-        protocol = {key: value for key, value in asdict(self._proxy.protocol).items() if key != "network"}
-        return {
-            "network": name_of(network),
-            "images": self._proxy.synthetic.digest,
-            "normalisation": [self._proxy.synthetic.mean, self._proxy.synthetic.std],
-            "augmentation": augmentation_of(self._proxy.synthetic, self._proxy.protocol)[0],
-            "ranked on": self._proxy.dataset.test.checksum(),
-            "protocol": protocol,
-            "device": self._where,
-            "native": self._native,
-            "torch": torch.__version__,
-            "revision": [REVISION, EVALUATION],
-        }
+def load_results(store: registry.Store, keys: Mapping[NetworkSpec, EvaluationKey]) -> dict[NetworkSpec, NetworkResult]:
+    """Return the cached results, of the networks that have one: that of an evaluation's first network."""
+    cache = StoredResults(store)
+    return {network: results[0] for network, key in keys.items() if 0 in (results := cache.load(key))}
 
 
 def search(
@@ -119,52 +68,58 @@ def search(
     device: torch.device,
     workers: Workers | None = None,
     report: Callable[[float, str], None] = lambda done, doing: None,
-) -> Iterator[tuple[NetworkSpec, Score | Failure]]:
-    """Train every network on a proxy, or find what it reached.
+) -> Iterator[tuple[NetworkSpec, NetworkResult | Failure]]:
+    """Train every network on a proxy, unless its result is cached.
 
     Args:
         networks: that can take the images.
         proxy: to train on.
-        store: keeps what they reach.
+        store: holds the cache.
         device: where to compute.
-        workers: who trains them; None for this process.
-        report: told how far it is, in networks of the mean cost, and what is done.
+        workers: which train the networks; None for this process.
+        report: called with the progress, in networks of the mean cost, and a description of the current work.
 
     Yields:
-        Each network with what it reached, those first that were known.
+        Each network with its result, cached ones first.
 
     Raises:
         registry.StoreError: the store cannot be written to.
     """
     store.check_writable()
-    who = (workers or InProcess()).suited(len(networks))
-    scores = Scores(proxy, store, device, who.threads)
-    known = {network: score for network in networks if (score := scores.find(network)) is not None}
+    check_matches(proxy.synthetic, proxy.dataset)
+    executor = (workers or InProcess()).suited(len(networks))
+    keys, cache = cache_keys(proxy, networks, device, executor.threads), StoredResults(store)
+    known = load_results(store, keys)
     yield from known.items()
-    left = {name_of(network): network for network in networks if network not in known}
+    missing = {name_of(network): network for network in networks if network not in known}
     tasks = [
-        Task(name, train, (network, who.place(device)), forward_operations(network, proxy.dataset))
-        for name, network in left.items()
+        Task(name, train, (network, executor.place(device)), forward_operations(network, proxy.dataset))
+        for name, network in missing.items()
     ]
 
     def tell(share: float, doing: str) -> None:
-        report(len(known) + share * len(left), f"{proxy.name}: {doing}")
+        report(len(known) + share * len(missing), f"{proxy.name}: {doing}")
 
-    if tasks:
-        for task, found in who.run(proxy, tasks, tell):
-            if not isinstance(found, Failure):
-                scores.keep(left[task.name], found)
-            yield left[task.name], found
+    for task, result in executor.run(proxy, tasks, tell) if tasks else ():
+        network = missing[task.name]
+        if not isinstance(result, Failure):
+            cache.save(keys[network], {0: result})
+        yield network, result
     report(len(networks), proxy.name)
 
 
-def train(proxy: Proxy, network: NetworkSpec, device: str, report: Callable[[float], None]) -> Score | Failure:
-    """Train one network on a proxy, and test it on the held-out images; one that wants too much memory is given up."""
+def train(proxy: Proxy, network: NetworkSpec, device: str, report: Callable[[float], None]) -> NetworkResult | Failure:
+    """Train one network on a proxy and test it on the held-out images, as an evaluation does with its first network.
+
+    Returns:
+        Its result; a failure if memory runs out.
+    """
     protocol = replace(proxy.protocol, network=network)
     try:
-        result = evaluate(proxy.synthetic, proxy.dataset, protocol, torch.device(device), report)
+        networks = resolve_networks(proxy.synthetic, proxy.dataset, protocol, torch.device(device))
+        (result,) = train_and_test(networks, range(1), device, report)
     except (RuntimeError, MemoryError) as error:
         if not is_want_of_memory(error):
             raise
         return Failure(TOO_MUCH_MEMORY)
-    return Score(result.mean, result.seconds)
+    return result

@@ -1,7 +1,7 @@
-"""The networks that are searched: 720 ConvNets (Section 4.6), each with a name that stays, and parts of them.
+"""The search space: 720 ConvNets (Section 4.6), their names, and subsets of them.
 
 depth3-width128-relu-instance-avg       a block: convolution, instance norm, ReLU, average pooling
-depth1-width32-sigmoid-nonorm-nopool    what "none" would leave open is said
+depth1-width32-sigmoid-nonorm-nopool    no norm, no pooling
 """
 
 import operator
@@ -21,7 +21,7 @@ AXES: dict[str, tuple[Choice, ...]] = {
     "norm": ("none", "batch", "layer", "instance", "group"),
     "pooling": ("none", "max", "avg"),
 }
-"""What varies, and what it may be, in the paper's space."""
+"""The axes of the paper's search space, and their values."""
 _WITHOUT = {"norm": "nonorm", "pooling": "nopool"}
 _COMPARED: dict[str, Callable[[int, int], bool]] = {
     "<=": operator.le,
@@ -30,18 +30,18 @@ _COMPARED: dict[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
 }
 _CLAUSE = re.compile(r"\s*([a-z]+)\s*(<=|>=|!=|<|>|=)\s*([a-z0-9]+(?:\s*\|\s*[a-z0-9]+)*)\s*", re.ASCII)
-_HINT = "For example: --where 'depth<=3,norm=instance|group'"
+_HINT = 'For example: `where="depth<=3,norm=instance|group"`'
 CHOICES = "; ".join(f"{axis} {', '.join(map(str, values))}" for axis, values in AXES.items())
-"""All that may vary, in words."""
+"""The axes and their values, for messages."""
 
 
 def space() -> list[NetworkSpec]:
-    """All 720 networks, the last axis varying fastest."""
+    """Return all 720 networks, the last axis varying fastest."""
     return [NetworkSpec("convnet", **dict(zip(AXES, values, strict=True))) for values in product(*AXES.values())]  # type: ignore[arg-type]
 
 
 def name_of(network: NetworkSpec) -> str:
-    """The network's name in the space."""
+    """Return the network's name in the space."""
     return "-".join(_part(axis, getattr(network, axis)) for axis in AXES)
 
 
@@ -52,14 +52,14 @@ def _part(axis: str, value: Choice) -> str:
 
 
 def where(networks: Iterable[NetworkSpec], text: str) -> list[NetworkSpec]:
-    """Those of some networks for which every clause holds.
+    """Return the networks that satisfy every clause.
 
     Args:
         networks: to choose from.
-        text: clauses joined by commas: an axis, one of = != < <= > >=, and a value, or for = and != some joined by |.
+        text: clauses joined by commas: an axis, one of = != < <= > >=, and a value, or for = and != values joined by |.
 
     Raises:
-        UsageError, UnknownNameError: a clause makes no sense; says which.
+        UsageError, UnknownNameError: a clause is invalid; the message names it.
     """
     clauses = [_clause(part) for part in text.split(",")]
     return [network for network in networks if all(holds(network) for holds in clauses)]
@@ -68,14 +68,14 @@ def where(networks: Iterable[NetworkSpec], text: str) -> list[NetworkSpec]:
 def _clause(text: str) -> Callable[[NetworkSpec], bool]:
     parts = _CLAUSE.fullmatch(text)
     if parts is None:
-        raise UsageError(f"{text.strip()!r} is no condition on a network.", _HINT)
+        raise UsageError(f"{text.strip()!r} is not a valid condition.", _HINT)
     axis, sign, values = parts[1], parts[2], [value.strip() for value in parts[3].split("|")]
     if axis not in AXES:
         raise UnknownNameError("axis of the networks", axis, AXES, _HINT)
     known = [str(value) for value in AXES[axis]]
     if sign in _COMPARED:
         if len(values) > 1 or not values[0].isdecimal() or isinstance(AXES[axis][0], str):
-            raise UsageError(f"{text.strip()!r}: {sign} is for depth or width, and one number.", _HINT)
+            raise UsageError(f"{text.strip()!r}: {sign} takes depth or width and one number.", _HINT)
         compare, limit = _COMPARED[sign], int(values[0])
         return lambda network: compare(getattr(network, axis), limit)
     for value in values:
@@ -85,9 +85,9 @@ def _clause(text: str) -> Callable[[NetworkSpec], bool]:
 
 
 def sample(networks: Sequence[NetworkSpec], count: int, seed: int) -> list[NetworkSpec]:
-    """Some of the networks, drawn without replacement, in their order; all, if there are no more.
+    """Return `count` networks, drawn without replacement, in their order; all of them, if there are no more.
 
-    A larger sample of the same seed has a smaller one in it.
+    A larger sample with the same seed contains a smaller one.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""A search from end to end: networks are trained on each proxy, and the one that it chooses on all images."""
+"""A search from end to end: networks are trained on each proxy, then its choice on all training images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,10 +9,11 @@ import registry
 from dsactl.engine.device import describe
 from dsactl.engine.tasks import Failure, Report, Workers
 from dsactl.errors import RunError, is_want_of_memory
-from dsactl.evaluation.cache import measure
+from dsactl.evaluation.evaluate import evaluate_cached
+from dsactl.evaluation.protocol import NetworkResult
 from dsactl.nas.proxies import Budget, Proxy, Searched
 from dsactl.nas.results import Row
-from dsactl.nas.search import TOO_MUCH_MEMORY, Score, search
+from dsactl.nas.search import TOO_MUCH_MEMORY, search
 from dsactl.nas.space import name_of
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.synthetic.full_data import whole_set
@@ -20,11 +21,11 @@ from dsactl.synthetic.full_data import whole_set
 
 @dataclass(frozen=True)
 class GivenUp:
-    """What has no result: a network on a proxy, or the one that a proxy chose on all images.
+    """A failure: of a network on a proxy, or of a proxy's choice on all images.
 
     Attributes:
-        what: in words.
-        message: why.
+        what: the proxy and the network.
+        message: the reason.
     """
 
     what: str
@@ -45,25 +46,25 @@ def study(
     """Rank networks by each proxy, and test what it chooses (Section 4.6).
 
     Args:
-        made: the proxies, in the order in which they are to be trained on.
+        made: the proxies, in the order of training.
         networks: that can take the images.
-        searched: the data set.
-        budget: how long networks are trained.
-        repeats: how many of the chosen network are trained on all images.
-        store: keeps what each network reaches, and has what it reached before.
+        searched: the dataset.
+        budget: of training.
+        repeats: number of networks of the chosen kind to train on all images.
+        store: holds the cache of results.
         device: where to compute.
-        workers: who trains the networks.
-        report: told what share of the images has been passed, and what is done.
+        workers: which train the networks.
+        report: called with the fraction of training images processed, and a description of the current work.
 
     Yields:
-        What came of each proxy, as it comes. One whose networks were not all trained has no row; one whose choice could
-        not be trained has one without accuracies.
+        The row of each proxy when it is done, and failures. A proxy has no row if one of its networks failed, and a row
+        without accuracies if its choice failed on all images.
 
     Raises:
         UsageError: too many repeats.
         registry.StoreError: the store cannot be written to.
     """
-    # Images that are passed: by all networks on each proxy, and then by the one that is chosen.
+    # Training images: of all networks on each proxy, and then of the chosen one.
     passed = [len(networks) * len(proxy.synthetic) * (proxy.protocol.epochs or 1) for proxy in made]
     retrained = repeats * budget.whole_epochs * len(searched.full.train)
     total = sum(passed) + retrained * len(made)
@@ -88,8 +89,8 @@ def study(
 
         protocol = replace(on_all, network=chosen)
         try:
-            final = measure(store, whole, searched.full, protocol, device, tell_of_choice, workers=workers)
-        except (RunError, RuntimeError, MemoryError) as error:  # of workers that died, or of want of memory
+            final = evaluate_cached(store, whole, searched.full, protocol, device, tell_of_choice, workers=workers)
+        except (RunError, RuntimeError, MemoryError) as error:  # workers died, or memory ran out
             if not isinstance(error, RunError) and not is_want_of_memory(error):
                 raise
             message = error.message if isinstance(error, RunError) else TOO_MUCH_MEMORY
@@ -100,10 +101,10 @@ def study(
 
 
 def _sorted(
-    networks: Sequence[NetworkSpec], found: Mapping[NetworkSpec, Score | Failure]
-) -> tuple[dict[str, Score], dict[str, Failure]]:
-    """What the networks reached, and those that were given up, by their names in their order."""
-    scores, failures = dict[str, Score](), dict[str, Failure]()
+    networks: Sequence[NetworkSpec], found: Mapping[NetworkSpec, NetworkResult | Failure]
+) -> tuple[dict[str, NetworkResult], dict[str, Failure]]:
+    """Return results and failures by the names of the networks, in their order."""
+    scores, failures = dict[str, NetworkResult](), dict[str, Failure]()
     for network in networks:
         score = found[network]
         if isinstance(score, Failure):

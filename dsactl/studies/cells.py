@@ -4,7 +4,6 @@ Nothing is kept here. Sets are found again by their runs and accuracies by their
 before is only looked up, by whichever study or command it was made.
 """
 
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,8 +11,8 @@ from functools import partial
 import registry
 from dsactl.engine.tasks import Workers
 from dsactl.errors import RunError
-from dsactl.evaluation.cache import measure
-from dsactl.evaluation.protocol import Evaluation
+from dsactl.evaluation.evaluate import evaluate_cached
+from dsactl.evaluation.protocol import Evaluation, Sample
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import Figure
@@ -31,7 +30,7 @@ Steps = Callable[[float, int, str], None]
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Sample):
     """What was measured for one cell.
 
     Attributes:
@@ -60,21 +59,6 @@ class Cell:
     paper: Figure | None
     comparable: bool = True
     remark: str = ""
-
-    @property
-    def n(self) -> int:
-        """How many networks."""
-        return len(self.accuracies)
-
-    @property
-    def mean(self) -> float:
-        """Mean accuracy, percent."""
-        return statistics.fmean(self.accuracies)
-
-    @property
-    def std(self) -> float:
-        """Population standard deviation of the accuracies, percent."""
-        return statistics.pstdev(self.accuracies)
 
     @property
     def in_words(self) -> str:
@@ -241,7 +225,7 @@ def _measure(
             report(before / total, f"network {min(int(before) + 1, total)} of {total}")
 
         where = (sets.job.dataset, entry.protocol, sets.job.device)
-        results.append(measure(store, synthetic, *where, tell, workers=workers))
+        results.append(evaluate_cached(store, synthetic, *where, tell, workers=workers))
     first = results[0]
     return Cell(
         tuple(result.reference for result in results),

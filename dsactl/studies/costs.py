@@ -14,8 +14,10 @@ import torch
 import registry
 from dsactl.data.dataset import Dataset
 from dsactl.data.parts import first_of_each
-from dsactl.evaluation.evaluate import Conditions, Kept, Reached, evaluate, evaluated_network, training_epochs
+from dsactl.evaluation.cache import EvaluationKey, NetworkResults, ResultCache
+from dsactl.evaluation.evaluate import evaluate
 from dsactl.evaluation.protocol import Protocol
+from dsactl.evaluation.resolve import evaluated_network, training_epochs
 from dsactl.methods.operations import Clock
 from dsactl.recipes.methods import WHOLE, find
 from dsactl.recipes.recipe import Recipe
@@ -186,7 +188,7 @@ class _EnoughError(Exception):
     """A trial has seen what it wanted."""
 
 
-class _Watch(Kept):
+class _Watch(ResultCache):
     """Looks at the clock while the first networks are trained and tested, and stops the evaluation after them.
 
     Attributes:
@@ -202,14 +204,14 @@ class _Watch(Kept):
         """Take the time of an epoch's end."""
         self._clock.mark()
 
-    def load(self, conditions: Conditions) -> Reached:
-        del conditions
+    def load(self, key: EvaluationKey) -> NetworkResults:
+        del key
         return {}
 
-    def save(self, conditions: Conditions, networks: Reached) -> None:
-        del conditions
+    def save(self, key: EvaluationKey, results: NetworkResults) -> None:
+        del key
         epoch = self._clock.fastest()
         self._clock.mark()
         test = self._clock.marks[-1] - self._clock.marks[-2]
-        self.seconds = (epoch / len(networks), test / len(networks))
+        self.seconds = (epoch / len(results), test / len(results))
         raise _EnoughError

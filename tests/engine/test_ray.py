@@ -113,7 +113,7 @@ def test_an_evaluation_that_is_given_up_keeps_what_it_has(ray: OnRay, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(OnRay, "run", third_dies)
-        with pytest.raises(RunError, match="convnet-depth1-width16, network 3 given up: its worker died"):
+        with pytest.raises(RunError, match="convnet-depth1-width16, network 3 failed: its worker died"):
             dsactl.evaluate(made, workers=ray, **how)
     begun: list[str] = []
 
@@ -172,7 +172,7 @@ def test_a_search_with_a_killed_worker_finds_what_this_process_finds(tmp_path: P
     ours, theirs = tmp_path / "ray", tmp_path / "here"
     environment = {**os.environ, **ALIKE, "DSACTL_HOME": str(ours)}
     process = processes.start(*command, "--out", str(tmp_path / "a"), env=environment)
-    end, folder = time.monotonic() + 240, ours / "runs" / "nas"
+    end, folder = time.monotonic() + 240, ours / "runs" / "evaluations"
     while not (folder.is_dir() and len(list(folder.iterdir())) > 3 and (busy := working(process.pid))):
         assert time.monotonic() < end
         assert process.poll() is None
@@ -186,4 +186,6 @@ def test_a_search_with_a_killed_worker_finds_what_this_process_finds(tmp_path: P
     for row, same in zip(json.loads(out)["rows"], json.loads(straight.stdout)["rows"], strict=True):
         for name in ("proxy", "images", "chosen", "accuracies", "correlations"):
             assert row[name] == same[name]
-    assert {path.name for path in folder.iterdir()} == {path.name for path in (theirs / "runs" / "nas").iterdir()}
+    assert {path.name for path in folder.iterdir()} == {
+        path.name for path in (theirs / "runs" / "evaluations").iterdir()
+    }

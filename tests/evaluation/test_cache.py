@@ -1,5 +1,6 @@
 """What was measured is kept: no network is trained twice, and an interrupted evaluation goes on."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -18,7 +19,12 @@ from waiting import read_until
 
 import dsactl
 import registry
+from dsactl.engine.device import describe, resolve_precision
+from dsactl.engine.native import library
 from dsactl.evaluation import cache
+from dsactl.evaluation.cache import EvaluationKey, StoredResults
+from dsactl.evaluation.protocol import NetworkResult
+from dsactl.training.sgd import Plan
 from registry.files import write_atomically
 
 
@@ -30,6 +36,32 @@ def digits() -> dsactl.SyntheticSet:
 
 def protocol(**changes: object) -> dsactl.Protocol:
     return dsactl.Protocol(**{"network": dsactl.NetworkSpec(width=16), "networks": 3, "epochs": 4, **changes})
+
+
+KEY = EvaluationKey(
+    digest="60c6e730e3edc883f5a2a0b4948642f4e7bbf20873f1a4d45e04a9f4cb12b80d",
+    network="mlp",
+    plan=Plan(2, 0.01, 0.9, 0.0005, 256, decay_at=1, precision="bfloat16"),
+    augmentation="dsa color crop cutout scale rotate",
+    seed=0,
+    test_images=360,
+    test_checksum="2da648d1f071cae8029a47321c89f67d4a5bcf4683f85eb1cf44919ddf566e88",
+    device="cpu, 1 thread, AVX512, BF16",
+    native=False,
+    normalisation=((0.305434,), (0.375957,)),
+    program="dsactl 0.1.0",
+    torch_version="2.15.0+cu132",
+    revision=3,
+)
+EARLIER = (
+    b'{"conditions":{"augmentation":"dsa color crop cutout scale rotate","device":"cpu, 1 thread, AVX512, BF16",'
+    b'"digest":"60c6e730e3edc883f5a2a0b4948642f4e7bbf20873f1a4d45e04a9f4cb12b80d","epochs":2,"native":false,'
+    b'"network":"mlp","normalisation":[[0.305434],[0.375957]],"program":"dsactl 0.1.0","protocol":{"batch":256,'
+    b'"lr":0.01,"momentum":0.9,"precision":"bfloat16","seed":0,"weight_decay":0.0005},"revision":3,'
+    b'"test_checksum":"2da648d1f071cae8029a47321c89f67d4a5bcf4683f85eb1cf44919ddf566e88","test_images":360,'
+    b'"torch":"2.15.0+cu132"},"created":"2026-11-29T14:18:18+00:00","networks":{"0":[19.444444444444443,'
+    b'0.03693173350075085],"1":[13.055555555555555,0.03693173350075085]}}'
+)
 
 
 class Counter:
@@ -99,9 +131,8 @@ def test_of_two_evaluations_of_the_same_nothing_is_lost(digits: dsactl.Synthetic
 
 
 def test_what_is_being_written_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    conditions = {"digest": "any"}
-    first, second = (cache._InStore(registry.Store(), fresh=False, keeping=lambda _: None) for _ in range(2))
-    other = threading.Thread(target=second.save, args=(conditions, dict.fromkeys((0, 2, 3), (50.0, 1.0))))
+    first, second = (StoredResults(registry.Store()) for _ in range(2))
+    other = threading.Thread(target=second.save, args=(KEY, dict.fromkeys((0, 2, 3), NetworkResult(50.0, 1.0))))
 
     def write(path: Path, data: bytes) -> None:
         if not other.ident:
@@ -110,9 +141,58 @@ def test_what_is_being_written_is_waited_for(monkeypatch: pytest.MonkeyPatch) ->
         write_atomically(path, data)
 
     monkeypatch.setattr(cache, "write_atomically", write)
-    first.save(conditions, {1: (40.0, 2.0)})
+    first.save(KEY, {1: NetworkResult(40.0, 2.0)})
     other.join()
-    assert first.load(conditions) == {1: (40.0, 2.0), **dict.fromkeys((0, 2, 3), (50.0, 1.0))}
+    assert first.load(KEY) == {1: (40.0, 2.0), **dict.fromkeys((0, 2, 3), (50.0, 1.0))}
+
+
+def test_a_file_of_an_earlier_version_is_found() -> None:
+    """As the version wrote it that had neither keys nor classes for them: its name and every byte."""
+    store = registry.Store()
+    path = store.home / "runs" / "evaluations" / "e46c12980342125c1fa41aa297994174.json"
+    with store.writing():
+        write_atomically(path, EARLIER)
+    results, created = StoredResults(store).read(KEY)
+    first, second = (19.444444444444443, 0.03693173350075085), (13.055555555555555, 0.03693173350075085)
+    assert (results, created) == ({0: first, 1: second}, "2026-11-29T14:18:18+00:00")
+    path.unlink()
+    StoredResults(store).save(KEY, results)
+    assert json.loads(path.read_bytes()) == {**json.loads(EARLIER), "created": json.loads(path.read_bytes())["created"]}
+
+
+def test_what_an_earlier_version_measured_here_is_found(digits: dsactl.SyntheticSet) -> None:
+    """The key by that version's formula, of this machine and this version of torch."""
+    real, device = dsactl.load_dataset("digits"), torch.device("cpu")
+    conditions = {
+        "digest": digits.digest,
+        "network": "convnet-width16",
+        "epochs": 4,
+        "augmentation": "dsa color crop cutout scale rotate",
+        "protocol": {
+            "lr": 0.01,
+            "momentum": 0.9,
+            "weight_decay": 0.0005,
+            "batch": 256,
+            "precision": resolve_precision("auto", device),
+            "seed": 0,
+        },
+        "test_images": 360,
+        "test_checksum": real.test.checksum(),
+        "device": describe(device),
+        "program": f"dsactl {dsactl.__version__}",
+        "torch": torch.__version__,
+        "native": library() is not None,
+        "normalisation": [digits.mean, digits.std],
+        "revision": 3,
+    }
+    value = {"conditions": conditions, "created": "then", "networks": {str(number): [number, 1] for number in range(3)}}
+    text = json.dumps(conditions, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    name = hashlib.sha256(text.encode()).hexdigest()[:32]
+    with registry.Store().writing():
+        write_atomically(registry.Store().home / "runs" / "evaluations" / f"{name}.json", json.dumps(value).encode())
+    counter = Counter()
+    found = dsactl.evaluate(digits, protocol(), report=counter)
+    assert (found.accuracies, found.seconds, found.created, counter.epochs) == ((0.0, 1.0, 2.0), 3.0, "then", 0)
 
 
 def test_an_evaluation_that_is_begun_afresh_leaves_nothing_of_an_earlier_one(digits: dsactl.SyntheticSet) -> None:
@@ -130,7 +210,7 @@ def test_a_protocol_may_be_given_by_its_attributes(digits: dsactl.SyntheticSet) 
         dsactl.evaluate(digits, nets=2)
     with pytest.raises(TypeError, match="both a protocol and networks"):
         dsactl.evaluate(digits, protocol(), networks=2)
-    with pytest.raises(dsactl.Error, match="--networks must be at least 1"):
+    with pytest.raises(dsactl.Error, match="`networks` must be at least 1"):
         dsactl.evaluate(digits, networks=0)
     with pytest.raises(dsactl.Error, match="There is no set 'nope'"):
         dsactl.evaluate("nope")

@@ -147,9 +147,9 @@ def test_another_data_set_is_refused() -> None:
         evaluate(real_set(), small_dataset(per_class=29), FAST, CPU)
     with pytest.raises(DataError, match="different shapes"):
         evaluate(real_set(), small_dataset(side=10), FAST, CPU)
-    with pytest.raises(UsageError, match="--networks must be at least 1"):
+    with pytest.raises(UsageError, match="`networks` must be at least 1"):
         Protocol(networks=0)
-    with pytest.raises(UsageError, match="--epochs must be at least 1"):
+    with pytest.raises(UsageError, match="`epochs` must be at least 1"):
         Protocol(epochs=0)
 
 

@@ -20,10 +20,12 @@ import dsactl
 import registry
 from dsactl.engine.tasks import Failure, InProcess
 from dsactl.errors import UsageError
+from dsactl.evaluation.cache import StoredResults
+from dsactl.evaluation.protocol import NetworkResult
 from dsactl.nas import proxies
 from dsactl.nas.proxies import Budget
 from dsactl.nas.results import Row, differing, paper_column, ranks, write
-from dsactl.nas.search import Score, Scores, fitting, search, train
+from dsactl.nas.search import cache_keys, fitting, load_results, search, train
 from dsactl.nas.space import name_of, space, where
 from dsactl.nas.study import GivenUp, study
 from dsactl.networks.catalogue import NetworkSpec
@@ -58,7 +60,7 @@ def test_no_proxy_learns_from_what_it_is_ranked_on() -> None:
         assert rows_of(pixels) <= rows_of(searched.held_out.train.images_NCHW)
     made = dsactl.condense("digits", ipc=1, method="random")
     proxy = proxies.make(made.reference, searched, Budget(), store, "cpu")
-    assert "made of all training images" in proxy.remark
+    assert "made from all training images" in proxy.remark
     assert rows_of(proxy.dataset.test.images_NCHW) == held
     part = dsactl.condense("digits@validation", ipc=1, method="random")
     assert proxies.make(part.reference, searched, Budget(), store, "cpu").remark == ""
@@ -111,13 +113,49 @@ def test_results_are_kept_and_shared() -> None:
     assert again == first, "seconds too"
     assert train(proxy, networks[0], "cpu", lambda share: None).accuracy == first[0][1].accuracy, "the same bits"
     longer = replace(proxy, protocol=replace(proxy.protocol, epochs=4))
-    assert Scores(longer, store, CPU).find(networks[0]) is None
-    damaged = Scores(proxy, store, CPU)._path(networks[1])
+    assert load_results(store, cache_keys(longer, networks, CPU)) == {}
+    damaged = StoredResults(store).path(cache_keys(proxy, networks, CPU)[networks[1]])
     damaged.write_bytes(b"{}")
     mended = dict(search(networks, proxy, store, CPU))
     assert [mended[network].accuracy for network in networks] == [score.accuracy for _, score in first]
-    assert json.loads(damaged.read_bytes())["accuracy"] == first[1][1].accuracy
+    assert json.loads(damaged.read_bytes())["networks"]["0"][0] == first[1][1].accuracy
     assert any(name_of(networks[0]) in doing for doing in told)
+
+
+def test_a_search_and_an_evaluation_share_results() -> None:
+    """Either finds the networks that the other trained: accuracies and seconds."""
+    searched, store = proxies.load("digits"), registry.Store()
+    first, second = where(space(), "depth=1,width=32,activation=relu,norm=instance,pooling!=none")
+    proxy = proxies.make("random", searched, Budget(2, 3), store, "cpu")
+    how = {"epochs": 3, "precision": "float32"}
+    (found,) = search([first], proxy, store, CPU)
+    assert found[0] == first
+    looked_up = dsactl.evaluate(
+        proxy.synthetic, networks=1, network=first, report=lambda _: pytest.fail("trained"), **how
+    )
+    assert (looked_up.accuracies, looked_up.seconds) == ((found[1].accuracy,), found[1].seconds)
+    (record,) = store.evaluations(proxy.synthetic.digest)
+    assert record["accuracies"] == [found[1].accuracy]
+    several = dsactl.evaluate(proxy.synthetic, networks=3, network=first, **how)
+    assert several.accuracies[0] == found[1].accuracy
+    whole = proxies.make("whole", searched, Budget(2, whole_epochs=1), store, "cpu")
+    tested = dsactl.evaluate_whole("digits@validation", networks=2, network=second, epochs=1, precision="float32")
+    ((_, result),) = search(
+        [second], whole, store, CPU, None, lambda _done, doing: pytest.fail(doing) if ":" in doing else None
+    )
+    assert result.accuracy == tested.accuracies[0]
+    assert result.accuracy == train(whole, second, "cpu", lambda share: None).accuracy, "the same bits"
+
+
+def test_files_of_earlier_searches_are_left_alone() -> None:
+    searched, store = proxies.load("digits"), registry.Store()
+    proxy = proxies.make("random", searched, Budget(2, 1), store, "cpu")
+    old = store.home / "runs" / "nas" / f"{0:032x}.json"
+    old.parent.mkdir(parents=True)
+    old.write_text('{"accuracy": 99.0, "seconds": 1.0}')
+    ((_, result),) = search([network_of("depth1-width32-relu-nonorm-avg")], proxy, store, CPU)
+    assert result.accuracy < 99
+    assert old.read_text() == '{"accuracy": 99.0, "seconds": 1.0}'
 
 
 def test_a_store_that_cannot_be_written_to_is_said_before_anything_is_trained(tmp_path: Path) -> None:
@@ -133,9 +171,9 @@ def test_a_network_that_wants_too_much_memory_leaves_the_others() -> None:
     small = network_of("depth1-width32-relu-nonorm-avg")
     large = replace(small, width=2**46)  # more filters than an address space has room for
     found = dict(search([large, small], proxy, store, CPU))
-    assert isinstance(found[small], Score)
+    assert isinstance(found[small], NetworkResult)
     assert isinstance(found[large], Failure)
-    assert "it wants too much memory; take a smaller --batch" in found[large].message
+    assert "out of memory; use a smaller `batch`" in found[large].message
     assert dict(search([small], proxy, store, CPU)) == {small: found[small]}
 
 
@@ -148,7 +186,7 @@ def test_a_choice_that_wants_too_much_memory_leaves_the_other_proxies(monkeypatc
         return list(study(made, networks, searched, budget, 2, store, CPU, InProcess()))
 
     with monkeypatch.context() as patch:
-        patch.setattr("dsactl.nas.study.measure", memory_is_out)
+        patch.setattr("dsactl.nas.study.evaluate_cached", memory_is_out)
         lost = found()
     assert [type(each) for each in lost] == [GivenUp, Row, GivenUp, Row]
     assert str(lost[0].what).startswith("random, depth1-width32-relu-")
@@ -164,16 +202,18 @@ def memory_is_out(*_: object, **__: object) -> None:
 
 def test_a_row_without_a_test_does_not_replace_one_that_has_it(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "n", "nas", {"dataset": "any"})
-    row = Row("random", 10, {"a": Score(50.0, 1.0), "b": Score(40.0, 1.0)}, (60.0,), 2.0)
+    row = Row("random", 10, {"a": NetworkResult(50.0, 1.0), "b": NetworkResult(40.0, 1.0)}, (60.0,), 2.0)
     write(folder, [row])
     assert write(folder, [replace(row, accuracies=(), testing=0.0)]) == [row]
-    other = replace(row, scores={"a": Score(30.0, 1.0), "b": Score(40.0, 1.0)}, accuracies=(), testing=0.0)
+    other = replace(
+        row, scores={"a": NetworkResult(30.0, 1.0), "b": NetworkResult(40.0, 1.0)}, accuracies=(), testing=0.0
+    )
     assert write(folder, [other]) == [other], "another choice"
 
 
 def test_what_rows_differ_in() -> None:
     here = {"device": "cpu, 1 thread", "torch": "2.0", "protocol": {"precision": "float32"}}
-    row = Row("random", 10, {"a": Score(50.0, 1.0)}, conditions=here)
+    row = Row("random", 10, {"a": NetworkResult(50.0, 1.0)}, conditions=here)
     there = replace(row, proxy="whole", conditions={**here, "device": "cuda", "protocol": {"precision": "bfloat16"}})
     assert differing([row, row, replace(row, conditions={})]) == []
     assert differing([row, there]) == ["device", "precision"]
@@ -194,7 +234,7 @@ def test_a_network_that_diverges_is_as_good_as_chance() -> None:
     proxy = proxies.make("random", searched, Budget(2, 30), store, "cpu")
     wild = replace(proxy, protocol=replace(proxy.protocol, lr=1e6))
     score = train(wild, NetworkSpec(depth=1, width=32, norm="none"), "cpu", lambda share: None)
-    assert isinstance(score, Score)
+    assert isinstance(score, NetworkResult)
     assert score.accuracy == pytest.approx(10)
 
 
@@ -264,10 +304,10 @@ def test_what_was_searched_is_only_looked_up(
     own: Search, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def files() -> dict[str, int]:
-        return {path.name: path.stat().st_mtime_ns for path in (own.home / "runs" / "nas").iterdir()}
+        return {path.name: path.stat().st_mtime_ns for path in (own.home / "runs" / "evaluations").iterdir()}
 
     usual, before = ("nas", "digits", *TWELVE, *SHORT), files()
-    assert len(before) == 36
+    assert len(before) == 36 + len({row["chosen"] for row in own.rows})
     code, table, said = cli(*usual, "--proxy", "whole,random", "--out", str(own.out))
     assert code == 0, said
     assert files() == before
@@ -301,7 +341,7 @@ def test_a_search_that_was_killed_goes_on(finished: Search, tmp_path: Path, monk
     command = ("nas", "digits", *TWELVE, *SHORT, "--proxy", "random,whole", "--json", "--out")
     for attempt in ("first", "second", "third"):
         monkeypatch.setenv("DSACTL_HOME", str(tmp_path / attempt))
-        folder = tmp_path / attempt / "runs" / "nas"
+        folder = tmp_path / attempt / "runs" / "evaluations"
         if killed((*command, str(tmp_path / attempt / "n")), folder):
             break
     before = {path.name: path.read_bytes() for path in folder.glob("*.json")}
@@ -324,7 +364,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli) -> None:
         (("--proxy", "nothing"), "There is no set 'nothing'"),
         (("--proxy", "radnom"), "Unknown proxy 'radnom'.\n  Did you mean 'random'?"),
         (("--repeats", "1001"), "--repeats"),
-        (("--proxy", "mnist-dsa-convnet-ipc1"), "The proxy mnist-dsa-convnet-ipc1 is of mnist, not of digits."),
+        (("--proxy", "mnist-dsa-convnet-ipc1"), "The proxy mnist-dsa-convnet-ipc1 is a set of mnist, not of digits."),
     ):
         code, answer, error = cli("nas", "digits", *arguments)
         assert code in (1, 2), arguments
@@ -332,13 +372,13 @@ def test_what_makes_no_sense_is_refused(cli: Cli) -> None:
         assert answer == ""
     assert registry.Store().sets() == []
     made = dsactl.condense("digits@classes0-4", ipc=1, method="random")
-    with pytest.raises(UsageError, match="was made of other images"):
+    with pytest.raises(UsageError, match="was not made from the training images"):
         proxies.make(made.reference, proxies.load("digits"), Budget(), registry.Store(), "cpu")
 
 
 def test_what_is_compared() -> None:
     def row(proxy: str, *accuracies: float) -> Row:
-        return Row(proxy, 10, {f"n{index}": Score(each, 1.0) for index, each in enumerate(accuracies)}, (1.0,))
+        return Row(proxy, 10, {f"n{index}": NetworkResult(each, 1.0) for index, each in enumerate(accuracies)}, (1.0,))
 
     random, whole = row("random", 1, 2, 3, 4), row("whole", 2, 1, 3, 4)
     assert ranks(random, [random, whole])[-1].spearman == pytest.approx(0.8)

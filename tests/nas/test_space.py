@@ -32,11 +32,11 @@ def test_parts_of_the_space() -> None:
     assert count("width<64,activation=relu,norm=none,pooling=avg,depth>3") == 1
     assert count("depth>4") == 0
     for wrong, said in (
-        ("", "'' is no condition"),
-        ("depth", "'depth' is no condition"),
+        ("", "'' is not a valid condition"),
+        ("depth", "'depth' is not a valid condition"),
         ("depth<=2|3", "one number"),
-        ("norm<3", "is for depth or width"),
-        ("depth<=3,,norm=batch", "'' is no condition"),
+        ("norm<3", "takes depth or width"),
+        ("depth<=3,,norm=batch", "'' is not a valid condition"),
     ):
         with pytest.raises(UsageError, match=said):
             where(networks, wrong)

@@ -57,7 +57,7 @@ def cell(mean: float = 50.0, paper: tuple[float, float] | None = (60.0, 2.0)) ->
 def briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks are trained for 5 epochs in place of the 1000 or 300 of every table, in this process."""
     for epochs in ("EPOCHS_AUGMENTED", "EPOCHS_PLAIN"):
-        monkeypatch.setattr(f"dsactl.evaluation.evaluate.{epochs}", 5)
+        monkeypatch.setattr(f"dsactl.evaluation.resolve.{epochs}", 5)
 
 
 @pytest.mark.usefixtures("briefly")

@@ -211,8 +211,6 @@ def _search(
 
 def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_paper: bool) -> None:
     """Print the table, with the paper's figures beside ours where all is as the paper's, and where the files are."""
-    import statistics
-
     from dsactl.nas.correlation import SHARES
     from dsactl.nas.proxy_names import WHOLE
     from dsactl.nas.results import differing, paper_column, ranks
@@ -227,10 +225,7 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
     right = ("accuracy %", *(tops[place] for place in told), "time", "images")
     shown = Table(("proxy", "chosen network", *right), right=right, optional=("chosen network", "images", "time"))
     for row, paper, words in zip(rows, papers, in_words, strict=True):
-        reached = "–"
-        if row.accuracies:
-            mean, std = statistics.fmean(row.accuracies), statistics.pstdev(row.accuracies)
-            reached = accuracy({"mean": mean, "std": std, "n": len(row.accuracies)})
+        reached = accuracy({"mean": row.mean, "std": row.std, "n": row.n}) if row.accuracies else "–"
         correlations = ["–" if row.proxy == WHOLE or not words else words[place] for place in told]
         shown.add(row.proxy, row.chosen, reached, *correlations, duration(row.seconds), f"{row.images:,}")
         if paper:
