@@ -95,7 +95,7 @@ def test_who_does_the_tasks(ray: OnRay) -> None:
     with pytest.raises(UsageError, match="a share of a GPU above 0"):
         workers("auto", "cuda", 0.0)
     assert ray.suited(1) is ray, "who names a cluster wants it"
-    with pytest.raises(UsageError, match="cannot keep to cuda:1"):
+    with pytest.raises(UsageError, match="cannot all use cuda:1"):
         workers("auto", "cuda:1")
     assert ray.groups(100, 20) == 20
     assert ray.groups(6, 20) == max(2, -(-6 // (os.cpu_count() or 1))), "each worker has some, and none is alone"

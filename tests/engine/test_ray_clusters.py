@@ -31,7 +31,7 @@ def test_an_address_where_no_cluster_answers(monkeypatch: pytest.MonkeyPatch) ->
     assert time.monotonic() - began < on_ray.LOAD_SECONDS + on_ray.ANSWER_SECONDS
     with socket.create_server(("127.0.0.1", 0)) as deaf, pytest.raises(ClusterError, match="within 2 seconds"):
         OnRay(f"127.0.0.1:{deaf.getsockname()[1]}", "cpu")
-    with pytest.raises(UsageError, match="nonsense is no address"):
+    with pytest.raises(UsageError, match="nonsense is not an address"):
         OnRay("nonsense", "cpu")
 
 
@@ -100,4 +100,4 @@ def test_ray_that_does_not_start_here(monkeypatch: pytest.MonkeyPatch) -> None:
     who = OnRay(None, "cpu")
     with pytest.raises(ClusterError, match="Ray does not start here: ") as raised:
         list(who.run(1, [Task("one", add, (1,)), Task("two", add, (2,))]))
-    assert "--ray off" in str(raised.value.hint)
+    assert '`ray="off"`' in str(raised.value.hint)
