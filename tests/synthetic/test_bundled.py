@@ -111,7 +111,7 @@ def test_their_namespace_is_theirs_alone() -> None:
         lambda: dsactl.pull("Bundled/x"),
         lambda: dsactl.pull("user/x", name=name),
     ):
-        with pytest.raises(registry.BadNameError, match="the program's own"):
+        with pytest.raises(registry.BadNameError, match="reserved for dsactl"):
             refused()
     store = registry.Store()
     _, theirs = find(name, store)

@@ -159,7 +159,7 @@ def test_bad_files_give_one_clear_line(
     (tmp_path / "empty").mkdir()
     for name, message in (
         ("bad.pt", "bad.pt is not read: it would load 'posix.system'"),
-        ("text.pt", "text.pt is neither a safetensors file nor one of torch.save"),
+        ("text.pt", "text.pt is neither a safetensors file nor a torch.save file"),
         ("none.pt", "There is no none.pt"),
         ("empty", "empty has no pictures"),
     ):

@@ -17,8 +17,8 @@ from pt_samples import CLASSES, FORMATS, IMAGES, LABELS, SHAPE, authors, save
 
 from dsactl.errors import DataError
 from dsactl.synthetic.importing.layouts import read, to_experiment
-from dsactl.synthetic.importing.pickle_check import LONGEST
-from dsactl.synthetic.importing.torch_files import OLD_BEGINS, load
+from dsactl.synthetic.importing.pickle_check import MAX_PICKLE_BYTES
+from dsactl.synthetic.importing.torch_files import LEGACY_MAGIC, load
 from registry import RegistryError
 
 
@@ -119,26 +119,26 @@ def test_a_pickle_by_hand_is_what_torch_reads(tmp_path: Path) -> None:
         (tensor(6, 0, (2,), (1, 1)), "impossible shape"),
         (tensor(6, 0, (2**64,), (1,)), "impossible shape"),
         (tensor(6, 0, (1,) * 9, (1,) * 9), "impossible shape"),
-        (tensor(10**12, 0, (2,), (1,)), "record data/0 is not of 4000000000000 bytes"),
-        (tensor(5, 0, (2,), (1,)), "record data/0 is not of 20 bytes"),
-        (storage(6, "1"), "record data/1 is not of 24 bytes"),
-        (storage(6, "../../x"), "record data/../../x is not of"),
+        (tensor(10**12, 0, (2,), (1,)), "record data/0 does not have 4000000000000 bytes"),
+        (tensor(5, 0, (2,), (1,)), "record data/0 does not have 20 bytes"),
+        (storage(6, "1"), "record data/1 does not have 24 bytes"),
+        (storage(6, "../../x"), "record data/../../x does not have"),
         (storage(6, kind="torch ComplexFloatStorage"), "would load 'torch.ComplexFloatStorage'"),
         (storage(6) + b"0" + storage(3, kind="torch DoubleStorage"), "operation POP"),
         (b"(" + storage(6) + storage(3, kind="torch DoubleStorage") + b"t", "parts of others"),
-        (function("torch FloatStorage") + number(10**12) + b"\x85R", "calls a function with what it is not made for"),
+        (function("torch FloatStorage") + number(10**12) + b"\x85R", "calls a function with unexpected arguments"),
         (function("builtins bytearray") + number(10**12) + b"\x85R", "would load 'builtins.bytearray'"),
         (function("_codecs encode") + word("x") + word("hex") + b"\x86R", "calls a function"),
         (function("collections OrderedDict") + b"]\x85R", "calls a function"),
-        (function("collections OrderedDict") + b")R" + b"}b", "would change the inside"),
-        (function("torch._utils _rebuild_parameter") + b"(K\x01\x89Ntt", "stack is empty|makes no sense"),
-        (b"}" + b")" + b"\x85" * 100_000 + b"Ns", "keys that are neither words nor numbers"),
+        (function("collections OrderedDict") + b")R" + b"}b", "would change the state"),
+        (function("torch._utils _rebuild_parameter") + b"(K\x01\x89Ntt", "stack is empty|is invalid"),
+        (b"}" + b")" + b"\x85" * 100_000 + b"Ns", "keys that are neither strings nor numbers"),
         (b"t", "is damaged"),
         (b"h\x05", "is damaged"),
         (b"\x80\x04N", "protocol 4"),
         (b"\x95" + b"\x00" * 8, "operation FRAME"),
-        (b"N" * LONGEST, "holds more than tensors"),
-        (b"(" + word("module") + word("x") + b"tQ", "refers to something that is no storage"),
+        (b"N" * MAX_PICKLE_BYTES, "contains more than tensors"),
+        (b"(" + word("module") + word("x") + b"tQ", "refers to something that is not a storage"),
     ],
 )  # fmt: skip
 def test_hostile_pickles(tmp_path: Path, operations: bytes, message: str) -> None:
@@ -175,7 +175,7 @@ def test_hostile_zips(tmp_path: Path) -> None:
 
 def test_the_old_format_does_not_lie(tmp_path: Path) -> None:
     whole = save([IMAGES, LABELS], tmp_path / "f.pt", new=False).read_bytes()
-    assert whole.startswith(OLD_BEGINS)
+    assert whole.startswith(LEGACY_MAGIC)
     count = struct.pack("<q", IMAGES.numel())
     for changed, message in (
         (whole[:-1], "need 144 bytes"),
@@ -190,11 +190,11 @@ def test_the_old_format_does_not_lie(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"x", b"PK\x03\x04", OLD_BEGINS, OLD_BEGINS[:-1], b"\x80\x02N.", b"\x93NUMPY" + b"x" * 99]
+    "data", [b"", b"x", b"PK\x03\x04", LEGACY_MAGIC, LEGACY_MAGIC[:-1], b"\x80\x02N.", b"\x93NUMPY" + b"x" * 99]
 )
 def test_files_of_something_else(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "f.pt").write_bytes(data)
-    with pytest.raises(DataError, match=r"nor one of torch.save|is damaged"):
+    with pytest.raises(DataError, match=r"nor a torch.save file|is damaged"):
         load(tmp_path / "f.pt")
 
 
