@@ -183,7 +183,7 @@ class _Affine(Transformation):
 
     @abstractmethod
     def matrices(self) -> Tensor:
-        """The grid's matrices: output coordinates (x, y, 1) to input coordinates (x, y), in −1 … 1."""
+        """Return the grid's matrices: output coordinates (x, y, 1) to input coordinates (x, y), in −1 … 1."""
 
     def __call__(self, images_NCHW: Tensor) -> Tensor:
         theta_P23 = self.matrices().to(images_NCHW)

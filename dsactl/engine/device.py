@@ -72,12 +72,12 @@ def capabilities() -> dict[str, object]:
 
     Instructions that ONEDNN_MAX_CPU_ISA forbids to oneDNN, which multiplies torch's matrices, count as missing.
     """
-    tell = getattr(torch.cpu, "get_capabilities", None)
-    can = {"amx_bf16": torch.cpu._is_amx_tile_supported()} if tell is None else dict(tell())
-    most = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
-    if most in _WITHOUT_BF16:
+    get = getattr(torch.cpu, "get_capabilities", None)
+    can = {"amx_bf16": torch.cpu._is_amx_tile_supported()} if get is None else dict(get())
+    limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
+    if limit in _WITHOUT_BF16:
         return {**can, "amx_bf16": False, "avx512_bf16": False}
-    return {**can, "amx_bf16": False} if most in _WITHOUT_AMX else can
+    return {**can, "amx_bf16": False} if limit in _WITHOUT_AMX else can
 
 
 _WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")

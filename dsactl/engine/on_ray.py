@@ -29,7 +29,7 @@ from registry import extras
 MAX_RETRIES = 3
 ANSWER_SECONDS = 10.0
 LOAD_SECONDS = 60.0  # for a busy machine to load Ray
-TELL_SECONDS = 1.0
+REPORT_SECONDS = 1.0
 STOP_SECONDS = 3.0
 MIN_TASKS_FOR_RAY = 2  # fewer run in this process
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -178,7 +178,7 @@ class OnRay(Workers):
         report(0, f"{len(tasks)} tasks on Ray")
         try:
             while waiting:
-                ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=TELL_SECONDS, fetch_local=True)
+                ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=REPORT_SECONDS, fetch_local=True)
                 for each in ready:
                     _, task = waiting.pop(each)
                     yield task, self._result(each, ours)
@@ -203,7 +203,7 @@ class OnRay(Workers):
     def _reported_shares(self, progress: Any) -> dict[int, float]:
         """Return the completed share of each task by its index; empty if the actor does not answer at once."""
         try:
-            return dict(self._ray.get(progress.all.remote(), timeout=TELL_SECONDS))
+            return dict(self._ray.get(progress.all.remote(), timeout=REPORT_SECONDS))
         except self._ray.exceptions.RayError:  # timeout, or the actor's node died and it restarts elsewhere
             return {}
 
@@ -275,7 +275,7 @@ class _ProgressActor:
     def __init__(self) -> None:
         self._shares: dict[int, float] = {}
 
-    def tell(self, index: int, share: float) -> None:
+    def set(self, index: int, share: float) -> None:
         """Set the share of one task, 0 … 1."""
         self._shares[index] = share
 
@@ -308,15 +308,15 @@ def _do(
     if key not in _unpacked:
         _unpacked.clear()  # free the memory before the next value is unpickled
         _unpacked[key] = ray.get(reference[0])
-    told = 0.0
+    reported = 0.0
 
-    def tell(share: float) -> None:
-        nonlocal told
-        if time.monotonic() - told >= TELL_SECONDS:
-            progress.tell.remote(index, share)
-            told = time.monotonic()
+    def report(share: float) -> None:
+        nonlocal reported
+        if time.monotonic() - reported >= REPORT_SECONDS:
+            progress.set.remote(index, share)
+            reported = time.monotonic()
 
-    result = work(_unpacked[key], *arguments, tell)
+    result = work(_unpacked[key], *arguments, report)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # other tasks share the GPU
     return ours, result

@@ -11,7 +11,7 @@ def test_digits_are_a_fixed_stratified_split() -> None:
     digits = load_dataset("digits")
     assert (len(digits.train), len(digits.test)) == (1437, 360)
     assert (digits.channels, digits.size, digits.classes) == (1, (8, 8), 10)
-    # A published value: every result on digits is on this split.
+    # A published value: every result on digits uses this split.
     assert digits.train.checksum() == "60c6e730e3edc883f5a2a0b4948642f4e7bbf20873f1a4d45e04a9f4cb12b80d"
     for whole, part in zip(digits.train.counts, digits.test.counts, strict=True):
         assert part / (whole + part) == pytest.approx(0.2, abs=0.005)

@@ -18,7 +18,7 @@ def picture(path: Path, value: object = 0, size: tuple[int, int] = (10, 12), mod
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two classes of ten grey pictures, 10 wide and 12 high, each of one brightness."""
+    """Create two classes of ten grey images, 10 wide and 12 high, each of uniform brightness."""
     root = tmp_path / "My Cats & Dogs"
     for label, name in enumerate(("cat", "dog")):
         for index in range(10):
@@ -68,7 +68,7 @@ def test_colour_is_detected_from_the_pixels(folder: Path) -> None:
     assert [105, 105, 105] in pixels.tolist()
 
 
-MODES = {  # a pixel of a mode, and what it is read as
+MODES = {  # a pixel of a mode, and the expected result
     "bit": ("1", 1, (255, 255, 255)),
     "colour": ("RGB", (1, 2, 3), (1, 2, 3)),
     "grey": ("L", 9, (9, 9, 9)),
@@ -124,7 +124,7 @@ def test_photographs_are_turned_upright(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             image = Image.fromarray(np.arange(200, dtype=np.uint8).reshape(10, 20))
             exif = image.getexif()
-            exif[0x0112] = 6  # turned by 90 degrees
+            exif[0x0112] = 6  # rotated by 90 degrees
             image.save(path, exif=exif)
     assert load_folder(tmp_path / "turned").size == (20, 10)
 
@@ -200,7 +200,7 @@ def test_what_was_passed_over_is_said(folder: Path) -> None:
 
 
 def levels(path: Path, *values: np.ndarray) -> list[list[int]]:
-    """What is read of a folder whose classes have copies of a picture each."""
+    """Return the pixels read from a folder in which each class has copies of one image."""
     for name, picture in enumerate(values):
         (path / str(name)).mkdir(parents=True)
         for copy in range(2):

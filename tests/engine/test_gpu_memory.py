@@ -1,4 +1,4 @@
-"""A process that keeps to a part of a GPU."""
+"""A limit on a process's GPU memory."""
 
 import pytest
 import torch

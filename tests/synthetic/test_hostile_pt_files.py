@@ -1,4 +1,4 @@
-"""Files of torch.save that lie, are damaged, or would do something: nothing of them is run."""
+"""Malicious, inconsistent and damaged torch.save files: none of their code is run."""
 
 import io
 import os
@@ -23,7 +23,7 @@ from registry import RegistryError
 
 
 class Malicious:
-    """Leaves a mark where it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -41,7 +41,7 @@ def test_code_does_not_run(tmp_path: Path, new: bool) -> None:
             load(path)
         assert not mark.exists()
     torch.load(path, weights_only=False)
-    assert mark.exists()  # it would have
+    assert mark.exists()  # unchecked loading runs the code
 
 
 @FORMATS
@@ -56,7 +56,7 @@ def test_other_objects_are_refused(tmp_path: Path, content: Any, new: bool) -> N
 
 
 def archive(path: Path, operations: bytes, records: dict[str, bytes] | None = None, **zip_options: Any) -> Path:
-    """A zip of torch.save with a pickle written by hand."""
+    """Write a torch.save zip with a handmade pickle."""
     with zipfile.ZipFile(path, "w", **zip_options) as made:
         made.writestr("a/data.pkl", b"\x80\x02" + operations + b".")
         for name, data in {"version": b"3\n", "byteorder": b"little", **(records or {})}.items():
@@ -161,7 +161,7 @@ def test_hostile_zips(tmp_path: Path) -> None:
         made.writestr("a/other", b"x")
     with pytest.raises(DataError, match=r"not one of torch\.save"):
         load(path)
-    # Records that are one another's bytes.
+    # Records that share their bytes.
     archive(path, good, {"data/0": b"\x00" * 24, **{f"data/{index}": b"" for index in range(1, 9)}})
     whole = path.read_bytes()
     with zipfile.ZipFile(path) as made:
@@ -209,7 +209,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 
 def outcome(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
-    """The experiments of a file; None after a clear error. Anything else escapes."""
+    """Return the experiments of a file, or None after a clear error; any other exception propagates."""
     try:
         pairs = [to_experiment(*pair, CLASSES, SHAPE, "f") for pair in read(path, CLASSES)]
     except (DataError, RegistryError) as raised:
@@ -240,7 +240,7 @@ def test_mutated_files_give_a_clear_error_or_the_right_answer(
         found = outcome(path)
         counts["error" if found is None else "answer"] += 1
         for images, labels in found or []:
-            # The zip format has checksums; the old one has none for the numbers.
+            # The zip format has checksums; the legacy format has none for the numbers.
             if new:
                 assert any(torch.equal(images, each) and torch.equal(labels, LABELS) for each, _ in right)
             assert images.shape == (len(labels), *SHAPE)

@@ -52,7 +52,7 @@ def test_normalised_images_are_kept_as_they_are(store: registry.Store, tmp_path:
     assert about["space"] == "normalised"
     assert "experiment" not in about
     assert stored.picture is not None
-    # The same again is the same version.
+    # Importing the same file again gives the same version.
     assert import_sets(path, DIGITS, store) == [stored]
 
 

@@ -1,4 +1,4 @@
-"""What is read from files of torch.save: the layouts of the field, and what makes a set of them."""
+"""Reading torch.save files: the layouts in use, and their conversion to sets."""
 
 import pickle
 from collections import OrderedDict
@@ -26,7 +26,7 @@ def test_the_authors_files(tmp_path: Path, new: bool) -> None:
 def test_nothing_of_numpy_is_called(tmp_path: Path) -> None:
     path, allowed = save(authors(), tmp_path / "f.pt"), set(torch.serialization.get_safe_globals())
     with pytest.raises(pickle.UnpicklingError):
-        torch.load(path, weights_only=True)  # their accuracies are why
+        torch.load(path, weights_only=True)  # fails because of the accuracies in it
     number = load(path)["accs_all_exps"]["ConvNet"][0]
     assert type(number).__module__ == "dsactl.synthetic.importing.torch_files"
     assert vars(number) == {}
