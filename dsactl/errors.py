@@ -1,7 +1,7 @@
-"""What can go wrong, as exceptions whose message is meant for the person at the keyboard.
+"""Exceptions whose messages are meant for the user.
 
-A message says what is wrong and where; `hint` says what to do next. The command line prints both on one line each
-and turns the class into an exit code (`cli/errors.py`); a program that imports dsactl catches `dsactl.Error`.
+A message says what is wrong and where; `hint` says what to do next. The command line prints each on a line of its own
+and maps the class to an exit code (`cli/errors.py`); a program that imports dsactl catches `dsactl.Error`.
 """
 
 import difflib
@@ -11,20 +11,21 @@ from registry.errors import Error
 
 
 class DsactlError(Error):
-    """Base of every error that dsactl raises on purpose, but for those of the registry."""
+    """Base class of every error that dsactl raises on purpose, except the registry's."""
 
 
 class UsageError(DsactlError):
-    """A value that was asked for makes no sense: a bad option, an impossible combination."""
+    """An invalid argument: a bad option, or an impossible combination."""
 
 
 class UnknownNameError(UsageError):
-    """A name that is not in a catalogue. The hint holds the nearest known ones.
+    """A name that is not in a catalogue. The hint suggests the closest known names.
 
     Args:
-        what: what was looked for, in the singular ("data set", "network").
-        name: what was given.
-        known: the names that exist.
+        what: the kind of thing, in the singular ("dataset", "network").
+        name: the unknown name.
+        known: the valid names.
+        see: where to find the valid names; added to the hint.
     """
 
     def __init__(self, what: str, name: str, known: Iterable[str], see: str = "") -> None:
@@ -35,16 +36,16 @@ class UnknownNameError(UsageError):
         self._given = (what, name, names, see)
 
     def __reduce__(self) -> tuple[type["UnknownNameError"], tuple[str, str, list[str], str]]:
-        """So that a worker can send it."""
+        """Return what pickle needs to rebuild the error, so that a worker can send it."""
         return type(self), self._given
 
 
 class DataError(DsactlError):
-    """A data set that is missing, damaged or unfit."""
+    """A dataset that is missing, damaged or unsuitable."""
 
 
 class NetworkError(UsageError):
-    """A network that cannot be built for the images at hand."""
+    """A network that cannot be built for the given images."""
 
 
 class DeviceError(UsageError):
@@ -52,23 +53,23 @@ class DeviceError(UsageError):
 
 
 class RunError(DsactlError):
-    """A run that cannot go on: a foreign checkpoint, a run already in progress, a diverged optimisation."""
+    """A run that cannot continue: a foreign checkpoint, a run already in progress, a diverged optimisation."""
 
 
 class InterruptedRunError(RunError):
-    """A run that was stopped from outside, after its checkpoint was written."""
+    """A run that was interrupted after its checkpoint was written."""
 
 
 class ClusterError(DsactlError):
-    """A cluster that does not answer, or cannot be used."""
+    """A cluster that does not answer or cannot be used."""
 
 
 class ProcessError(RunError):
-    """Another process of the run died, or could not be reached.
+    """A failure of another process of the run: it died, or could not be reached.
 
     Args:
-        message, hint: as of every error.
-        mine: whether it is for this process to say so; of several that notice, one speaks.
+        message, hint: see `Error`.
+        mine: whether this process should report it; of several that notice, one does.
     """
 
     def __init__(self, message: str, hint: str = "", *, mine: bool = True) -> None:
@@ -77,8 +78,8 @@ class ProcessError(RunError):
 
 
 def is_want_of_memory(error: BaseException) -> bool:
-    """Whether an exception is for want of memory, of the process or of a GPU; told without torch."""
-    said = str(error)  # torch's allocator for the CPU has no exception of its own
+    """Return whether an exception means out of memory, of the process or of a GPU; decided without importing torch."""
+    said = str(error)  # torch's CPU allocator has no exception class of its own
     return (
         isinstance(error, MemoryError)
         or is_of_a_gpu(error)
@@ -87,5 +88,5 @@ def is_want_of_memory(error: BaseException) -> bool:
 
 
 def is_of_a_gpu(want: BaseException) -> bool:
-    """Whether a want of memory is a GPU's."""
+    """Return whether an out-of-memory error is a GPU's."""
     return type(want).__name__ == "OutOfMemoryError"

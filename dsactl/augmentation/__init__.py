@@ -1,1 +1,1 @@
-"""Augmentation: Differentiable Siamese Augmentation and DC's own."""
+"""Augmentation: Differentiable Siamese Augmentation (DSA), and DC's own."""

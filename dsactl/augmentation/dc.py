@@ -1,7 +1,7 @@
-"""The augmentation that DC's own evaluation uses for MNIST (Zhao et al., "Dataset Condensation with Gradient Matching",
+"""The augmentation of DC's own evaluation on MNIST (Zhao et al., "Dataset Condensation with Gradient Matching",
 ICLR 2021): for every image one of crop (±4 pixels), scale (±20 %) and rotate (±45°).
 
-It is neither Siamese nor meant to be differentiated; DSA's is in `augmentation`.
+It is not Siamese and not meant for differentiation; DSA's is in `augmentation.transforms`.
 """
 
 import torch
@@ -14,9 +14,9 @@ ROTATE = 45.0  # degrees
 
 
 def augment_for_dc(images_NCHW: Tensor, generator: Generator) -> Tensor:
-    """Augment a batch, each image on its own.
+    """Augment a batch, each image independently.
 
-    A crop fills with the batch's mean of the channel, a rotation with the batch's mean, a scale with zeros.
+    A crop is filled with the channel's mean over the batch, a rotation with the batch's mean, a scale with zeros.
 
     Args:
         images_NCHW: normalised.
@@ -24,7 +24,7 @@ def augment_for_dc(images_NCHW: Tensor, generator: Generator) -> Tensor:
     """
     count, _, height, width = images_NCHW.shape
     kind_N = torch.randint(3, (count,), generator=generator)
-    # Draws for all three, used where the kind says so: the number of draws does not depend on the kinds.
+    # Parameters of all three kinds are drawn, so that the number of draws does not depend on the kinds.
     shift_2N = torch.randint(-CROP, CROP + 1, (2, count), generator=generator)
     factor_2N = 1 + SCALE * (2 * torch.rand(2, count, generator=generator) - 1)
     angle_N = torch.deg2rad(ROTATE * (2 * torch.rand(count, generator=generator) - 1))
@@ -45,6 +45,6 @@ def augment_for_dc(images_NCHW: Tensor, generator: Generator) -> Tensor:
     kinds = kind_N.to(images_NCHW.device).view(-1, 1, 1, 1)
     fill = torch.where(kinds == 0, channel_mean, torch.where(kinds == 2, images_NCHW.mean(), 0.0))
     grid = F.affine_grid(theta_N23.to(images_NCHW.device), list(images_NCHW.shape), align_corners=True)
-    # Zeros come in where the grid leaves the image: with the fill taken off first, they are the fill.
+    # Outside the image the grid samples zeros: with the fill subtracted before and added after, they become the fill.
     moved = F.grid_sample(images_NCHW - fill, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
     return moved + fill

@@ -1,7 +1,7 @@
-"""Transformations as rows of numbers, applied without asking which kind they are.
+"""Transformations packed as rows of numbers, applied without branching on their kind.
 
-A step that is replayed (see `engine.graphs`) cannot choose what to do by what was drawn. Here every kind of the
-strategy is applied and the drawn one is selected, which costs little beside a network and gives the same numbers.
+A replayed step (see `engine.graphs`) cannot branch on what was drawn. Here every kind of the strategy is applied and
+the drawn one is selected, which costs little compared with a network and gives the same numbers.
 
 Shapes: N images, C, H, W; P is 1 (shared) or N; a row of W_ numbers is the kind, then every kind's parameters.
 """
@@ -21,7 +21,7 @@ _KINDS = tuple(TRANSFORMATIONS)
 
 
 def pack(transformation: Transformation | None) -> Tensor:
-    """P×WIDTH float32 on the CPU; one row for None."""
+    """Pack a transformation as P×WIDTH float32 on the CPU; one row for None."""
     if transformation is None:
         return torch.tensor([[_NONE] + [0.0] * len(_FIELDS)])
     kind = next(name for name, made in TRANSFORMATIONS.items() if isinstance(transformation, made))
@@ -34,12 +34,12 @@ def pack(transformation: Transformation | None) -> Tensor:
 
 
 def apply(images_NCHW: Tensor, packed_PW: Tensor, strategy: Strategy) -> Tensor:
-    """A_ω(x) for packed ω.
+    """Apply packed transformations: A_ω(x).
 
     Args:
         images_NCHW: the batch.
-        packed_PW: on its device; of kinds of the strategy.
-        strategy: the kinds that may occur.
+        packed_PW: rows on the batch's device, of kinds in the strategy.
+        strategy: the possible kinds.
     """
     result = images_NCHW
     kind_P111 = packed_PW[:, 0].view(-1, 1, 1, 1)
@@ -50,7 +50,7 @@ def apply(images_NCHW: Tensor, packed_PW: Tensor, strategy: Strategy) -> Tensor:
 
 
 def _unpack(kind: str, packed_PW: Tensor) -> Transformation:
-    """The transformation that the rows would be if they were of this kind."""
+    """Unpack rows as a transformation of this kind, whatever kind they are."""
     made = TRANSFORMATIONS[kind]
     columns = {field.name: packed_PW[:, 1 + _FIELDS.index((kind, field.name))] for field in fields(made)}
     return made(**{name: column.to(made.parameter_type) for name, column in columns.items()})
@@ -58,7 +58,7 @@ def _unpack(kind: str, packed_PW: Tensor) -> Transformation:
 
 @dataclass(frozen=True)
 class Augmenter:
-    """Augments the batches that networks are trained on (Algorithm 1, line 9, and evaluation).
+    """An augmentation of training batches (Algorithm 1, line 9, and evaluation).
 
     Each batch has one freshly drawn kind, with parameters drawn for every image.
 
@@ -71,13 +71,13 @@ class Augmenter:
     size: tuple[int, int]
 
     def __call__(self, images_NCHW: Tensor, generator: Generator) -> Tensor:
-        """Draw and apply at once, with a CPU generator."""
+        """Draw with a CPU generator and apply."""
         return augment(images_NCHW, draw(self.strategy, len(images_NCHW), self.size, generator))
 
     def draw(self, count: int, generator: Generator) -> Tensor:
-        """The same draw for later, count×WIDTH on the CPU."""
+        """Make the same draw for later use, count×WIDTH on the CPU."""
         return pack(draw(self.strategy, count, self.size, generator)).expand(count, WIDTH)
 
     def apply(self, images_NCHW: Tensor, packed_NW: Tensor) -> Tensor:
-        """What was drawn, on the images' device; batches of several draws may be joined."""
+        """Apply packed draws, on the images' device; batches of several draws may be concatenated."""
         return apply(images_NCHW, packed_NW, self.strategy)

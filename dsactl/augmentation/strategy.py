@@ -1,4 +1,4 @@
-"""The names of the kinds of augmentation. Importing this does not import torch."""
+"""Augmentation strategies and schemes. Importing this does not import torch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,11 +13,11 @@ Strategy = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Scheme:
-    """Which batches are augmented while condensing (Section 4.4, Table 4).
+    """An augmentation scheme: which batches are augmented while condensing (Section 4.4, Table 4).
 
     Attributes:
-        real, synthetic: whether these are.
-        shared: whether by one transformation, drawn once for both; else each image by its own.
+        real, synthetic: whether this batch is augmented.
+        shared: whether one transformation is drawn for both batches; otherwise one for each image.
     """
 
     real: bool
@@ -33,17 +33,18 @@ SCHEMES: dict[str, Scheme] = {
     "synthetic": Scheme(real=False, synthetic=True),
     "both": Scheme(real=True, synthetic=True),
 }
-"""The schemes: the paper's own, and the ones of Table 4 that it is compared with."""
+"""The schemes of Table 4: the paper's own, and those that it is compared with."""
 
 
 def parse_strategy(text: str) -> Strategy:
-    """Read a strategy: kinds joined by commas, spaces or underscores ("color_crop_cutout"), or "none".
+    """Parse a strategy: kinds joined by commas, spaces or underscores ("color_crop_cutout"), or "none".
 
     Returns:
-        The kinds in the order of `KINDS`, without repeats; empty for "none".
+        The kinds in the order of `KINDS`, without duplicates; empty for "none".
 
     Raises:
-        UnknownNameError: a kind that does not exist.
+        UnknownNameError: an unknown kind.
+        UsageError: an empty text.
     """
     words = text.lower().replace("colour", "color").replace("_", " ").replace(",", " ").split()
     if words == ["none"]:
@@ -57,5 +58,5 @@ def parse_strategy(text: str) -> Strategy:
 
 
 def default_strategy(*, mirrored: bool) -> Strategy:
-    """All six kinds; without "flip" where a mirrored image is no longer of its class (digits, Section 4.4)."""
+    """Return all six kinds; without "flip" if a mirrored image changes its class (digits, Section 4.4)."""
     return KINDS if mirrored else tuple(kind for kind in KINDS if kind != "flip")

@@ -1,7 +1,7 @@
 """Differentiable Siamese augmentation (Section 3.2).
 
 A transformation ω is an object: drawn once from a generator, then applied to any batch. Applying one ω to the real and
-to the synthetic batch is the Siamese in the name:
+to the synthetic batch is what makes the augmentation Siamese:
 
     ω ~ Ω;   A_ω(x) for x in the real batch,   A_ω(s) for s in the synthetic batch
 
@@ -183,7 +183,7 @@ class _Affine(Transformation):
 
     @abstractmethod
     def matrices(self) -> Tensor:
-        """The grid's matrices: output coordinates (x, y, 1) to input coordinates (x, y), in −1 … 1."""
+        """Return the grid's matrices: output coordinates (x, y, 1) to input coordinates (x, y), in −1 … 1."""
 
     def __call__(self, images_NCHW: Tensor) -> Tensor:
         theta_P23 = self.matrices().to(images_NCHW)
@@ -193,13 +193,13 @@ class _Affine(Transformation):
 
 
 def _rows(*rows: tuple[Tensor, Tensor]) -> Tensor:
-    """P×2×3 of two rows of two P-vectors, without translation."""
+    """Stack two rows of two P-vectors into P×2×3, without translation."""
     return torch.stack([torch.stack([*row, torch.zeros_like(row[0])], dim=1) for row in rows], dim=1)
 
 
 @dataclass(frozen=True)
 class Scale(_Affine):
-    """Sample on the grid diag(sx, sy): above 1 shrinks the picture, below 1 enlarges it."""
+    """Sampling on the grid diag(sx, sy): above 1 shrinks the image, below 1 enlarges it."""
 
     x_P: Tensor
     y_P: Tensor
@@ -215,7 +215,7 @@ class Scale(_Affine):
 
 @dataclass(frozen=True)
 class Rotate(_Affine):
-    """Sample on the grid [[cos, −sin], [sin, cos]] of an angle in degrees."""
+    """Sampling on the grid [[cos, −sin], [sin, cos]] of an angle in degrees."""
 
     degrees_P: Tensor
 
@@ -235,9 +235,9 @@ def _sample_by_grid(images_NCHW: Tensor, theta_P23: Tensor) -> Tensor:
 
 
 def _sample_by_matrix(images_NCHW: Tensor, theta_123: Tensor) -> Tensor:
-    """The same by a matrix of (H·W)², whose backward pass is a product.
+    """Sample by a matrix of (H·W)², whose backward pass is a product.
 
-    On CUDA the backward pass of grid sampling adds in no fixed order, and no two runs give the same bits.
+    On CUDA the backward pass of grid sampling adds in no fixed order, so its bits differ from run to run.
     """
     height, width = images_NCHW.shape[2:]
     pixels = torch.eye(height * width, device=images_NCHW.device, dtype=images_NCHW.dtype)
@@ -256,11 +256,11 @@ TRANSFORMATIONS: dict[str, type[Transformation]] = {
 
 
 Pair = tuple[Transformation | None, Transformation | None]
-"""What is applied to the real and to the synthetic images."""
+"""Transformations of the real and of the synthetic images."""
 
 
 def draw(strategy: Strategy, count: int, size: tuple[int, int], generator: Generator) -> Transformation | None:
-    """ω ~ Ω: one kind, uniformly from the strategy, and its parameters (Section 4.4, "Combination").
+    """Draw ω ~ Ω: one kind, uniformly from the strategy, and its parameters (Section 4.4, "Combination").
 
     Args:
         strategy: the kinds to choose from; empty for no augmentation.
@@ -280,14 +280,13 @@ def draw(strategy: Strategy, count: int, size: tuple[int, int], generator: Gener
 def draw_pair(
     scheme: Scheme, strategy: Strategy, counts: tuple[int, int], size: tuple[int, int], generator: Generator
 ) -> Pair:
-    """What is applied to the real and to the synthetic images of one class in one inner step (Table 4).
+    """Draw the transformations for the real and the synthetic images of one class in one inner step (Table 4).
 
-    Args:
-        scheme: which of them are augmented; "siamese" draws one ω for both, the others each image's own parameters.
-        strategy: the kinds to choose from.
-        counts: real and synthetic images.
-        size: H and W of the images.
-        generator: a CPU generator.
+    scheme: which batches are augmented; "siamese" draws one ω for both, the others parameters for each image.
+    strategy: the kinds to choose from.
+    counts: numbers of real and synthetic images.
+    size: H and W of the images.
+    generator: a CPU generator.
     """
     if scheme.shared:
         omega = draw(strategy, 1, size, generator)
@@ -298,5 +297,5 @@ def draw_pair(
 
 
 def augment(images_NCHW: Tensor, transformation: Transformation | None) -> Tensor:
-    """A_ω(x); the images themselves where there is no transformation."""
+    """Apply a transformation: A_ω(x); for None, return the images unchanged."""
     return images_NCHW if transformation is None else transformation(images_NCHW)

@@ -1,1 +1,1 @@
-"""What can be condensed: a catalogue of names, image folders, and the set on the device."""
+"""Datasets: the catalogue, image folders, views, and a loaded dataset on the device."""

@@ -1,4 +1,4 @@
-"""The data sets that have a name. Importing this does not import torch."""
+"""The catalogue of named datasets. Importing this does not import torch."""
 
 import os
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from dsactl.data.views import base_name
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """One named data set.
+    """An entry of the catalogue.
 
     Attributes:
-        title: as its authors write it.
+        title: the authors' spelling of the name.
         train, test: numbers of images.
         channels, size, classes: C, (H, W), K.
         mirrored: whether a mirrored image keeps its class; false for digits, which are not augmented by flips.
-        mean, std: per channel, the reference's constants for images in 0 … 1; None where they are measured.
-        files: what must lie under the data folder, for the message that says so.
-        page: where to get the files by hand.
+        mean, std: per channel, the reference's constants for images in 0 … 1; None if they are measured.
+        files: required files, relative to the data folder; listed in the message if they are missing.
+        page: web page for downloading the files by hand.
     """
 
     title: str
@@ -123,23 +123,23 @@ CATALOGUE: dict[str, CatalogueEntry] = {
 
 
 def data_root() -> Path:
-    """The folder of the data sets: $DSACTL_DATA, else `data` in the user's cache folder."""
+    """Return the data folder: $DSACTL_DATA, or `data` in the user's cache folder."""
     given = os.environ.get("DSACTL_DATA")
     return Path(given).expanduser() if given else platformdirs.user_cache_path("dsactl") / "data"
 
 
 def missing_files(name: str) -> list[Path]:
-    """Which files of a named data set are not under the data folder; none if it is ready to use, or is a folder."""
+    """Return the files of a named dataset that are missing from the data folder; none for an image folder."""
     root, entry = data_root(), entry_of(name)
     return [root / file for file in (entry.files if entry else ()) if not (root / file).is_file()]
 
 
 def entry_of(name: str) -> CatalogueEntry | None:
-    """The entry of a named data set, or of what a view is of; None for a folder."""
+    """Return the entry of a named dataset or of a view's base; None for an image folder."""
     return CATALOGUE.get(base_name(name))
 
 
 def is_mirrored(name: str) -> bool:
-    """Whether mirrored images of a data set keep their class, as those of a folder are taken to."""
+    """Return whether mirrored images of a dataset keep their class; assumed for image folders."""
     entry = entry_of(name)
     return entry is None or entry.mirrored

@@ -1,4 +1,4 @@
-"""A labelled image set on the device: uint8, grouped by class, drawn from and normalised there.
+"""Labelled images on the device: uint8, grouped by class, sampled and normalised there.
 
 Shapes: N images, C channels, H, W, K classes.
 """
@@ -31,7 +31,7 @@ class ImageSet:
 
     @classmethod
     def from_tensors(cls, images_NCHW: Tensor, labels_N: Tensor, classes: int) -> "ImageSet":
-        """Sort images by class; the order within a class is kept."""
+        """Sort images by class; the order within a class is preserved."""
         labels_N = labels_N.long()
         order = torch.argsort(labels_N, stable=True)
         counts = tuple(torch.bincount(labels_N, minlength=classes).tolist())
@@ -42,18 +42,18 @@ class ImageSet:
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """Where each class begins."""
+        """First index of each class."""
         starts = [0]
         for count in self.counts[:-1]:
             starts.append(starts[-1] + count)
         return tuple(starts)
 
     def to(self, device: torch.device) -> "ImageSet":
-        """The same set on another device."""
+        """Return the same images on another device."""
         return ImageSet(self.images_NCHW.to(device), self.labels_N.to(device), self.counts)
 
     def checksum(self) -> str:
-        """SHA-256 of shape, pixels and labels: which images these are, wherever they were read from."""
+        """Return the SHA-256 of shape, pixels and labels, which identifies the images independently of their source."""
         return self._checksum
 
     @cached_property
@@ -66,15 +66,15 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set with both splits and what is needed to use its pixels.
+    """A dataset: both splits, and the constants that normalise its pixels.
 
     Attributes:
-        name: as it is named in sets ("mnist", a folder's name).
+        name: name in stored sets ("mnist", or a folder's name).
         class_names: K of them.
-        mean, std: per channel, of images in 0 … 1.
+        mean, std: per channel, for images in 0 … 1.
         mirrored: whether a mirrored image keeps its class.
-        train, test: the splits; `test` is for the one look at the end, never for choosing.
-        remark: what should be said about how it was read; empty for a named set.
+        train, test: the splits; `test` is for the final evaluation only, never for choosing anything.
+        remark: remark for the user on how a folder was read; empty for a named dataset.
     """
 
     name: str
@@ -94,35 +94,35 @@ class Dataset:
 
     @property
     def classes(self) -> int:
-        """K."""
+        """Number of classes, K."""
         return len(self.class_names)
 
     @property
     def channels(self) -> int:
-        """C."""
+        """Number of channels, C."""
         return self.train.images_NCHW.shape[1]
 
     @property
     def size(self) -> Size:
-        """(H, W)."""
+        """Height and width, (H, W)."""
         return (self.train.images_NCHW.shape[2], self.train.images_NCHW.shape[3])
 
     @property
     def shape_in_words(self) -> str:
-        """ "3×32×32"."""
+        """Shape of an image as text: "3×32×32"."""
         return "×".join(map(str, (self.channels, *self.size)))
 
     @property
     def checksums(self) -> list[str]:
-        """The first digits of the checksums of both splits, for plans."""
+        """First 16 digits of both splits' checksums."""
         return [images.checksum()[:16] for images in (self.train, self.test)]
 
     def to(self, device: torch.device) -> "Dataset":
-        """The same data set with its images on another device."""
+        """Return the same dataset with its images on another device."""
         return replace(self, train=self.train.to(device), test=self.test.to(device))
 
     def normalise(self, pixels_NCHW: Tensor) -> Tensor:
-        """uint8 pixels to normalised float32: (x / 255 − mean) / std."""
+        """Convert uint8 pixels to normalised float32: (x / 255 − mean) / std."""
         mean, std = self._constants
         return (pixels_NCHW.float() / 255 - mean.to(pixels_NCHW.device)) / std.to(pixels_NCHW.device)
 
@@ -133,31 +133,31 @@ class Dataset:
         return mean, std
 
     def draw(self, label: int, count: int, generator: Generator) -> Tensor:
-        """`count` training images of one class without replacement (all, if it has fewer), normalised.
+        """Sample `count` training images of one class without replacement (all, if it has fewer), normalised.
 
         Args:
             label: the class, 0 … K − 1.
-            count: how many.
+            count: number of images.
             generator: a CPU generator.
 
         Returns:
-            count×C×H×W on the set's device. Their order is not specified.
+            count×C×H×W on the dataset's device, in no particular order.
         """
         return self.at(self.choose(label, count, generator).to(self.train.images_NCHW.device))
 
     def choose(self, label: int, count: int, generator: Generator) -> Tensor:
-        """Which training images `draw` draws: their places in the split, on the CPU."""
+        """Return the indices in the training split of the images that `draw` samples, on the CPU."""
         return draw_without_replacement(self.train.counts[label], count, generator) + self.train.starts[label]
 
-    def at(self, places_N: Tensor) -> Tensor:
-        """Training images by their places, normalised, N×C×H×W; the places are on the set's device."""
-        return self.normalise(self.train.images_NCHW[places_N])
+    def at(self, indices_N: Tensor) -> Tensor:
+        """Return training images by index, normalised, N×C×H×W; the indices are on the dataset's device."""
+        return self.normalise(self.train.images_NCHW[indices_N])
 
 
 def draw_without_replacement(population: int, count: int, generator: Generator) -> Tensor:
-    """`count` different indices below `population`, every subset equally likely; all of them if there are fewer.
+    """Sample `count` distinct indices below `population`, all subsets equally likely; all indices if there are fewer.
 
-    Where few are wanted of many, repeats are thrown away instead of shuffling the whole population.
+    For a small sample of a large population, repeats are rejected instead of shuffling the whole population.
     """
     if 3 * count >= population:
         return torch.randperm(population, generator=generator)[:count]
@@ -168,10 +168,10 @@ def draw_without_replacement(population: int, count: int, generator: Generator) 
 
 
 def measure(images_NCHW: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of uint8 images, in 0 … 1, six decimals.
+    """Compute the mean and standard deviation per channel of uint8 images, in 0 … 1, rounded to six decimals.
 
     Raises:
-        DataError: a channel is the same everywhere, so that nothing can be divided by its deviation.
+        DataError: a channel is constant, so that its standard deviation is zero.
     """
     means, deviations = [], []
     for channel in range(images_NCHW.shape[1]):

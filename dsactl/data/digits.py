@@ -1,4 +1,4 @@
-"""The 8×8 digits that come with the program: real data with nothing to download.
+"""The bundled 8×8 digits: real data without a download.
 
 They are the test set of "Optical Recognition of Handwritten Digits" (E. Alpaydin and C. Kaynak, UCI Machine Learning
 Repository, doi 10.24432/C50P49, CC BY 4.0), in the order in which scikit-learn distributes them.
@@ -13,7 +13,7 @@ from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.dataset import Dataset, ImageSet, measure
 
 _FILE = Path(__file__).with_suffix(".npz")
-"""`pixels` N×H×W of 0 … 16, `labels` N, and `test`: places of the test images, a stratified fifth drawn once."""
+"""`pixels` N×H×W of 0 … 16, `labels` N, and `test`: indices of the test images, a stratified fifth drawn once."""
 
 
 def load_digits() -> Dataset:

@@ -1,7 +1,7 @@
 """Image folders: `train/CLASS/*.png` with `test/CLASS/*.png`, or class folders alone.
 
-Every picture is opened by pillow as its own bytes say; formats that only a plug-in with a decoder of its own can read
-are not.
+Pillow decodes every image, by its content and not by the extension; formats that need a plug-in with its own decoder
+are not supported.
 """
 
 import re
@@ -21,12 +21,12 @@ from dsactl.data.load import check_folder
 from dsactl.engine.random import generator
 from dsactl.errors import DataError, UsageError
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 DEFAULT_TEST_FRACTION = 0.2
-LONGEST_NAME = 200
+MAX_NAME_LENGTH = 200
 
 Files = dict[str, list[Path]]
-"""Class name → its pictures, sorted."""
+"""Class name → its image files, sorted."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -34,22 +34,22 @@ Pixels = npt.NDArray[np.uint8]
 def load_folder(
     folder: Path, *, image_size: int | None = None, test_fraction: float | None = None, split_seed: int = 0
 ) -> Dataset:
-    """Read a folder of one sub-folder per class.
+    """Read a folder with one sub-folder per class.
 
-    Colour is kept if any picture has it, else all are grey; of 16 bits the upper eight are kept. Pictures of one size
-    stay as they are; `image_size` brings them to a square: the shorter side is resized to it, the middle is cut out.
-    Mean and deviation are measured on the training images. Files and folders whose name starts with "." are passed
-    over, as are files of other endings.
+    Colour is kept if any image has it, else all are grey; of 16 bits the upper eight are kept. Images of one size keep
+    it; `image_size` makes them square: the shorter side is resized to it and the centre is cropped. Mean and standard
+    deviation are measured on the training images. Files and folders whose name starts with "." are skipped, as are
+    files with other extensions.
 
     Args:
-        folder: has `train` and `test`, or the classes themselves.
-        image_size: side in pixels; needed where the pictures differ in size.
-        test_fraction: share of every class kept for testing where there is no `test` folder; 0.2 if not given.
-        split_seed: seed of that choice; independent of a run's seed, so that runs can be compared.
+        folder: contains `train` and `test`, or the class folders.
+        image_size: side in pixels; required if the images differ in size.
+        test_fraction: share of every class held out for testing if there is no `test` folder; default 0.2 (ours).
+        split_seed: seed of that split; independent of a run's seed, so that runs can be compared.
 
     Raises:
-        DataError: no folder, no classes, no pictures, an unreadable or unfit one (by name), different sizes.
-        UsageError: `test_fraction` with a folder that has its own `test`.
+        DataError: no folder, no classes, no images, an unreadable or unsuitable image (by name), different sizes.
+        UsageError: `test_fraction` for a folder with its own `test`.
     """
     folder = folder.expanduser()
     check_folder(folder)
@@ -69,7 +69,7 @@ def load_folder(
     if train_images.shape[1:] != test_images.shape[1:]:
         raise DataError(
             f"Training images of {folder} are {_size(train_images)}, test images {_size(test_images)}.",
-            "Bring them to one size with --image-size N.",
+            "Bring them to one size with `image_size`.",
         )
     mean, std = measure(train_images)
     return Dataset(
@@ -85,7 +85,7 @@ def load_folder(
 
 
 def _remark(folder: Path, train: int, test: int, class_names: tuple[str, ...]) -> str:
-    """What was read, and what lies in the classes' folders and was not: files by their endings, and folders."""
+    """Return a summary of what was read, and of what was skipped in the class folders: other files, and folders."""
     known = f"{folder}: {len(class_names)} classes, {train:,} training and {test:,} test images."
     passed = Counter[str]()
     for part in [folder / "train", folder / "test"] if (folder / "train").is_dir() else [folder]:
@@ -93,13 +93,13 @@ def _remark(folder: Path, train: int, test: int, class_names: tuple[str, ...]) -
             for path in (part / name).iterdir():
                 if path.is_dir() and not path.name.startswith("."):
                     passed["sub-folders"] += 1
-                elif path.suffix.lower() not in ENDINGS and not path.name.startswith("."):
-                    passed[path.suffix.lower() or "files without an ending"] += 1
+                elif path.suffix.lower() not in EXTENSIONS and not path.name.startswith("."):
+                    passed[path.suffix.lower() or "files without an extension"] += 1
     if not passed:
         return known
     most = sorted(passed.items(), key=lambda item: (-item[1], item[0]))[:5]
     what = ", ".join(f"{count} {kind}" for kind, count in most)
-    return f"{known} Passed over: {what}. Pictures end in {', '.join(sorted(ENDINGS))}."
+    return f"{known} Skipped: {what}. Images end in {', '.join(sorted(EXTENSIONS))}."
 
 
 def _size(images_NCHW: Tensor) -> str:
@@ -107,38 +107,40 @@ def _size(images_NCHW: Tensor) -> str:
 
 
 def _set_name(folder: Path) -> str:
-    """The folder's name in the letters that a set's name may have."""
+    """Return the folder's name, reduced to the characters allowed in a set's name."""
     name = re.sub(r"[^a-z0-9._-]+|\.\.+", "-", folder.resolve().name.lower()).strip("-._")[:40] or "folder"
     return f"folder-{name}" if name in CATALOGUE else name
 
 
 def _classes(folder: Path) -> Files:
-    """The classes below a folder: sub-folders with pictures, sorted by name."""
+    """Return the class folders below a folder: sub-folders with images, sorted by name."""
     found: Files = {}
     for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.name.startswith("."):
-            pictures = [p for p in sorted(path.iterdir()) if p.suffix.lower() in ENDINGS and not p.name.startswith(".")]
+            pictures = [
+                p for p in sorted(path.iterdir()) if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")
+            ]
             if not pictures:
-                hint = f"Pictures end in {', '.join(sorted(ENDINGS))}."
-                if any(found.suffix.lower() in ENDINGS for found in path.glob("*/*")):
-                    hint = f"Each sub-folder of what is given is a class. Is it {path}?"
-                raise DataError(f"{path} has no pictures.", hint)
-            if not path.name.isprintable() or len(path.name) > LONGEST_NAME:
-                raise DataError(f"{path!s:.300} has a name that cannot be written down.", "Rename the folder.")
+                hint = f"Images end in {', '.join(sorted(EXTENSIONS))}."
+                if any(found.suffix.lower() in EXTENSIONS for found in path.glob("*/*")):
+                    hint = f"Each sub-folder of the given folder is a class. Did you mean {path}?"
+                raise DataError(f"{path} has no images.", hint)
+            if not path.name.isprintable() or len(path.name) > MAX_NAME_LENGTH:
+                raise DataError(f"{path!s:.300} has a name that cannot be stored.", "Rename the folder.")
             found[path.name] = pictures
     if not found:
-        raise DataError(f"{folder} has no class folders.", "Give a folder with one sub-folder of pictures per class.")
+        raise DataError(f"{folder} has no class folders.", "Give a folder with one sub-folder of images per class.")
     return found
 
 
 def _read_split(folder: Path, test_fraction: float | None) -> tuple[Files, Files]:
     if not (folder / "test").is_dir():
         raise DataError(
-            f"{folder} has train and no test folder.",
-            "Add test/CLASS/…, or point at the train folder itself to have a part of it kept for testing.",
+            f"{folder} has a train folder and no test folder.",
+            "Add test/CLASS/…, or give the train folder itself, so that part of it is held out for testing.",
         )
     if test_fraction is not None:
-        raise UsageError(f"{folder} has a test folder of its own.", "Leave --test-fraction out.")
+        raise UsageError(f"{folder} has a test folder of its own.", "Leave `test_fraction` out.")
     train, test = _classes(folder / "train"), _classes(folder / "test")
     unknown = sorted(set(test) ^ set(train))
     if unknown:
@@ -147,12 +149,12 @@ def _read_split(folder: Path, test_fraction: float | None) -> tuple[Files, Files
 
 
 def _draw_split(classes: Files, fraction: float, seed: int) -> tuple[Files, Files]:
-    """Keep a share of every class for testing, at least one picture, and leave at least one."""
+    """Hold out a share of every class for testing: at least one image, and never all."""
     train: Files = {}
     test: Files = {}
     for label, (name, pictures) in enumerate(classes.items()):
         if len(pictures) < 2:
-            raise DataError(f"Class {name!r} has one picture; one to train and one to test are needed.")
+            raise DataError(f"Class {name!r} has only one image; it needs one for training and one for testing.")
         kept = min(len(pictures) - 1, max(1, round(fraction * len(pictures))))
         order = torch.randperm(len(pictures), generator=generator(seed, "test-split", label)).tolist()
         test[name] = [pictures[index] for index in sorted(order[:kept])]
@@ -161,35 +163,35 @@ def _draw_split(classes: Files, fraction: float, seed: int) -> tuple[Files, File
 
 
 def _open(path: Path) -> Image.Image:
-    """A picture, upright, of 8 bits per channel; animated ones give their first frame.
+    """Open an image, upright, with 8 bits per channel; the first frame of an animation.
 
     Raises:
-        DataError: it cannot be read, or its values are no levels of 8 or 16 bits.
+        DataError: it cannot be read, or its values are not levels of 8 or 16 bits.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
                 picture.load()
-                # PGM of 16 bits is opened in mode I, as is what has 32.
+                # Pillow opens a PGM of 16 bits in mode I, as it does 32-bit images.
                 has_16_bits = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM")
                 upright = ImageOps.exif_transpose(picture)
     except UnidentifiedImageError:
-        raise DataError(f"{path} is not a picture in a format that is known.", "Replace or remove it.") from None
+        raise DataError(f"{path} is not an image in a known format.", "Replace or remove it.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path} is not a readable picture ({error}).", "Replace or remove it.") from error
+        raise DataError(f"{path} is not a readable image ({error}).", "Replace or remove it.") from error
     except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
         raise DataError(
-            f"{path} cannot be read: it is damaged or cut off ({error}).", "Replace or remove it."
+            f"{path} cannot be read: it is damaged or truncated ({error}).", "Replace or remove it."
         ) from error
-    return _of_8_bits(upright, path, has_16_bits=has_16_bits)
+    return _to_8_bits(upright, path, has_16_bits=has_16_bits)
 
 
-def _of_8_bits(picture: Image.Image, path: Path, *, has_16_bits: bool) -> Image.Image:
-    """The picture with the upper half of 16 bits; of 32, integers or floats, with levels that are those of 8 bits.
+def _to_8_bits(picture: Image.Image, path: Path, *, has_16_bits: bool) -> Image.Image:
+    """Convert an image to 8 bits: the upper half of 16 bits; 32-bit integers or floats only if they are 0 … 255.
 
     Raises:
-        DataError: they are not.
+        DataError: 32-bit values that are not whole numbers of 0 … 255.
     """
     if has_16_bits:
         return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
@@ -206,7 +208,7 @@ def _of_8_bits(picture: Image.Image, path: Path, *, has_16_bits: bool) -> Image.
 
 
 def _pixels(picture: Image.Image, image_size: int | None) -> Pixels:
-    """H×W×C uint8: one channel where the picture is grey, whatever its mode, else three; transparency on white."""
+    """Return the pixels H×W×C uint8: one channel if the image is grey in any mode, else three; transparent is white."""
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
@@ -218,7 +220,7 @@ def _pixels(picture: Image.Image, image_size: int | None) -> Pixels:
 
 
 def _decode(files: Files, class_names: tuple[str, ...], image_size: int | None) -> tuple[Tensor, Tensor]:
-    """uint8 N×C×H×W, one channel if all are grey, and labels in the order of the classes."""
+    """Decode images to uint8 N×C×H×W, one channel if all are grey, and labels in the order of the classes."""
     paths = [(path, label) for label, name in enumerate(class_names) for path in files[name]]
     images = [_pixels(_open(path), image_size) for path, _ in paths]
     sizes = Counter(image.shape[:2] for image in images)
@@ -226,8 +228,8 @@ def _decode(files: Files, class_names: tuple[str, ...], image_size: int | None) 
         (height, width), _ = sizes.most_common(1)[0]
         odd = next(path for (path, _), image in zip(paths, images, strict=True) if image.shape[:2] != (height, width))
         raise DataError(
-            f"The pictures differ in size: most are {width}×{height} pixels, {odd} is not.",
-            "Bring them to one size with --image-size N.",
+            f"The images differ in size: most are {width}×{height} pixels, {odd} is not.",
+            "Bring them to one size with `image_size`.",
         )
     channels = max(image.shape[2] for image in images)
     stacked = torch.empty(len(images), channels, *images[0].shape[:2], dtype=torch.uint8)

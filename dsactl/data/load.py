@@ -1,4 +1,4 @@
-"""From what a user typed to a data set. Importing this imports no torch before one is loaded."""
+"""Loading a dataset from the user's argument. Importing this does not import torch until a dataset is loaded."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def is_folder(name: str) -> bool:
-    """Whether a DATASET argument means a folder: it has a path separator, or is no known name and exists."""
+    """Return whether a dataset argument means a folder: it has a path separator, or is an unknown name that exists."""
     if "/" in name or "\\" in name or name in (".", ".."):
         return True
     return entry_of(name) is None and any(Path(each).is_dir() for each in (name, base_name(name)))
@@ -22,49 +22,47 @@ def is_folder(name: str) -> bool:
 def check_name(
     name: str, *, image_size: int | None = None, test_fraction: float | None = None, split_seed: int = 0
 ) -> None:
-    """Refuse what can be seen to be no data set before one is loaded.
+    """Check a dataset argument as far as possible without loading the dataset.
 
     Args:
-        name, image_size, test_fraction, split_seed: as of `load_dataset`.
+        name, image_size, test_fraction, split_seed: see `load_dataset`.
 
     Raises:
-        UnknownNameError: neither a name nor a folder.
-        UsageError: a folder's option with a named set; a view that is none.
-        DataError: a folder that is not there.
-        MissingPackageError: a named set that cannot be read without a package which is not installed.
+        UnknownNameError: neither a known name nor a folder.
+        UsageError: a folder's option with a named dataset; an invalid view.
+        DataError: the folder does not exist.
+        MissingPackageError: a package that the named dataset needs is not installed.
     """
     if not Path(name).is_dir():
         name, _ = split_name(name)
     if is_folder(name):
         check_folder(Path(name))
     elif name not in CATALOGUE:
-        raise UnknownNameError("data set", name, CATALOGUE, "List them with: dsactl datasets. Or name a folder.")
+        raise UnknownNameError("dataset", name, CATALOGUE, "List them: `datasets()`. Or give a folder.")
     elif image_size is not None or test_fraction is not None or split_seed:
-        raise UsageError("--image-size, --test-fraction and --split-seed are for image folders alone.")
+        raise UsageError("`image_size`, `test_fraction` and `split_seed` are only for image folders.")
     elif name == "svhn":
         extras.require(name, "svhn", "scipy")
 
 
 def check_without_folder(**given: object) -> None:
-    """Refuse options of a folder where none is named.
+    """Check that no folder's options are given without a folder.
 
     Args:
-        given: the options, None for those that are not given.
+        given: the options by parameter name; None for those that are not given.
 
     Raises:
-        UsageError: there are some.
+        UsageError: an option is given.
     """
-    if named := [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]:
-        raise UsageError(
-            f"Without --data, {' and '.join(named)} would change nothing.", "Name the folder with --data FOLDER."
-        )
+    if named := [f"`{name}`" for name, value in given.items() if value is not None]:
+        raise UsageError(f"Without `data`, {' and '.join(named)} would have no effect.", "Give the folder as `data`.")
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that is not there.
+    """Check that a folder exists.
 
     Raises:
-        DataError: it is a file, or nothing.
+        DataError: it is a file, or does not exist.
     """
     if not folder.expanduser().is_dir():
         raise DataError(f"{folder.expanduser()} is not a folder.", "Give a folder with one sub-folder per class.")
@@ -73,18 +71,18 @@ def check_folder(folder: Path) -> None:
 def load_dataset(
     name: str, *, image_size: int | None = None, test_fraction: float | None = None, split_seed: int = 0
 ) -> "Dataset":
-    """Load a named data set or an image folder.
+    """Load a named dataset or an image folder.
 
     Args:
-        name: a name of the catalogue, or a folder (see `folder.load_folder`); either with views (`views`).
-        image_size: side in pixels that a folder's images are brought to.
-        test_fraction: share of a folder's images that is kept for testing, where it has no `test` of its own.
+        name: a name of the catalogue, or a folder (see `folder.load_folder`); either may have views (`views`).
+        image_size: side in pixels to which a folder's images are resized.
+        test_fraction: share of a folder's images that is held out for testing if it has no `test` folder.
         split_seed: seed of that split.
 
     Raises:
-        UnknownNameError: neither a name nor a folder.
-        UsageError: a folder's option with a named set; a view that is none, or does not fit.
-        DataError: missing, damaged or unfit.
+        UnknownNameError: neither a known name nor a folder.
+        UsageError: a folder's option with a named dataset; an invalid view, or one that does not fit.
+        DataError: the dataset is missing, damaged or unsuitable.
     """
     check_name(name, image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
     if not Path(name).is_dir():
@@ -106,7 +104,7 @@ def load_dataset(
 
 
 def check_counts(dataset: "Dataset", ipc: int) -> None:
-    """Refuse what cannot be condensed.
+    """Check that a dataset has enough classes and images to be condensed.
 
     Raises:
         DataError: fewer than two classes, or a class with fewer than `ipc` training images.
@@ -115,9 +113,11 @@ def check_counts(dataset: "Dataset", ipc: int) -> None:
         raise DataError(f"{dataset.name} has {dataset.classes} class; condensing needs at least two.")
     smallest = min(range(dataset.classes), key=lambda label: dataset.train.counts[label])
     if dataset.train.counts[smallest] < ipc:
-        kept = " Without a test folder, --test-fraction of each class is kept for testing." if dataset.remark else ""
+        kept = (
+            " Without a test folder, `test_fraction` of each class is held out for testing." if dataset.remark else ""
+        )
         raise DataError(
             f"Class {dataset.class_names[smallest]!r} of {dataset.name} has {dataset.train.counts[smallest]} training "
-            f"images, fewer than --ipc {ipc}.",
-            f"Use --ipc {max(1, dataset.train.counts[smallest])} or less, or add images.{kept}",
+            f"images, fewer than `ipc={ipc}`.",
+            f"Use `ipc={max(1, dataset.train.counts[smallest])}` or less, or add images.{kept}",
         )

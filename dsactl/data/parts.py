@@ -1,4 +1,4 @@
-"""Parts of the training split: one that is held out to choose by, and one that is enough to time a step with."""
+"""Parts of the training split: a validation split, and a few images for timing a step."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,20 +11,20 @@ from dsactl.engine.random import generator
 from dsactl.errors import DataError
 
 HELD_OUT = 0.1
-"""Of each class's training images, rounded, one at least."""
+"""Share of each class's training images that is held out, rounded, at least one image."""
 
 
 def hold_out(dataset: Dataset) -> Dataset:
-    """Set a share of every class's training images apart, to choose by what networks make of them.
+    """Split a validation set off every class's training images, for choosing settings.
 
     Args:
-        dataset: its test split is left out of what is returned, so that nothing is chosen by it.
+        dataset: its test split is not part of the result, so that nothing is chosen by it.
 
     Returns:
-        The data set whose `train` is the rest and whose `test` is what was held out.
+        The dataset whose `train` is the rest and whose `test` is the held-out images.
 
     Raises:
-        DataError: a class would be left without an image.
+        DataError: a class would be left without a training image.
     """
     train = dataset.train
     kept, held = [], []
@@ -41,16 +41,16 @@ def hold_out(dataset: Dataset) -> Dataset:
 
 
 def first_of_each(dataset: Dataset, count: int) -> Dataset:
-    """The first `count` training images of every class, or as many as it has, as both splits."""
+    """Return a dataset of the first `count` training images of every class (all, if fewer), as both splits."""
     train = dataset.train
-    places = [
+    indices = [
         torch.arange(start, start + min(count, has)) for start, has in zip(train.starts, train.counts, strict=True)
     ]
-    few = _at(train, places)
+    few = _at(train, indices)
     return replace(dataset, train=few, test=few)
 
 
-def _at(images: ImageSet, places: Sequence[Tensor]) -> ImageSet:
-    """Images at places that are grouped by class."""
-    chosen_N = torch.cat(list(places)).to(images.images_NCHW.device)
-    return ImageSet(images.images_NCHW[chosen_N], images.labels_N[chosen_N], tuple(map(len, places)))
+def _at(images: ImageSet, indices: Sequence[Tensor]) -> ImageSet:
+    """Select images by indices that are grouped by class."""
+    chosen_N = torch.cat(list(indices)).to(images.images_NCHW.device)
+    return ImageSet(images.images_NCHW[chosen_N], images.labels_N[chosen_N], tuple(map(len, indices)))

@@ -1,4 +1,4 @@
-"""The data sets that torchvision reads and downloads."""
+"""Datasets read and downloaded by torchvision."""
 
 import contextlib
 import sys
@@ -14,12 +14,12 @@ from dsactl.data.catalogue import CATALOGUE, data_root, missing_files
 from dsactl.data.dataset import Dataset, ImageSet, measure
 from dsactl.errors import DataError
 
-# What torchvision and the readers under it raise on damaged files.
+# Exceptions that torchvision and its readers raise on damaged files.
 _DAMAGE = (RuntimeError, ValueError, AssertionError, OSError, EOFError, KeyError, IndexError, TypeError, ImportError)
 
 
 def _opener(name: str) -> Callable[[bool, bool], Any]:
-    """A function of (train, download) that opens one split."""
+    """Return a function of (train, download) that opens one split."""
     root = str(data_root())
     match name:
         case "svhn":
@@ -38,10 +38,10 @@ def _opener(name: str) -> Callable[[bool, bool], Any]:
 
 
 def load_torchvision(name: str) -> Dataset:
-    """Read one of the catalogue's sets from the data folder; download it first where it is missing.
+    """Read a dataset of the catalogue from the data folder; download it first if it is missing.
 
     Raises:
-        DataError: it is not here and cannot be downloaded, or its files are damaged.
+        DataError: it is missing and cannot be downloaded, or its files are damaged.
     """
     open_split = _opener(name)
     if missing_files(name):
@@ -64,12 +64,12 @@ def load_torchvision(name: str) -> Dataset:
 
 
 def _short(class_names: list[str]) -> tuple[str, ...]:
-    """MNIST's "0 - zero" as "0"."""
+    """Shorten MNIST's "0 - zero" to "0"."""
     return tuple(name.split(" - ")[0] for name in class_names)
 
 
 def _tensors(split: Any, channels: int) -> tuple[Tensor, Tensor]:
-    """Images N×C×H×W uint8 and labels of an opened torchvision set, whatever the layout of its `data`."""
+    """Return the images N×C×H×W uint8 and labels of an opened torchvision dataset, for any layout of its `data`."""
     images = torch.from_numpy(np.ascontiguousarray(split.data))
     if images.ndim == 3:
         images = images[:, None]
@@ -81,7 +81,7 @@ def _tensors(split: Any, channels: int) -> tuple[Tensor, Tensor]:
 
 def _download(name: str, open_split: Callable[[bool, bool], Any]) -> None:
     try:
-        # torchvision prints what it does; the standard output is for results.
+        # torchvision reports progress on stdout, which is for results.
         with contextlib.redirect_stdout(sys.stderr):
             for train in (True, False):
                 open_split(train, True)
@@ -93,7 +93,7 @@ def _download(name: str, open_split: Callable[[bool, bool], Any]) -> None:
         raise DataError(
             f"{CATALOGUE[name].title} is not on this machine and could not be downloaded ({reason}).",
             f"Get it from {CATALOGUE[name].page} and put {_listing(missing)} there, "
-            "or point DSACTL_DATA at the folder that has it.",
+            "or set DSACTL_DATA to the folder that has it.",
         ) from error
 
 
@@ -106,5 +106,5 @@ def _damaged(name: str, reason: str) -> DataError:
     files = _listing([data_root() / file for file in CATALOGUE[name].files])
     return DataError(
         f"The files of {CATALOGUE[name].title} are damaged or incomplete ({reason}).",
-        f"Delete them and run the command again, or replace them: {files}",
+        f"Delete them and start again, or replace them: {files}",
     )

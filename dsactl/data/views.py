@@ -1,14 +1,14 @@
-"""A data set seen otherwise: at another size, with other channels, some classes alone, or without its test split.
+"""Dataset views: resize, change channels, select classes, or hold out a validation split.
 
-A view follows the data set's name after an "@" and is a part of the name from then on, so that whatever is made of it
-is found again by that name:
+A view follows the dataset's name after an "@" and is part of the name from then on, so that sets made from it are found
+under that name:
 
-    mnist@3x32x32               grey pictures of 28×28 as ones of 32×32 in three channels
+    mnist@3x32x32               grey images of 28×28, resized to 32×32 with three channels
     cifar10@classes0-1          the first two classes
-    mnist@3x32x32@classes5-9    both, from the left to the right
-    mnist@validation            nine tenths of the training images, tested on the last tenth: to choose settings by
+    mnist@3x32x32@classes5-9    both, applied from left to right
+    mnist@validation            nine tenths of the training images, tested on the last tenth: for choosing settings
 
-Importing this imports no torch before a view is taken.
+Importing this does not import torch until a view is applied.
 """
 
 import re
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from dsactl.data.dataset import Dataset, ImageSet
 
 MARK = "@"
-SMALLEST, LARGEST = 4, 1024  # pixels of a side
+MIN_SIDE, MAX_SIDE = 4, 1024  # pixels
 _SHAPE = re.compile(r"(\d{1,4})x(\d{1,4})x(\d{1,4})", re.ASCII)
 _CLASSES = re.compile(r"classes(\d{1,6})-(\d{1,6})", re.ASCII)
 _LAST = re.compile(rf"{MARK}(?:{_SHAPE.pattern}|{_CLASSES.pattern}|validation)\Z", re.ASCII)
-_CHUNK = 2000  # images that are resized at once
+_CHUNK = 2000  # images resized at once
 _LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Images of C×H×W."""
+    """A view of images as C×H×W."""
 
     channels: int
     height: int
@@ -46,7 +46,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes first … last, which are numbered from 0 on."""
+    """A view of the classes first … last, counted from 0."""
 
     first: int
     last: int
@@ -57,7 +57,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class Validation:
-    """A tenth of the training images in place of the test images (`parts.hold_out`)."""
+    """A view with a tenth of the training images in place of the test images (`parts.hold_out`)."""
 
     def __str__(self) -> str:
         return "validation"
@@ -67,40 +67,40 @@ View = Shape | Classes | Validation
 
 
 def split_name(name: str) -> tuple[str, tuple[View, ...]]:
-    """The name without its views, and these.
+    """Split a name into the name without views, and the views.
 
     Raises:
-        UsageError: what follows an "@" is no view, and belongs to no folder's name; or a view of one class.
+        UsageError: text after an "@" that is neither a view nor part of a folder's name; or a view of one class.
     """
     base = base_name(name)
     if MARK in base and not Path(base).is_dir():
         raise UsageError(
-            f"{name}: {MARK}{base.rpartition(MARK)[2]} is no view of a data set.",
-            f"There are {MARK}3x32x32 (channels, height, width), {MARK}classes0-4 and {MARK}validation.",
+            f"{name}: {MARK}{base.rpartition(MARK)[2]} is not a view of a dataset.",
+            f"Views: {MARK}3x32x32 (channels, height, width), {MARK}classes0-4 and {MARK}validation.",
         )
     return base, tuple(_parse(text, name) for text in name[len(base) :].split(MARK)[1:])
 
 
 def base_name(name: str) -> str:
-    """The name without its views; a folder's own may have an "@", and may even look like one."""
+    """Return the name without its views; a folder's own name may contain an "@" and even look like a view."""
     while (found := _LAST.search(name)) and not Path(name).is_dir():
         name = name[: found.start()]
     return name
 
 
 def with_views(name: str, *views: View) -> str:
-    """The name of a view, or of views of a view."""
+    """Return the name of a view, or of several views applied in turn."""
     return MARK.join([name, *map(str, views)])
 
 
 def take(dataset: "Dataset", views: tuple[View, ...]) -> "Dataset":
-    """The data set as views show it; its name says so.
+    """Apply views to a dataset; the result's name includes them.
 
-    Mean and deviation are those of the data set; of another size, and of grey pictures made of coloured ones, they are
-    measured on the training images. What was said about how a folder was read is followed by what is seen of it.
+    Mean and standard deviation are those of the dataset; for another size, and for grey images made of coloured ones,
+    they are measured on the training images. The views' counts are appended to a folder's remark.
 
     Raises:
-        UsageError: a view does not fit.
+        UsageError: a view does not fit the dataset.
     """
     read = dataset.remark
     for view in views:
@@ -117,7 +117,7 @@ def take(dataset: "Dataset", views: tuple[View, ...]) -> "Dataset":
     if not read or not views:
         return dataset
     counts = f"{dataset.classes} classes, {len(dataset.train):,} training and {len(dataset.test):,} test images"
-    return replace(dataset, remark=f"{read} Seen as {dataset.name}: {counts}.")
+    return replace(dataset, remark=f"{read} Viewed as {dataset.name}: {counts}.")
 
 
 def _parse(text: str, name: str) -> View:
@@ -125,8 +125,8 @@ def _parse(text: str, name: str) -> View:
     if shape:
         view = Shape(*map(int, shape.groups()))
         sides = (view.height, view.width)
-        if view.channels not in (1, 3) or min(sides) < SMALLEST or max(sides) > LARGEST:
-            raise UsageError(f"{name}: images have 1 or 3 channels and sides of {SMALLEST} … {LARGEST} pixels.")
+        if view.channels not in (1, 3) or min(sides) < MIN_SIDE or max(sides) > MAX_SIDE:
+            raise UsageError(f"{name}: images must have 1 or 3 channels and sides of {MIN_SIDE} … {MAX_SIDE} pixels.")
         return view
     if classes:
         part = Classes(*map(int, classes.groups()))
@@ -160,7 +160,7 @@ def _reshaped(images: "ImageSet", shape: Shape) -> "ImageSet":
 
 
 def _pixels(images_NCHW: "Tensor", shape: Shape) -> "Tensor":
-    """uint8 images of a shape: resized bilinearly, without aliasing where they get smaller."""
+    """Convert uint8 images to a shape: bilinear resizing, antialiased when shrinking."""
     import torch
     from torch.nn import functional as F
 
@@ -187,10 +187,10 @@ def _of_classes(dataset: "Dataset", classes: Classes) -> "Dataset":
 def _part(images: "ImageSet", classes: Classes) -> "ImageSet":
     counts = images.counts[classes.first : classes.last + 1]
     first = images.starts[classes.first]
-    places = slice(first, first + sum(counts))
+    wanted = slice(first, first + sum(counts))
     return replace(
         images,
-        images_NCHW=images.images_NCHW[places].clone(),  # a slice would hold on to all images
-        labels_N=images.labels_N[places] - classes.first,
+        images_NCHW=images.images_NCHW[wanted].clone(),  # a slice would keep all images in memory
+        labels_N=images.labels_N[wanted] - classes.first,
         counts=counts,
     )

@@ -1,1 +1,1 @@
-"""The machine: device, precision, memory, random streams, checkpoints."""
+"""Execution: device, precision, memory, random streams, checkpoints, processes, Ray."""

@@ -1,4 +1,4 @@
-"""Checkpoints: named tensors and a JSON description in one safetensors file, written whole or not at all."""
+"""Checkpoints: named tensors and a JSON description in one safetensors file, written atomically."""
 
 import json
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from registry.files import write_atomically
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Replace the checkpoint at `path`.
+    """Write the checkpoint at `path`, replacing an existing one atomically.
 
     Args:
         path: the file.
-        tensors: from any device; an empty mapping is allowed.
-        about: JSON values.
+        tensors: on any device; an empty mapping is allowed.
+        about: description, JSON values.
 
     Raises:
         registry.StoreError: the disk is full, or the folder cannot be written to.
@@ -30,12 +30,12 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], about: Mapping[st
 
 
 def read_checkpoint(data: bytes, path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save_checkpoint` wrote.
+    """Read the tensors and the description that `save_checkpoint` wrote.
 
     Args:
         data: the file's content.
-        path: where it came from, for the error.
-        device: where the tensors go.
+        path: the file's path, for the error message.
+        device: device of the returned tensors.
 
     Raises:
         RunError: the file is damaged.
@@ -43,7 +43,7 @@ def read_checkpoint(data: bytes, path: Path, device: torch.device) -> tuple[dict
     try:
         length = int.from_bytes(data[:8], "little")
         about = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["about"])
-        # Copied: what the file gives lies in its bytes, at any alignment.
+        # Cloned: the loaded tensors share the buffer of the file, at any alignment.
         return {name: tensor.clone().to(device) for name, tensor in load(data).items()}, about
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"The checkpoint {path} is damaged ({error}).", "Start over with --fresh.") from error
+        raise RunError(f"The checkpoint {path} is damaged ({error}).", "Start over with `fresh=True`.") from error

@@ -1,4 +1,4 @@
-"""Where and in which precision to compute."""
+"""Device and precision of the computation."""
 
 import contextlib
 import os
@@ -11,16 +11,16 @@ from torch import Tensor
 from dsactl.engine.words import check_device, check_precision
 from dsactl.errors import DeviceError
 
-# A CPU takes numbers below 10⁻³⁸ for 0: it computes with them at a hundredth of the speed, and what vanishes in a deep
-# network is full of them. Said when this is loaded, since threads inherit it that torch begins with its first work.
+# Flush subnormal numbers (below about 10⁻³⁸) to 0: a CPU computes with them at a hundredth of the speed, and vanishing
+# gradients of a deep network are full of them. Set at import, since torch's threads inherit it when they start.
 torch.set_flush_denormal(True)
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """The device for a name: "auto" takes CUDA, then MPS, then the CPU.
+    """Return the device for a name; "auto" prefers CUDA, then MPS, then the CPU.
 
     Raises:
-        DeviceError: the name is no device, or this machine (or this build of torch) does not have it.
+        DeviceError: an unknown name, or a device that this machine (or this build of torch) does not have.
     """
     check_device(name)
     if name == "auto":
@@ -31,17 +31,18 @@ def resolve_device(name: str = "auto") -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise DeviceError(f"Device {name!r} is not here: {count} CUDA devices found.", "Use --device auto.")
+            found = "1 CUDA device" if count == 1 else f"{count} CUDA devices"
+            raise DeviceError(f"Device {name!r} is not available: {found} found.", 'Use `device="auto"`.')
     elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("Device 'mps' is not here.", "Use --device auto.")
+        raise DeviceError("Device 'mps' is not available.", 'Use `device="auto"`.')
     return device
 
 
 def resolve_precision(name: str, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """The precision of the networks' forward and backward passes.
+    """Return the precision of the networks' forward and backward passes.
 
-    "auto" is bfloat16 where the device multiplies matrices of it faster than of float32, up to several times, which
-    costs no accuracy (docs/performance.md): CPUs with AMX, AMD's with AVX-512's bfloat16, and GPUs from Ampere on.
+    "auto" is bfloat16 where the device multiplies matrices faster in it than in float32, up to several times, at no
+    cost in accuracy (docs/performance.md): CPUs with AMX, AMD's with AVX-512's bfloat16, and GPUs from Ampere on.
     Elsewhere it is float32, as on Intel's CPUs whose AMX a virtual machine hides: their AVX-512 is slower in bfloat16.
 
     Raises:
@@ -49,7 +50,7 @@ def resolve_precision(name: str, device: torch.device) -> Literal["float32", "bf
     """
     check_precision(name)
     if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise DeviceError("This GPU has no bfloat16.", "Use --precision float32.")
+        raise DeviceError("This GPU does not support bfloat16.", 'Use `precision="float32"`.')
     if name == "auto":
         return "bfloat16" if _prefers_bfloat16(device) else "float32"
     return "bfloat16" if name == "bfloat16" else "float32"
@@ -62,21 +63,21 @@ def _prefers_bfloat16(device: torch.device) -> bool:
 
 
 def is_faster_in_bfloat16(can: Mapping[str, object]) -> bool:
-    """Whether a CPU with these capabilities multiplies matrices faster in bfloat16 than in float32."""
+    """Return whether a CPU with these capabilities multiplies matrices faster in bfloat16 than in float32."""
     return bool(can.get("amx_bf16") or (can.get("avx512_bf16") and "Intel" not in str(can.get("cpu_name"))))
 
 
 def capabilities() -> dict[str, object]:
-    """What the processor can do, in torch's words; the least of it in versions of torch that do not tell.
+    """Return the CPU's capabilities under torch's names; only AMX in versions of torch that report no others.
 
-    What oneDNN, which multiplies torch's matrices, is kept from by ONEDNN_MAX_CPU_ISA, it cannot do.
+    Instructions that ONEDNN_MAX_CPU_ISA forbids to oneDNN, which multiplies torch's matrices, count as missing.
     """
-    tell = getattr(torch.cpu, "get_capabilities", None)
-    can = {"amx_bf16": torch.cpu._is_amx_tile_supported()} if tell is None else dict(tell())
-    most = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
-    if most in _WITHOUT_BF16:
+    get = getattr(torch.cpu, "get_capabilities", None)
+    can = {"amx_bf16": torch.cpu._is_amx_tile_supported()} if get is None else dict(get())
+    limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
+    if limit in _WITHOUT_BF16:
         return {**can, "amx_bf16": False, "avx512_bf16": False}
-    return {**can, "amx_bf16": False} if most in _WITHOUT_AMX else can
+    return {**can, "amx_bf16": False} if limit in _WITHOUT_AMX else can
 
 
 _WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
@@ -84,9 +85,9 @@ _WITHOUT_AMX = ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512")
 
 
 def prepare_device(device: torch.device) -> None:
-    """Make a device ready to compute on: on CUDA, the current one, and reproducible.
+    """Prepare a device for computing: on CUDA, make it the current device and its results reproducible.
 
-    Graphs and streams belong to the current device, whatever device their tensors are on.
+    Graphs and streams belong to the current device, whichever device their tensors are on.
     """
     if device.type == "cuda":
         if device.index is not None:
@@ -95,7 +96,7 @@ def prepare_device(device: torch.device) -> None:
 
 
 def compute_reproducibly() -> None:
-    """Make CUDA give the same bits each time: fixed algorithms, and float32 that is float32 and not TF32."""
+    """Make CUDA bit-reproducible: deterministic algorithms, and true float32 instead of TF32."""
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
@@ -103,19 +104,19 @@ def compute_reproducibly() -> None:
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
-    """Autocasting to bfloat16 where `precision` says so, else nothing. Distances stay outside of it, in float32."""
+    """Return a context that autocasts to bfloat16 if `precision` says so. Distances stay outside it, in float32."""
     if precision == "bfloat16":
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """The tensor in float32, or as it is where it is float64 already."""
+    """Return the tensor as float32, or unchanged if it is float64."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def describe(device: torch.device, threads: int | None = None) -> str:
-    """The device in words, for manifests and result lines: "cpu, 2 threads, AVX512, AMX" or "cuda, NVIDIA H200"."""
+    """Describe the device for manifests and results: "cpu, 2 threads, AVX512, AMX" or "cuda, NVIDIA H200"."""
     if device.type == "cuda":
         return f"cuda, {torch.cuda.get_device_name(device)}"
     if device.type == "cpu":

@@ -1,7 +1,7 @@
-"""Work captured once as a CUDA graph and replayed: no Python, no launches one by one, nothing waits for the host.
+"""CUDA graphs: work captured once and replayed without Python, without separate launches and host synchronisation.
 
-A captured function reads and writes tensors that stay where they are; what changes from replay to replay is copied into
-them before. It must not ask a tensor for its value, nor move one between host and device.
+A captured function reads and writes tensors at fixed addresses; inputs that change between replays are copied into them
+beforehand. It must not read a tensor's value on the host, nor move a tensor between host and device.
 """
 
 from collections.abc import Callable
@@ -12,20 +12,20 @@ from torch import Tensor
 
 Result = TypeVar("Result")
 
-_WARM_UP = 3  # runs before the capture, for the libraries' own choices and workspaces
+_WARM_UP = 3  # runs before the capture, for the libraries' choice of algorithms and their workspaces
 
 
 class Graph(Generic[Result]):
-    """A function without arguments, captured when made.
+    """A function without arguments, captured on construction.
 
     Attributes:
-        result: what the function returned while it was captured; a replay writes into the same tensors.
+        result: the function's return value during the capture; every replay writes into the same tensors.
 
     Args:
-        function: its work happens on the current CUDA device. It runs a few times before it is captured.
+        function: works on the current CUDA device. It runs a few times before the capture.
 
     Raises:
-        RuntimeError: the function does what cannot be captured.
+        RuntimeError: the function cannot be captured.
     """
 
     def __init__(self, function: Callable[[], Result]) -> None:
@@ -40,13 +40,13 @@ class Graph(Generic[Result]):
             self.result = function()
 
     def replay(self) -> Result:
-        """Do the work again; what an earlier replay returned is overwritten."""
+        """Run the captured work again and return its result, which overwrites that of the previous replay."""
         self._graph.replay()
         return self.result
 
 
 def send(value: Tensor, device: torch.device) -> Tensor:
-    """A copy of a tensor on another device, without waiting for what the device still has to do."""
+    """Copy a tensor to another device without waiting for the device's pending work."""
     if device.type == "cuda" and value.device.type == "cpu":
         return value.pin_memory().to(device, non_blocking=True)
     return value.to(device)

@@ -1,4 +1,4 @@
-"""Locks between processes, in folders of the store's home that are made when they are needed."""
+"""Locks between processes, in folders of the store's home that are created on demand."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -11,10 +11,10 @@ import registry
 
 @contextlib.contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Make a folder if it is not there, and say of what is done to it when it cannot be written to.
+    """Create a folder if it does not exist, and report a failed write inside the context as a store error.
 
     Raises:
-        StoreError: it cannot.
+        StoreError: the folder cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -23,20 +23,21 @@ def writing_to(folder: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise registry.StoreError(
-            f"Cannot write to {folder}: {error.strerror or error}.", "Set DSACTL_HOME to a folder of yours."
+            f"Cannot write to {folder}: {error.strerror or error}.",
+            "Set DSACTL_HOME to a folder that you can write to.",
         ) from error
 
 
 def hold(path: Path, waiting: Callable[[], None] | None = None) -> BaseFileLock:
-    """Hold a lock until it is released.
+    """Acquire a lock and return it; it is held until released.
 
     Args:
-        path: its file.
-        waiting: called before another process is waited for; None for not to wait.
+        path: the lock's file.
+        waiting: called before waiting for another process; None to raise instead of waiting.
 
     Raises:
-        Timeout: another process holds it, and is not waited for.
-        StoreError: its folder cannot be written to.
+        Timeout: another process holds the lock, and `waiting` is None.
+        StoreError: the lock's folder cannot be written to.
     """
     with writing_to(path.parent):
         lock = FileLock(path)

@@ -1,8 +1,8 @@
-"""Keep freed memory in the process, and tell how much it took.
+"""Memory settings and measurements: keep freed memory in the process, limit GPU memory, measure the peak.
 
-The C library gives large blocks back to the system as soon as they are free, so every activation of every step is
-mapped, zeroed and unmapped again by the kernel. On two CPU cores the gradient of 256 MNIST images through the default
-ConvNet took 1.0 s that way and 0.5 s with the blocks kept (torch 2.15, medians of three).
+The C library returns large blocks to the system as soon as they are free, so the kernel maps, zeroes and unmaps every
+activation of every step again. On two CPU cores the gradient of 256 MNIST images through the default ConvNet took 1.0 s
+that way and 0.5 s with the blocks kept (torch 2.15, medians of three).
 """
 
 import contextlib
@@ -19,39 +19,39 @@ _M_TOP_PAD = -2
 _M_MMAP_MAX = -4
 
 
-_parts: dict[int, float] = {}
-"""What part of a GPU's memory this process keeps to, by the GPU's number; all of it where none is said."""
+_gpu_fractions: dict[int, float] = {}
+"""Fraction of the GPU's memory that this process may use, by the GPU's index; 1 if missing."""
 
 
-def keep_to_part_of_gpu(device: torch.device, part: float) -> None:
-    """Take no more of a GPU's memory than a part, for this process, as if there were no more: others have the rest.
+def limit_gpu_memory(device: torch.device, part: float) -> None:
+    """Limit this process to a fraction of a GPU's memory, so that other processes can use the rest.
 
     Args:
         device: the GPU.
-        part: above 0, at most 1.
+        part: the fraction, above 0 and at most 1.
     """
-    number = _number(device)
+    number = _index(device)
     torch.cuda.set_per_process_memory_fraction(float(part), number)
-    _parts[number] = part
+    _gpu_fractions[number] = part
 
 
 def free_on_gpu(device: torch.device) -> int:
-    """Bytes of a GPU's memory that this process may yet take."""
+    """Return how many more bytes of a GPU's memory this process may allocate."""
     free, total = torch.cuda.mem_get_info(device)
-    ours = int(_parts.get(_number(device), 1.0) * total) - torch.cuda.memory_reserved(device)
+    ours = int(_gpu_fractions.get(_index(device), 1.0) * total) - torch.cuda.memory_reserved(device)
     return max(0, min(free, ours))
 
 
-def _number(device: torch.device) -> int:
+def _index(device: torch.device) -> int:
     return torch.cuda.current_device() if device.index is None else device.index
 
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Tell glibc's allocator to reuse freed blocks instead of returning them to the system, for this process.
+    """Make glibc's allocator reuse freed blocks in this process instead of returning them to the system.
 
     Returns:
-        Whether it was done: True on Linux with glibc, False elsewhere, where nothing changes.
+        True if it was done (Linux with glibc), False elsewhere, where nothing changes.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -64,7 +64,7 @@ def keep_freed_memory() -> bool:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory` count from now on, where the system can: CUDA, and Linux with /proc."""
+    """Reset the counter of `peak_memory`, where the system supports it: CUDA, and Linux with /proc."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
@@ -73,7 +73,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most that torch held on the GPU, or this process in RAM, in bytes; 0 where the system does not tell."""
+    """Return the peak bytes of torch on the GPU, or of this process in RAM; 0 where the system does not report it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError, ValueError, StopIteration):

@@ -1,6 +1,6 @@
-"""How this machine computes: everything besides the recipe that decides the bits of a result.
+"""Execution mode: everything besides the recipe that determines the bits of a result.
 
-A run that was begun in one mode goes on in that mode or not at all; its checkpoint carries the mode.
+The checkpoint stores the mode; a run resumes in the mode that it started in, or not at all.
 """
 
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ from dsactl.engine.compilation import can_compile
 
 @dataclass(frozen=True)
 class Mode:
-    """A way to compute.
+    """An execution mode.
 
     Attributes:
         device: "cpu", "cuda" or "mps".
         native: real batches and training use our own CPU layers (see `networks.fused`).
         compiled: the matching gradient is compiled (see `engine.compilation`).
         captured: steps are replayed as CUDA graphs (see `engine.graphs`).
-        processes: that share the classes.
-        chunk: classes whose matching is computed at once.
+        processes: number of processes that share the classes.
+        chunk: number of classes matched at once.
     """
 
     device: str
@@ -34,20 +34,20 @@ class Mode:
     chunk: int = 1
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Mode":
-        """The mode that `to_dict` described.
+        """Build a mode from the values of `to_dict`.
 
         Raises:
-            TypeError: it is of another version of the program.
+            TypeError: the fields are those of another version of the program.
         """
         return cls(**values)
 
     def __str__(self) -> str:
-        """In words: "cpu, native layers, compiled, 2 classes at once"."""
+        """Return a description: "cpu, native layers, compiled, 2 classes at once"."""
         words = [self.device]
         words += ["native layers"] * self.native + ["compiled"] * self.compiled + ["captured graphs"] * self.captured
         words += [f"{self.chunk} classes at once"] * (self.chunk > 1)
@@ -56,18 +56,18 @@ class Mode:
 
 
 PLAIN = Mode("cpu")
-"""One CPU process with torch's own layers: the slow way that the others are tested against."""
+"""One CPU process with torch's own layers: the slow reference that the tests compare the other modes with."""
 
 
 def best_mode(device: torch.device, *, long: bool, capture: bool, processes: int = 1, chunk: int = 1) -> Mode:
-    """The fastest mode that this machine has.
+    """Return the fastest mode that this machine supports.
 
     Args:
-        device: to compute on.
-        long: whether the work is long enough for the half minute that compiling takes.
-        capture: whether the steps could be captured on a GPU: tensors of one shape, and memory for it.
-        processes: that share the classes.
-        chunk: classes whose matching is computed at once.
+        device: the device of the computation.
+        long: whether the run is long enough to pay for compilation, which takes half a minute.
+        capture: whether steps can be captured on a GPU: tensors of one shape, and memory for the graph.
+        processes: number of processes that share the classes.
+        chunk: number of classes matched at once.
     """
     return Mode(
         device.type,
@@ -80,16 +80,18 @@ def best_mode(device: torch.device, *, long: bool, capture: bool, processes: int
 
 
 def difference(begun: Mode, device: torch.device, processes: int) -> str | None:
-    """What keeps this process from going on in the mode that a run was begun in, as the way out; None for nothing.
+    """Return how to make this process match the checkpoint's mode, or None if it already does.
 
     Args:
-        begun: the run's mode.
-        device, processes: what there is now.
+        begun: the mode of the checkpoint.
+        device, processes: the current device and number of processes.
     """
     if begun.device != device.type:
-        return f"use --device {begun.device}"
+        return f'use `device="{begun.device}"`'
     if begun.processes != processes:
-        return f"use {begun.processes} process{'es' if begun.processes > 1 else ''} (torchrun --nproc-per-node)"
+        if begun.processes == 1:
+            return "use 1 process, without torchrun"
+        return f"use {begun.processes} processes, started by torchrun"
     if (begun.compiled and not can_compile(device.type)) or (begun.native and native.library() is None):
         return "install a C++ compiler, and leave DSACTL_NATIVE unset"
     return None

@@ -1,4 +1,4 @@
-"""Our own C++ for the CPU, compiled once for this machine and kept; None of it where there is no compiler."""
+"""Our C++ extension for the CPU, built once for each machine and cached; absent without a C++ compiler."""
 
 import ctypes
 import functools
@@ -17,17 +17,17 @@ from dsactl.engine.device import capabilities
 
 _SOURCE = Path(__file__).with_name("instance_block.cpp")
 _FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-w")
-_TIMEOUT = 120.0  # seconds for the compiler; it takes two
+_TIMEOUT = 120.0  # seconds for the compiler, which takes about two
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled library, compiled now if this machine has not done so before (some seconds).
+    """Return the compiled library; build it if it is not in the cache (some seconds).
 
     The compiler is `$CXX`, else c++, g++ or clang++. DSACTL_NATIVE=0 turns the library off.
 
     Returns:
-        None where there is no compiler, or it fails: everything works without, at a third of the speed.
+        None if there is no compiler or it fails: everything works without, at a third of the speed.
     """
     if os.environ.get("DSACTL_NATIVE") == "0":
         return None
@@ -42,14 +42,14 @@ def library() -> ctypes.CDLL | None:
 
 
 def remark_on_speed(device: torch.device) -> list[str]:
-    """What to say where networks on this device are slow for want of a compiler; nothing where they are not."""
+    """Return a remark if networks on this device are slow because no compiler was found; otherwise an empty list."""
     if device.type != "cpu" or os.environ.get("DSACTL_NATIVE") == "0" or library() is not None:
         return []
-    return ["No C++ compiler (c++, g++ or clang++) works here: on a CPU everything takes about three times as long."]
+    return ["No working C++ compiler (c++, g++ or clang++): on a CPU everything takes about three times as long."]
 
 
 def _compiled(compiler: list[str]) -> Path:
-    """The library's file, keyed by everything that it depends on."""
+    """Build the library unless it is cached, and return its path, keyed by everything that it depends on."""
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=_TIMEOUT).stdout
     machine = repr((_FLAGS, torch.__version__, sorted(capabilities().items()))).encode()
     digest = hashlib.sha256(b"\0".join([_SOURCE.read_bytes(), version, machine])).hexdigest()

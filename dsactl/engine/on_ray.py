@@ -1,7 +1,7 @@
-"""Tasks side by side on Ray: on this machine's cores or GPUs, or on a cluster that runs already.
+"""Parallel tasks on Ray: on this machine's cores or GPUs, or on a running cluster.
 
-Ray starts a task again elsewhere when its worker or its node dies, three times at most. What tasks share is put once
-into each node's memory, and unpacked once in each worker. How far each is they tell an actor, which is asked.
+Ray restarts a task elsewhere when its worker or node dies, at most three times. The value that tasks share is sent once
+to each node's memory and unpickled once in each worker. Tasks report their progress to an actor, which is polled.
 """
 
 import contextlib
@@ -19,22 +19,22 @@ import torch
 
 from dsactl import __version__
 from dsactl.engine.device import describe, resolve_device
-from dsactl.engine.memory import keep_to_part_of_gpu
+from dsactl.engine.memory import limit_gpu_memory
 from dsactl.engine.native import library
 from dsactl.engine.tasks import Failure, InProcess, Report, Result, Task, Workers
 from dsactl.engine.words import AUTO, OFF, check_cluster, check_gpu_share
 from dsactl.errors import ClusterError, UsageError
 from registry import extras
 
-TRIES_AGAIN = 3
+MAX_RETRIES = 3
 ANSWER_SECONDS = 10.0
-LOAD_SECONDS = 60.0  # that a busy machine takes to load Ray
-TELL_SECONDS = 1.0
+LOAD_SECONDS = 60.0  # for a busy machine to load Ray
+REPORT_SECONDS = 1.0
 STOP_SECONDS = 3.0
-_SEVERAL = 2  # tasks; fewer are done in this process
+MIN_TASKS_FOR_RAY = 2  # fewer run in this process
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 _NO_ANSWER = 3
-_ASK = f"""import json, os, ray, sys, threading
+_PROBE = f"""import json, os, ray, sys, threading
 end = threading.Timer(float(sys.argv[3]), os._exit, [{_NO_ANSWER}])
 end.daemon = True
 end.start()
@@ -43,75 +43,79 @@ try:
 except Exception as error:
     sys.exit(type(error).__name__ + ": " + " ".join(str(error).split()))
 end.cancel()
-"""  # the time counts from when Ray is loaded; in one line what it may say in several
-_OF_A_DEATH = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "OwnerDiedError", "ObjectLostError")
+"""  # the timer starts once Ray is loaded; a message of several lines is joined into one
+_WORKER_DEATHS = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "OwnerDiedError", "ObjectLostError")
 
 
 def workers(where: str, device: str, share_of_gpu: float = 1.0) -> Workers:
-    """Who does the tasks of a command.
+    """Return the executor for a command's tasks.
 
     Args:
-        where: "auto": a cluster of this machine, if Ray is installed and more than one task waits; "off": this process;
-            else the address of a cluster.
-        device: where a task computes, as of `condense`.
-        share_of_gpu: that a task takes, 0 … 1, so that several share one.
+        where: "auto": a local cluster, if Ray is installed and there is more than one task; "off": this process;
+            otherwise the address of a cluster.
+        device: the device of the tasks, as for `condense`.
+        share_of_gpu: share of a GPU that a task takes, above 0 and at most 1, so that several tasks share one.
 
     Raises:
-        UsageError: a share or a device makes no sense.
+        UsageError: an invalid share or device.
         MissingPackageError: Ray is not installed.
-        ClusterError: no cluster answers, it is of another version, or has GPUs and this machine none.
+        ClusterError: no cluster answers, its versions differ, or it has GPUs and this machine has none.
     """
     check_gpu_share(share_of_gpu)
     check_cluster(where)
     if where == OFF or (where == AUTO and not extras.is_installed("ray")):
         return InProcess()
-    extras.require(f"--ray {where}", "ray", "ray", otherwise="Or use --ray off.")
+    extras.require(f'ray="{where}"', "ray", "ray", otherwise='Or use `ray="off"`.')
     if ":" in device:
-        raise UsageError(f"Ray gives each task a GPU, and cannot keep to {device}.", "Use --device cuda, or --ray off.")
+        raise UsageError(
+            f"Ray assigns the GPUs to the tasks, so that they cannot all use {device}.",
+            'Use `device="cuda"`, or `ray="off"`.',
+        )
     target = resolve_device(device).type
     if where == AUTO:
-        return WhereItPays(target, share_of_gpu)
+        return AutoExecutor(target, share_of_gpu)
     cluster = OnRay(where, target, share_of_gpu)
     if device == AUTO and target == "cpu" and cluster.gpus:
         cluster.close()
         raise ClusterError(
             f"The cluster at {where} has GPUs, and this machine has none.",
-            "Start dsactl where there is one, as by `ray job submit --entrypoint-num-gpus 0.01`, or use --device cpu.",
+            "Run dsactl on a machine with a GPU, for example as a Ray job whose entrypoint takes 0.01 of a GPU, or use "
+            '`device="cpu"`.',
         )
     return cluster
 
 
-class WhereItPays(InProcess):
-    """This process; but for several tasks Ray on this machine, which is started when they come.
+class AutoExecutor(InProcess):
+    """An executor that runs single tasks in this process and starts a local Ray cluster for two or more.
 
     Args:
-        device, share_of_gpu: as of `OnRay`.
+        device, share_of_gpu: see `OnRay`.
     """
 
     def __init__(self, device: str, share_of_gpu: float = 1.0) -> None:
         self._ray = OnRay(None, device, share_of_gpu)
 
     def suited(self, tasks: int) -> Workers:
-        """Ray for two or more."""
-        return self if tasks < _SEVERAL else self._ray
+        """Return the Ray executor for two or more tasks."""
+        return self if tasks < MIN_TASKS_FOR_RAY else self._ray
 
     def close(self) -> None:
-        """End the cluster, if there is one."""
+        """Shut down the local cluster, if it was started."""
         self._ray.close()
 
 
 class OnRay(Workers):
-    """Ray's workers.
+    """An executor that runs tasks on Ray's workers.
 
     Args:
-        address: of a cluster, host:port; None for one of this machine's own, which begins with the first tasks and ends
-            with this.
-        device: "cpu" or "cuda", where a task computes.
-        share_of_gpu: that a task takes.
+        address: host:port of a cluster; None for a local cluster, which starts with the first tasks and ends with this
+            executor.
+        device: "cpu" or "cuda", the device of the tasks.
+        share_of_gpu: share of a GPU that a task takes.
 
     Raises:
-        UsageError: that is no address.
-        ClusterError: no cluster answers within ten seconds, it is of another version, or has no GPU.
+        UsageError: an invalid address.
+        ClusterError: no cluster answers within ten seconds, its versions differ, or it has no GPU.
     """
 
     def __init__(self, address: str | None, device: str, share_of_gpu: float = 1.0) -> None:
@@ -119,7 +123,7 @@ class OnRay(Workers):
         self._address, self._device, self._share = address, device, share_of_gpu
         self._ray: Any = None
         if address is not None:
-            _check_that_it_answers(address)
+            _check_cluster_responds(address)
             self._start()
 
     def _start(self) -> None:
@@ -127,42 +131,44 @@ class OnRay(Workers):
 
         own = {"address": "local", "include_dashboard": False}
         if self._address is None:
-            os.environ.setdefault("RAY_task_oom_retries", str(TRIES_AGAIN))  # else it tries for ever
+            os.environ.setdefault("RAY_task_oom_retries", str(MAX_RETRIES))  # unlimited by default
         on_termination = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**(own if self._address is None else {"address": self._address}), **_QUIET)
-        except Exception as error:  # Ray raises as much where it is slow to start
+        except Exception as error:  # Ray raises various errors, even when it is only slow to start
             why = " ".join(str(error).split())
             if self._address is None:
-                raise ClusterError(f"Ray does not start here: {why}", "Try again, or use --ray off.") from error
+                raise ClusterError(f"Ray does not start here: {why}", 'Try again, or use `ray="off"`.') from error
             raise _unusable(why) from error
         self._ray = ray
         _silence(ray)
         if callable(on_termination) and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_termination)  # Ray sets its own
+            signal.signal(signal.SIGTERM, on_termination)  # Ray installs its own handler
         on_gpu = self._device == "cuda"
         if on_gpu and self.gpus < self._share:
             self.close()
-            raise ClusterError("The cluster has no GPU.", "Use --device cpu, or --ray off.")
+            raise ClusterError("The cluster has no GPU.", 'Use `device="cpu"`, or `ray="off"`.')
         needs: dict[str, Any] = {"num_gpus": self._share, "max_calls": 0} if on_gpu else {"num_cpus": 1}
-        self._do: Any = ray.remote(max_retries=TRIES_AGAIN, **needs)(_do)
-        self._shares: Any = ray.remote(num_cpus=0, max_restarts=-1)(_Shares)
+        self._run_remote: Any = ray.remote(max_retries=MAX_RETRIES, **needs)(_do)
+        self._progress: Any = ray.remote(num_cpus=0, max_restarts=-1)(_ProgressActor)
 
     @property
     def gpus(self) -> float:
-        """How many GPUs a cluster has that was begun."""
+        """Number of GPUs of the started cluster."""
         return float(self._ray.cluster_resources().get("GPU", 0.0))
 
     def run(
         self, shared: Any, tasks: Sequence[Task[Result]], report: Report = lambda done, doing: None
     ) -> Iterator[tuple[Task[Result], Result | Failure]]:
-        """As of `Workers`; the dearest begin."""
+        """Run the tasks, the most expensive first; see `Workers.run`."""
         if self._ray is None:
             self._start()
-        place, shares, ours = self._ray.put(shared), self._shares.remote(), _about(self._device)
+        reference, progress, ours = self._ray.put(shared), self._progress.remote(), _environment(self._device)
         waiting = {
-            # In a list, so that Ray hands over the place and the worker unpacks the value once for all its tasks.
-            self._do.remote([place], index, shares, (self._device, ours, self._share), task.work, task.arguments): (
+            # The reference is in a list, so that Ray passes it on as it is and each worker unpickles the value once.
+            self._run_remote.remote(
+                [reference], index, progress, (self._device, ours, self._share), task.work, task.arguments
+            ): (
                 index,
                 task,
             )
@@ -172,33 +178,33 @@ class OnRay(Workers):
         report(0, f"{len(tasks)} tasks on Ray")
         try:
             while waiting:
-                ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=TELL_SECONDS, fetch_local=True)
+                ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=REPORT_SECONDS, fetch_local=True)
                 for each in ready:
                     _, task = waiting.pop(each)
                     yield task, self._result(each, ours)
                     done += task.cost
-                known |= self._told(shares)
+                known |= self._reported_shares(progress)
                 part = sum(known.get(index, 0.0) * task.cost for index, task in waiting.values())
                 doing = f"{len(tasks) - len(waiting)} of {len(tasks)} tasks on Ray are done"
                 if len(waiting) == len(tasks) and not self._slots:
                     doing += "; the cluster has no CPU yet"
                 report((done + part) / total, doing)
         finally:
-            self._stop(list(waiting))
+            self._cancel(list(waiting))
 
-    def _stop(self, left: list[Any]) -> None:
-        """End tasks: by an interruption, which lets them keep what they have; and what does not heed that, at once."""
+    def _cancel(self, left: list[Any]) -> None:
+        """Cancel tasks: interrupt them, so that they can write checkpoints; then kill those that have not stopped."""
         for each in left:
             self._ray.cancel(each)
-        _, heedless = self._ray.wait(left, num_returns=len(left), timeout=STOP_SECONDS) if left else ([], [])
-        for each in heedless:  # no others: by force Ray would end itself, when a task that has ended answers
+        _, remaining = self._ray.wait(left, num_returns=len(left), timeout=STOP_SECONDS) if left else ([], [])
+        for each in remaining:  # only these: forced on a task that has ended, Ray would exit when the task answers
             self._ray.cancel(each, force=True)
 
-    def _told(self, shares: Any) -> dict[int, float]:
-        """What share of each task is done, by its place; empty where the actor does not answer at once."""
+    def _reported_shares(self, progress: Any) -> dict[int, float]:
+        """Return the completed share of each task by its index; empty if the actor does not answer at once."""
         try:
-            return dict(self._ray.get(shares.all.remote(), timeout=TELL_SECONDS))
-        except self._ray.exceptions.RayError:  # the time is up, or its node is gone: it begins anew elsewhere
+            return dict(self._ray.get(progress.all.remote(), timeout=REPORT_SECONDS))
+        except self._ray.exceptions.RayError:  # timeout, or the actor's node died and it restarts elsewhere
             return {}
 
     def _result(self, ready: Any, ours: str) -> Any:
@@ -206,11 +212,11 @@ class OnRay(Workers):
         try:
             theirs, result = self._ray.get(ready)
         except errors.RayTaskError as error:
-            if isinstance(error, _deaths(errors)):
-                return Failure(f"it was tried {TRIES_AGAIN + 1} times, and its worker died ({type(error).__name__})")
+            if isinstance(error, _worker_deaths(errors)):
+                return Failure(f"it was tried {MAX_RETRIES + 1} times, and its worker died ({type(error).__name__})")
             raise error.cause if isinstance(error.cause, Exception) else error from None
-        except _deaths(errors) as error:
-            return Failure(f"it was tried {TRIES_AGAIN + 1} times, and its worker died ({type(error).__name__})")
+        except _worker_deaths(errors) as error:
+            return Failure(f"it was tried {MAX_RETRIES + 1} times, and its worker died ({type(error).__name__})")
         except errors.RayError as error:
             raise _unusable(" ".join(str(error).split())) from error
         if theirs != ours:
@@ -218,7 +224,7 @@ class OnRay(Workers):
         return result
 
     def groups(self, networks: int, most: int) -> int:
-        """So many that each worker has some, but not one alone if it can be helped; of a part of a GPU, what fits."""
+        """Return a size that gives every worker networks, two or more if possible; on part of a GPU, what fits."""
         if self._ray is None:
             self._start()
         fitting = max(1, int(most * self._share)) if self._device == "cuda" else most
@@ -226,16 +232,16 @@ class OnRay(Workers):
 
     @property
     def _slots(self) -> int:
-        """How many tasks the cluster does at once; none where its workers are yet to come."""
+        """Number of tasks that the cluster runs at once; 0 until its workers have started."""
         cpus = int(self._ray.cluster_resources().get("CPU", 0.0))
         return min(cpus, int(self.gpus / self._share)) if self._device == "cuda" else cpus
 
     def place(self, device: torch.device) -> str:
-        """Of the GPUs that a worker sees, the first."""
+        """Return the first of the GPUs that a worker sees."""
         return device.type
 
     def close(self) -> None:
-        """End the local cluster, or leave the other."""
+        """Shut down the local cluster, or disconnect from the other."""
         if self._ray is not None:
             self._ray.shutdown()
             self._ray = None
@@ -244,17 +250,17 @@ class OnRay(Workers):
 def _unusable(why: str) -> ClusterError:
     return ClusterError(
         f"Ray cannot be used: {why}",
-        "Use machines of one kind, with the same versions of Python, Ray, torch and dsactl, or --ray off.",
+        'Use machines of one kind, with the same versions of Python, Ray, torch and dsactl, or `ray="off"`.',
     )
 
 
-def _deaths(errors: Any) -> tuple[type[Exception], ...]:
-    """What Ray raises when it has given up a task whose workers or nodes died."""
-    return tuple(getattr(errors, name) for name in _OF_A_DEATH if hasattr(errors, name))
+def _worker_deaths(errors: Any) -> tuple[type[Exception], ...]:
+    """Return what Ray raises when a task has failed because its workers or nodes died."""
+    return tuple(getattr(errors, name) for name in _WORKER_DEATHS if hasattr(errors, name))
 
 
 def _silence(ray: Any) -> None:
-    """Keep Ray from printing every worker's death on stdout, where results go; it has no switch for that."""
+    """Keep Ray from printing every worker's death on stdout, which is for results; Ray has no option for that."""
     printer = ray._private.worker
     if hasattr(printer, "print_to_stdstream"):
         printer.print_to_stdstream = lambda *_, **__: None
@@ -263,82 +269,83 @@ def _silence(ray: Any) -> None:
 _unpacked: dict[str, Any] = {}
 
 
-class _Shares:
-    """An actor that is told what share of each task is done."""
+class _ProgressActor:
+    """An actor that collects the completed share of each task."""
 
     def __init__(self) -> None:
         self._shares: dict[int, float] = {}
 
-    def tell(self, index: int, share: float) -> None:
-        """Of one task, 0 … 1."""
+    def set(self, index: int, share: float) -> None:
+        """Set the share of one task, 0 … 1."""
         self._shares[index] = share
 
     def all(self) -> dict[int, float]:
-        """Of every task that has told."""
+        """Return the shares of all tasks that have reported."""
         return self._shares
 
 
 def _do(
-    place: list[Any],
+    reference: list[Any],
     index: int,
-    shares: Any,
+    progress: Any,
     driver: tuple[str, str, float],
     work: Callable[..., Result],
     arguments: tuple[Any, ...],
 ) -> tuple[str, Result | None]:
-    """In a worker: what it is, and the result; None where it is not as the driver is.
+    """Run the task on a worker. Returns the worker's environment, and no result if it differs from the driver's.
 
-    Results are kept and recorded as of the driver's machine, so that there must be no others.
+    Results are recorded with the driver's environment, so no other may produce them.
     """
     import ray
 
     torch.set_num_threads(1)
     device, ours, share_of_gpu = driver
-    if _about(device) != ours:
-        return _about(device), None
+    if _environment(device) != ours:
+        return _environment(device), None
     if device == "cuda":
-        keep_to_part_of_gpu(torch.device(device), share_of_gpu)
-    key = place[0].hex()
+        limit_gpu_memory(torch.device(device), share_of_gpu)
+    key = reference[0].hex()
     if key not in _unpacked:
-        _unpacked.clear()  # before the next comes, so that there is memory for it
-        _unpacked[key] = ray.get(place[0])
-    told = 0.0
+        _unpacked.clear()  # free the memory before the next value is unpickled
+        _unpacked[key] = ray.get(reference[0])
+    reported = 0.0
 
-    def tell(share: float) -> None:
-        nonlocal told
-        if time.monotonic() - told >= TELL_SECONDS:
-            shares.tell.remote(index, share)
-            told = time.monotonic()
+    def report(share: float) -> None:
+        nonlocal reported
+        if time.monotonic() - reported >= REPORT_SECONDS:
+            progress.set.remote(index, share)
+            reported = time.monotonic()
 
-    result = work(_unpacked[key], *arguments, tell)
+    result = work(_unpacked[key], *arguments, report)
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()  # others share the GPU
+        torch.cuda.empty_cache()  # other tasks share the GPU
     return ours, result
 
 
-def _about(device: str) -> str:
-    """What must be alike everywhere, in words."""
+def _environment(device: str) -> str:
+    """Return a description of everything that must be the same on all machines."""
     own = ", own layers" if device == "cpu" and library() is not None else ""
     return f"dsactl {__version__}, torch {torch.__version__}, {describe(torch.device(device), 1)}{own}"
 
 
-def _check_that_it_answers(address: str) -> None:
-    """Ask at an address in a process of its own, which can be stopped: Ray would wait for long.
+def _check_cluster_responds(address: str) -> None:
+    """Connect to an address in a subprocess that can be stopped: Ray itself would wait much longer.
 
     Raises:
-        UsageError, ClusterError: nothing answers, or it cannot be used; says why.
+        UsageError, ClusterError: nothing answers, or the cluster cannot be used; the message says why.
     """
-    asked = [sys.executable, "-c", _ASK, address, json.dumps(_QUIET), str(ANSWER_SECONDS)]
+    asked = [sys.executable, "-c", _PROBE, address, json.dumps(_QUIET), str(ANSWER_SECONDS)]
     answer, patience = None, LOAD_SECONDS + ANSWER_SECONDS
     with contextlib.suppress(subprocess.TimeoutExpired):
         answer = subprocess.run(asked, capture_output=True, text=True, timeout=patience, check=False)
     if answer is None or answer.returncode == _NO_ANSWER:
         raise ClusterError(
             f"No Ray cluster answers at {address} within {ANSWER_SECONDS:.0f} seconds.",
-            "Is it host:port, as `ray start --head` says, with its token? Without a cluster: --ray auto, or --ray off.",
+            "Check that it is the host:port that Ray printed when its head node started, and that the token is set. "
+            'Without a cluster: `ray="auto"`, or `ray="off"`.',
         )
     if answer.returncode:
-        *_, last = answer.stderr.strip().splitlines() or ["it says nothing"]
+        *_, last = answer.stderr.strip().splitlines() or ["no message"]
         if last.startswith("ValueError"):
-            raise UsageError(f"{address} is no address of a cluster.", "It is host:port.")
+            raise UsageError(f"{address} is not an address of a cluster.", "Give it as host:port.")
         raise _unusable(last.partition(": ")[2] or last)

@@ -1,8 +1,8 @@
-"""Several processes, on one machine or more, that share the classes of a run.
+"""Data parallelism over the classes of a run, with several processes on one machine or more.
 
-torchrun starts them and tells each its place in the environment. Every process computes the distances of its own
-classes; one all-gather per inner step gives all of them the whole gradient, and all train the same network from the
-same draws. A process that dies is found by its silence: each counts up a number of its own in torchrun's key-value
+torchrun starts the processes and gives each its rank in the environment. Every process computes the distances of its
+own classes; one all-gather per inner step gives all of them the whole gradient, and all train the same network from the
+same draws. A dead process is detected by its missing heartbeat: each increments its own counter in torchrun's key-value
 store, twice a second.
 """
 
@@ -20,17 +20,17 @@ from torch import Tensor
 from dsactl.errors import DeviceError, ProcessError
 
 BEAT_SECONDS = 0.5
-SILENCE_SECONDS = 5.0  # after which a process counts as dead
-_GRACE_SECONDS = 20.0  # for the main thread to end by itself once another process is dead
-_GONE = "gone"
+SILENCE_SECONDS = 5.0  # without a heartbeat, after which a process counts as dead
+_GRACE_SECONDS = 20.0  # for the main thread to stop by itself after another process died
+_CLOSED = "gone"
 
 
 class Processes:
-    """One process alone; see `join` for several. As a context manager it leaves at the end.
+    """A process group of one process; see `join` for several. As a context manager it closes the group at the end.
 
     Attributes:
-        rank: 0 … count − 1. Process 0 keeps the checkpoint, stores the set and speaks.
-        count: how many.
+        rank: 0 … count − 1. Process 0 writes the checkpoint, stores the set and prints.
+        count: number of processes.
     """
 
     rank = 0
@@ -43,18 +43,18 @@ class Processes:
         self.leave()
 
     def share(self, classes: int) -> range:
-        """The classes that are this process's own: parts that differ by one at most."""
-        return _share(classes, self.rank, self.count)
+        """Return the classes of this process; the shares differ by one at most."""
+        return _class_range(classes, self.rank, self.count)
 
     def gather(self, own_kX: Tensor, classes: int) -> Tensor:  # noqa: ARG002
-        """All classes' rows from each process's own.
+        """Gather the rows of all classes from all processes.
 
         Args:
-            own_kX: a row for every class of `share(classes)`.
+            own_kX: one row for every class of `share(classes)`.
             classes: K.
 
         Returns:
-            KxX, the same in every process.
+            K×X, the same in every process.
 
         Raises:
             ProcessError: another process died.
@@ -62,7 +62,7 @@ class Processes:
         return own_kX
 
     def broadcast(self, data: bytes) -> bytes:
-        """Process 0's bytes, in every process. What the others pass does not matter.
+        """Return process 0's bytes in every process. The other processes' arguments are ignored.
 
         Raises:
             ProcessError: another process died.
@@ -70,45 +70,45 @@ class Processes:
         return data
 
     def death(self) -> ProcessError | None:
-        """That another process died, after waiting long enough to know; None where none did."""
+        """Return an error if another process died, after waiting long enough to know; otherwise None."""
         return None
 
     def leave(self) -> None:
-        """Say that this process ends on purpose."""
+        """Close the group: announce that this process ends on purpose."""
 
 
 ALONE = Processes()
 
 
 class Rehearsal(Processes):
-    """This process's part of several, without the others: to try out a step and see whether it works at all.
+    """A dry run of one process's share without the other processes, to test whether a step works at all.
 
     Args:
-        processes: whose part.
+        processes: the group whose rank and size it takes.
     """
 
     def __init__(self, processes: Processes) -> None:
         self.rank, self.count = processes.rank, processes.count
 
     def gather(self, own_kX: Tensor, classes: int) -> Tensor:
-        """Its own rows, and zeros for those of the others."""
+        """Return this process's rows, and zeros for the others'."""
         share = self.share(classes)
         everything = own_kX.new_zeros(classes, own_kX.shape[1])
         everything[share.start : share.stop] = own_kX
         return everything
 
 
-class _Together(Processes):
+class _ProcessGroup(Processes):
     def __init__(self, rank: int, count: int, device: torch.device, on_death: Callable[[ProcessError], None]) -> None:
         self.rank, self.count = rank, count
         self._device, self._on_death = device, on_death
         cuda = torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" else None
         backend = "nccl" if cuda else "gloo"
         dist.init_process_group(backend, rank=rank, world_size=count, timeout=timedelta(hours=1), device_id=cuda)
-        self._store = _connect()
-        self._seen = dict.fromkeys(range(count), ("", time.monotonic()))
+        self._store = _connect_to_store()
+        self._heartbeats = dict.fromkeys(range(count), ("", time.monotonic()))
         self._lock = threading.Lock()
-        self._left = threading.Event()
+        self._closed = threading.Event()
         self._store.set(f"beat/{rank}", "0")
         dist.barrier()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -119,132 +119,133 @@ class _Together(Processes):
         padded = own_kX.new_zeros(most, own_kX.shape[1])
         padded[: len(own_kX)] = own_kX
         gathered = own_kX.new_empty(self.count * most, own_kX.shape[1])
-        self._together(lambda: dist.all_gather_into_tensor(gathered, padded))
+        self._run_collective(lambda: dist.all_gather_into_tensor(gathered, padded))
         parts = torch.split(gathered, most)
-        return torch.cat([part[: len(_share(classes, rank, self.count))] for rank, part in enumerate(parts)])
+        return torch.cat([part[: len(_class_range(classes, rank, self.count))] for rank, part in enumerate(parts)])
 
     def broadcast(self, data: bytes) -> bytes:
         length = torch.tensor([len(data)], device=self._device)
-        self._together(lambda: dist.broadcast(length, 0))
+        self._run_collective(lambda: dist.broadcast(length, 0))
         content = torch.empty(int(length), dtype=torch.uint8, device=self._device)
         if self.rank == 0 and data:
             content.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
-        self._together(lambda: dist.broadcast(content, 0))
+        self._run_collective(lambda: dist.broadcast(content, 0))
         return content.cpu().numpy().tobytes()
 
-    def _together(self, collective: Callable[[], object]) -> None:
+    def _run_collective(self, collective: Callable[[], object]) -> None:
         try:
             collective()
         except RuntimeError as error:
             death = self.death()
-            if death is None and not self._anyone_left():
-                raise  # nobody else's fault
+            if death is None and not self._any_peer_closed():
+                raise  # no other process is the cause
             raise death or self._error([]) from error
 
     def _error(self, dead: list[int]) -> ProcessError:
         if not dead:
             return ProcessError(
-                f"Another of the {self.count} processes stopped.", "Its own message says why.", mine=False
+                f"Another of the {self.count} processes stopped.", "See the message of that process.", mine=False
             )
         names = " and ".join(map(str, dead))
+        which = f"Process {names}" if len(dead) == 1 else f"Processes {names}"
         return ProcessError(
-            f"Process {names} of the {self.count} (counted from 0) died.",
-            "The checkpoint is good: start the same command again, without --fresh, and it goes on from there.",
+            f"{which} of the {self.count} (counted from 0) died.",
+            "The checkpoint is intact: start the run again, without `fresh=True`, and it resumes from there.",
             mine=self.rank == min(set(range(self.count)) - set(dead)),
         )
 
     def death(self) -> ProcessError | None:
-        # Whoever is silent for so long from now on is dead; whoever left has said so.
+        # A process without a heartbeat for this long from now on is dead; one that has closed has announced it.
         deadline = time.monotonic() + SILENCE_SECONDS + 2 * BEAT_SECONDS
-        while time.monotonic() < deadline and not self._silent():
+        while time.monotonic() < deadline and not self._silent_ranks():
             time.sleep(BEAT_SECONDS)
-        silent = self._silent()
+        silent = self._silent_ranks()
         return self._error(silent) if silent else None
 
-    def _silent(self) -> list[int]:
+    def _silent_ranks(self) -> list[int]:
         now = time.monotonic()
         with self._lock:
             return [
                 rank
-                for rank, (beat, heard) in self._seen.items()
-                if rank != self.rank and beat != _GONE and now - heard > SILENCE_SECONDS
+                for rank, (beat, heard) in self._heartbeats.items()
+                if rank != self.rank and beat != _CLOSED and now - heard > SILENCE_SECONDS
             ]
 
-    def _anyone_left(self) -> bool:
+    def _any_peer_closed(self) -> bool:
         with self._lock:
-            return any(beat == _GONE for rank, (beat, _) in self._seen.items() if rank != self.rank)
+            return any(beat == _CLOSED for rank, (beat, _) in self._heartbeats.items() if rank != self.rank)
 
     def _watch(self) -> None:
-        """Beat, listen, and end a process that waits for a dead one in a call that cannot be interrupted."""
+        """Send and read heartbeats; end this process if it waits for a dead one in a call that blocks signals."""
         beat = 0
         found: float | None = None
-        while not self._left.is_set():
+        while not self._closed.is_set():
             beat += 1
             try:
                 self._store.set(f"beat/{self.rank}", str(beat))
-                self._listen()
-            except RuntimeError:  # the store went with the process that held it; silence will tell
+                self._read_heartbeats()
+            except RuntimeError:  # the store died with its process, which the missing heartbeat will show
                 pass
-            if self._silent():
+            if self._silent_ranks():
                 found = found or time.monotonic()
                 if time.monotonic() - found > _GRACE_SECONDS:
-                    error = self._error(self._silent())
+                    error = self._error(self._silent_ranks())
                     if error.mine:
                         self._on_death(error)
                     os._exit(1)
             else:
                 found = None
-            self._left.wait(BEAT_SECONDS)
+            self._closed.wait(BEAT_SECONDS)
 
-    def _listen(self) -> None:
+    def _read_heartbeats(self) -> None:
         beats = self._store.multi_get([f"beat/{rank}" for rank in range(self.count)])
         now = time.monotonic()
         with self._lock:
             for rank, value in enumerate(beats):
                 beat = value.decode()
-                if beat != self._seen[rank][0]:
-                    self._seen[rank] = (beat, now)
+                if beat != self._heartbeats[rank][0]:
+                    self._heartbeats[rank] = (beat, now)
 
     def leave(self) -> None:
-        if self._left.is_set():
+        if self._closed.is_set():
             return
-        self._left.set()
-        self._watcher.join()  # a thread in the store while the interpreter goes down would abort the process
+        self._closed.set()
+        self._watcher.join()  # a thread inside the store during interpreter shutdown would abort the process
         try:
-            self._store.set(f"beat/{self.rank}", _GONE)
-            if not self._silent():  # what waits for the dead would never end
+            self._store.set(f"beat/{self.rank}", _CLOSED)
+            if not self._silent_ranks():  # with a dead peer, destroying the group would block for ever
                 dist.destroy_process_group()
         except RuntimeError:  # the store is gone already
             pass
 
 
-def _share(classes: int, rank: int, count: int) -> range:
+def _class_range(classes: int, rank: int, count: int) -> range:
     return range(classes * rank // count, classes * (rank + 1) // count)
 
 
-def _connect() -> Any:
-    """A connection of our own, so that waiting in the group's does not hold up the beats."""
+def _connect_to_store() -> Any:
+    """Open a connection to the store of our own, so that waiting in the group's does not delay the heartbeats."""
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     return dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=60))  # type: ignore[attr-defined]
 
 
 def started() -> int:
-    """How many processes torchrun started; 1 without it."""
+    """Return the number of processes that torchrun started; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def join(device: torch.device, on_death: Callable[[ProcessError], None] = lambda error: None) -> Processes:
-    """Meet the other processes that torchrun started; this process alone without it.
+    """Join the processes that torchrun started; without torchrun, return the group of this process alone.
 
-    Each CPU process gets its part of the machine's cores, and each CUDA process the GPU of its local rank.
+    Each CPU process gets its share of the machine's cores, and each CUDA process the GPU of its local rank.
 
     Args:
-        device: what every process computes on.
-        on_death: called just before this process has to end because another one died.
+        device: the device type of every process.
+        on_death: called just before this process has to exit because another one died.
 
     Raises:
-        DeviceError: there is no GPU for each process.
-        ProcessError: the others cannot be reached.
+        DeviceError: there are fewer GPUs than processes.
+        ProcessError: the other processes cannot be reached.
     """
     count = started()
     if count == 1:
@@ -258,31 +259,32 @@ def join(device: torch.device, on_death: Callable[[ProcessError], None] = lambda
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(max(1, cores // neighbours))
     try:
-        return _Together(int(os.environ["RANK"]), count, device, on_death)
+        return _ProcessGroup(int(os.environ["RANK"]), count, device, on_death)
     except (RuntimeError, KeyError, ValueError) as error:
         raise ProcessError(
-            f"The {count} processes could not meet: {error}.", "Start them with torchrun, which sets RANK and the rest."
+            f"The {count} processes could not connect to each other: {error}.",
+            "Start them with torchrun, which sets RANK and the other variables.",
         ) from error
 
 
 def check_gpus(device: torch.device, processes: int, gpus: int) -> None:
-    """Refuse processes that would not have a GPU each.
+    """Check that every process gets a GPU of its own.
 
     Args:
-        device: of type "cuda", as it was asked for.
-        processes: on this machine.
-        gpus: on this machine.
+        device: of type "cuda", as given by the user.
+        processes: number on this machine.
+        gpus: number on this machine.
 
     Raises:
-        DeviceError: says how to start them.
+        DeviceError: the device names one GPU, or there are too few; the hint says how to start the processes.
     """
     if device.index is not None:
         raise DeviceError(
-            f"--device {device} names one GPU, and under torchrun each process has one of its own.",
-            "Use --device cuda.",
+            f'`device="{device}"` names one GPU, and under torchrun each process has one of its own.',
+            'Use `device="cuda"`.',
         )
     if processes > gpus:
         raise DeviceError(
             f"{processes} processes on this machine are too many for its {gpus} GPUs: each needs one of its own.",
-            f"Use torchrun --nproc-per-node {gpus}, or --device cpu.",
+            f'Start one process per GPU with torchrun (here {gpus}), or use `device="cpu"`.',
         )

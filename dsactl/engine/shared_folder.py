@@ -1,6 +1,6 @@
-"""A folder of this machine that a worker may have as well: on the same machine, or where machines share their files.
+"""A local folder that a worker may share: on the same machine, or through a shared file system.
 
-A path says nothing about that; a file in the folder that is the same one, by its inode and its time, does.
+The path alone does not prove that it is the same folder; a marker file with the same inode and modification time does.
 """
 
 import contextlib
@@ -13,51 +13,51 @@ from pathlib import Path
 
 from dsactl.engine.locks import writing_to
 
-_WITNESS = ".here"
+_MARKER = ".here"
 
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """A folder, as a worker is told of it; see `offer`.
+    """A folder as it is sent to a worker (see `offer`).
 
     Attributes:
-        path: where it lies here.
-        witness: inode and time of a file in it.
+        path: the folder's path on the sender's machine.
+        marker_stat: inode and modification time of the marker file in it.
     """
 
     path: str
-    witness: tuple[int, int]
+    marker_stat: tuple[int, int]
 
     @contextlib.contextmanager
     def use(self) -> Iterator[Path]:
-        """The folder itself where it is here too, to be written to; else an empty one that is removed in the end."""
-        if self._is_here() and os.access(self.path, os.W_OK):
+        """Yield the folder if it is reachable and writable here; otherwise a temporary one, removed afterwards."""
+        if self._is_reachable() and os.access(self.path, os.W_OK):
             yield Path(self.path)
         else:
-            with tempfile.TemporaryDirectory() as place:
-                yield Path(place)
+            with tempfile.TemporaryDirectory() as scratch:
+                yield Path(scratch)
 
-    def _is_here(self) -> bool:
+    def _is_reachable(self) -> bool:
         try:
-            return _witness(Path(self.path)) == self.witness
+            return _marker_stat(Path(self.path)) == self.marker_stat
         except OSError:
             return False
 
 
 def offer(path: Path) -> SharedFolder:
-    """Let workers find a folder, which is made if it is not there.
+    """Prepare a folder for sharing with workers; it is created if it does not exist.
 
     Raises:
-        StoreError: it cannot be written to.
+        StoreError: the folder cannot be written to.
     """
     with writing_to(path):
         with contextlib.suppress(FileExistsError):
-            (path / _WITNESS).touch(exist_ok=False)
+            (path / _MARKER).touch(exist_ok=False)
         if not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        return SharedFolder(str(path), _witness(path))
+        return SharedFolder(str(path), _marker_stat(path))
 
 
-def _witness(path: Path) -> tuple[int, int]:
-    found = (path / _WITNESS).stat()
+def _marker_stat(path: Path) -> tuple[int, int]:
+    found = (path / _MARKER).stat()
     return found.st_ino, found.st_mtime_ns

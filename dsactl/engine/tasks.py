@@ -1,6 +1,6 @@
-"""Independent tasks: one after the other in this process, or side by side on Ray (`on_ray`).
+"""Independent tasks, run sequentially in this process or in parallel on Ray (`on_ray`).
 
-A task is a function of what it is given, and gives a small result: it may be done anywhere, and done again.
+A task is a pure function of its inputs with a small result: it may run anywhere, and run again.
 """
 
 from abc import ABC, abstractmethod
@@ -12,18 +12,18 @@ import torch
 
 Result = TypeVar("Result")
 Report = Callable[[float, str], None]
-"""Told what share of the work is done, 0 … 1 by the tasks' costs, and what is done now."""
+"""Progress callback: completed share of the work, 0 … 1 weighted by the tasks' costs, and the current activity."""
 
 
 @dataclass(frozen=True)
 class Task(Generic[Result]):
-    """Work for somebody.
+    """A unit of work for an executor.
 
     Attributes:
-        name: what it is called in messages.
-        work: a function of a module, called with the shared value, the arguments, and what it tells its share to.
+        name: name in messages.
+        work: a module-level function, called with the shared value, the arguments and a callback for its progress.
         arguments: small values.
-        cost: above 0, in any unit, to begin with the dearest, and to tell how far the work is.
+        cost: above 0, in any unit; the most expensive tasks start first, and progress is weighted by it.
     """
 
     name: str
@@ -34,20 +34,20 @@ class Task(Generic[Result]):
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that was tried and given up.
+    """A task that failed after all retries.
 
     Attributes:
-        message: why, in one line.
+        message: the reason, in one line.
     """
 
     message: str
 
 
 class Workers(ABC):
-    """Who does the tasks.
+    """An executor: runs tasks, locally or on a cluster.
 
     Attributes:
-        threads: that each task has on a CPU; None for those of this process.
+        threads: CPU threads for each task; None for the number of this process.
     """
 
     threads: int | None = None
@@ -56,44 +56,44 @@ class Workers(ABC):
     def run(
         self, shared: Any, tasks: Sequence[Task[Result]], report: Report = lambda done, doing: None
     ) -> Iterator[tuple[Task[Result], Result | Failure]]:
-        """Do the tasks.
+        """Run the tasks.
 
         Args:
-            shared: a value that all of them need; sent once to each machine.
+            shared: a value that all tasks need; sent once to each machine.
             tasks: in any order.
-            report: told of the progress.
+            report: progress callback.
 
         Yields:
-            Each task with its result, as it is done.
+            Each task with its result, in the order of completion.
 
         Raises:
-            Exception: as the function raised it.
+            Exception: raised by a task's function.
         """
 
-    def groups(self, networks: int, most: int) -> int:  # noqa: ARG002  (of any number)
-        """How many of some networks to give to each, where so many can be trained side by side."""
+    def groups(self, networks: int, most: int) -> int:  # noqa: ARG002  (any number)
+        """Return how many of `networks` to give to each task, if at most `most` can be trained side by side."""
         return most
 
-    def suited(self, tasks: int) -> "Workers":  # noqa: ARG002  (these do any number)
-        """Who of them does so many tasks."""
+    def suited(self, tasks: int) -> "Workers":  # noqa: ARG002  (any number)
+        """Return the executor for this number of tasks."""
         return self
 
     @abstractmethod
     def place(self, device: torch.device) -> str:
-        """The name by which a task finds its device, where this process would take that one."""
+        """Return the name of the device for a task, given this process's device."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let them go."""
+        """Release the workers."""
 
 
 class InProcess(Workers):
-    """This process, one task after the other."""
+    """An executor that runs tasks one after the other in this process."""
 
     def run(
         self, shared: Any, tasks: Sequence[Task[Result]], report: Report = lambda done, doing: None
     ) -> Iterator[tuple[Task[Result], Result | Failure]]:
-        """As of `Workers`."""
+        """Run the tasks; see `Workers.run`."""
         total, before = sum(task.cost for task in tasks), 0.0
         for task in tasks:
 
@@ -104,8 +104,8 @@ class InProcess(Workers):
             before += task.cost
 
     def place(self, device: torch.device) -> str:
-        """The same."""
+        """Return the name of the given device."""
         return str(device)
 
     def close(self) -> None:
-        """Nobody is let go."""
+        """Do nothing: there are no workers to release."""

@@ -1,4 +1,4 @@
-"""The words for where and how to compute, as they are given. Importing this imports no torch."""
+"""Names of devices, precisions and clusters, as the user gives them. Importing this does not import torch."""
 
 import re
 from typing import Literal, get_args
@@ -11,44 +11,44 @@ _DEVICE = re.compile(r"auto|(cpu|mps)(:0)?|cuda(:(0|[1-9]\d?))?", re.ASCII)
 
 
 def check_device(name: str) -> None:
-    """Refuse what is no name of a device, before it is known which are here.
+    """Check the syntax of a device name, without looking for the device.
 
     Raises:
-        DeviceError: says which there are.
+        DeviceError: an unknown name; the hint lists the valid ones.
     """
     if not _DEVICE.fullmatch(name):
         raise DeviceError(f"Unknown device {name!r}.", "Use auto, cpu, cuda, cuda:N or mps.")
 
 
 def check_precision(name: str) -> None:
-    """Refuse what is no name of a precision, before it is known where to compute.
+    """Check the name of a precision, without looking at the device.
 
     Raises:
-        DeviceError: says which there are.
+        DeviceError: an unknown name; the hint lists the valid ones.
     """
     if name not in PRECISIONS:
         raise DeviceError(f"Unknown precision {name!r}.", f"Use one of {', '.join(PRECISIONS)}.")
 
 
 AUTO, OFF = "auto", "off"
-"""Where tasks go, beside the address of a cluster."""
+"""Choices for where tasks run, besides the address of a cluster."""
 
 
 def check_cluster(where: str) -> None:
-    """Refuse what is no address of a Ray cluster, nor a word in place of one.
+    """Check the address of a Ray cluster, "auto" or "off".
 
     Raises:
-        UsageError: it has no port.
+        UsageError: an address without a port.
     """
     if where not in (AUTO, OFF) and ":" not in where:
-        raise UsageError(f"{where} is no address of a cluster.", "It is host:port.")
+        raise UsageError(f"{where} is not an address of a cluster.", "Give it as host:port.")
 
 
 def check_gpu_share(share: float) -> None:
-    """Refuse what is no share of a GPU that a task could take.
+    """Check the share of a GPU that a task takes.
 
     Raises:
-        UsageError: says what is.
+        UsageError: the share is not above 0 and at most 1.
     """
     if not 0 < share <= 1:
         raise UsageError(f"A task takes a share of a GPU above 0 and at most 1, not {share:g}.")

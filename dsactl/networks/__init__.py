@@ -1,1 +1,1 @@
-"""The networks of the paper: one file per family, one catalogue of names."""
+"""Networks: the catalogue, the architectures, and layers fused for the CPU."""

@@ -41,5 +41,5 @@ class AlexNet(nn.Module):
         self.classifier = nn.Linear(192 * size[0] * size[1], classes)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        """Logits, N×K."""
+        """Return the logits, N×K."""
         return self.classifier(self.features(images_NCHW).flatten(1))  # type: ignore[no-any-return]

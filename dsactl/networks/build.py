@@ -1,4 +1,4 @@
-"""From a `NetworkSpec` to a module, and to freshly drawn parameters."""
+"""Construction of a module from a `NetworkSpec`, and of freshly drawn parameters."""
 
 import copy
 import math
@@ -25,12 +25,12 @@ Buffers = dict[str, Tensor]
 
 
 def build(spec: NetworkSpec, channels: int, size: Size, classes: int) -> nn.Module:
-    """Make the network for images of C `channels` and `size` (H, W), with K `classes` outputs.
+    """Build the network for images of C `channels` and `size` (H, W), with K `classes` outputs.
 
-    Its own weights come from torch's global generator; see `structure` and `initial_state` for those that do not.
+    Its weights come from torch's global generator; `structure` and `initial_state` do not use that.
 
     Raises:
-        NetworkError: the images are too small for it; says which layer and why.
+        NetworkError: the images are too small for the network; the message names the layer and the reason.
     """
     spec = spec.resolve(channels, size)
     try:
@@ -65,12 +65,12 @@ def build(spec: NetworkSpec, channels: int, size: Size, classes: int) -> nn.Modu
     except NetworkError as error:
         raise NetworkError(
             f"{spec.label(channels, size)} cannot take {channels}×{size[0]}×{size[1]} images: {error.message}",
-            "Use another --arch, a smaller --depth, or larger images.",
+            "Use another `arch`, a smaller `depth`, or larger images.",
         ) from None
 
 
 def structure(spec: NetworkSpec, channels: int, size: Size, classes: int) -> nn.Module:
-    """The network without weights of its own, to be called with parameters from elsewhere.
+    """Build the network without weights, to be called with parameters from elsewhere.
 
     Takes and raises what `build` does, and draws nothing.
     """
@@ -79,25 +79,25 @@ def structure(spec: NetworkSpec, channels: int, size: Size, classes: int) -> nn.
 
 
 def count_outputs(network: nn.Module, images: int, shape: tuple[int, ...]) -> int:
-    """Count the numbers that all layers of a network put out together, its own included.
+    """Count the numbers that all layers of a network output together, including the last.
 
     Args:
         network: without weights, see `structure`.
-        images: how many.
-        shape: of an image, C×H×W.
+        images: number of images.
+        shape: shape of an image, C×H×W.
     """
     return images * sum(math.prod(output) for _, output in output_shapes(network, shape))
 
 
 def output_shapes(network: nn.Module, shape: tuple[int, ...]) -> list[tuple[nn.Module, torch.Size]]:
-    """Find every layer's shape of output for one image, in the order of the layers' work.
+    """Find every layer's output shape for one image, in the order of execution.
 
-    An empty batch passes through the network: torch's own way, a device without memory, loads its compiler for it,
-    which takes longer than a short run. It is left for networks that have more weights than this machine has memory.
+    An empty batch passes through the network: torch's meta device would load its compiler for that, which takes longer
+    than a short run. It is used only for networks whose weights do not fit in this machine's memory.
 
     Args:
         network: without weights, see `structure`; it is not changed.
-        shape: of an image, C×H×W.
+        shape: shape of an image, C×H×W.
     """
     device = "cpu"
     try:
@@ -117,18 +117,18 @@ def output_shapes(network: nn.Module, shape: tuple[int, ...]) -> list[tuple[nn.M
 def initial_state(
     network: nn.Module, generator: torch.Generator, device: torch.device | str = "cpu"
 ) -> tuple[Parameters, Buffers]:
-    """Draw a fresh network θ₀ ~ P(θ₀) (Algorithm 1, line 3): the framework's default initialisation of its layers.
+    """Draw a new network θ₀ ~ P(θ₀) (Algorithm 1, line 3): torch's default initialisation of its layers.
 
     Weights of convolutions and linear layers are Kaiming uniform with a = √5, their biases uniform in ±1/√fan_in;
     norms start at scale 1, shift 0, running mean 0 and variance 1.
 
     Args:
-        network: gives the structure; its own weights are not used.
+        network: provides the structure; its own weights are not used.
         generator: a CPU generator, consumed in the order of the layers.
-        device: where the result goes.
+        device: device of the result.
 
     Returns:
-        Parameters and buffers by name, to be used with `torch.func.functional_call`.
+        Parameters and buffers by name, for `torch.func.functional_call`.
     """
     state: Parameters = {}
     for name, module in network.named_modules():

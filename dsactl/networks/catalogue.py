@@ -1,4 +1,4 @@
-"""The names of the networks and of their variants. Importing this does not import torch."""
+"""The catalogue of networks and their variants. Importing this does not import torch."""
 
 from dataclasses import asdict, dataclass, replace
 
@@ -11,12 +11,12 @@ POOLINGS = ("avg", "max", "none")
 
 @dataclass(frozen=True)
 class Architecture:
-    """One entry of the catalogue.
+    """An entry of the catalogue.
 
     Attributes:
-        description: one line for `dsactl archs`.
-        twin: the same network with instance norm, on which a set made with batch norm is evaluated; None where the
-            network has no batch norm.
+        description: one line for the list of networks.
+        twin: the same network with instance norm, which evaluates a set made with batch norm; None for networks without
+            batch norm.
     """
 
     description: str
@@ -37,40 +37,40 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 PAPER_ARCHS = ("mlp", "convnet", "lenet", "alexnet", "vgg11", "resnet18")
-"""Those of Table 3."""
+"""Networks of Table 3."""
 PAPER_DEPTH = 3
-SMALLEST_NORMED = 4  # pixels on a side
+MIN_NORM_SIDE = 4  # pixels
 
 
 def default_depth(channels: int, size: tuple[int, int], pooling: str = "avg") -> int:
-    """The ConvNet's default depth: the paper's 3, less where the last norm would see fewer than 4×4 pixels.
+    """Return the ConvNet's default depth: the paper's 3, less if the last norm would see fewer than 4×4 pixels.
 
-    The paper has no such images; this is ours. A norm over the 2×2 pixels that are left of an 8×8 image in the third
-    block blows up the gradients with respect to the image, and condensing diverges.
+    The paper has no such images; this rule is ours. For an 8×8 image, the third block's norm over 2×2 pixels blows up
+    the gradients with respect to the image, and condensing diverges.
 
     Args:
         channels, size: C and (H, W) of the images.
-        pooling: without pooling nothing shrinks, and the depth is 3.
+        pooling: without pooling the size does not shrink, and the depth is 3.
     """
     side = min(size) + 2 * first_padding(channels, size) - 2
     if pooling == "none":
         return PAPER_DEPTH
-    return next((depth for depth in (3, 2) if side // 2 ** (depth - 1) >= SMALLEST_NORMED), 1)
+    return next((depth for depth in (3, 2) if side // 2 ** (depth - 1) >= MIN_NORM_SIDE), 1)
 
 
 def first_padding(channels: int, size: tuple[int, int]) -> int:
-    """Padding of the ConvNet's first convolution: 3 on one-channel 28×28 images, so that 28 becomes 32, else 1."""
+    """Return the padding of the ConvNet's first convolution: 3 on one-channel 28×28 images (28 becomes 32), else 1."""
     return 3 if channels == 1 and size == (28, 28) else 1
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network without its input and output sizes: everything that names it.
+    """A network without its input and output sizes.
 
     Attributes:
         arch: a name of `ARCHITECTURES`.
-        depth, width, norm, activation, pooling: variants of the ConvNet; None stands for its default (see
-            `resolve`) and is the only value that other networks take.
+        depth, width, norm, activation, pooling: variants of the ConvNet; None means its default (see `resolve`) and is
+            the only value that other networks accept.
     """
 
     arch: str = "convnet"
@@ -82,7 +82,7 @@ class NetworkSpec:
 
     def __post_init__(self) -> None:
         if self.arch not in ARCHITECTURES:
-            raise UnknownNameError("network", self.arch, ARCHITECTURES, "List them with: dsactl archs")
+            raise UnknownNameError("network", self.arch, ARCHITECTURES, "List them: `networks()`")
         given = [name for name, value in self._variants().items() if value is not None]
         if given and self.arch != "convnet":
             raise UsageError(f"{self.arch} has no variants, and {', '.join(given)} was given.", "Only convnet has.")
@@ -97,13 +97,13 @@ class NetworkSpec:
             if number is not None and number < 1:
                 raise UsageError(f"The {what} of a network must be at least 1, not {number}.")
         if self.norm == "group" and (self.width or 128) % 4:
-            raise UsageError(f"Group norm needs a width that 4 divides, not {self.width}.")
+            raise UsageError(f"Group norm needs a width that is a multiple of 4, not {self.width}.")
 
     def _variants(self) -> dict[str, int | str | None]:
         return {name: value for name, value in asdict(self).items() if name != "arch"}
 
     def resolve(self, channels: int, size: tuple[int, int]) -> "NetworkSpec":
-        """The same network for images of C `channels` and `size` (H, W) with nothing left open."""
+        """Return the network for images of C `channels` and `size` (H, W), with all defaults filled in."""
         if self.arch != "convnet":
             return self
         pooling = self.pooling or "avg"
@@ -117,9 +117,9 @@ class NetworkSpec:
         )
 
     def label(self, channels: int, size: tuple[int, int]) -> str:
-        """A name that can stand in a set's name: "convnet", "convnet-depth2-batch", "resnet18".
+        """Return a label for set names: "convnet", "convnet-depth2-batch", "resnet18".
 
-        It names what differs from the architecture's default for such images.
+        It names what differs from the architecture's default for images of this size.
         """
         own, usual = (spec.resolve(channels, size)._variants() for spec in (self, NetworkSpec(self.arch)))
         parts = [self.arch]
@@ -136,7 +136,7 @@ class NetworkSpec:
 
     @property
     def instance_twin(self) -> "NetworkSpec":
-        """The same network with instance norm in place of batch norm; itself where it has none."""
+        """The same network with instance norm in place of batch norm; itself if it has none."""
         if self.norm == "batch":
             return replace(self, norm="instance")
         return replace(self, arch=ARCHITECTURES[self.arch].twin or self.arch)

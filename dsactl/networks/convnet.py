@@ -15,7 +15,7 @@ class ConvNet(nn.Module):
         channels: C of the images.
         size: height and width of the images.
         classes: K.
-        depth, width: blocks, and filters in each.
+        depth, width: number of blocks, and of filters in each.
         norm, act, pool: see `layers`.
 
     Raises:
@@ -51,5 +51,5 @@ class ConvNet(nn.Module):
         self.classifier = nn.Linear(width * size[0] * size[1], classes)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        """Logits, N×K."""
+        """Return the logits, N×K."""
         return self.classifier(self.features(images_NCHW).flatten(1))  # type: ignore[no-any-return]

@@ -1,9 +1,9 @@
-"""Convolution, instance norm, ReLU and average pooling as one layer, where this machine has it (see `engine.native`).
+"""Fused convolution, instance norm, ReLU and average pooling, where this machine supports it (see `engine.native`).
 
-It has first-order gradients only, which real batches and the training of networks need; the matching distance is
-differentiated twice and takes the plain layers.
+The fused layer has first-order gradients only, which suffice for real batches and for training; the matching distance
+is differentiated twice and uses the plain layers.
 
-Shapes: N images, C channels, H, W, O output channels; channels last in memory, whose convolutions are the faster ones.
+Shapes: N images, C channels, H, W, O output channels; channels-last memory, for which convolutions are faster.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from dsactl.engine.native import library
 
-LANES = 16  # the channels of a vector
+LANES = 16  # channels of a vector
 _TYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 _Pair = tuple[int, int]
@@ -24,7 +24,7 @@ _Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class _Settings:
-    """What does not change from call to call: the convolution's stride, padding and dilation; pool 1 or 2; ε."""
+    """Constants of a block: the convolution's stride, padding and dilation; pool 1 or 2; ε."""
 
     stride: _Pair
     padding: _Pair
@@ -34,9 +34,9 @@ class _Settings:
 
 
 class _Block(torch.autograd.Function):
-    """x, weight, bias, γ, β → pooled output.
+    """A fused block: x, weight, bias, γ, β → pooled output.
 
-    The norm takes away whatever the convolution's bias adds, so the bias is left out and its gradient is zero.
+    The norm cancels the convolution's bias, so the bias is left out and its gradient is zero.
     """
 
     @staticmethod
@@ -98,7 +98,7 @@ class _Block(torch.autograd.Function):
 
 
 def _channels_last(x_NCHW: Tensor) -> Tensor:
-    """The same with its channels last in memory, and with the strides that say so where C is 1 and both ways agree."""
+    """Make a tensor channels-last in memory, with unambiguous strides if C is 1, where both layouts agree."""
     x_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last)
     _, channels, height, width = x_NCHW.shape
     return x_NCHW.as_strided(x_NCHW.shape, (channels * height * width, 1, width * channels, channels))
@@ -114,13 +114,13 @@ def _sizes(x_NCHW: Tensor, pool: int) -> list[ctypes.c_int64]:
 
 
 class FusedLayers(nn.Sequential):
-    """A sequence of layers that runs what it can as fused blocks: same layers, parameters and names.
+    """A sequence of layers that runs fused blocks where possible: same layers, parameters and names.
 
-    What comes in float64 goes through the plain layers.
+    A float64 input passes through the plain layers.
     """
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """The output of the last layer; its inputs are CPU tensors."""
+        """Return the output of the last layer; inputs are CPU tensors."""
         layers: list[Any] = list(self)
         while layers:
             length, pool = _block(layers)
@@ -135,7 +135,7 @@ class FusedLayers(nn.Sequential):
 
 
 def _block(layers: list[Any]) -> tuple[int, int]:
-    """How many of the first layers make a block, and its pooling: 0, 1 or 2 of 2×2."""
+    """Return the number of leading layers that form a block, and its pooling: 0 for no block, 1 for none, 2 for 2×2."""
     match layers:
         case [nn.Conv2d() as conv, nn.GroupNorm() as norm, nn.ReLU(), *rest]:
             plain = conv.groups == 1 and conv.bias is not None and conv.padding_mode == "zeros"
@@ -151,7 +151,7 @@ def _block(layers: list[Any]) -> tuple[int, int]:
 
 
 def fuse(network: nn.Module) -> nn.Module:
-    """Let a network's sequences of layers run fused, in place; nothing changes where this machine cannot.
+    """Replace a network's sequences of layers by fused ones, in place; without the CPU extension nothing changes.
 
     The plain and the fused network take the same parameters, and give the same logits and first-order gradients up to
     the order of float sums.

@@ -1,6 +1,6 @@
-"""The layers that networks are varied by, and the arithmetic of image sizes.
+"""Configurable layers, and the arithmetic of image sizes.
 
-Sizes are (height, width). Every network computes its shapes with these functions before it makes a layer, so that an
+Sizes are (height, width). Every network computes its shapes with these functions before it creates a layer, so that an
 impossible one is refused with the reason instead of a stack trace from inside a convolution.
 """
 
@@ -19,31 +19,31 @@ Size = tuple[int, int]
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm in float32 at least: torch lacks a second derivative of it in bfloat16 on a CPU."""
+    """Batch norm in at least float32: torch has no second derivative of it in bfloat16 on a CPU."""
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """N×C×H×W, float32, or float64 where the input is."""
+        """Return N×C×H×W in float32, or in float64 for a float64 input."""
         return super().forward(at_least_float32(x_NCHW))
 
 
 class LayerNorm(nn.LayerNorm):
-    """Layer norm in float32 at least, for the same reason."""
+    """Layer norm in at least float32, for the same reason."""
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """N×C×H×W, float32, or float64 where the input is."""
+        """Return N×C×H×W in float32, or in float64 for a float64 input."""
         return super().forward(at_least_float32(x_NCHW))
 
 
 def shrink(size: Size, kernel: int, padding: int = 0, stride: int = 1, *, where: str) -> Size:
-    """The size after a convolution or pooling.
+    """Return the size after a convolution or pooling.
 
     Args:
-        size: height and width before it.
+        size: input height and width.
         kernel, padding, stride: of the layer.
-        where: the layer's name, for the error.
+        where: the layer's name, for the error message.
 
     Raises:
-        NetworkError: nothing would be left.
+        NetworkError: the output would be empty.
     """
     height, width = ((side + 2 * padding - kernel) // stride + 1 for side in size)
     if min(height, width) < 1:
@@ -52,17 +52,17 @@ def shrink(size: Size, kernel: int, padding: int = 0, stride: int = 1, *, where:
 
 
 def normalisation(kind: Norm, channels: int, size: Size, *, where: str) -> list[nn.Module]:
-    """The norm layer, as a list that is empty for "none".
+    """Return the norm layer, as a list that is empty for "none".
 
     Args:
         kind: "instance" (one group per channel), "group" (4 groups), "layer" (over C×H×W), "batch" or "none";
             all affine.
-        channels: C of its input.
-        size: height and width of its input.
-        where: the layer's name, for the error.
+        channels: C of the input.
+        size: height and width of the input.
+        where: the layer's name, for the error message.
 
     Raises:
-        NetworkError: instance norm of a single pixel, which is zero whatever the image.
+        NetworkError: instance norm of a single pixel, which is zero for every image.
     """
     match kind:
         case "none":
@@ -80,7 +80,7 @@ def normalisation(kind: Norm, channels: int, size: Size, *, where: str) -> list[
 
 
 def activation(kind: Activation) -> nn.Module:
-    """The activation layer; leaky ReLU has slope 0.01, swish is x·sigmoid(x)."""
+    """Return the activation layer; leaky ReLU has slope 0.01, swish is x·sigmoid(x)."""
     match kind:
         case "relu":
             return nn.ReLU()
@@ -93,7 +93,7 @@ def activation(kind: Activation) -> nn.Module:
 
 
 def pooling(kind: Pooling) -> list[nn.Module]:
-    """2×2 pooling with stride 2, as a list that is empty for "none"."""
+    """Return 2×2 pooling with stride 2, as a list that is empty for "none"."""
     match kind:
         case "none":
             return []

@@ -39,5 +39,5 @@ class LeNet(nn.Module):
         )
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        """Logits, N×K."""
+        """Return the logits, N×K."""
         return self.classifier(self.features(images_NCHW).flatten(1))  # type: ignore[no-any-return]

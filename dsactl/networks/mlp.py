@@ -24,5 +24,5 @@ class MLP(nn.Module):
         )
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        """Logits, N×K."""
+        """Return the logits, N×K."""
         return self.layers(images_NCHW)  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ from dsactl.networks.layers import Norm, Size, normalisation, shrink
 
 
 class _BasicBlock(nn.Module):
-    """Two 3×3 convolutions with norm, and a shortcut that is projected where the shape changes.
+    """Two 3×3 convolutions with norm, and a shortcut that is projected if the shape changes.
 
     `average` puts a 2×2 average pooling after a convolution of stride 1 in place of a stride of 2.
     """
@@ -78,6 +78,6 @@ class ResNet18(nn.Module):
         self.classifier = nn.Linear(512 * size[0] * size[1], classes)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        """Logits, N×K."""
+        """Return the logits, N×K."""
         features_NCHW = self.pool(self.blocks(self.stem(images_NCHW)))
         return self.classifier(features_NCHW.flatten(1))  # type: ignore[no-any-return]

@@ -1,1 +1,1 @@
-"""Synthetic sets: as values, stored, bundled and imported."""
+"""Synthetic sets: as values, in the store, bundled and imported."""

@@ -1,7 +1,7 @@
-"""The sets that come with the program: made at the paper's scale, evaluated, and read like any other.
+"""The bundled sets: condensed at the paper's scale, evaluated, and read like any other.
 
-They lie in a store of their own inside the package, which nothing writes to, and are called `bundled/NAME`. A bare name
-means the user's sets, every version of them, where the store has it, and the program's own where it has not.
+They are in a read-only store inside the package and are named `bundled/NAME`. A bare name refers to the user's sets, in
+all versions, if the store has the name, and otherwise to the bundled set.
 """
 
 from dataclasses import replace
@@ -15,24 +15,24 @@ NAMESPACE = "bundled"
 
 
 def bundled() -> registry.Reader:
-    """The store of the sets that come with the program; there they have no namespace."""
+    """Return the store of the bundled sets; inside it they have no namespace."""
     return registry.Reader(_FOLDER)
 
 
 def names(prefix: str = "") -> list[registry.SetName]:
-    """What the sets that come with the program are called, those that begin so."""
-    return [name for name in map(_called, bundled().names()) if str(name).startswith(prefix)]
+    """Return the names of the bundled sets that start with a prefix."""
+    return [name for name in map(_with_namespace, bundled().names()) if str(name).startswith(prefix)]
 
 
 def find(reference: str, store: registry.Store) -> tuple[registry.Reader, registry.StoredSet]:
-    """The set that a reference means, and the store that has it: the user's, else the program's own.
+    """Find a set and the store that has it: the user's, else the bundled one.
 
     Args:
         reference: `name`, `name:version`, `name:tag` or `@sha256:…`.
         store: the user's.
 
     Raises:
-        registry.RegistryError: neither has it; or it is damaged.
+        registry.RegistryError: neither store has the set, or it is damaged.
     """
     wanted = registry.parse_reference(reference)
     if wanted.name is not None and wanted.name.namespace == NAMESPACE:
@@ -41,7 +41,7 @@ def find(reference: str, store: registry.Store) -> tuple[registry.Reader, regist
         return store, store.find(wanted)
     except registry.NotFoundError as missing:
         if wanted.name is not None and store.versions(wanted.name):
-            raise  # the name is the user's, and so are its versions
+            raise  # the user has a set of this name, so the version is the user's too
         try:
             return bundled(), _find_bundled(wanted)
         except registry.NotFoundError as here:
@@ -51,29 +51,29 @@ def find(reference: str, store: registry.Store) -> tuple[registry.Reader, regist
                 raise here from None
             if str(wanted.name) in CATALOGUE:
                 raise registry.NotFoundError(
-                    f"{wanted.name} is a data set, and there is no set of that name.",
-                    f"Make one of it: dsactl condense {wanted.name} --ipc 1",
+                    f"{wanted.name} is a dataset, and there is no set of that name.",
+                    f'Make one: `condense("{wanted.name}", ipc=1)`',
                 ) from None
             known = [*store.names(), *bundled().names(), *names()]
             raise registry.NotFoundError(missing.message, registry.nearest(wanted.name, known)) from None
 
 
 def check_own_name(name: registry.SetName) -> registry.SetName:
-    """Refuse the program's namespace for a set of the user's.
+    """Check that a user's set is not named in the namespace of the bundled sets.
 
     Raises:
-        registry.BadNameError: it is that.
+        registry.BadNameError: it is.
     """
     if name.namespace == NAMESPACE:
-        raise registry.BadNameError(f"The namespace {NAMESPACE}/ is the program's own.", "Choose another name.")
+        raise registry.BadNameError(f"The namespace {NAMESPACE}/ is reserved for dsactl.", "Choose another name.")
     return name
 
 
 def own_name(name: str | None, repo_id: str) -> registry.SetName | None:
-    """What a set from the Hub is to be called; None for the name of its repository.
+    """Return the name for a set from the Hub; None for its repository's name.
 
     Raises:
-        registry.BadNameError: it would be called as the program's own sets are.
+        registry.BadNameError: the name would be in the namespace of the bundled sets.
     """
     if name is None and not repo_id.lower().startswith(f"{NAMESPACE}/"):
         return None
@@ -81,36 +81,36 @@ def own_name(name: str | None, repo_id: str) -> registry.SetName | None:
 
 
 def own(reference: str, store: registry.Store) -> registry.StoredSet:
-    """The set of the user's that a reference means, to change it.
+    """Find a set of the user's, to change it.
 
     Args:
         reference: `name`, `name:version`, `name:tag` or `@sha256:…`.
         store: the user's.
 
     Raises:
-        registry.RegistryError: there is none, or it comes with the program.
+        registry.RegistryError: there is no such set, or it is a bundled one.
     """
     where, stored = find(reference, store)
     if where is not store:
         raise registry.NotFoundError(
-            f"{stored.reference} comes with dsactl and is not changed.", "Your own sets: dsactl ls"
+            f"{stored.reference} is bundled with dsactl and cannot be changed.", "Your own sets: `store.sets()`"
         )
     return stored
 
 
 def evaluations(stored: registry.StoredSet, store: registry.Store) -> list[dict[str, registry.JsonValue]]:
-    """What was measured on a set: what came with the program, then the user's own, each oldest first."""
+    """Return a set's evaluations: the bundled ones, then the user's, each oldest first."""
     own = store.evaluations(stored.digest)
     return [record for record in bundled().evaluations(stored.digest) if record not in own] + own
 
 
 def entries(store: registry.Store) -> tuple[list[registry.Entry], list[registry.RegistryError]]:
-    """The program's own sets in short, with what was measured on them here too, and what is wrong with them."""
+    """Return summaries of the bundled sets, with the user's evaluations of them, and the errors found in the store."""
     found, faults = bundled().entries()
     own = [registry.shown_of(store.evaluations(entry.digest)) for entry in found]
     return [
         entry._replace(
-            name=_called(entry.name),
+            name=_with_namespace(entry.name),
             evaluations=[*entry.evaluations, *(each for each in more if each not in entry.evaluations)],
         )
         for entry, more in zip(found, own, strict=True)
@@ -119,13 +119,13 @@ def entries(store: registry.Store) -> tuple[list[registry.Entry], list[registry.
 
 def _find_bundled(wanted: registry.Reference) -> registry.StoredSet:
     stored = bundled().find(wanted if wanted.name is None else replace(wanted, name=bare(wanted.name)))
-    return replace(stored, name=_called(stored.name))
+    return replace(stored, name=_with_namespace(stored.name))
 
 
-def _called(name: registry.SetName) -> registry.SetName:
+def _with_namespace(name: registry.SetName) -> registry.SetName:
     return registry.SetName(NAMESPACE, name.name)
 
 
 def bare(name: registry.SetName) -> registry.SetName:
-    """A name as the program's own store has it: without `bundled/`."""
+    """Return a name without `bundled/`, as in the store of the bundled sets."""
     return registry.SetName("", name.name) if name.namespace == NAMESPACE else name

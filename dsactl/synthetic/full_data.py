@@ -1,6 +1,6 @@
-"""The upper bound: networks that are trained on the whole training split, by the protocol of a set.
+"""The upper bound: networks trained on the whole training split, by a set's evaluation protocol.
 
-What was measured is kept under the checksum of the training images, where a set's is kept under its digest.
+Results are stored under the checksum of the training images, as a set's are under its digest.
 """
 
 import torch
@@ -12,11 +12,11 @@ from dsactl.recipes.recipe import Recipe
 from dsactl.synthetic.synthetic_set import SyntheticSet
 
 STEPS = 10_000
-"""Of SGD, about: ours, since the paper has no number."""
+"""Approximate number of SGD steps: ours, since the paper gives none."""
 
 
 def whole_set(dataset: Dataset) -> SyntheticSet:
-    """All training images, as if a method had chosen them."""
+    """Return all training images as a set."""
     train = dataset.train
     recipe = Recipe(
         dataset.name,
@@ -36,5 +36,5 @@ def whole_set(dataset: Dataset) -> SyntheticSet:
 
 
 def usual_epochs(images: int, batch: int) -> int:
-    """Passes over a training split that make about `STEPS` steps."""
+    """Return the number of passes over a training split that makes about `STEPS` steps."""
     return max(1, round(STEPS / -(-images // batch)))

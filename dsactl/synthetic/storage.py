@@ -1,4 +1,4 @@
-"""Put a set into a store: tensors, manifest and picture, from what was made and the data set that it stands for.
+"""Storing a set: tensors, manifest and preview, from a method's result and its dataset.
 
 Shapes: N images, sorted by class, C, H, W.
 """
@@ -19,7 +19,7 @@ _FOLDER_OPTIONS = {"image_size": int, "test_fraction": float, "split_seed": int}
 
 
 def folder_options(known: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that an image folder was read with, out of a set's provenance or a run's source."""
+    """Extract the options that an image folder was read with from a set's provenance or a run's source."""
     return {name: known[name] for name, kind in _FOLDER_OPTIONS.items() if type(known.get(name)) is kind}
 
 
@@ -31,15 +31,15 @@ def store_set(
     made: Made,
     provenance: Mapping[str, registry.JsonValue],
 ) -> registry.StoredSet:
-    """Store a set as the next version of a name; the same content again gives the version that has it.
+    """Store a set as the next version of a name; identical content returns the existing version.
 
     Args:
-        store: where it goes.
-        name: what to call it.
-        dataset: what it stands for.
-        recipe: how it was made.
+        store: the target store.
+        name: name of the set.
+        dataset: the condensed dataset.
+        recipe: the set's recipe.
         made: images, labels and soft labels.
-        provenance: what does not change the content; program and time are added.
+        provenance: facts that do not change the content; program and time are added.
 
     Raises:
         registry.StoreError: the store cannot be written to.

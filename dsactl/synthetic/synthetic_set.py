@@ -1,4 +1,4 @@
-"""SyntheticSet: the images, the labels, and everything needed to use them right.
+"""SyntheticSet: the images, the labels, and everything needed to train on them.
 
 Shapes: N images, sorted by class, C, H, W, K classes.
 """
@@ -29,11 +29,11 @@ class SyntheticSet:
         labels: N int64, ascending.
         class_names: K of them.
         mean, std: per channel.
-        recipe: how it was made.
-        digest: SHA-256 of the content; of a `part`, derived from the whole set's.
-        reference: `name:version` in the store; of a `part`, in words.
-        soft_labels: N×K float32, for each image a distribution over the classes; None where its label says it all.
-        folder_options: for a set of an image folder, the options it was read with (`dsactl.load_dataset`).
+        recipe: the recipe that made the set.
+        digest: SHA-256 of the content; for a `part`, derived from the whole set's.
+        reference: `name:version` in the store; for a `part`, a description.
+        soft_labels: N×K float32, a distribution over the classes for each image; None if the labels are hard.
+        folder_options: for a set of an image folder, the options that it was read with (`dsactl.load_dataset`).
     """
 
     images: Tensor
@@ -56,31 +56,31 @@ class SyntheticSet:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W)."""
+        """Height and width, (H, W)."""
         return (self.images.shape[2], self.images.shape[3])
 
     @property
     def targets(self) -> Tensor:
-        """What to train on: soft labels where the set has them, else labels; cross-entropy takes either."""
+        """Training targets: soft labels if the set has them, else labels; cross-entropy accepts either."""
         return self.labels if self.soft_labels is None else self.soft_labels
 
     @property
     def strategy(self) -> Strategy:
-        """The kinds of augmentation to train with; empty for a set that was made without."""
+        """Kinds of augmentation for training; empty for a set made without augmentation."""
         return self.recipe.strategy
 
     def to(self, device: torch.device | str) -> "SyntheticSet":
-        """The same set on another device."""
+        """Return the same set on another device."""
         soft = None if self.soft_labels is None else self.soft_labels.to(device)
         return replace(self, images=self.images.to(device), labels=self.labels.to(device), soft_labels=soft)
 
     def part(self, places: Tensor) -> "SyntheticSet":
-        """Some of its images, as a set of its own: what is measured on them is not recorded as the whole set's.
+        """Return some of the images as a set of its own, whose evaluations are not recorded as the whole set's.
 
-        Its digest is derived from this set's and the places, its reference says what it is a part of.
+        Its digest is derived from this set's and the indices; its reference names the whole set.
 
         Args:
-            places: n int64, ascending, so that labels are as well.
+            places: indices, n int64, ascending, so that the labels are as well.
         """
         known = f"{self.digest}, images {places.tolist()}"
         return replace(
@@ -93,7 +93,7 @@ class SyntheticSet:
         )
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Bring other images into the set's space.
+        """Normalise other images with the set's constants.
 
         Args:
             pixels: N×C×H×W, uint8 or floats in 0 … 1.
@@ -103,7 +103,7 @@ class SyntheticSet:
         return (pixels - self._column(self.mean, pixels)) / self._column(self.std, pixels)
 
     def pixels(self) -> Tensor:
-        """The images as pixels, 0 … 1 where they are ordinary ones; not clipped."""
+        """Return the images as pixels, 0 … 1 for ordinary images; not clipped."""
         return self.images * self._column(self.std, self.images) + self._column(self.mean, self.images)
 
     @staticmethod
@@ -111,17 +111,17 @@ class SyntheticSet:
         return torch.tensor(values, device=like.device).view(1, -1, 1, 1)
 
     def batches(self, epochs: int = 1, *, batch_size: int = 256, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Shuffled, augmented batches: what a network should be trained on.
+        """Yield shuffled, augmented batches, as a network should be trained on them.
 
         Each batch has one freshly drawn kind of the set's augmentation, with parameters drawn per image.
 
         Args:
             epochs: passes over the set; the paper's protocol has 1000.
             batch_size: images per batch.
-            seed: of shuffles and augmentation.
+            seed: seed of shuffles and augmentation; default 0 (ours).
 
         Yields:
-            Images B×C×H×W and labels B (soft ones B×K where the set has them), on the set's device.
+            Images B×C×H×W and labels B (soft ones B×K if the set has them), on the set's device.
         """
         source = generator(seed, "batches")
         for _ in range(epochs):
@@ -134,20 +134,20 @@ class SyntheticSet:
 
 
 def load(reference: str, store: registry.Store | None = None) -> SyntheticSet:
-    """A set of the store, or one that comes with the program, checked against its digests, on the CPU.
+    """Load a set of the store or a bundled one, verified against its digests, on the CPU.
 
     Args:
         reference: `name`, `name:version`, `name:tag` or `@sha256:…`.
-        store: the default one if not given.
+        store: the default store if not given.
 
     Raises:
-        dsactl.Error: it is not there, or damaged.
+        dsactl.Error: the set does not exist, or is damaged.
     """
     return from_store(*find(reference, store or registry.Store()))
 
 
 def from_store(store: registry.Reader, stored: registry.StoredSet) -> SyntheticSet:
-    """The set that a store's entry stands for, checked against its digests, on the CPU."""
+    """Read a stored set, verified against its digests, on the CPU."""
     tensors = store.tensors(stored)
     info = stored.manifest.dataset
     return SyntheticSet(

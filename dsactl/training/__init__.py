@@ -1,1 +1,1 @@
-"""Training networks on a set."""
+"""Training of networks by SGD, with torch's ordinary steps or with CUDA graphs."""

@@ -1,6 +1,6 @@
-"""Training whose every step is one replay of a CUDA graph: `training.train` for a GPU, with the same draws.
+"""Training with CUDA graphs: `training.sgd.train` for a GPU, with one replay per step and the same draws.
 
-Shapes: as in `training`; W numbers describe the augmentation of an image.
+Shapes: as in `training.sgd`; W numbers describe the augmentation of an image.
 """
 
 import warnings
@@ -16,25 +16,25 @@ from dsactl.training.sgd import Plan, descend, summed_loss, train
 
 
 class PackedAugment(Protocol):
-    """An augmentation that is drawn on the host and applied on the device (see `dsa.packed.Augmenter`)."""
+    """An augmentation drawn on the host and applied on the device (see `augmentation.packed.Augmenter`)."""
 
     def __call__(self, images_NCHW: Tensor, generator: Generator) -> Tensor:
-        """Both at once."""
+        """Draw and apply."""
 
     def draw(self, count: int, generator: Generator) -> Tensor:
-        """Rows of numbers for `count` images, count×W on the CPU."""
+        """Draw rows of numbers for `count` images, count×W on the CPU."""
 
     def apply(self, images_NCHW: Tensor, packed_NW: Tensor) -> Tensor:
-        """The images, augmented as the rows say."""
+        """Augment the images as the rows say."""
 
 
 class CapturedTraining:
-    """Trains M networks as `training.train` does. A step is captured when first needed and kept for later calls.
+    """Training of M networks as by `sgd.train`. A step is captured when first needed and kept for later calls.
 
     Args:
-        network: gives the structure; it is put into training mode.
+        network: provides the structure; it is put into training mode.
         plan: see `Plan`.
-        augment: applied to every batch; None for nothing.
+        augment: applied to every batch; None for no augmentation.
     """
 
     def __init__(self, network: nn.Module, plan: Plan, augment: PackedAugment | None = None) -> None:
@@ -50,7 +50,7 @@ class CapturedTraining:
         generators: Sequence[Generator],
         report: Callable[[int], None] = lambda epoch: None,
     ) -> tuple[Parameters, Buffers]:
-        """See `training.train`, whose arguments and results these are."""
+        """Train; see `sgd.train` for the arguments and the result."""
         plan, count, device = self._plan, len(images_NCHW), images_NCHW.device
         key = (len(generators), *images_NCHW.shape)
         if key not in self._steps:
@@ -78,7 +78,7 @@ class CapturedTraining:
 
 
 class _Step:
-    """One step of SGD on tensors that stay where they are, with a graph for each size of a batch."""
+    """A step of SGD on tensors at fixed addresses, with one graph for each batch size."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class _Step:
         self._graphs: dict[tuple[int, ...], tuple[Graph[None], Tensor, Tensor]] = {}
 
     def load(self, parameters_M: Parameters, buffers_M: Buffers, images_NCHW: Tensor, labels_N: Tensor) -> None:
-        """Begin a training from these values."""
+        """Start a training from these values."""
         self._network.train()
         with torch.no_grad():
             for name, tensor in parameters_M.items():
@@ -113,12 +113,12 @@ class _Step:
         torch._foreach_zero_(self._velocity)
 
     def decay(self, lr: float) -> None:
-        """Go on with another learning rate and no momentum."""
+        """Continue with another learning rate and zero momentum."""
         self._lr.fill_(lr)
         torch._foreach_zero_(self._velocity)
 
     def __call__(self, chosen_MB: Tensor, packed_MBW: Tensor) -> None:
-        """One step on these images, augmented so."""
+        """Take one step on the chosen images, with packed augmentations."""
         key = tuple(chosen_MB.shape)
         if key not in self._graphs:
             self._graphs[key] = self._capture(chosen_MB.clone(), packed_MBW.clone())
@@ -128,12 +128,12 @@ class _Step:
         graph.replay()
 
     def result(self) -> tuple[Parameters, Buffers]:
-        """Copies of the parameters and buffers as they are now."""
+        """Return copies of the current parameters and buffers."""
         parameters = {name: tensor.detach().clone() for name, tensor in self._parameters.items()}
         return parameters, {name: tensor.clone() for name, tensor in self._buffers.items()}
 
     def _capture(self, chosen_MB: Tensor, packed_MBW: Tensor) -> tuple[Graph[None], Tensor, Tensor]:
-        """The graph and its two inputs. Capturing takes steps, so everything is put back after it."""
+        """Capture a step; return the graph and its inputs. Capturing trains, so all values are restored after."""
         moved = [*self._leaves, *self._velocity, *self._buffers.values()]
         before = [tensor.detach().clone() for tensor in moved]
 
@@ -155,7 +155,7 @@ class _Step:
 
 
 class TrainingWithFallback:
-    """`CapturedTraining`, and `training.train` once a capture has failed: the same draws, the same result.
+    """Training by `CapturedTraining`, or by `sgd.train` once a capture has failed: same draws, same result.
 
     Args:
         network, plan, augment: see `CapturedTraining`.
@@ -174,10 +174,10 @@ class TrainingWithFallback:
         generators: Sequence[Generator],
         report: Callable[[int], None] = lambda epoch: None,
     ) -> tuple[Parameters, Buffers]:
-        """See `training.train`, whose arguments and results these are.
+        """Train; see `sgd.train` for the arguments and the result.
 
         Raises:
-            torch.OutOfMemoryError: as it came; training without graphs would take as much.
+            torch.OutOfMemoryError: passed on, since training without graphs would need as much memory.
         """
         if self._captured is not None:
             before = [generator.get_state() for generator in generators]
@@ -190,7 +190,7 @@ class TrainingWithFallback:
                 for generator, state in zip(generators, before, strict=True):
                     generator.set_state(state)
                 why = str(error).partition("\n")[0]
-                warnings.warn(f"Training goes on without CUDA graphs, since they failed ({why}).", stacklevel=2)
+                warnings.warn(f"Training continues without CUDA graphs, which failed ({why}).", stacklevel=2)
         return train(
             self._network, self._plan, self._augment, parameters_M, buffers_M, images_NCHW, labels_N, generators, report
         )

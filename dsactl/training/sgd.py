@@ -1,9 +1,9 @@
-"""Train networks on a labelled set: inside Algorithm 1 (line 9), in evaluation, in every study.
+"""Training of networks on a labelled set: inside Algorithm 1 (line 9), in evaluation, in every study.
 
-M networks of one structure are trained side by side where that pays, each with its own draws, so that a network's
-result does not depend on its neighbours.
+M networks of one structure are trained together where that is faster, each with its own draws, so that a network's
+result does not depend on the others.
 
-Shapes: N images, C, H, W, M networks, B images of a batch. Stacked parameters have M as their first dimension.
+Shapes: N images, C, H, W, M networks, B images of a batch, X = M·B. Stacked parameters have M as first dimension.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,21 +18,21 @@ from dsactl.engine.device import at_least_float32, autocast
 from dsactl.networks.build import Buffers, Parameters
 
 Augment = Callable[[Tensor, Generator], Tensor]
-"""Augments a batch N×C×H×W with draws from a CPU generator."""
+"""Augmentation of a batch N×C×H×W, with draws from a CPU generator."""
 Penalty = Callable[[list[Tensor], Tensor], Tensor]
-"""What is added to the loss of a step, summed over the networks: from the batches, augmented, M of B×C×H×W, and the
-logits M·B×K."""
+"""Additional loss of a step, summed over the networks, given the augmented batches, M of B×C×H×W, and the logits
+M·B×K."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network is trained by SGD.
+    """Settings for training by SGD.
 
     Attributes:
         epochs: passes over the set.
         lr, momentum, weight_decay: of SGD.
-        batch: images per step, shuffled anew in every epoch.
-        decay_at: the epoch before which lr is divided by 10 and the momentum forgotten; None for never.
+        batch: images per step, shuffled in every epoch.
+        decay_at: the epoch before which lr is divided by 10 and the momentum reset; None for never.
         precision: "float32" or "bfloat16".
     """
 
@@ -45,17 +45,17 @@ class Plan:
     precision: str = "float32"
 
     def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch."""
+        """Return the learning rate of an epoch."""
         return self.lr / 10 if self.decay_at is not None and epoch >= self.decay_at else self.lr
 
 
 def stack(states: Sequence[Parameters]) -> Parameters:
-    """M states as one, M first."""
+    """Stack M states into one, with M as first dimension."""
     return {name: torch.stack([state[name] for state in states]) for name in states[0]}
 
 
 def unstack(stacked: Parameters, index: int) -> Parameters:
-    """One of the M states of a stack."""
+    """Return one of the M states of a stack."""
     return {name: tensor[index] for name, tensor in stacked.items()}
 
 
@@ -70,13 +70,13 @@ def train(
     generators: Sequence[Generator],
     report: Callable[[int], None] = lambda epoch: None,
 ) -> tuple[Parameters, Buffers]:
-    """Train M networks, each on its own shuffles and augmentations of one set.
+    """Train M networks on one set, each with its own shuffles and augmentations.
 
     Args:
-        network: gives the structure; it is put into training mode.
+        network: provides the structure; it is put into training mode.
         plan: see `Plan`.
-        augment: applied to every batch; None for nothing.
-        parameters_M, buffers_M: stacked; not changed.
+        augment: applied to every batch; None for no augmentation.
+        parameters_M, buffers_M: initial values, stacked; not changed.
         images_NCHW: normalised.
         labels_N: int64, or N×K soft labels.
         generators: M CPU generators, one per network.
@@ -95,17 +95,17 @@ def train(
 
 
 class Descent:
-    """M networks in training, changed in place, epoch by epoch. From copies of its attributes another one goes on.
+    """M networks in training, updated in place. Copies of the attributes are enough to resume in another instance.
 
     Attributes:
         parameters_M, buffers_M, velocity_M: stacked; velocity is the momentum of each parameter.
 
     Args:
-        network: gives the structure; it is put into training mode.
-        plan: see `Plan`; the epochs and the learning rate's decay are the caller's.
-        augment: applied to every batch; None for nothing.
-        parameters_M, buffers_M: to begin with; not changed.
-        velocity_M: the same; None for zero.
+        network: provides the structure; it is put into training mode.
+        plan: see `Plan`; the caller handles the epochs and the decay of the learning rate.
+        augment: applied to every batch; None for no augmentation.
+        parameters_M, buffers_M: initial values; not changed.
+        velocity_M: initial velocity; None for zero.
     """
 
     def __init__(
@@ -133,20 +133,20 @@ class Descent:
         lr: float,
         look: Callable[[Tensor, Tensor, Tensor], None] = lambda chosen_MB, logits_XK, loss: None,
     ) -> None:
-        """One pass over the set, shuffled.
+        """Train for one shuffled pass over the set.
 
         Args:
-            images: gives the normalised images at places.
+            images: returns the normalised images at indices.
             labels_N: int64, or N×K soft labels.
             generators: M CPU generators, one per network.
             lr: the learning rate.
-            look: called in every step before the update, with the places of the batch, the logits, M·B×K, and the loss.
+            look: called in every step before the update, with the batch's indices, the logits, M·B×K, and the loss.
         """
         for chosen_MB in self.shuffled(labels_N, generators):
             self.step(images, labels_N, chosen_MB, generators, lr, look)
 
     def shuffled(self, labels_N: Tensor, generators: Sequence[Generator]) -> tuple[Tensor, ...]:
-        """The places M×B of each batch of a pass over the set, on its device; the last batch may be smaller."""
+        """Return the indices M×B of each batch of a pass, on the set's device; the last batch may be smaller."""
         orders_MN = torch.stack([torch.randperm(len(labels_N), generator=generator) for generator in generators])
         return torch.split(orders_MN.to(labels_N.device), self._plan.batch, dim=1)
 
@@ -160,7 +160,7 @@ class Descent:
         look: Callable[[Tensor, Tensor, Tensor], None] = lambda chosen_MB, logits_XK, loss: None,
         penalty: Penalty | None = None,
     ) -> None:
-        """One step, of a batch of `shuffled`; with a `Penalty`, the rest as of `epoch`."""
+        """Take one step on a batch of `shuffled`, with an optional `Penalty`; for the other arguments see `epoch`."""
         leaves, velocity = list(self.parameters_M.values()), list(self.velocity_M.values())
         batches = [images(chosen_B) for chosen_B in chosen_MB]
         if self._augment is not None:
@@ -173,11 +173,11 @@ class Descent:
         descend(leaves, velocity, torch.autograd.grad(loss, leaves), self._plan, lr)
 
     def forget_momentum(self) -> None:
-        """Begin again without velocity."""
+        """Reset the velocity to zero."""
         torch._foreach_zero_(list(self.velocity_M.values()))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Copies of all that another descent goes on from: `parameter.NAME`, `buffer.NAME`, `velocity.NAME`."""
+        """Copy everything needed to resume: `parameter.NAME`, `buffer.NAME`, `velocity.NAME`."""
         parts = {"parameter": self.parameters_M, "buffer": self.buffers_M, "velocity": self.velocity_M}
         return {
             f"{part}.{name}": tensor.detach().clone()
@@ -187,10 +187,10 @@ class Descent:
 
     @classmethod
     def resumed(cls, network: nn.Module, plan: Plan, augment: Augment | None, kept: Mapping[str, Tensor]) -> "Descent":
-        """A descent that goes on from what `tensors` gave; others are passed over.
+        """Resume from the result of `tensors`; other tensors are ignored.
 
         Args:
-            network, plan, augment: as of the descent that gave them.
+            network, plan, augment: as for the original instance.
             kept: the tensors, on the device.
         """
         parts = (tensors_of(kept, part) for part in ("parameter", "buffer", "velocity"))
@@ -198,7 +198,7 @@ class Descent:
 
 
 def tensors_of(kept: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The tensors that are called `part.NAME`, by NAME."""
+    """Return the tensors named `part.NAME`, by NAME."""
     prefix = f"{part}."
     return {name.removeprefix(prefix): tensor for name, tensor in kept.items() if name.startswith(prefix)}
 
@@ -207,7 +207,7 @@ def tensors_of(kept: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
 def descend(
     parameters: list[Tensor], velocity: list[Tensor], gradient: tuple[Tensor, ...], plan: Plan, lr: float | Tensor
 ) -> None:
-    """One step of SGD, in place: v ← μ v + (g + λ θ);  θ ← θ − lr v."""
+    """Take one step of SGD, in place: v ← μ v + (g + λ θ);  θ ← θ − lr v."""
     step: tuple[Tensor, ...] | list[Tensor] = gradient
     if plan.weight_decay:
         step = torch._foreach_add(step, parameters, alpha=plan.weight_decay)
@@ -226,14 +226,14 @@ def summed_loss(
     labels_MB: Tensor,
     precision: str,
 ) -> Tensor:
-    """The sum over networks of each one's mean cross-entropy: its gradient is every network's own."""
+    """Compute the sum of the networks' mean cross-entropies, whose gradient is each network's own."""
     return _summed_cross_entropy(stacked_logits(network, parameters_M, buffers_M, batches, precision), labels_MB)
 
 
 def stacked_logits(
     network: nn.Module, parameters_M: Parameters, buffers_M: Buffers, batches: list[Tensor], precision: str
 ) -> Tensor:
-    """Each network's logits of its own batch, one after the other: M·B×K, float32 or float64."""
+    """Compute each network's logits of its own batch, concatenated: M·B×K, float32 or float64."""
     with autocast(batches[0].device, precision):
         if len(batches) == 1:
             state = (unstack(parameters_M, 0), unstack(buffers_M, 0))
@@ -258,15 +258,15 @@ def count_correct(
     batches: Iterable[tuple[Tensor, Tensor]],
     precision: str = "float32",
 ) -> float:
-    """How many images one network classifies right, in evaluation mode.
+    """Count the images that one network classifies correctly, in evaluation mode.
 
-    A network that has diverged answers with no numbers; it is right by chance, as if it guessed: one in K.
+    A diverged network outputs values that are not finite; these images count as chance level, 1/K each.
 
     Args:
-        network: gives the structure; it is put into evaluation mode.
+        network: provides the structure; it is put into evaluation mode.
         parameters, buffers: of one network.
         batches: normalised images N×C×H×W with labels N.
-        precision: of the forward pass.
+        precision: precision of the forward pass.
     """
     network.eval()
     correct: Tensor | int = 0

@@ -61,7 +61,7 @@ def test_per_image_parameters_are_the_shared_ones_image_by_image(kind: str, shap
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [1, 2])
 def test_transformations_are_differentiable_in_the_images(kind: str, count: int) -> None:
-    """Autograd against finite differences, in float64."""
+    """Compare autograd with finite differences, in float64."""
     source = Generator().manual_seed(3)
     images = torch.randn(2, 2, 6, 5, generator=source, dtype=torch.float64, requires_grad=True)
     omega = TRANSFORMATIONS[kind].draw(count, (6, 5), source)
@@ -71,7 +71,7 @@ def test_transformations_are_differentiable_in_the_images(kind: str, count: int)
 @pytest.mark.parametrize("kind", [Scale, Rotate])
 @pytest.mark.parametrize("shape", [(3, 2, 8, 8), (2, 1, 6, 9)])
 def test_sampling_by_a_matrix_is_sampling_on_the_grid(kind: type, shape: tuple[int, ...]) -> None:
-    """What CUDA uses for reproducible gradients, here in float64 on the CPU."""
+    """Check the sampling that CUDA uses for reproducible gradients, in float64 on the CPU."""
     source = Generator().manual_seed(9)
     images = torch.randn(shape, generator=source, dtype=torch.float64, requires_grad=True)
     omega = kind.draw(1, shape[2:], source)
@@ -159,7 +159,7 @@ def test_unequal_parameters_are_refused() -> None:
 
 
 def test_the_augmentation_of_dc_moves_scales_and_turns() -> None:
-    """Each image has had one of the three done to it, with the fill that belongs to it."""
+    """Each image has undergone one of the three transformations, with its fill value."""
     source = Generator().manual_seed(8)
     images = torch.full((300, 1, 16, 16), 2.0)
     images[:, :, 8, 8] = 5.0
@@ -167,10 +167,10 @@ def test_the_augmentation_of_dc_moves_scales_and_turns() -> None:
     assert moved.shape == images.shape
     mean = images.mean()
     corners = torch.stack([moved[:, 0, i, j] for i in (0, -1) for j in (0, -1)])
-    # A crop or a rotation fills with the mean; a scale that shrinks fills with zeros.
+    # Crop and rotation fill with the mean; a shrinking scale fills with zeros.
     assert ((corners - mean).abs() < 1e-4).any()
     assert (corners.abs() < 1e-4).any()
-    # A crop by whole pixels keeps the bright pixel whole, at most 4 away.
+    # A crop by whole pixels preserves the bright pixel and moves it by at most 4.
     whole = (moved - 5).abs() < 1e-3
     places = whole.nonzero()[:, 2:]
     assert len(places) > 60

@@ -11,7 +11,7 @@ def test_digits_are_a_fixed_stratified_split() -> None:
     digits = load_dataset("digits")
     assert (len(digits.train), len(digits.test)) == (1437, 360)
     assert (digits.channels, digits.size, digits.classes) == (1, (8, 8), 10)
-    # A published value: every result on digits is on this split.
+    # A published value: every result on digits uses this split.
     assert digits.train.checksum() == "60c6e730e3edc883f5a2a0b4948642f4e7bbf20873f1a4d45e04a9f4cb12b80d"
     for whole, part in zip(digits.train.counts, digits.test.counts, strict=True):
         assert part / (whole + part) == pytest.approx(0.2, abs=0.005)
@@ -57,7 +57,7 @@ def test_measured_constants() -> None:
 
 
 def test_what_cannot_be_condensed() -> None:
-    with pytest.raises(DataError, match=r"Class 'class 0' of small has 20 training images, fewer than --ipc 21"):
+    with pytest.raises(DataError, match=r"Class 'class 0' of small has 20 training images, fewer than `ipc=21`"):
         check_counts(small_dataset(), 21)
     assert repr(small_dataset()) == "Dataset(small, 1×8×8, 3 classes, 60 training and 30 test images)"
     with pytest.raises(DataError, match="has 1 class"):
@@ -65,5 +65,5 @@ def test_what_cannot_be_condensed() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'cifar10'"):
         load_dataset("cifar-10")
     for option in ("image_size", "test_fraction", "split_seed"):
-        with pytest.raises(UsageError, match="are for image folders"):
+        with pytest.raises(UsageError, match="are only for image folders"):
             load_dataset("digits", **{option: 16})

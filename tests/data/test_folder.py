@@ -18,7 +18,7 @@ def picture(path: Path, value: object = 0, size: tuple[int, int] = (10, 12), mod
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two classes of ten grey pictures, 10 wide and 12 high, each of one brightness."""
+    """Create two classes of ten grey images, 10 wide and 12 high, each of uniform brightness."""
     root = tmp_path / "My Cats & Dogs"
     for label, name in enumerate(("cat", "dog")):
         for index in range(10):
@@ -49,7 +49,7 @@ def test_train_and_test_folders_are_taken_as_they_are(folder: Path, tmp_path: Pa
     picture(root / "test" / "dog" / "y.jpg", 60)
     found = load_folder(root)
     assert (found.train.counts, found.test.counts) == ((10, 10), (1, 1))
-    with pytest.raises(UsageError, match="Leave --test-fraction out"):
+    with pytest.raises(UsageError, match="Leave `test_fraction` out"):
         load_folder(root, test_fraction=0.1)
     picture(root / "test" / "bird" / "z.png")
     with pytest.raises(DataError, match="not in both train and test: bird"):
@@ -68,7 +68,7 @@ def test_colour_is_detected_from_the_pixels(folder: Path) -> None:
     assert [105, 105, 105] in pixels.tolist()
 
 
-MODES = {  # a pixel of a mode, and what it is read as
+MODES = {  # a pixel of a mode, and the expected result
     "bit": ("1", 1, (255, 255, 255)),
     "colour": ("RGB", (1, 2, 3), (1, 2, 3)),
     "grey": ("L", 9, (9, 9, 9)),
@@ -124,7 +124,7 @@ def test_photographs_are_turned_upright(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             image = Image.fromarray(np.arange(200, dtype=np.uint8).reshape(10, 20))
             exif = image.getexif()
-            exif[0x0112] = 6  # turned by 90 degrees
+            exif[0x0112] = 6  # rotated by 90 degrees
             image.save(path, exif=exif)
     assert load_folder(tmp_path / "turned").size == (20, 10)
 
@@ -132,14 +132,14 @@ def test_photographs_are_turned_upright(tmp_path: Path) -> None:
 def test_unreadable_pictures_are_named(folder: Path) -> None:
     text = folder / "cat" / "notes.png"
     text.write_text("not a picture")
-    with pytest.raises(DataError, match=r"notes\.png is not a picture in a format that is known"):
+    with pytest.raises(DataError, match=r"notes\.png is not an image in a known format"):
         load_folder(folder)
     text.unlink()
     whole = picture(folder / "cat" / "big.png", 3, size=(10, 12))
     noise = np.random.default_rng(0).integers(0, 255, (12, 10), dtype=np.uint8)
     Image.fromarray(noise).save(whole)
     whole.write_bytes(whole.read_bytes()[:-60])
-    with pytest.raises(DataError, match=r"big\.png cannot be read: it is damaged or cut off"):
+    with pytest.raises(DataError, match=r"big\.png cannot be read: it is damaged or truncated"):
         load_folder(folder)
 
 
@@ -150,22 +150,25 @@ def test_folders_that_are_no_data_sets(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(DataError, match="has no class folders"):
         load_folder(tmp_path / "empty")
     (tmp_path / "empty" / "class").mkdir()
-    with pytest.raises(DataError, match="has no pictures"):
+    with pytest.raises(DataError, match="has no images"):
         load_folder(tmp_path / "empty")
     picture(tmp_path / "above" / "photos" / "cat" / "a.png")
-    with pytest.raises(DataError, match="has no pictures") as raised:
+    with pytest.raises(DataError, match="has no images") as raised:
         load_folder(tmp_path / "above")
-    assert raised.value.hint == f"Each sub-folder of what is given is a class. Is it {tmp_path / 'above' / 'photos'}?"
+    assert (
+        raised.value.hint
+        == f"Each sub-folder of the given folder is a class. Did you mean {tmp_path / 'above' / 'photos'}?"
+    )
     picture(tmp_path / "one" / "only" / "a.png")
     picture(tmp_path / "one" / "only" / "b.png")
     with pytest.raises(DataError, match="has 1 class; condensing needs at least two"):
         load_folder(tmp_path / "one")
     picture(tmp_path / "one" / "single" / "a.png")
-    with pytest.raises(DataError, match="'single' has one picture"):
+    with pytest.raises(DataError, match="'single' has only one image"):
         load_folder(tmp_path / "one")
     (tmp_path / "half").mkdir()
     folder.rename(tmp_path / "half" / "train")
-    with pytest.raises(DataError, match="has train and no test folder"):
+    with pytest.raises(DataError, match="has a train folder and no test folder"):
         load_folder(tmp_path / "half")
 
 
@@ -175,7 +178,7 @@ def test_a_folder_does_not_pass_for_a_catalogue_s_set(folder: Path) -> None:
 
 def test_names_that_cannot_be_written_down_are_refused(folder: Path) -> None:
     picture(folder / "caf\udce9" / "a.png")
-    with pytest.raises(DataError, match="has a name that cannot be written down"):
+    with pytest.raises(DataError, match="has a name that cannot be stored"):
         load_folder(folder)
 
 
@@ -193,11 +196,11 @@ def test_what_was_passed_over_is_said(folder: Path) -> None:
     for name in ("a.heic", "b.HEIC", "list.csv", ".DS_Store"):
         (folder / "cat" / name).write_text("x")
     said = load_folder(folder).remark
-    assert "Passed over: 2 .heic, 1 .csv, 1 sub-folders. Pictures end in .bmp," in said
+    assert "Skipped: 2 .heic, 1 .csv, 1 sub-folders. Images end in .bmp," in said
 
 
 def levels(path: Path, *values: np.ndarray) -> list[list[int]]:
-    """What is read of a folder whose classes have copies of a picture each."""
+    """Return the pixels read from a folder in which each class has copies of one image."""
     for name, picture in enumerate(values):
         (path / str(name)).mkdir(parents=True)
         for copy in range(2):

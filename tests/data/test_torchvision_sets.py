@@ -1,4 +1,4 @@
-"""Loaders on small files of the published formats, on damaged ones, and on the real sets where they are at hand."""
+"""Loaders on small files of the published formats, on damaged files, and on the real datasets if available."""
 
 import bz2
 import hashlib
@@ -51,7 +51,7 @@ def test_svhn_files(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lists = {name: list(entry) for name, entry in torchvision.datasets.SVHN.split_list.items()}
     for split, count in (("train", 30), ("test", 20)):
         pixels[split] = SOURCE.integers(0, 256, (32, 32, 3, count), dtype=np.uint8)
-        labels = (np.arange(count) % 10 + 1).reshape(-1, 1).astype(np.uint8)  # SVHN calls zero 10
+        labels = (np.arange(count) % 10 + 1).reshape(-1, 1).astype(np.uint8)  # SVHN labels zero as 10
         scipy.io.savemat(data / f"{split}_32x32.mat", {"X": pixels[split], "y": labels})
         lists[split][2] = md5(data / f"{split}_32x32.mat")
     monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", lists)
@@ -59,7 +59,7 @@ def test_svhn_files(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.train.counts, found.test.counts) == ((3,) * 10, (2,) * 10)
     assert (found.channels, found.size) == (3, (32, 32))
     assert not found.mirrored
-    # The first image is a one; zeros come first when grouped by class, written as 10.
+    # The first image is a one; grouped by class, the zeros, labelled 10, come first.
     assert torch.equal(found.train.images_NCHW[3], torch.from_numpy(pixels["train"][..., 0]).permute(2, 0, 1))
     assert torch.equal(found.train.images_NCHW[0], torch.from_numpy(pixels["train"][..., 9]).permute(2, 0, 1))
 
@@ -71,7 +71,7 @@ def test_usps_files(data: Path) -> None:
         with bz2.open(data / file, "wt") as written:
             for index, row in enumerate(pixels[file]):
                 values = " ".join(f"{place}:{value}" for place, value in enumerate(row, 1))
-                written.write(f"{index % 10 + 1} {values} \n")  # USPS calls zero 1
+                written.write(f"{index % 10 + 1} {values} \n")  # USPS labels zero as 1
     found = load_dataset("usps")
     assert (found.train.counts, found.test.counts) == ((3,) * 10, (2,) * 10)
     assert (found.channels, found.size) == (1, (16, 16))
@@ -141,7 +141,7 @@ def test_files_that_do_not_belong_together_are_refused(data: Path) -> None:
 
 
 def test_what_is_missing_says_which_file_goes_where(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A proxy that nobody answers at: no download works, and at once.
+    # A proxy that does not respond, so that downloads fail at once.
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     for variable in ("no_proxy", "NO_PROXY"):
@@ -169,7 +169,7 @@ def test_the_real_sets_are_what_the_catalogue_says(name: str, real_data: Path, m
     entry, found = CATALOGUE[name], load_dataset(name)
     assert (len(found.train), len(found.test)) == (entry.train, entry.test)
     assert (found.channels, found.size, found.classes) == (entry.channels, entry.size, entry.classes)
-    # The normalisation is that of these images.
+    # The normalisation constants are those of these images.
     sample = found.normalise(found.train.images_NCHW[:: max(1, len(found.train) // 3000)])
     assert sample.mean().item() == pytest.approx(0, abs=0.05)
     assert sample.std().item() == pytest.approx(1, abs=0.25)

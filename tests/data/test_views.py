@@ -114,7 +114,7 @@ def test_what_is_said_of_a_folder_is_followed_by_what_is_seen_of_it(tmp_path: Pa
     whole, seen = (load_dataset(f"{tmp_path}/photos{views}") for views in ("", "@classes0-1@validation"))
     counts = f"2 classes, {len(seen.train)} training and {len(seen.test)} test images"
     assert len(seen.train) < len(whole.train)
-    assert seen.remark == f"{whole.remark} Seen as photos@classes0-1@validation: {counts}."
+    assert seen.remark == f"{whole.remark} Viewed as photos@classes0-1@validation: {counts}."
     assert load_dataset("digits@classes1-2").remark == ""
 
 

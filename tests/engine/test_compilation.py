@@ -1,4 +1,4 @@
-"""Where compiled code is kept, and that none is taken for a processor that it was not made for."""
+"""The cache of compiled code: code for another processor is never used."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def test_a_folder_of_the_users_is_used_and_torchs_own_is_not(monkeypatch: pytest
 @needs_torch_compile
 @pytest.mark.slow
 def test_code_for_other_vectors_is_not_found(tmp_path: Path) -> None:
-    """Half a minute. Two processes share a folder; the first keeps to numbers instead of vectors."""
+    """Takes half a minute. Two processes share a cache folder; the first compiles without vector instructions."""
     code = "import torch; from dsactl.engine.compilation import can_compile; assert can_compile('cpu'); "
     code += "print(torch.backends.cpu.get_cpu_capability())"
     environment = {**os.environ, VARIABLE: str(tmp_path)}

@@ -1,4 +1,4 @@
-"""Which precision a device gets if none is asked for."""
+"""The default precision of a device, and its capabilities."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def test_bfloat16_where_it_was_measured_to_be_faster(can: dict[str, object], fas
 
 
 def test_numbers_that_vanish_are_none_in_any_thread() -> None:
-    """In a process of its own, where torch's threads have not begun."""
+    """Run in a new process, in which torch's threads have not started."""
     vanishing = "import torch, dsactl.engine.device as d; torch.set_num_threads(2); t = torch.full((10**6,), 1e-38)"
     ended = subprocess.run(
         [sys.executable, "-c", f"{vanishing}; print(int((t / 1e3).count_nonzero()), torch.get_num_threads())"],

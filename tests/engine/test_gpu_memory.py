@@ -1,9 +1,9 @@
-"""A process that keeps to a part of a GPU."""
+"""A limit on a process's GPU memory."""
 
 import pytest
 import torch
 
-from dsactl.engine.memory import free_on_gpu, keep_to_part_of_gpu
+from dsactl.engine.memory import free_on_gpu, limit_gpu_memory
 from dsactl.errors import is_want_of_memory
 
 GPU = torch.device("cuda")
@@ -14,11 +14,11 @@ def test_a_part_of_a_gpu_is_all_there_is() -> None:
     _, total = torch.cuda.mem_get_info(GPU)
     held = torch.empty(2**28, dtype=torch.uint8, device=GPU)
     try:
-        keep_to_part_of_gpu(GPU, 0.1)
+        limit_gpu_memory(GPU, 0.1)
         assert 0 < free_on_gpu(GPU) <= 0.1 * total - len(held)
         with pytest.raises(torch.OutOfMemoryError) as raised:
             torch.empty(int(0.1 * total), dtype=torch.uint8, device=GPU)
         assert is_want_of_memory(raised.value)
     finally:
-        keep_to_part_of_gpu(GPU, 1.0)
+        limit_gpu_memory(GPU, 1.0)
     assert free_on_gpu(GPU) > 0.1 * total

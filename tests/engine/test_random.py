@@ -10,7 +10,7 @@ def test_seeds_differ_by_purpose_and_position_and_never_change() -> None:
     }
     assert len(seeds) == 60
     assert all(0 <= seed < 2**63 for seed in seeds)
-    # A published value: results of earlier versions stay reproducible.
+    # A published value, so that results of earlier versions stay reproducible.
     assert derive_seed(0, "network", 3) == 2152503322617183910
 
 
@@ -27,7 +27,7 @@ def test_drawing_without_replacement() -> None:
         assert len(set(drawn.tolist())) == len(drawn) == min(count, population)
         assert drawn.min() >= 0
         assert drawn.max() < population
-    # Every index is equally likely, in both ways of drawing.
+    # Every index is equally likely, by both methods of sampling.
     for population, count in ((40, 4), (10, 5)):
         hits = torch.zeros(population)
         for _ in range(4000):

@@ -1,4 +1,4 @@
-"""Tasks on Ray, with real workers that are really killed: results come in, or are said not to."""
+"""Tasks on Ray, with real workers that are really killed: results arrive, or their failure is reported."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def add(shared: int, number: int, tell: Callable[[float], None]) -> tuple[int, i
 
 
 def die_once(_shared: None, folder: str, _tell: Callable[[float], None]) -> str:
-    """A worker that is killed the first time."""
+    """Kill the worker on the first attempt."""
     mark = Path(folder) / "tried"
     if not mark.exists():
         mark.write_text("")
@@ -69,7 +69,7 @@ def test_a_killed_worker_s_task_is_done_elsewhere(ray: OnRay, tmp_path: Path) ->
 
 
 def test_nothing_is_printed_on_stdout(ray: OnRay, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Ray would tell there of each worker's death."""
+    """Ray itself would print every worker's death there."""
     assert [result for _, result in ray.run(None, [Task("unlucky", die_once, (str(tmp_path),))])] == ["done"]
     time.sleep(1)
     assert capfd.readouterr().out == ""
@@ -95,7 +95,7 @@ def test_who_does_the_tasks(ray: OnRay) -> None:
     with pytest.raises(UsageError, match="a share of a GPU above 0"):
         workers("auto", "cuda", 0.0)
     assert ray.suited(1) is ray, "who names a cluster wants it"
-    with pytest.raises(UsageError, match="cannot keep to cuda:1"):
+    with pytest.raises(UsageError, match="cannot all use cuda:1"):
         workers("auto", "cuda:1")
     assert ray.groups(100, 20) == 20
     assert ray.groups(6, 20) == max(2, -(-6 // (os.cpu_count() or 1))), "each worker has some, and none is alone"
@@ -127,7 +127,7 @@ def test_an_evaluation_that_is_given_up_keeps_what_it_has(ray: OnRay, monkeypatc
 
 
 def test_an_evaluation_on_ray_is_the_same(ray: OnRay) -> None:
-    """Networks in the order of their numbers, whichever is finished first; kept as those of one thread."""
+    """Results are in the order of the networks' numbers, whichever finishes first, and recorded with one thread."""
     made = dsactl.condense("digits", ipc=10, method="random")
     network = {"network": dsactl.NetworkSpec(depth=1, width=16), "epochs": 5, "networks": 4}
     told: list[float] = []
@@ -150,7 +150,7 @@ def test_an_evaluation_on_ray_is_the_same(ray: OnRay) -> None:
 
 
 def test_commands_take_the_switch(tmp_path: Path) -> None:
-    """A cell on Ray, and again in this process with one thread."""
+    """Evaluate a cell on Ray, and again in this process with one thread."""
     command = ["transfer", "digits", "--archs", "mlp", "--method", "herding", "--json"]
     command += ["--networks", "3", "--epochs", "4"]
     answers = []
@@ -164,7 +164,7 @@ def test_commands_take_the_switch(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_search_with_a_killed_worker_finds_what_this_process_finds(tmp_path: Path) -> None:
-    """Twelve networks, three proxies, two workers; one of them is killed in the middle of the search."""
+    """Search with twelve networks, three proxies and two workers, one of which is killed during the search."""
     command = ["nas", "digits", "--json"]
     command += ["--where", "depth<=2,width=32,activation!=sigmoid,norm=none|instance|batch,pooling=avg"]
     command += ["--epochs", "40", "--whole-epochs", "4", "--repeats", "2", "--ipc", "3"]

@@ -1,4 +1,4 @@
-"""Clusters that do not answer, are others, or have nobody to work: what is said of them."""
+"""Messages for clusters that do not answer, have other versions, or have no workers."""
 
 import contextlib
 import os
@@ -31,7 +31,7 @@ def test_an_address_where_no_cluster_answers(monkeypatch: pytest.MonkeyPatch) ->
     assert time.monotonic() - began < on_ray.LOAD_SECONDS + on_ray.ANSWER_SECONDS
     with socket.create_server(("127.0.0.1", 0)) as deaf, pytest.raises(ClusterError, match="within 2 seconds"):
         OnRay(f"127.0.0.1:{deaf.getsockname()[1]}", "cpu")
-    with pytest.raises(UsageError, match="nonsense is no address"):
+    with pytest.raises(UsageError, match="nonsense is not an address"):
         OnRay("nonsense", "cpu")
 
 
@@ -45,7 +45,7 @@ input()
 
 @contextlib.contextmanager
 def other(cpus: int, change: str = "") -> Iterator[str]:
-    """The address of a cluster of another process."""
+    """Start a cluster in another process and yield its address."""
     with subprocess.Popen(
         [sys.executable, "-c", OTHER.format(cpus=cpus, change=change)],
         stdin=subprocess.PIPE,
@@ -70,7 +70,7 @@ def other(cpus: int, change: str = "") -> Iterator[str]:
     ],
 )
 def test_a_cluster_of_another_version(change: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cluster that runs, and says that it is another; Ray itself compares the versions."""
+    """A running cluster reports another version; Ray itself compares the versions."""
     monkeypatch.setattr(on_ray, "ANSWER_SECONDS", 60.0)  # on a busy machine
     with other(1, change) as address:
         with pytest.raises(ClusterError, match=r"Ray cannot be used: .*" + said) as raised:
@@ -79,7 +79,7 @@ def test_a_cluster_of_another_version(change: str, said: str, monkeypatch: pytes
 
 
 def test_a_cluster_whose_workers_are_yet_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one whose head takes no tasks: they wait, which is said."""
+    """On a cluster whose head node runs no tasks, tasks wait, which the progress says."""
     monkeypatch.setattr(on_ray, "ANSWER_SECONDS", 60.0)  # on a busy machine
     told: list[str] = []
 
@@ -96,8 +96,8 @@ def test_a_cluster_whose_workers_are_yet_to_come(monkeypatch: pytest.MonkeyPatch
 
 
 def test_ray_that_does_not_start_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(on_ray._QUIET, "object_store_memory", 1)  # less than Ray takes
+    monkeypatch.setitem(on_ray._QUIET, "object_store_memory", 1)  # less than Ray accepts
     who = OnRay(None, "cpu")
     with pytest.raises(ClusterError, match="Ray does not start here: ") as raised:
         list(who.run(1, [Task("one", add, (1,)), Task("two", add, (2,))]))
-    assert "--ray off" in str(raised.value.hint)
+    assert '`ray="off"`' in str(raised.value.hint)

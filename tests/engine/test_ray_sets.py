@@ -1,4 +1,4 @@
-"""Sets and courses of continual learning on Ray: the same as in one process, whoever is killed on the way."""
+"""Sets and continual-learning runs on Ray: the same as in one process, even if a worker or the driver is killed."""
 
 import json
 import os
@@ -31,7 +31,7 @@ COURSES += ["--steps", "15", "--balance-steps", "5", "--repeats", "1", "--memory
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The digests of the sets, as one process with one thread makes them."""
+    """Return the digests of the sets made by one process with one thread."""
     home = tmp_path_factory.mktemp("straight")
     return digests(finished([*CONDENSE, "--ray", "off"], home).stdout)
 
@@ -47,12 +47,12 @@ def digests(answer: str) -> list[str]:
 
 
 def steps(run: Path) -> list[int]:
-    """What a run has told of its steps, in the order in which it did."""
+    """Return the steps that a run reported, in order."""
     return [json.loads(line)["step"] for line in (run / "events.jsonl").read_text().splitlines()]
 
 
 def begun(command: list[str], home: Path, is_far: Callable[[], bool]) -> tuple[processes.Forked, list[int]]:
-    """A command on Ray that is so far, and its workers that are at a task."""
+    """Start a command on Ray, wait until it is far enough, and return it with its busy workers."""
     process = processes.start(*command, env={**os.environ, **ALIKE, "DSACTL_HOME": str(home)})
     end = time.monotonic() + 120
     try:
@@ -70,7 +70,7 @@ def begun(command: list[str], home: Path, is_far: Callable[[], bool]) -> tuple[p
 @pytest.mark.parametrize("whom", ["a worker", "Ctrl-C", "the driver"])
 def test_whoever_is_killed_the_sets_are_the_same(straight: list[str], tmp_path: Path, whom: str) -> None:
     home = tmp_path / "store"
-    # Who is interrupted writes a checkpoint then; who is killed has written one.
+    # An interrupted run writes a checkpoint then; a killed one must have written it before.
     command = [*CONDENSE, "--ray", "auto", "--checkpoint-every", "60" if whom == "Ctrl-C" else "0"]
     what = "events.jsonl" if whom == "Ctrl-C" else "checkpoint.safetensors"
 
@@ -96,15 +96,15 @@ def test_whoever_is_killed_the_sets_are_the_same(straight: list[str], tmp_path: 
         process.communicate(timeout=60)
         end = time.monotonic() + 60
         while any(Path(f"/proc/{worker}").exists() for worker in busy):
-            assert time.monotonic() < end, "a worker goes on for nobody"
+            assert time.monotonic() < end, "a worker is still running without its driver"
             time.sleep(0.1)
-    # Who was interrupted goes on on Ray, the others in one process: each can take up what the other has left.
+    # An interrupted run resumes on Ray, the others in one process: each can resume what the other has left.
     again = finished([*command, "--ray", "auto" if whom == "Ctrl-C" else "off"], home)
     assert digests(again.stdout) == straight
     for run in kept:
         told = steps(run)
         assert told == sorted(told)
-        assert (told.count(1), told[-1]) == (1, 40), "nobody went back to the beginning"
+        assert (told.count(1), told[-1]) == (1, 40), "no run started over"
     store = registry.Store(home)
     assert len(store.sets()) == 3
     assert all("1 thread" in str(stored.manifest.provenance["environment"]) for stored in store.sets())
@@ -112,7 +112,7 @@ def test_whoever_is_killed_the_sets_are_the_same(straight: list[str], tmp_path: 
 
 @pytest.mark.slow
 def test_courses_on_ray_are_those_of_one_process(tmp_path: Path) -> None:
-    """The very same, one of the workers killed; what they learned lies in the store."""
+    """The results are the same although a worker is killed; the networks are in the store."""
     here = finished([*COURSES, "--ray", "off", "--out", str(tmp_path / "a")], tmp_path / "here")
     home = tmp_path / "there"
     command = [*COURSES, "--ray", "auto", "--out", str(tmp_path / "b")]
@@ -131,7 +131,7 @@ def test_courses_on_ray_are_those_of_one_process(tmp_path: Path) -> None:
 
     assert told(out) == told(here.stdout)
     assert len(told(out)) == 4
-    # Who was killed may have left a lock, which is nobody's any more.
+    # A killed worker may have left a stale lock file, which does not count.
     kept = [
         sorted(path.name for path in each.glob("runs/continual/*.safetensors")) for each in (tmp_path / "here", home)
     ]

@@ -1,4 +1,4 @@
-"""A folder that a worker may have as well is known by its own file, not by its path."""
+"""A shared folder is recognised by its marker file, not by its path."""
 
 import shutil
 from pathlib import Path

@@ -29,9 +29,11 @@ def test_a_rehearsal_has_its_own_rows_and_no_others() -> None:
 
 def test_every_process_has_a_gpu_of_its_own_or_is_refused() -> None:
     check_gpus(torch.device("cuda"), 2, 2)
-    with pytest.raises(DeviceError, match=r"--device cuda:0 names one GPU.* Use --device cuda\."):
+    with pytest.raises(DeviceError, match=r'`device="cuda:0"` names one GPU.* Use `device="cuda"`\.'):
         check_gpus(torch.device("cuda:0"), 2, 2)
-    with pytest.raises(DeviceError, match=r"3 processes on this machine are too many for its 2 GPUs.*-per-node 2"):
+    with pytest.raises(
+        DeviceError, match=r"3 processes on this machine are too many for its 2 GPUs.*torchrun \(here 2\)"
+    ):
         check_gpus(torch.device("cuda"), 3, 2)
 
 

@@ -14,5 +14,5 @@ def test_one_after_the_other() -> None:
     tasks = [Task("a", halves, (1,)), Task("b", halves, (2,), cost=3)]
     done = InProcess().run(10, tasks, lambda share, doing: told.append((share, doing)))
     assert [(task.name, result) for task, result in done] == [("a", 11), ("b", 12)]
-    # Nothing is told that no task told: who measures a step by what it is told would take the setting up for one.
+    # Only the tasks' own reports arrive: a caller that times steps would count a report of the setup as a step.
     assert told == [(0.125, "a"), (0.25, "a"), (0.625, "b"), (1.0, "b")]

@@ -1,4 +1,4 @@
-"""Fused layers against torch's own, in both precisions and at every shape that takes another path in the C++."""
+"""Fused layers compared with torch's own, in both precisions and at shapes that cover every path of the C++ code."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from dsactl.networks.fused import FusedLayers, fuse
 
 
 def layers(channels: int, width: int, pool: int, padding: int = 1) -> nn.Sequential:
-    """A block with a norm that is far from the identity."""
+    """Return a block whose norm is far from the identity."""
     made = nn.Sequential(nn.Conv2d(channels, width, 3, padding=padding), nn.GroupNorm(width, width), nn.ReLU())
     if pool == 2:
         made.append(nn.AvgPool2d(2))
@@ -35,7 +35,7 @@ def gradients(network: nn.Module, x_NCHW: Tensor, weights: Tensor) -> tuple[Tens
 SHAPES = [  # channels, width, pool, padding, size: images, height, width
     (3, 128, 2, 1, (4, 16, 16)),
     (1, 64, 2, 3, (3, 28, 28)),  # one channel: both memory formats have the same strides
-    (5, 16, 2, 1, (2, 7, 9)),  # rows and columns that no window takes
+    (5, 16, 2, 1, (2, 7, 9)),  # rows and columns outside every pooling window
     (4, 80, 1, 1, (2, 5, 6)),  # no pooling; 64 channels together and 16 alone
     (2, 48, 2, 0, (1, 6, 4)),
 ]
@@ -71,7 +71,7 @@ def test_a_block_is_the_same_as_its_layers(
     torch.testing.assert_close(y.double(), expected, rtol=1e-3, atol=1e-4 * (1 + offset))
     names = ["x", *(name for name, _ in plain.named_parameters())]
     for name, mine, its in zip(names, ours, theirs, strict=True):
-        if name == "0.bias":  # the norm takes a bias away: nothing but rounding is left of its gradient
+        if name == "0.bias":  # the norm cancels the bias, so its gradient is only rounding error
             assert torch.equal(mine, torch.zeros_like(mine))
             assert its.abs().max() < 1e-9
         else:
@@ -103,7 +103,7 @@ def test_bfloat16_loses_no_more_than_torch_s_own_layers(
 @needs_compiler
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_does_not_vanish(value: float) -> None:
-    """A diverged run is found by its images, so nothing may turn into a number again on the way."""
+    """A diverged run is detected by its images, so a value that is not finite must never become finite again."""
     network = FusedLayers(*layers(3, 16, 2))
     x = torch.randn(2, 3, 8, 8)
     x[1, 0, 3, 3] = value
@@ -146,7 +146,7 @@ def test_networks_are_the_same_fused(spec: NetworkSpec, blocks: int, monkeypatch
 
 @pytest.fixture
 def native_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where libraries are kept, with none in it; this process, too, has none yet."""
+    """Provide an empty cache for libraries, and clear this process's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     library.cache_clear()
     yield tmp_path / "cache" / "dsactl" / "native"
@@ -177,7 +177,7 @@ def test_without_a_compiler_everything_stays_plain(
 
 @needs_compiler
 def test_the_library_is_made_once(native_folder: Path) -> None:
-    """Two seconds of a compiler."""
+    """Takes two seconds of compilation."""
     assert library() is not None
     (made,) = native_folder.iterdir()
     when = made.stat().st_mtime_ns
@@ -189,7 +189,7 @@ def test_the_library_is_made_once(native_folder: Path) -> None:
 @needs_compiler
 @pytest.mark.usefixtures("native_folder")
 def test_rounding_to_bfloat16_is_the_processor_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the processor rounds by itself, the portable way gives the same bits, not-a-numbers included."""
+    """On a processor that rounds in hardware, the portable code gives the same bits, including NaNs."""
     torch.manual_seed(0)
     network, x = FusedLayers(*layers(3, 80, 2)), torch.randn(3, 3, 9, 8)
     x[1, 0, 2, 2] = float("nan")

@@ -11,7 +11,7 @@ from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLING
 
 SIZES = (8, 16, 28, 32, 64)
 
-# Where a network cannot take the images, by (arch, channels): everything else must work.
+# Image sizes that a network cannot take, by (arch, channels); all others must work.
 IMPOSSIBLE = {
     ("lenet", 1): {8},
     ("lenet", 3): {8},
@@ -97,12 +97,12 @@ def test_every_variant_of_the_convnet_computes(norm: str, activation: str, pooli
 
 @pytest.mark.parametrize("spec", [NetworkSpec(arch) for arch in ARCHITECTURES] + [NetworkSpec(norm="layer")])
 def test_initial_state_is_the_frameworks_own_initialisation(spec: NetworkSpec) -> None:
-    """The same generator gives the same bits as torch's layers draw for themselves."""
+    """The same generator gives the same bits as torch's own layers draw."""
     torch.manual_seed(5)
     network = build(spec, 3, (32, 32), 10)
     parameters, buffers = initial_state(network, torch.Generator().manual_seed(5))
     if spec.arch.startswith("resnet18"):
-        # Its layers are not constructed in the order in which they are listed: compare the distributions.
+        # Its layers are not constructed in the order of their names, so the distributions are compared.
         for name, parameter in network.named_parameters():
             assert parameters[name].shape == parameter.shape
             assert parameters[name].abs().max() == pytest.approx(parameter.abs().max().item(), rel=0.05)

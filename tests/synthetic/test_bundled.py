@@ -1,4 +1,4 @@
-"""The sets that come with the program are whole, and used by name."""
+"""The bundled sets: intact, and usable by name."""
 
 import json
 import subprocess
@@ -111,9 +111,9 @@ def test_their_namespace_is_theirs_alone() -> None:
         lambda: dsactl.pull("Bundled/x"),
         lambda: dsactl.pull("user/x", name=name),
     ):
-        with pytest.raises(registry.BadNameError, match="the program's own"):
+        with pytest.raises(registry.BadNameError, match="reserved for dsactl"):
             refused()
     store = registry.Store()
     _, theirs = find(name, store)
-    put(store, 0, registry.parse_name(name))  # as an earlier program may have done
+    put(store, 0, registry.parse_name(name))  # as an earlier version may have done
     assert find(name, store)[1].digest == theirs.digest

@@ -1,4 +1,4 @@
-"""Sets go out of the program and come back, through its command line."""
+"""Export and import of sets through the command line."""
 
 import json
 import os
@@ -28,7 +28,7 @@ SIZE = ("--networks", "1", "--epochs", "2")
 
 @pytest.fixture
 def made() -> registry.StoredSet:
-    """A set of real digits in the store."""
+    """Store a set of real digits."""
     dsactl.condense("digits", ipc=2, method="random")
     return registry.Store().find(registry.parse_reference(NAME))
 
@@ -159,7 +159,7 @@ def test_bad_files_give_one_clear_line(
     (tmp_path / "empty").mkdir()
     for name, message in (
         ("bad.pt", "bad.pt is not read: it would load 'posix.system'"),
-        ("text.pt", "text.pt is neither a safetensors file nor one of torch.save"),
+        ("text.pt", "text.pt is neither a safetensors file nor a torch.save file"),
         ("none.pt", "There is no none.pt"),
         ("empty", "empty has no pictures"),
     ):
@@ -173,7 +173,7 @@ def test_bad_files_give_one_clear_line(
 
 
 def write_set(path: Path, images: "np.ndarray", classes: int) -> int:
-    """A set's file, and how many bytes it has."""
+    """Return a set's file and its size in bytes."""
     tensors = {"images": images, "labels": np.sort(np.arange(len(images)) % classes)}
     manifest = registry.Manifest(
         dataset=registry.DatasetInfo(
@@ -211,7 +211,7 @@ print(peak(lambda: import_sets(Path(sys.argv[3]), Source(name="large"), store)))
     ("shape", "classes", "slack"),
     [
         ((20_000, 1, 28, 28), 10, 6),
-        # What is drawn is bounded: here it has as many pixels as it may, in one byte each, or in four for colours.
+        # The preview is bounded: here it has the most pixels allowed, at one byte each, or four in colour.
         ((20_000, 1, 1, 1), 20_000, 8 + 6),
         ((20_000, 3, 1, 1), 20_000, 32 + 6),
     ],

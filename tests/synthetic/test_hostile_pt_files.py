@@ -1,4 +1,4 @@
-"""Files of torch.save that lie, are damaged, or would do something: nothing of them is run."""
+"""Malicious, inconsistent and damaged torch.save files: none of their code is run."""
 
 import io
 import os
@@ -17,13 +17,13 @@ from pt_samples import CLASSES, FORMATS, IMAGES, LABELS, SHAPE, authors, save
 
 from dsactl.errors import DataError
 from dsactl.synthetic.importing.layouts import read, to_experiment
-from dsactl.synthetic.importing.pickle_check import LONGEST
-from dsactl.synthetic.importing.torch_files import OLD_BEGINS, load
+from dsactl.synthetic.importing.pickle_check import MAX_PICKLE_BYTES
+from dsactl.synthetic.importing.torch_files import LEGACY_MAGIC, load
 from registry import RegistryError
 
 
 class Malicious:
-    """Leaves a mark where it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -41,7 +41,7 @@ def test_code_does_not_run(tmp_path: Path, new: bool) -> None:
             load(path)
         assert not mark.exists()
     torch.load(path, weights_only=False)
-    assert mark.exists()  # it would have
+    assert mark.exists()  # unchecked loading runs the code
 
 
 @FORMATS
@@ -56,7 +56,7 @@ def test_other_objects_are_refused(tmp_path: Path, content: Any, new: bool) -> N
 
 
 def archive(path: Path, operations: bytes, records: dict[str, bytes] | None = None, **zip_options: Any) -> Path:
-    """A zip of torch.save with a pickle written by hand."""
+    """Write a torch.save zip with a handmade pickle."""
     with zipfile.ZipFile(path, "w", **zip_options) as made:
         made.writestr("a/data.pkl", b"\x80\x02" + operations + b".")
         for name, data in {"version": b"3\n", "byteorder": b"little", **(records or {})}.items():
@@ -119,26 +119,26 @@ def test_a_pickle_by_hand_is_what_torch_reads(tmp_path: Path) -> None:
         (tensor(6, 0, (2,), (1, 1)), "impossible shape"),
         (tensor(6, 0, (2**64,), (1,)), "impossible shape"),
         (tensor(6, 0, (1,) * 9, (1,) * 9), "impossible shape"),
-        (tensor(10**12, 0, (2,), (1,)), "record data/0 is not of 4000000000000 bytes"),
-        (tensor(5, 0, (2,), (1,)), "record data/0 is not of 20 bytes"),
-        (storage(6, "1"), "record data/1 is not of 24 bytes"),
-        (storage(6, "../../x"), "record data/../../x is not of"),
+        (tensor(10**12, 0, (2,), (1,)), "record data/0 does not have 4000000000000 bytes"),
+        (tensor(5, 0, (2,), (1,)), "record data/0 does not have 20 bytes"),
+        (storage(6, "1"), "record data/1 does not have 24 bytes"),
+        (storage(6, "../../x"), "record data/../../x does not have"),
         (storage(6, kind="torch ComplexFloatStorage"), "would load 'torch.ComplexFloatStorage'"),
         (storage(6) + b"0" + storage(3, kind="torch DoubleStorage"), "operation POP"),
         (b"(" + storage(6) + storage(3, kind="torch DoubleStorage") + b"t", "parts of others"),
-        (function("torch FloatStorage") + number(10**12) + b"\x85R", "calls a function with what it is not made for"),
+        (function("torch FloatStorage") + number(10**12) + b"\x85R", "calls a function with unexpected arguments"),
         (function("builtins bytearray") + number(10**12) + b"\x85R", "would load 'builtins.bytearray'"),
         (function("_codecs encode") + word("x") + word("hex") + b"\x86R", "calls a function"),
         (function("collections OrderedDict") + b"]\x85R", "calls a function"),
-        (function("collections OrderedDict") + b")R" + b"}b", "would change the inside"),
-        (function("torch._utils _rebuild_parameter") + b"(K\x01\x89Ntt", "stack is empty|makes no sense"),
-        (b"}" + b")" + b"\x85" * 100_000 + b"Ns", "keys that are neither words nor numbers"),
+        (function("collections OrderedDict") + b")R" + b"}b", "would change the state"),
+        (function("torch._utils _rebuild_parameter") + b"(K\x01\x89Ntt", "stack is empty|is invalid"),
+        (b"}" + b")" + b"\x85" * 100_000 + b"Ns", "keys that are neither strings nor numbers"),
         (b"t", "is damaged"),
         (b"h\x05", "is damaged"),
         (b"\x80\x04N", "protocol 4"),
         (b"\x95" + b"\x00" * 8, "operation FRAME"),
-        (b"N" * LONGEST, "holds more than tensors"),
-        (b"(" + word("module") + word("x") + b"tQ", "refers to something that is no storage"),
+        (b"N" * MAX_PICKLE_BYTES, "contains more than tensors"),
+        (b"(" + word("module") + word("x") + b"tQ", "refers to something that is not a storage"),
     ],
 )  # fmt: skip
 def test_hostile_pickles(tmp_path: Path, operations: bytes, message: str) -> None:
@@ -161,7 +161,7 @@ def test_hostile_zips(tmp_path: Path) -> None:
         made.writestr("a/other", b"x")
     with pytest.raises(DataError, match=r"not one of torch\.save"):
         load(path)
-    # Records that are one another's bytes.
+    # Records that share their bytes.
     archive(path, good, {"data/0": b"\x00" * 24, **{f"data/{index}": b"" for index in range(1, 9)}})
     whole = path.read_bytes()
     with zipfile.ZipFile(path) as made:
@@ -175,7 +175,7 @@ def test_hostile_zips(tmp_path: Path) -> None:
 
 def test_the_old_format_does_not_lie(tmp_path: Path) -> None:
     whole = save([IMAGES, LABELS], tmp_path / "f.pt", new=False).read_bytes()
-    assert whole.startswith(OLD_BEGINS)
+    assert whole.startswith(LEGACY_MAGIC)
     count = struct.pack("<q", IMAGES.numel())
     for changed, message in (
         (whole[:-1], "need 144 bytes"),
@@ -190,11 +190,11 @@ def test_the_old_format_does_not_lie(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"x", b"PK\x03\x04", OLD_BEGINS, OLD_BEGINS[:-1], b"\x80\x02N.", b"\x93NUMPY" + b"x" * 99]
+    "data", [b"", b"x", b"PK\x03\x04", LEGACY_MAGIC, LEGACY_MAGIC[:-1], b"\x80\x02N.", b"\x93NUMPY" + b"x" * 99]
 )
 def test_files_of_something_else(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "f.pt").write_bytes(data)
-    with pytest.raises(DataError, match=r"nor one of torch.save|is damaged"):
+    with pytest.raises(DataError, match=r"nor a torch.save file|is damaged"):
         load(tmp_path / "f.pt")
 
 
@@ -209,7 +209,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 
 def outcome(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
-    """The experiments of a file; None after a clear error. Anything else escapes."""
+    """Return the experiments of a file, or None after a clear error; any other exception propagates."""
     try:
         pairs = [to_experiment(*pair, CLASSES, SHAPE, "f") for pair in read(path, CLASSES)]
     except (DataError, RegistryError) as raised:
@@ -240,7 +240,7 @@ def test_mutated_files_give_a_clear_error_or_the_right_answer(
         found = outcome(path)
         counts["error" if found is None else "answer"] += 1
         for images, labels in found or []:
-            # The zip format has checksums; the old one has none for the numbers.
+            # The zip format has checksums; the legacy format has none for the numbers.
             if new:
                 assert any(torch.equal(images, each) and torch.equal(labels, LABELS) for each, _ in right)
             assert images.shape == (len(labels), *SHAPE)

@@ -52,7 +52,7 @@ def test_normalised_images_are_kept_as_they_are(store: registry.Store, tmp_path:
     assert about["space"] == "normalised"
     assert "experiment" not in about
     assert stored.picture is not None
-    # The same again is the same version.
+    # Importing the same file again gives the same version.
     assert import_sets(path, DIGITS, store) == [stored]
 
 
@@ -68,11 +68,11 @@ def test_pixels_are_normalised(store: registry.Store, tmp_path: Path, digits: Da
 
 def test_a_wrong_space_is_noticed(store: registry.Store, tmp_path: Path) -> None:
     path = save([torch.rand(20, 1, 8, 8), LABELS], tmp_path / "data.pt")
-    with pytest.raises(UsageError, match=r"all values lie in 0 … 1.*Add --space pixels"):
+    with pytest.raises(UsageError, match=r"all values lie in 0 … 1.*Add `space=.pixels.`"):
         import_sets(path, DIGITS, store)
     assert len(import_sets(path, Source("digits", space="normalised"), store)) == 1
     save([torch.rand(20, 1, 8, 8) * 255, LABELS], path)
-    with pytest.raises(UsageError, match=r"are no pixels of 0 … 1.*divide by 255"):
+    with pytest.raises(UsageError, match=r"are not pixels of 0 … 1.*divide by 255"):
         import_sets(path, Source("digits", space="pixels"), store)
     with pytest.raises(UnknownNameError, match=r"Unknown space 'pixel'.*'pixels'"):
         import_sets(path, Source("digits", space="pixel"), store)
@@ -130,9 +130,9 @@ def test_a_folder_of_pictures(store: registry.Store, tmp_path: Path) -> None:
     torch.testing.assert_close(found.pixels(), expected)
     assert stored.manifest.provenance["space"] == "pixels"
     for source, message in (
-        (replace(DIGITS, space="normalised"), "Pictures are pixels"),
+        (replace(DIGITS, space="normalised"), "Images of a folder are pixels"),
         (replace(DIGITS, experiment=0), "is a folder"),
-        (Source(), "Which data set does .* stand for.*--dataset"),
+        (Source(), "The dataset of .* is unknown.*as `dataset`"),
     ):
         with pytest.raises(UsageError, match=message):
             import_sets(tmp_path / "in", source, store)
@@ -149,7 +149,7 @@ def test_a_set_of_our_own_is_the_same_elsewhere(store: registry.Store, tmp_path:
         assert stored.picture is not None
         assert made.picture is not None
         assert stored.picture.read_bytes() == made.picture.read_bytes()
-    with pytest.raises(UsageError, match=r"says itself what it holds.*Only --name"):
+    with pytest.raises(UsageError, match=r"contains its own description.*Only `name`"):
         import_sets(made.file, DIGITS, store)
 
 
@@ -180,11 +180,11 @@ def test_damaged_safetensors(store: registry.Store, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": None}, "Which data set does .*data.pt stand for.*--dataset digits"),
-        ({"dataset": "digit"}, "Unknown data set 'digit'.*'digits'"),
-        ({"method": "a method"}, "--method 'a method' is not a word"),
+        ({"dataset": None}, "The dataset of .*data.pt is unknown.*as `dataset`: digits"),
+        ({"dataset": "digit"}, "Unknown dataset 'digit'.*'digits'"),
+        ({"method": "a method"}, "`method` must be a word of .*, not 'a method'"),
         ({"strategy": "crops"}, "Unknown kind of augmentation 'crops'"),
-        ({"image_size": 8}, "--image-size"),
+        ({"image_size": 8}, "`image_size`"),
         ({"labels": Path("no.pt")}, "labels of its own|There is no"),
     ],
 )
@@ -198,7 +198,7 @@ def test_bad_options(store: registry.Store, tmp_path: Path, options: dict[str, A
 
 
 def test_of_another_data_set(store: registry.Store, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="images are 20×3×8×8, those of the data set 1×8×8"):
+    with pytest.raises(DataError, match="images are 20×3×8×8, those of the dataset 1×8×8"):
         import_sets(save([IMAGES.repeat(1, 3, 1, 1), LABELS], tmp_path / "data.pt"), DIGITS, store)
 
 

@@ -1,4 +1,4 @@
-"""What is read from files of torch.save: the layouts of the field, and what makes a set of them."""
+"""Reading torch.save files: the layouts in use, and their conversion to sets."""
 
 import pickle
 from collections import OrderedDict
@@ -26,7 +26,7 @@ def test_the_authors_files(tmp_path: Path, new: bool) -> None:
 def test_nothing_of_numpy_is_called(tmp_path: Path) -> None:
     path, allowed = save(authors(), tmp_path / "f.pt"), set(torch.serialization.get_safe_globals())
     with pytest.raises(pickle.UnpicklingError):
-        torch.load(path, weights_only=True)  # their accuracies are why
+        torch.load(path, weights_only=True)  # fails because of the accuracies in it
     number = load(path)["accs_all_exps"]["ConvNet"][0]
     assert type(number).__module__ == "dsactl.synthetic.importing.torch_files"
     assert vars(number) == {}
@@ -59,9 +59,9 @@ def test_labels_in_a_file_of_their_own(tmp_path: Path) -> None:
     images, labels = save(IMAGES, tmp_path / "i.pt"), save(LABELS.flip(0), tmp_path / "l.pt")
     ((_, found),) = read(images, CLASSES, labels)
     assert torch.equal(found, LABELS.flip(0))
-    with pytest.raises(DataError, match=r"4 images without labels, for 3 classes.*--labels"):
+    with pytest.raises(DataError, match=r"4 images without labels, for 3 classes.*as `labels`"):
         read(images, 3)
-    with pytest.raises(UsageError, match=r"labels of its own.*Leave --labels out"):
+    with pytest.raises(UsageError, match=r"labels of its own.*Leave `labels` out"):
         read(save([IMAGES, LABELS], tmp_path / "p.pt"), CLASSES, labels)
 
 
@@ -99,7 +99,7 @@ def test_experiments_are_sorted_by_class_and_of_float32() -> None:
         (IMAGES[:0], LABELS[:0], "images are 0×1×3×2"),
         ([IMAGES], LABELS, "images are list"),
         ((IMAGES * 255).byte(), LABELS, r"images are uint8.*images\.float\(\) / 255"),
-        (IMAGES.repeat(1, 3, 1, 1), LABELS, "images are 4×3×3×2, those of the data set 1×3×2.*--dataset"),
+        (IMAGES.repeat(1, 3, 1, 1), LABELS, "images are 4×3×3×2, those of the dataset 1×3×2.*as `dataset`"),
         (IMAGES, torch.rand(4, 2), "labels are 4×2 float32.*Soft labels are not supported"),
         (IMAGES, LABELS.float(), r"labels are 4 float32.*labels\.long\(\)"),
         (IMAGES, torch.tensor(1), "labels are one number int64"),

@@ -1,4 +1,4 @@
-"""Sets with soft labels: kept, checked, exported, pushed and pulled like any other."""
+"""Sets with soft labels: stored, checked, exported, pushed and pulled like any other."""
 
 import io
 from pathlib import Path
@@ -98,7 +98,7 @@ def test_they_go_to_the_hub_and_come_back(machine: Machine, other: Machine, repo
 
 @pytest.mark.parametrize("networks", [1, 2])
 def test_networks_are_trained_on_them(networks: int) -> None:
-    """One step of plain SGD on soft labels, against the gradient of −Σ p log q by hand."""
+    """Compare one step of plain SGD on soft labels with the gradient of −Σ p log q computed by hand."""
     network = structure(NetworkSpec("mlp"), 1, (8, 8), 2)
     source = torch.Generator().manual_seed(0)
     images, soft = torch.randn(4, 1, 8, 8, generator=source), torch.from_numpy(SOFT)

@@ -1,7 +1,7 @@
-"""What is captured as a CUDA graph on a GPU: here run again instead of replayed, there (marked gpu) for real.
+"""Steps captured as CUDA graphs: run again instead of replayed on a CPU, and replayed on a GPU (marked gpu).
 
-A graph repeats what happened to its tensors while it was captured. `Again` calls the function anew, writes its results
-into the same tensors, and refuses to look at a tensor's value, as a capture does.
+A graph repeats the operations recorded during its capture. `Again` calls the function again, writes its results into
+the same tensors, and refuses to read a tensor's value, as a capture does.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ CAPTURED = replace(PLAIN, captured=True, chunk=2)
 
 
 class Refuse(TorchDispatchMode):
-    """Fails at what cannot be captured."""
+    """A dispatch mode that fails at operations that cannot be captured."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero):
@@ -41,7 +41,7 @@ class Refuse(TorchDispatchMode):
 
 
 class OnMetaAlone(TorchDispatchMode):
-    """Fails at whatever touches a tensor outside of the device "meta", which stands for a GPU here."""
+    """A dispatch mode that fails at any tensor outside the device "meta", which stands in for a GPU."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -52,10 +52,10 @@ class OnMetaAlone(TorchDispatchMode):
 
 
 class OnMeta:
-    """A graph of shapes: the function runs on tensors without values."""
+    """A stand-in for a graph: the function runs on tensors without values."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
-        function()  # what it makes once and keeps, it makes here
+        function()  # creates what is cached between calls
         with OnMetaAlone():
             self.result = function()
 
@@ -118,7 +118,7 @@ def test_captured_steps_are_the_same_steps(name: str) -> None:
     moved = (plain[-1] - initial(DATASET, case).images_KICHW).norm()
     for ours, theirs in zip(captured, plain, strict=True):
         assert (ours - theirs).norm() / moved < 1e-3
-    # Two sizes of a chunk (2 and 1 of 3 classes), and of a batch (4 and what is left).
+    # Two chunk sizes (2 and 1 of 3 classes), and two batch sizes (4 and the remainder).
     assert Again.made == 2 + len({4, DATASET.classes * case.ipc % 4} - {0})
 
 
@@ -182,7 +182,7 @@ def test_what_is_captured_stays_on_the_device(name: str, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("broken_at", [1, 2])
 def test_training_goes_on_without_graphs(broken_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first capture fails, or the one of the odd last batch, after some steps have been taken."""
+    """The first capture fails, or that of the smaller last batch, after some steps."""
 
     class Broken(Again):
         def __init__(self, function: Callable[[], Any]) -> None:

@@ -89,7 +89,7 @@ def test_right_answers_are_counted_over_batches() -> None:
 
 
 def test_a_network_without_numbers_is_right_by_chance() -> None:
-    """Whatever the classes' shares are: a guess is right once in three."""
+    """A guess is correct with probability 1/3, whatever the classes' frequencies."""
     network = build(SPECS[0], 1, (8, 8), 3)
     parameters, buffers = (unstack(part, 0) for part in states(network, 1))
     lost = {name: torch.full_like(tensor, float("nan")) for name, tensor in parameters.items()}

@@ -1,1 +1,1 @@
-"""Sets that other programs and machines have made, checked and stored."""
+"""Import of sets that other programs or machines made, with checks."""

@@ -1,4 +1,4 @@
-"""The `.pt` files of the authors' program and its relatives, as images and labels.
+"""Layouts of the `.pt` files of the authors' program and its relatives.
 
     {"data": [[images, labels], …], "accs_all_exps": …}    DC, DSA, DM: one pair per experiment
     [images, labels]                                       IDC's data.pt, whose images are pixels
@@ -26,7 +26,7 @@ _AUTHORS_NAME = re.compile(r"res_([A-Za-z0-9]+)_([A-Za-z0-9]+)_([A-Za-z0-9]+)_([
 
 @dataclass(frozen=True)
 class FileName:
-    """What the authors' file names say, in this program's words.
+    """Contents of the authors' file names, in this program's terms.
 
     Attributes:
         method, dataset, arch, ipc: "dsa", "cifar10", "convnet", 10 for res_DSA_CIFAR10_ConvNet_10ipc.pt.
@@ -39,7 +39,7 @@ class FileName:
 
 
 def parse_file_name(name: str) -> FileName | None:
-    """Read a file's name, if it is one of the authors'."""
+    """Parse a file's name; None if it is not one of the authors'."""
     found = _AUTHORS_NAME.fullmatch(name)
     if found is None:
         return None
@@ -49,7 +49,7 @@ def parse_file_name(name: str) -> FileName | None:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One set of a file.
+    """One set in a file.
 
     Attributes:
         images_NCHW: float32, finite, in the file's space.
@@ -61,27 +61,27 @@ class Experiment:
 
 
 def read(path: Path, classes: int, labels: Path | None = None) -> list[tuple[Any, Any]]:
-    """The pairs of images and labels in a file, one per experiment, not looked into yet (see `to_experiment`).
+    """Read the pairs of images and labels in a file, one per experiment, unchecked (see `to_experiment`).
 
     Args:
         path: the file.
         classes: K, for images without labels: those are taken as sorted by class, with equally many of each.
-        labels: the file that has the labels of a file that has images alone.
+        labels: the file with the labels of a file that has only images.
 
     Raises:
         registry.RegistryError: no file, or too large.
-        DataError: not a file of torch.save, or of another layout.
-        UsageError: `labels` for a file that has its own.
+        DataError: not a torch.save file, or of another layout.
+        UsageError: `labels` for a file with its own labels.
     """
     content = load(path)
     if isinstance(content, Tensor):
         return [(content, _lone_labels(content, classes, path) if labels is None else load(labels))]
     if labels is not None:
-        raise UsageError(f"{path} has labels of its own.", "Leave --labels out.")
+        raise UsageError(f"{path} has labels of its own.", "Leave `labels` out.")
     pairs = _pairs(content)
     if not pairs:
         raise DataError(
-            f"{path} has {_in_words(content)}; images and labels are looked for.",
+            f"{path} has {_describe(content)}; expected images and labels.",
             "Save them as torch.save([images, labels], FILE), images float N×C×H×W, labels N integers.",
         )
     return pairs
@@ -90,7 +90,10 @@ def read(path: Path, classes: int, labels: Path | None = None) -> list[tuple[Any
 def _lone_labels(images: Tensor, classes: int, path: Path) -> Tensor:
     count = images.shape[0] if images.dim() else 0
     if count == 0 or count % classes:
-        raise DataError(f"{path} has {count} images without labels, for {classes} classes.", "Add --labels FILE.pt.")
+        raise DataError(
+            f"{path} has {count} images without labels, for {classes} classes.",
+            "Give the file with the labels as `labels`.",
+        )
     return torch.arange(classes).repeat_interleave(count // classes)
 
 
@@ -115,8 +118,8 @@ def _is_pair(content: Any) -> bool:
     return isinstance(content, list | tuple) and len(content) == 2 and all(isinstance(each, Tensor) for each in content)
 
 
-def _in_words(content: Any) -> str:
-    """What was found, for an error: its type, and what a dict is made of."""
+def _describe(content: Any) -> str:
+    """Describe the content for an error message: its type, and the elements of a dict, list or tuple."""
     if isinstance(content, dict):
         return f"a dict of {', '.join(f'{key!s:.40}' for key in list(content)[:8]) or 'nothing'}"
     if isinstance(content, list | tuple):
@@ -129,10 +132,10 @@ def to_experiment(images: Any, labels: Any, classes: int, shape: tuple[int, int,
     """Check one pair of a file and sort it by class.
 
     Args:
-        images, labels: as `read` gives them.
+        images, labels: as returned by `read`.
         classes: K.
-        shape: (C, H, W) of the data set's images.
-        where: the file's name, for the error.
+        shape: (C, H, W) of the dataset's images.
+        where: the file's name, for the error message.
 
     Raises:
         DataError: images that are not floats N×C×H×W of this shape, or not finite; labels that are not N integers in
@@ -146,8 +149,8 @@ def to_experiment(images: Any, labels: Any, classes: int, shape: tuple[int, int,
         )
     if tuple(images.shape[1:]) != shape:
         raise DataError(
-            f"{where}: the images are {_shape(images)}, those of the data set {'×'.join(map(str, shape))}.",
-            "Is it of another data set? Name that with --dataset.",
+            f"{where}: the images are {_shape(images)}, those of the dataset {'×'.join(map(str, shape))}.",
+            "Are they of another dataset? Give that as `dataset`.",
         )
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.dim() != 1:
         soft = isinstance(labels, Tensor) and labels.dim() == 2

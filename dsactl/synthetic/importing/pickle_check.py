@@ -1,9 +1,9 @@
-"""What a pickle of torch would do, found out without doing any of it.
+"""Static check of what a torch pickle would do, without executing any of it.
 
-`torch.load(weights_only=True)` runs no foreign code, but it allocates what it is told to, believes every size, and
-lets a few functions be called in chains. So a pickle is first read symbolically: only the operations that torch.save
-writes for tensors, lists, dicts, numbers and strings are known, every call is one of six with arguments of the right
-form, and every tensor fits in its storage.
+`torch.load(weights_only=True)` runs no foreign code, but it allocates what it is told to, trusts every size, and allows
+chains of a few function calls. So a pickle is first executed symbolically: only the operations that torch.save writes
+for tensors, lists, dicts, numbers and strings are allowed, every call is one of six with arguments of the right form,
+and every tensor fits in its storage.
 """
 
 import math
@@ -14,9 +14,9 @@ from typing import IO, Any
 
 from dsactl.errors import DataError
 
-LONGEST = 2**18
-"""Bytes of a pickle that is read, images not counted: enough for ten thousand accuracies."""
-MOST_DIMENSIONS = 8
+MAX_PICKLE_BYTES = 2**18
+"""Largest pickle that is read, images not counted: enough for ten thousand accuracies."""
+MAX_DIMENSIONS = 8
 
 ITEM_SIZES = {
     "torch FloatStorage": 4,
@@ -31,7 +31,7 @@ ITEM_SIZES = {
     "torch BoolStorage": 1,
 }
 NUMPY_NAMES = ("numpy dtype", "numpy.core.multiarray scalar", "numpy._core.multiarray scalar")
-"""What the authors' accuracies are made of; a stand-in is called in their place."""
+"""Parts of the authors' accuracies; a stand-in is called in their place."""
 _GLOBALS = {
     *ITEM_SIZES,
     *NUMPY_NAMES,
@@ -44,11 +44,11 @@ _GLOBALS = {
 
 @dataclass(frozen=True)
 class Storage:
-    """Numbers that a pickle refers to by key.
+    """A storage of numbers that a pickle refers to by key.
 
     Attributes:
-        count: how many.
-        item_size: bytes of one.
+        count: number of items.
+        item_size: bytes of an item.
     """
 
     count: int
@@ -56,7 +56,7 @@ class Storage:
 
     @property
     def bytes(self) -> int:
-        """Of all."""
+        """Size in bytes."""
         return self.count * self.item_size
 
 
@@ -65,47 +65,47 @@ class _Global:
     name: str
 
 
-class _Thing:
-    """What is built and not looked into."""
+class _Placeholder:
+    """A symbolic value, whose content is not examined."""
 
 
-_CONTAINER, _TENSOR, _NUMBER, _BYTES = _Thing(), _Thing(), _Thing(), _Thing()
+_CONTAINER, _TENSOR, _NUMBER, _BYTES = _Placeholder(), _Placeholder(), _Placeholder(), _Placeholder()
 
 
 class RefusedError(Exception):
-    """What a pickle does that it should not; the text continues "it …"."""
+    """A forbidden operation in a pickle; the text continues "it …"."""
 
 
 def check(stream: IO[bytes], where: str) -> dict[str, Storage]:
-    """Read one pickle from a stream, and leave the stream behind it.
+    """Check one pickle in a stream, and leave the stream positioned after it.
 
     Args:
-        stream: at the pickle's beginning; its owner sees to it that it is no longer than `LONGEST`.
-        where: the file's name, for the error.
+        stream: at the beginning of the pickle; the caller limits its length to `MAX_PICKLE_BYTES`.
+        where: the file's name, for the error message.
 
     Returns:
-        The storages that it refers to, by key.
+        The storages that the pickle refers to, by key.
 
     Raises:
-        DataError: it is damaged, or holds something else than tensors, lists, dicts, numbers and strings.
+        DataError: it is damaged, or contains anything but tensors, lists, dicts, numbers and strings.
     """
-    machine = _Machine()
+    machine = _SymbolicUnpickler()
     try:
         for operation, argument, _ in pickletools.genops(stream):
-            machine.do(operation.name, argument)
+            machine.execute(operation.name, argument)
     except RefusedError as refused:
         raise DataError(
             f"{where} is not read: it {refused}.",
-            "Only tensors, lists, dicts, numbers and strings are. Save the images and labels alone: "
+            "Only tensors, lists, dicts, numbers and strings are. Save only the images and labels: "
             "torch.save([images, labels], FILE)",
         ) from None
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, struct.error) as error:
-        raise DataError(f"{where} is damaged: its pickle makes no sense ({error!s:.100}).") from None
+        raise DataError(f"{where} is damaged: its pickle is invalid ({error!s:.100}).") from None
     return machine.storages
 
 
 def check_keys(stream: IO[bytes], where: str) -> list[str]:
-    """Read a pickle that is a list of words, as the older format ends with, and leave the stream behind it.
+    """Read a pickled list of strings, as at the end of the older format, and leave the stream positioned after it.
 
     Raises:
         DataError: it is anything else.
@@ -113,15 +113,15 @@ def check_keys(stream: IO[bytes], where: str) -> list[str]:
     try:
         operations = list(pickletools.genops(stream))
     except (ValueError, LookupError, struct.error) as error:
-        raise DataError(f"{where} is damaged: its keys make no sense ({error!s:.100}).") from None
+        raise DataError(f"{where} is damaged: its keys are invalid ({error!s:.100}).") from None
     known = {"PROTO", "EMPTY_LIST", "BINPUT", "LONG_BINPUT", "MARK", "BINUNICODE", "APPEND", "APPENDS", "STOP"}
     if not {operation.name for operation, _, _ in operations} <= known:
-        raise DataError(f"{where} is damaged: its keys are no words.")
+        raise DataError(f"{where} is damaged: its keys are not strings.")
     return [str(argument) for operation, argument, _ in operations if operation.name == "BINUNICODE"]
 
 
-class _Machine:
-    """The unpickler's stack, with things in the place of what would be built."""
+class _SymbolicUnpickler:
+    """The unpickler's stack, with placeholders instead of objects."""
 
     def __init__(self) -> None:
         self.storages: dict[str, Storage] = {}
@@ -129,8 +129,8 @@ class _Machine:
         self._outer: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
 
-    def do(self, operation: str, argument: Any) -> None:
-        """One operation."""
+    def execute(self, operation: str, argument: Any) -> None:
+        """Execute one operation symbolically."""
         stack = self._stack
         match operation:
             case "PROTO":
@@ -177,7 +177,7 @@ class _Machine:
             case "BUILD":
                 thing, _ = self._pop(2)
                 if thing is not _NUMBER:
-                    raise RefusedError("would change the inside of an object")
+                    raise RefusedError("would change the state of an object")
                 stack.append(thing)
             case _:
                 raise RefusedError(f"has the operation {operation}, which torch.save does not write")
@@ -195,7 +195,7 @@ class _Machine:
 
     def _set_items(self, items: list[Any]) -> None:
         if not all(isinstance(key, str | int) for key in items[::2]):
-            raise RefusedError("has a dict with keys that are neither words nor numbers")
+            raise RefusedError("has a dict with keys that are neither strings nor numbers")
 
     def _storage(self, identity: Any) -> Storage:
         match identity:
@@ -204,11 +204,11 @@ class _Machine:
                 if rest not in ([], [None]) or self.storages.setdefault(key, storage) != storage:
                     raise RefusedError("has storages that are parts of others")
                 return storage
-        raise RefusedError("refers to something that is no storage")
+        raise RefusedError("refers to something that is not a storage")
 
 
-def _call(called: Any, arguments: Any) -> _Thing:
-    """What a call would give, if it is one of those that are known, with arguments of the right form."""
+def _call(called: Any, arguments: Any) -> _Placeholder:
+    """Return the result of a call, if it is a known one with arguments of the right form."""
     match (called.name if isinstance(called, _Global) else None, arguments):
         case (str(name), tuple()) if name in NUMPY_NAMES:
             return _NUMBER
@@ -216,7 +216,7 @@ def _call(called: Any, arguments: Any) -> _Thing:
             return _CONTAINER
         case ("_codecs encode", (str(), "latin1")):
             return _BYTES
-        case ("torch._utils _rebuild_parameter", (_Thing() as data, bool(), hooks)) if (
+        case ("torch._utils _rebuild_parameter", (_Placeholder() as data, bool(), hooks)) if (
             data is _TENSOR and hooks is _CONTAINER
         ):
             return _TENSOR
@@ -226,12 +226,12 @@ def _call(called: Any, arguments: Any) -> _Thing:
         ) if hooks is _CONTAINER:
             _check_tensor(storage, offset, shape, stride)
             return _TENSOR
-    raise RefusedError("calls a function with what it is not made for")
+    raise RefusedError("calls a function with unexpected arguments")
 
 
 def _check_tensor(storage: Storage, offset: int, shape: tuple[Any, ...], stride: tuple[Any, ...]) -> None:
-    """Refuse a tensor that does not lie within its storage, or claims more numbers than it has."""
-    if len(shape) != len(stride) or len(shape) > MOST_DIMENSIONS:
+    """Refuse a tensor that does not lie within its storage, or has more numbers than it."""
+    if len(shape) != len(stride) or len(shape) > MAX_DIMENSIONS:
         raise RefusedError("has a tensor of impossible shape")
     if not all(isinstance(value, int) and 0 <= value < 2**63 for value in (offset, *shape, *stride)):
         raise RefusedError("has a tensor of impossible shape")

@@ -1,4 +1,4 @@
-"""From a file or folder that another program made to a set in the store, ready to evaluate."""
+"""Import of a set that another program made, from a file or folder into the store."""
 
 import hashlib
 from dataclasses import dataclass
@@ -26,21 +26,21 @@ from registry.importing import check_file, read_file, read_folder
 from registry.pictures import CHANNELS, grid_png
 from registry.tensors import decode
 
-FURTHEST = 2.0
-"""Pixels beyond 0 … 1 by more than this are no pixels of 0 … 1."""
+MAX_PIXEL_EXCESS = 2.0
+"""Values beyond 0 … 1 by more than this are not pixels of 0 … 1; ours."""
 
 
 def import_sets(path: Path, source: Source, store: registry.Store) -> list[registry.StoredSet]:
-    """Store what a file or folder holds: a version for each set in it.
+    """Import a file or folder into the store: one version for each set in it.
 
     Args:
         path: this program's safetensors file, a `.pt` file, or a folder CLASS/*.png.
-        source: what else is known.
-        store: where the sets go.
+        source: what the file does not contain.
+        store: the target store.
 
     Raises:
-        DsactlError: what is there cannot be used, or more must be said about it.
-        registry.RegistryError: the same; or the store cannot be written to.
+        DsactlError: the content cannot be used, or `source` is incomplete.
+        registry.RegistryError: the content cannot be used, or the store cannot be written to.
     """
     name = None if source.name is None else registry.parse_name(source.name)
     if path.is_dir():
@@ -62,8 +62,8 @@ def _import_safetensors(
     path: Path, source: Source, name: registry.SetName | None, store: registry.Store
 ) -> registry.StoredSet:
     if source != Source(name=source.name):
-        raise UsageError(f"{path} says itself what it holds.", "Only --name can be given with it.")
-    # Beside the tensors either the file's bytes are held or the picture, not both.
+        raise UsageError(f"{path} contains its own description.", "Only `name` can be given with it.")
+    # Besides the tensors, either the file's bytes or the preview are in memory, not both.
     data = read_file(path)
     digest = sha256(data)
     arrays, manifest = decode(data, str(path))
@@ -78,7 +78,7 @@ def _import_safetensors(
 
 
 def _own_name(manifest: registry.Manifest, path: Path) -> registry.SetName:
-    """The name that the set's recipe gives it, else that of the file."""
+    """Return the name from the set's recipe, else the file's name."""
     try:
         return registry.parse_name(Recipe.from_dict(manifest.recipe).set_name)
     except (DsactlError, registry.BadNameError):
@@ -89,16 +89,16 @@ def _parse_name(text: str) -> registry.SetName:
     try:
         return registry.parse_name(text)
     except registry.BadNameError:
-        raise UsageError(f"{text!r:.200} cannot be the set's name.", "Give one with --name.") from None
+        raise UsageError(f"{text!r:.200} cannot be the set's name.", "Give one as `name`.") from None
 
 
 def _import_folder(
     path: Path, source: Source, name: registry.SetName | None, store: registry.Store
 ) -> registry.StoredSet:
     if source.space == NORMALISED:
-        raise UsageError("Pictures are pixels.", "Leave --space out.")
+        raise UsageError("Images of a folder are pixels.", "Leave `space` out.")
     if source.experiment is not None or source.labels is not None:
-        raise UsageError(f"{path} is a folder.", "--experiment and --labels are for .pt files.")
+        raise UsageError(f"{path} is a folder.", "`experiment` and `labels` are only for .pt files.")
     dataset = _load_dataset(path, source, None)
     pixels, labels = read_folder(path, dataset.class_names, (dataset.channels, *dataset.size))
     images_NCHW = _normalise(torch.from_numpy(pixels), dataset)
@@ -134,8 +134,8 @@ def _load_dataset(path: Path, source: Source, file_name: FileName | None) -> Dat
         name = file_name.dataset
     if name is None:
         raise UsageError(
-            f"Which data set does {path} stand for? Its classes and its normalisation are needed.",
-            f"Add --dataset {', '.join(CATALOGUE)}, or an image folder.",
+            f"The dataset of {path} is unknown; its classes and its normalisation are needed.",
+            f"Give it as `dataset`: {', '.join(CATALOGUE)}, or an image folder.",
         )
     return load_dataset(
         name, image_size=source.image_size, test_fraction=source.test_fraction, split_seed=source.split_seed
@@ -143,34 +143,34 @@ def _load_dataset(path: Path, source: Source, file_name: FileName | None) -> Dat
 
 
 def _normalise(pixels_NCHW: Tensor, dataset: Dataset) -> Tensor:
-    """Bring pixels into the data set's normalised space, in place."""
+    """Normalise pixels by the dataset's constants, in place."""
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (dataset.mean, dataset.std))
     return pixels_NCHW.sub_(mean).div_(std)
 
 
 def _check_space(images_NCHW: Tensor, space: str | None, where: str) -> str:
-    """The space that images are in, as it was said, else normalised, unless their values speak against it.
+    """Return the space of the images: the given one, else normalised; check that their values agree with it.
 
     Raises:
-        UsageError: they do; it says what to say.
+        UsageError: they do not; the hint says which `space` to give.
     """
     least, most = images_NCHW.min().item(), images_NCHW.max().item()
-    if space == PIXELS and (least < -FURTHEST or most > 1 + FURTHEST):
+    if space == PIXELS and (least < -MAX_PIXEL_EXCESS or most > 1 + MAX_PIXEL_EXCESS):
         raise UsageError(
-            f"{where}: values of {least:.3g} … {most:.3g} are no pixels of 0 … 1.",
-            "Leave --space out if they are normalised; divide by 255 if they are of 8 bits.",
+            f"{where}: values of {least:.3g} … {most:.3g} are not pixels of 0 … 1.",
+            "Leave `space` out if they are normalised; divide by 255 if they have 8 bits.",
         )
     if space is None and least >= 0 and most <= 1:
         raise UsageError(
-            f"{where}: all values lie in 0 … 1, as those of pixels do and of normalised images do not.",
-            "Add --space pixels; or --space normalised, if they are.",
+            f"{where}: all values lie in 0 … 1, like those of pixels and unlike those of normalised images.",
+            'Add `space="pixels"`; or `space="normalised"`, if they are normalised.',
         )
     return space or NORMALISED
 
 
 @dataclass(frozen=True)
 class _Import:
-    """Where sets come from and go to."""
+    """Source and target of an import."""
 
     path: Path
     source: Source
@@ -182,7 +182,7 @@ class _Import:
     def put(
         self, images_NCHW: Tensor, labels_N: Tensor, space: str, experiment: int | None = None
     ) -> registry.StoredSet:
-        """Store one set."""
+        """Store one set as a version of the name."""
         recipe = self._recipe(int(labels_N.bincount().max()))
         provenance: dict[str, registry.JsonValue] = {
             "imported from": self.path.name.encode(errors="replace").decode()[:200],

@@ -1,4 +1,4 @@
-"""What is said of a set that is imported. Importing this imports no torch."""
+"""Options of an import. Importing this does not import torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +16,21 @@ SPACES = (NORMALISED, PIXELS)
 
 @dataclass(frozen=True)
 class Source:
-    """What a file or folder cannot say itself. None stands for the default.
+    """Facts that a file or folder does not contain. None stands for the default.
 
     Attributes:
-        dataset: a name or an image folder; needed but for this program's own files and the authors' file names.
-        name: of the set in the store.
-        space: what the images of a `.pt` file are: "normalised" by the data set's constants, or "pixels". If not
-            given, normalised; values that all lie in 0 … 1 are refused then.
-        experiment: which of a file's experiments, from 0; all of them if not given.
-        labels: the file with the labels of a `.pt` file that has images alone.
-        strategy: kinds of augmentation to train with; the data set's if not given, none for DC's files.
-        method: how the set was made, in a word.
-        image_size, test_fraction, split_seed: for a data set that is a folder.
+        dataset: a name or an image folder; required except for this program's own files and the authors' file names.
+        name: name of the set in the store.
+        space: space of the images in a `.pt` file: "normalised" by the dataset's constants, or "pixels". If not given,
+            normalised; values that all lie in 0 … 1 are then refused.
+        experiment: index of one of a file's experiments, from 0; all of them if not given.
+        labels: the file with the labels of a `.pt` file that has only images.
+        strategy: kinds of augmentation for training; by default the dataset's, none for DC's files.
+        method: name of the method that made the set.
+        image_size, test_fraction, split_seed: for a dataset that is a folder.
 
     Raises:
-        DsactlError, registry.BadNameError: one makes no sense.
+        DsactlError, registry.BadNameError: a value is invalid.
     """
 
     dataset: str | None = None
@@ -63,10 +63,10 @@ class Source:
 
 
 def check_method(word: str) -> None:
-    """Refuse what cannot be called a method.
+    """Check the name of a method.
 
     Raises:
-        UsageError: it is no word, or the one for a whole data set.
+        UsageError: it is not a word, or is the name reserved for whole datasets.
     """
     if not WORD.fullmatch(word) or word == WHOLE:
-        raise UsageError(f"--method {word!r} is not a word of a-z, 0-9, '.', '_' and '-'.")
+        raise UsageError(f"`method` must be a word of a-z, 0-9, '.', '_' and '-', not {word!r}.")

@@ -1,7 +1,7 @@
-"""Files of torch.save that come from strangers, in the zip format and in the older one of torch 1.5 and before.
+"""Untrusted torch.save files, in the zip format and in the older format of torch 1.5 and before.
 
-What a file would do is found out first (`pickle_check`), then what was checked is loaded with `weights_only`. At most
-about twice the file's size is held in memory.
+A pickle is first checked statically (`pickle_check`); only what was checked is loaded, with `weights_only`. Memory use
+is at most about twice the file's size.
 """
 
 import io
@@ -15,32 +15,32 @@ from typing import IO, Any
 import torch
 
 from dsactl.errors import DataError
-from dsactl.synthetic.importing.pickle_check import LONGEST, NUMPY_NAMES, Storage, check, check_keys
+from dsactl.synthetic.importing.pickle_check import MAX_PICKLE_BYTES, NUMPY_NAMES, Storage, check, check_keys
 from registry.importing import check_file
 
-ZIP_BEGINS = b"PK\x03\x04"
-OLD_BEGINS = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
+ZIP_MAGIC = b"PK\x03\x04"
+LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
 """The pickled magic number and version of the older format."""
 
 
 class _Number:
-    """Stands in for numpy's numbers and their types, so that nothing of numpy is called by a pickle."""
+    """A stand-in for numpy's numbers and their types, so that a pickle calls nothing of numpy."""
 
     def __init__(self, *parts: Any) -> None:
-        """Take whatever the number is made of, and keep nothing."""
+        """Discard the arguments."""
 
     def __setstate__(self, state: Any) -> None:
-        """Keep nothing."""
+        """Discard the state."""
 
 
 def load(path: Path) -> Any:
-    """What torch.save wrote: tensors on the CPU in lists, dicts and tuples.
+    """Load a torch.save file: tensors on the CPU in lists, dicts and tuples.
 
-    numpy's numbers, the authors' accuracies, are not read: objects without content stand in for them.
+    Numpy's numbers, the authors' accuracies, are not read: empty objects stand in for them.
 
     Raises:
-        registry.RegistryError: it is no file, or too large.
-        DataError: it is no such file, is damaged, or holds something else.
+        registry.RegistryError: it is not a file, or too large.
+        DataError: it is not a torch.save file, is damaged, or contains something else.
     """
     check_file(path)
     try:
@@ -53,52 +53,52 @@ def load(path: Path) -> Any:
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, AssertionError) as error:
         raise _damaged(str(path), error) from error
     except (pickle.UnpicklingError, struct.error, OverflowError) as error:
-        # torch's own words advise to load the file with everything allowed.
-        raise _damaged(str(path), "its pickle makes no sense") from error
+        # torch's own message advises loading the file without restrictions.
+        raise _damaged(str(path), "its pickle is invalid") from error
 
 
 def check_is_torch(path: Path) -> None:
-    """Refuse what is no file of torch.save by its first bytes, before anything else is asked.
+    """Check by its first bytes that a file is one of torch.save, before anything else is checked.
 
     Raises:
-        DataError: it is none, or cannot be read.
+        DataError: it is not, or cannot be read.
     """
     try:
         with path.open("rb") as file:
-            begins = file.read(len(OLD_BEGINS))
+            begins = file.read(len(LEGACY_MAGIC))
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
-    if not begins.startswith(ZIP_BEGINS) and begins != OLD_BEGINS:
-        raise _no_file_of_torch(str(path))
+    if not begins.startswith(ZIP_MAGIC) and begins != LEGACY_MAGIC:
+        raise _not_a_torch_file(str(path))
 
 
-def _no_file_of_torch(where: str) -> DataError:
+def _not_a_torch_file(where: str) -> DataError:
     return DataError(
-        f"{where} is neither a safetensors file nor one of torch.save.",
-        "dsactl import takes those, and folders of CLASS/*.png.",
+        f"{where} is neither a safetensors file nor a torch.save file.",
+        "Only those can be imported, and folders of CLASS/*.png.",
     )
 
 
 def _damaged(where: str, why: object) -> DataError:
     reason = " ".join(str(why).split())
-    return DataError(f"{where} is damaged ({reason:.150}).", "Get it again from where it came from.")
+    return DataError(f"{where} is damaged ({reason:.150}).", "Get another copy from its source.")
 
 
 def _checked(file: IO[bytes], where: str) -> IO[bytes]:
-    """A file in memory with nothing in it but what was checked."""
-    begins = file.read(len(OLD_BEGINS))
+    """Return a file in memory that contains only what was checked."""
+    begins = file.read(len(LEGACY_MAGIC))
     file.seek(0)
-    if begins.startswith(ZIP_BEGINS):
+    if begins.startswith(ZIP_MAGIC):
         return _checked_zip(file, where)
-    if begins == OLD_BEGINS:
-        return _checked_old(file, where)
-    raise _no_file_of_torch(where)
+    if begins == LEGACY_MAGIC:
+        return _checked_legacy(file, where)
+    raise _not_a_torch_file(where)
 
 
 def _checked_zip(file: IO[bytes], where: str) -> IO[bytes]:
-    """The records of a zip that its pickle refers to, as a zip of their own: what torch reads is what was checked.
+    """Copy the records that the pickle refers to into a new zip, so that torch reads only what was checked.
 
-    Every record must be whole by its checksum, stored and not compressed.
+    Every record must match its checksum and be stored uncompressed.
     """
     made = io.BytesIO()
     try:
@@ -118,7 +118,7 @@ def _checked_zip(file: IO[bytes], where: str) -> IO[bytes]:
 
 
 def _records(archive: zipfile.ZipFile, size: int, where: str) -> tuple[str, dict[str, int]]:
-    """The folder that all of torch's records are in, and their sizes by their names in it."""
+    """Return the folder that contains all of torch's records, and the records' sizes by name."""
     records = {record.filename: record for record in archive.infolist()}
     if len(records) != len(archive.infolist()) or sum(record.file_size for record in records.values()) > size:
         raise DataError(f"{where} is not read: its records overlap.")
@@ -127,8 +127,8 @@ def _records(archive: zipfile.ZipFile, size: int, where: str) -> tuple[str, dict
     pickles = [name for name in records if name.split("/")[1:] == ["data.pkl"]]
     if len(pickles) != 1:
         raise DataError(f"{where} is a zip file, but not one of torch.save.")
-    if records[pickles[0]].file_size > LONGEST:
-        raise DataError(f"{where} is not read: it holds more than tensors and a few numbers.")
+    if records[pickles[0]].file_size > MAX_PICKLE_BYTES:
+        raise DataError(f"{where} is not read: it contains more than tensors and a few numbers.")
     folder = pickles[0].removesuffix("data.pkl")
     return folder, {n.removeprefix(folder): r.file_size for n, r in records.items() if n.startswith(folder)}
 
@@ -136,18 +136,18 @@ def _records(archive: zipfile.ZipFile, size: int, where: str) -> tuple[str, dict
 def _compare_sizes(sizes: dict[str, int], storages: dict[str, Storage], where: str) -> None:
     for key, storage in storages.items():
         if sizes.get(f"data/{key}") != storage.bytes:
-            raise _damaged(where, f"the record data/{key} is not of {storage.bytes} bytes")
+            raise _damaged(where, f"the record data/{key} does not have {storage.bytes} bytes")
 
 
-def _checked_old(file: IO[bytes], where: str) -> IO[bytes]:
-    """The whole file, which has five pickles (magic number, version, machine, content, keys) and then the numbers.
+def _checked_legacy(file: IO[bytes], where: str) -> IO[bytes]:
+    """Return the whole file after checking its five pickles (magic number, version, machine, content, keys).
 
-    Nothing in this format tells whether the numbers themselves are whole.
+    The numbers follow the pickles; this format has no checksum for them.
     """
     whole = io.BytesIO(file.read())
     size = len(whole.getbuffer())
-    pickles = io.BytesIO(whole.read(3 * LONGEST))
-    pickles.seek(len(OLD_BEGINS))
+    pickles = io.BytesIO(whole.read(3 * MAX_PICKLE_BYTES))
+    pickles.seek(len(LEGACY_MAGIC))
     check(pickles, where)
     storages = check(pickles, where)
     keys = check_keys(pickles, where)
