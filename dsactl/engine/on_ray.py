@@ -26,7 +26,7 @@ from dsactl.engine.words import AUTO, OFF, check_cluster, check_gpu_share
 from dsactl.errors import ClusterError, UsageError
 from registry import extras
 
-TRIES_AGAIN = 3
+MAX_RETRIES = 3
 ANSWER_SECONDS = 10.0
 LOAD_SECONDS = 60.0  # that a busy machine takes to load Ray
 TELL_SECONDS = 1.0
@@ -127,7 +127,7 @@ class OnRay(Workers):
 
         own = {"address": "local", "include_dashboard": False}
         if self._address is None:
-            os.environ.setdefault("RAY_task_oom_retries", str(TRIES_AGAIN))  # else it tries for ever
+            os.environ.setdefault("RAY_task_oom_retries", str(MAX_RETRIES))  # else it tries for ever
         on_termination = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**(own if self._address is None else {"address": self._address}), **_QUIET)
@@ -145,7 +145,7 @@ class OnRay(Workers):
             self.close()
             raise ClusterError("The cluster has no GPU.", "Use --device cpu, or --ray off.")
         needs: dict[str, Any] = {"num_gpus": self._share, "max_calls": 0} if on_gpu else {"num_cpus": 1}
-        self._do: Any = ray.remote(max_retries=TRIES_AGAIN, **needs)(_do)
+        self._do: Any = ray.remote(max_retries=MAX_RETRIES, **needs)(_do)
         self._shares: Any = ray.remote(num_cpus=0, max_restarts=-1)(_Shares)
 
     @property
@@ -207,10 +207,10 @@ class OnRay(Workers):
             theirs, result = self._ray.get(ready)
         except errors.RayTaskError as error:
             if isinstance(error, _deaths(errors)):
-                return Failure(f"it was tried {TRIES_AGAIN + 1} times, and its worker died ({type(error).__name__})")
+                return Failure(f"it was tried {MAX_RETRIES + 1} times, and its worker died ({type(error).__name__})")
             raise error.cause if isinstance(error.cause, Exception) else error from None
         except _deaths(errors) as error:
-            return Failure(f"it was tried {TRIES_AGAIN + 1} times, and its worker died ({type(error).__name__})")
+            return Failure(f"it was tried {MAX_RETRIES + 1} times, and its worker died ({type(error).__name__})")
         except errors.RayError as error:
             raise _unusable(" ".join(str(error).split())) from error
         if theirs != ours:
