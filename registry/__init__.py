@@ -1,6 +1,6 @@
-"""A registry of labelled image sets: named, versioned, content-addressed, checked.
+"""Registry of labelled image sets: named, versioned, content-addressed and verified.
 
-It knows safetensors, manifests and disks, and nothing of how a set was made.
+It handles safetensors files, manifests and disks, and is independent of how a set was made.
 """
 
 from pydantic import JsonValue

@@ -1,4 +1,4 @@
-"""The card of a data set repository: YAML that the Hub and `datasets` read, and Markdown for people."""
+"""Card of a dataset repository: YAML for the Hub and `datasets`, and Markdown for people."""
 
 import math
 import re
@@ -21,21 +21,21 @@ _LICENCE_WORDS = (
     "ofl-1.1 openrail openrail++ osl-3.0 other pddl postgresql unknown unlicense wtfpl zlib"
 )
 _LICENCES = frozenset(_LICENCE_WORDS.split())
-"""The words that the Hub takes for a licence; any other is `other` with a name."""
+"""Licence identifiers of the Hub; any other licence is `other` with a name."""
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (math.inf, "n>100K"))
-_LARGEST = 1e9  # mean or deviation that is shown
+_MAX_SHOWN = 1e9  # of a mean or deviation
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|])")
 
 
 @dataclass(frozen=True)
 class Notes:
-    """What whoever pushes a set says about it.
+    """Statements about a set by the person who pushes it.
 
     Attributes:
-        command: that made the set; None where none did.
-        licence: of the images; None where nothing is stated.
-        tags: for finding the set on the Hub.
+        command: the command that made the set; None if there was none.
+        licence: licence of the images; None if not stated.
+        tags: tags for finding the set on the Hub.
     """
 
     command: str | None = None
@@ -45,12 +45,12 @@ class Notes:
 
 @dataclass(frozen=True)
 class Pictures:
-    """How the 8-bit pictures of a set came out.
+    """Facts about the 8-bit pictures of a set.
 
     Attributes:
-        path: of the parquet file in the repository.
-        size, uncompressed: its bytes, and those of its columns.
-        clipped, values: how many of how many pixel values lay outside of 0 … 1.
+        path: path of the parquet file in the repository.
+        size, uncompressed: bytes of the file, and of its columns before compression.
+        clipped, values: number of clipped pixel values, and of all.
     """
 
     path: str
@@ -68,16 +68,16 @@ def write_card(
     pictures: Pictures,
     picture: str | None,
 ) -> str:
-    """README.md of a repository that holds a set.
+    """Return the README.md of a set's repository.
 
     Args:
         stored: the set.
         repo_id: `user/repo`.
-        notes: what the pusher says.
+        notes: statements by the person who pushes the set.
         evaluations: records with `network`, `mean`, `std`, `n` and perhaps `paper` [mean, std], `epochs`,
-            `augmentation`; what is missing or of another type is left blank.
-        pictures: about the parquet file.
-        picture: path of the picture of the whole set in the repository, or None.
+            `augmentation`; a value that is missing or has another type is left blank.
+        pictures: facts about the parquet file.
+        picture: path in the repository of the picture of the whole set, or None.
     """
     return f"---\n{_metadata(stored, notes, pictures)}\n---\n\n" + "\n\n".join(
         [
@@ -94,7 +94,7 @@ def write_card(
 
 
 def _metadata(stored: StoredSet, notes: Notes, pictures: Pictures) -> str:
-    """The YAML: which file is the data, what its columns are, and what the Hub lists the repository under."""
+    """Return the YAML metadata: data files, columns, and the fields by which the Hub lists the repository."""
     from huggingface_hub import DatasetCardData
 
     count = stored.manifest.tensors["images"].shape[0]
@@ -186,7 +186,7 @@ def _loading(stored: StoredSet, repo_id: str) -> str:
 
 
 def local_name(repo_id: str) -> str | None:
-    """What a pulled set is called unless told otherwise: the repository in small letters; None if that is no name."""
+    """Return the default name of a pulled set, the repository in lower case; None if that is not a valid name."""
     try:
         return str(parse_name(repo_id.lower()))
     except BadNameError:
@@ -211,9 +211,9 @@ def _licence(stored: StoredSet, notes: Notes) -> str:
 
 
 def _mean(mean: JsonValue, deviation: JsonValue) -> str:
-    """ "88.7 ± 0.6", or nothing for what are no numbers that can be shown."""
+    """Format a mean and deviation as "88.7 ± 0.6"; empty if they are not numbers of reasonable size."""
     values = [value for value in (mean, deviation) if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(values) < 2 or not all(-_LARGEST <= value <= _LARGEST for value in values):
+    if len(values) < 2 or not all(-_MAX_SHOWN <= value <= _MAX_SHOWN for value in values):
         return ""
     return f"{values[0]:.1f} ± {values[1]:.1f}"
 
@@ -223,10 +223,10 @@ def _is_nested(value: JsonValue) -> bool:
 
 
 def _code(text: str) -> str:
-    """A block of code; indented, so that nothing in it can end it."""
+    """Format a code block, indented so that no line can end it."""
     return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 def _text(value: object) -> str:
-    """One line that Markdown shows as it is."""
+    """Format a value as one line, escaped for Markdown."""
     return _MARKDOWN.sub(r"\\\1", " ".join(str(value).split()))

@@ -1,21 +1,21 @@
-"""Names of classes as names of folders, on any system, whatever the classes are called."""
+"""Portable folder names for classes of any name."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
 
-LONGEST, LONGEST_BYTES = 100, 200
-"""Characters and bytes of a folder's name, of the 255 bytes that file systems take."""
+MAX_LENGTH, MAX_BYTES = 100, 200
+"""Limits of a folder name, in characters and bytes. File systems allow 255 bytes."""
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 
 
 def class_folders(class_names: Sequence[str]) -> list[str]:
-    """A folder for each class: its name where that can be one, else the nearest thing.
+    """Return a folder name for each class: the class name if it is portable, else the closest portable name.
 
-    None has a separator, begins with a dot, ends in a dot or space, is a name that Windows keeps for itself, or is
-    longer than a file system takes; no two are equal, or differ in case or composition alone.
+    No folder name contains a separator, begins with a dot, ends in a dot or space, is reserved by Windows, or is too
+    long for a file system. No two are equal or differ only in case or Unicode composition.
 
     Args:
         class_names: K names.
@@ -36,10 +36,10 @@ def class_folders(class_names: Sequence[str]) -> list[str]:
 def _safe(name: str) -> str:
     text = unicodedata.normalize("NFC", name)
     text = "".join(letter if letter.isprintable() else "_" for letter in _FORBIDDEN.sub("_", text))
-    text = text.strip(" .")[:LONGEST].encode()[:LONGEST_BYTES].decode(errors="ignore").rstrip(" .") or "class"
+    text = text.strip(" .")[:MAX_LENGTH].encode()[:MAX_BYTES].decode(errors="ignore").rstrip(" .") or "class"
     return f"_{text}" if _RESERVED.fullmatch(text) else text
 
 
 def _folded(name: str) -> str:
-    """Equal for names that some file system takes for one."""
+    """Return a key that is equal for names which some file system treats as the same."""
     return unicodedata.normalize("NFKC", name.casefold()).casefold()

@@ -1,4 +1,4 @@
-"""A pause of the garbage collector, which looks again and again at much that is made at once and stays."""
+"""Pausing the garbage collector, whose repeated passes are costly while many long-lived objects are created."""
 
 import contextlib
 import gc
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def paused() -> Iterator[None]:
-    """Collect nothing in a block."""
+def gc_paused() -> Iterator[None]:
+    """Disable garbage collection in a block."""
     was_on = gc.isenabled()
     gc.disable()
     try:

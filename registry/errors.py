@@ -1,12 +1,15 @@
-"""What can go wrong in a registry, as exceptions whose message is meant for the person at the keyboard."""
+"""Exceptions of the registry, with messages for users.
+
+Messages and hints name parameters and calls in Python notation, in backticks.
+"""
 
 
 class Error(Exception):
-    """Base of every error that is raised on purpose, here and in the program around the registry.
+    """Base class of all deliberate errors, of the registry and of programs that use it.
 
     Args:
-        message: what is wrong, where.
-        hint: what to do next; empty where the message already says it.
+        message: what is wrong, and where.
+        hint: what to do next; empty if the message already says it.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -19,32 +22,32 @@ class Error(Exception):
 
 
 class RegistryError(Error):
-    """Base of every error of the registry."""
+    """Base class of the registry's errors."""
 
 
 class BadNameError(RegistryError):
-    """A name or reference that is not well formed."""
+    """Malformed name or reference."""
 
 
 class NotFoundError(RegistryError):
-    """A set, version or tag that is not in the store."""
+    """Set, version or tag that is not in the store."""
 
 
 class ConflictError(RegistryError):
-    """A version that exists already, with other content."""
+    """Version that already exists with different content."""
 
 
 class CorruptError(RegistryError):
-    """A file that is damaged, was changed, or is not what it says it is."""
+    """File that is damaged, was modified, or is not of the stated kind."""
 
 
 class StoreError(RegistryError):
-    """A store that cannot be used: not writable, full, or of a newer schema."""
+    """Store that cannot be used: not writable, full, or of a newer schema."""
 
 
 class MissingPackageError(Error):
-    """A package that only some work needs, and that is not installed (`extras.require`)."""
+    """Optional package that is not installed (`extras.require`)."""
 
 
 class HubError(RegistryError):
-    """The Hub refused, could not be reached, or holds what is no set."""
+    """Refusal by the Hub, failed connection, or repository without a set."""

@@ -1,13 +1,13 @@
-"""Write a set as a file or folder that other programs read.
+"""Export of a set to a file or folder that other programs read.
 
     safetensors    the stored file, byte for byte
-    npz            images, labels, soft_labels where the set has them, class_names, mean, std; no object arrays, so
+    npz            images, labels, soft_labels if the set has them, class_names, mean, std; no object arrays, so
                    that numpy loads it without pickle
     png            one picture, a row per class
     folder         CLASS/000.png …
     parquet        pictures and labels, as `datasets` and pandas read them
 
-As "pixels", images are 8-bit pictures, N×H×W×C: what lies outside 0 … 1 is clipped, and counted. As "normalised", they
+In "pixels" space, images are 8-bit, N×H×W×C; values outside 0 … 1 are clipped and counted. In "normalised" space, they
 are float32 N×C×H×W, (x − mean) / std, unclipped.
 """
 
@@ -37,23 +37,23 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "folder": ("pixels",),
     "parquet": ("pixels",),
 }
-"""The formats, and the spaces that images can have in each; the first is the usual one."""
+"""The formats and the spaces of images in each, the default first."""
 
 Files = Mapping[str, bytes]
-"""Names within a folder, and contents."""
+"""Contents by path within a folder."""
 
 _PICTURE = re.compile(r"\d{3,}\.png")
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """Result of an export.
 
     Attributes:
         path: the file or folder.
-        clipped: pixel values that lay outside 0 … 1, where they were written as pictures.
-        values: how many there were in all.
-        lost: whether the set has soft labels, and the format has no place for them.
+        clipped: number of pixel values outside 0 … 1 that were clipped; 0 in normalised space.
+        values: number of all pixel values.
+        lost: whether the set has soft labels that the format cannot hold.
     """
 
     path: Path
@@ -63,13 +63,13 @@ class Exported:
 
 
 def default_name(stored: StoredSet, form: str) -> str:
-    """What the file or folder of an export is called: "digits-dsa-convnet-ipc1-v2.npz"."""
+    """Return the default name of an export: "digits-dsa-convnet-ipc1-v2.npz"."""
     name = f"{stored.name.name}-v{stored.version}"
     return name if form == "folder" else f"{name}.{form}"
 
 
 def require_packages(form: str) -> None:
-    """Refuse a format without the package that writes it.
+    """Check that the package that writes a format is installed.
 
     Raises:
         MissingPackageError: it is not installed.
@@ -79,30 +79,30 @@ def require_packages(form: str) -> None:
 
 
 def export(
-    store: Reader, stored: StoredSet, path: Path, form: str, *, space: str | None = None, force: bool = False
+    store: Reader, stored: StoredSet, output: Path, form: str, *, space: str | None = None, force: bool = False
 ) -> Exported:
-    """Write a set to a path, whole or not at all.
+    """Write a set to a file or folder atomically.
 
     Args:
-        store: that has the set.
+        store: the store that has the set.
         stored: the set.
-        path: of the file, or of the folder for "folder".
+        output: path of the file, or of the folder for "folder".
         form: one of `FORMATS`.
-        space: "normalised" or "pixels", as `FORMATS` has it; the format's usual one if not given.
-        force: replace what is there: a file, or a folder that holds nothing but an earlier export.
+        space: "normalised" or "pixels", see `FORMATS`; the format's default if not given.
+        force: replace an existing file, or a folder that holds only an earlier export.
 
     Raises:
-        ValueError: no such format, or not in this space.
-        RegistryError: there is something already, or the images cannot be drawn.
+        ValueError: unknown format, or a space that the format does not have.
+        RegistryError: the path exists, or the images cannot be drawn.
         CorruptError: the set is damaged.
-        StoreError: the place cannot be written to.
+        StoreError: the path is not writable.
         MissingPackageError: see `require_packages`.
     """
     require_packages(form)
     space = space or FORMATS[form][0]
     if space not in FORMATS[form]:
         raise ValueError(f"{form} has no images in {space} space")
-    _refuse_to_replace(path, form, force=force)
+    _refuse_to_replace(output, form, force=force)
     arrays, info = store.tensors(stored), stored.manifest.dataset
     images = arrays["images"]
     clipped = 0
@@ -115,16 +115,16 @@ def export(
         content, clipped = _as_pictures(form, arrays, info)
     try:
         if isinstance(content, bytes):
-            write_atomically(path, content)
+            write_atomically(output, content)
         else:
-            write_folder_atomically(path, content)
+            write_folder_atomically(output, content)
     except StoreError as error:
         raise StoreError(error.message, "Free space, or choose another place with `output`.") from error
-    return Exported(path, clipped, images.size, form in ("png", "folder") and stored.manifest.has_soft_labels)
+    return Exported(output, clipped, images.size, form in ("png", "folder") and stored.manifest.has_soft_labels)
 
 
 def _as_pictures(form: str, arrays: Mapping[str, "Array"], info: DatasetInfo) -> tuple[bytes | Files, int]:
-    """A format's content with 8-bit images, and how many values were clipped."""
+    """Return an export with 8-bit images, and the number of clipped values."""
     from registry.pictures import grid_png, png, to_pixels, to_uint8
 
     images, labels = arrays["images"], arrays["labels"]
@@ -136,7 +136,7 @@ def _as_pictures(form: str, arrays: Mapping[str, "Array"], info: DatasetInfo) ->
     if form == "parquet":
         from registry.parquet import write_parquet
 
-        png(levels_NHWC[0])  # says what cannot be drawn
+        png(levels_NHWC[0])  # raises if the images cannot be drawn
         return write_parquet(levels_NHWC, labels, info.class_names, arrays.get("soft_labels")), clipped
     folders = class_folders(info.class_names)
     digits = max(3, len(str(len(labels) - 1)))
@@ -149,7 +149,7 @@ def _as_pictures(form: str, arrays: Mapping[str, "Array"], info: DatasetInfo) ->
 
 
 def _npz(images: "Array", arrays: Mapping[str, "Array"], info: DatasetInfo) -> bytes:
-    """The images as given, with the labels of a set."""
+    """Return the images, labels and constants of a set as an npz file."""
     import numpy as np
 
     labels = {name: array for name, array in arrays.items() if name != "images"}
@@ -167,25 +167,25 @@ def _npz(images: "Array", arrays: Mapping[str, "Array"], info: DatasetInfo) -> b
 
 
 def _refuse_to_replace(path: Path, form: str, *, force: bool) -> None:
-    """Refuse a place that is taken, unless `force` is given and nothing but an export's like would go.
+    """Refuse an existing path, unless `force` is given and only a file or an earlier export would be replaced.
 
     Raises:
-        RegistryError: says how to go on.
+        RegistryError: the path must not be replaced.
     """
     if not os.path.lexists(path):
         return
     if not force:
-        raise RegistryError(f"{path} is there already.", "Replace it with `force=True`, or give another `output`.")
+        raise RegistryError(f"{path} already exists.", "Replace it with `force=True`, or give another `output`.")
     if form != "folder" and path.is_dir():
         raise RegistryError(f"{path} is a folder.", "Give the name of a file with `output`.")
     if form == "folder" and not _is_export(path):
         raise RegistryError(
-            f"{path} holds more than an exported set, and is not replaced.", "Give another `output`, or remove it."
+            f"{path} contains more than an exported set and is not replaced.", "Give another `output`, or remove it."
         )
 
 
 def _is_export(folder: Path) -> bool:
-    """Whether a folder is empty or holds nothing but folders of numbered pictures."""
+    """Return whether a folder holds only folders of numbered pictures, or nothing."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     for path in folder.iterdir():

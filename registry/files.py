@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside, flushed to disk, renamed."""
+"""Atomic file writes: to a temporary file in the same folder, flushed to disk, then renamed."""
 
 import contextlib
 import hashlib
@@ -14,7 +14,7 @@ _TEMPORARY = ".tmp-"
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is one that a write had begun."""
+    """Return whether a file name is that of an unfinished write."""
     return name.startswith(_TEMPORARY)
 
 
@@ -23,10 +23,10 @@ def _temporary(folder: Path) -> Path:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` at `path`, replacing what is there; a crash at any moment leaves the old or the new file whole.
+    """Write or replace a file; a crash at any moment leaves either the old or the new file complete.
 
     Raises:
-        StoreError: the disk is full, or the folder cannot be written to.
+        StoreError: the disk is full, or the folder is not writable.
     """
     try:
         _make_folder(path.parent)
@@ -50,18 +50,18 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_folder_atomically(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Put a folder of files in place, and what was there away; never a part of either. It is not flushed.
+    """Write or replace a folder of files, never a part of it. It is not flushed to disk.
 
     Args:
-        folder: its path.
-        files: contents by their paths in it.
+        folder: path of the folder.
+        files: contents by path within the folder.
 
     Raises:
-        StoreError: the disk is full, or the place cannot be written to; it says no more than that.
+        StoreError: the disk is full, or the path is not writable; the error has no hint.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _beside(folder) as made, _beside(folder) as old:
+        with _temporary_sibling(folder) as made, _temporary_sibling(folder) as old:
             for name, content in files.items():
                 (made / name).parent.mkdir(parents=True, exist_ok=True)
                 (made / name).write_bytes(content)
@@ -79,8 +79,8 @@ def write_folder_atomically(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
-    """A name beside a folder; what is there at the end is removed."""
+def _temporary_sibling(folder: Path) -> Iterator[Path]:
+    """Yield an unused path in the same parent folder; remove whatever is there at the end."""
     path = _temporary(folder.parent)
     try:
         yield path
@@ -89,36 +89,36 @@ def _beside(folder: Path) -> Iterator[Path]:
 
 
 def read_limited(path: Path, limit: int) -> bytes:
-    """A file's bytes.
+    """Read a file of limited size.
 
     Raises:
-        CorruptError: it has more of them than it may.
-        OSError: as it comes, FileNotFoundError above all.
+        CorruptError: it has more than `limit` bytes.
+        OSError: it cannot be read, in particular FileNotFoundError.
     """
     with path.open("rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:
-        raise CorruptError(f"{path} has more than {limit:,} bytes, which no file of its kind has.")
+        raise CorruptError(f"{path} has more than {limit:,} bytes, the limit for files of its kind.")
     return data
 
 
 def remove(path: Path) -> None:
-    """Take a file away, if it is there, and flush that to disk.
+    """Remove a file if it exists, and flush the removal to disk.
 
     Raises:
-        StoreError: it cannot be taken away.
+        StoreError: it cannot be removed.
     """
     try:
         path.unlink(missing_ok=True)
         _flush_folder(path.parent)
     except FileNotFoundError:
-        return  # nor is its folder
+        return  # the folder does not exist either
     except OSError as error:
-        raise StoreError(f"Cannot remove {path}: {error.strerror or error}.", "Is it yours to write to?") from error
+        raise StoreError(f"Cannot remove {path}: {error.strerror or error}.", "Check its permissions.") from error
 
 
 def write_cache(path: Path, data: bytes) -> None:
-    """Put what can be made again at `path`, whole or not at all; not flushed, and given up without a word."""
+    """Write a cache file atomically, without flushing it to disk; ignore failures."""
     temporary = _temporary(path.parent)
     try:
         temporary.write_bytes(data)
@@ -129,7 +129,7 @@ def write_cache(path: Path, data: bytes) -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each flushed into the one that it is in."""
+    """Create a folder and its parents, and flush each into its parent."""
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -137,7 +137,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush the rename itself, where the system can open a folder."""
+    """Flush a folder's entries to disk, where the system can open a folder."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -148,5 +148,5 @@ def _flush_folder(folder: Path) -> None:
 
 
 def sha256(data: bytes) -> str:
-    """Hexadecimal SHA-256."""
+    """Return the SHA-256 in hexadecimal."""
     return hashlib.sha256(data).hexdigest()

@@ -1,4 +1,4 @@
-"""Read what comes from outside, trusting nothing: a lone file, or a folder of pictures per class.
+"""Reading of untrusted input: a single file, or a folder of pictures per class.
 
 Shapes: N images, C channels, H, W, K classes.
 """
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
     from registry.tensors import Array
 
-LARGEST = 4 * 2**30
-"""Bytes of a file that is read; a set of 50 images of 224×224 pixels for each of 100 classes has 3 · 10⁹."""
+MAX_BYTES = 4 * 2**30
+"""Size limit of a file; 50 images of 224×224 pixels for each of 100 classes have 3 · 10⁹ bytes."""
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of an ordinary file, if they are not too many.
+    """Read a regular file of limited size.
 
     Raises:
-        RegistryError: it is no file, too large, or cannot be read.
+        RegistryError: it is not a file, is too large, or cannot be read.
     """
     check_file(path)
     try:
@@ -34,48 +34,48 @@ def read_file(path: Path) -> bytes:
 
 
 def check_file(path: Path) -> None:
-    """Refuse what should not be read at all, before it is opened.
+    """Check that a path may be read, without opening it.
 
     Raises:
-        RegistryError: it is no ordinary file, or has more than `LARGEST` bytes.
+        RegistryError: it is not a regular file, or has more than `MAX_BYTES`.
     """
     if not path.is_file():
         raise RegistryError(f"{path} is not a file." if path.exists() else f"There is no {path}.")
     size = path.stat().st_size
-    if size > LARGEST:
-        raise RegistryError(
-            f"{path} has {size:,} bytes, more than the {LARGEST:,} that are read.", "Is it a condensed set?"
-        )
+    if size > MAX_BYTES:
+        raise RegistryError(f"{path} has {size:,} bytes; the limit is {MAX_BYTES:,}.", "Is it a condensed set?")
 
 
 def read_folder(folder: Path, class_names: Sequence[str], shape: tuple[int, int, int]) -> "tuple[Array, Array]":
-    """A folder as `export` writes it: CLASS/*.png. Names that begin with "." are passed over.
+    """Read a folder of CLASS/*.png, as `export` writes it. Names that begin with "." are ignored.
 
     Args:
-        folder: has a folder per class; classes may be missing.
+        folder: contains a folder per class; classes may be missing.
         class_names: K names, in the order of the labels.
-        shape: (C, H, W) that every picture must have.
+        shape: (C, H, W) of every picture.
 
     Returns:
         Images N×C×H×W float32 in 0 … 1 and labels N int64, sorted by class.
 
     Raises:
-        RegistryError: a folder that is no class, a file that is no PNG, or a picture of another size or kind.
-        CorruptError: a picture that is damaged.
+        RegistryError: a folder that is not a class, a file that is not a PNG, or a picture of another size or kind.
+        CorruptError: a damaged picture.
     """
     import numpy as np
 
     files = _pictures(folder, class_names)
     if not files:
-        raise RegistryError(f"{folder} has no pictures.", "Give a folder with one sub-folder of PNG files per class.")
-    if 4 * len(files) * shape[0] * shape[1] * shape[2] > LARGEST:
+        raise RegistryError(
+            f"{folder} contains no pictures.", "Give a folder with one sub-folder of PNG files per class."
+        )
+    if 4 * len(files) * shape[0] * shape[1] * shape[2] > MAX_BYTES:
         raise RegistryError(f"{folder} has {len(files):,} pictures, too many for a set.")
     images = np.stack([_read_png(path, shape) for path, _ in files])
     return images.astype(np.float32) / np.float32(255), np.array([label for _, label in files], np.int64)
 
 
 def _pictures(folder: Path, class_names: Sequence[str]) -> list[tuple[Path, int]]:
-    """The pictures of a folder and their classes, sorted by class and name."""
+    """Return the pictures of a folder and their classes, sorted by class and name."""
     labels = {name: label for label, name in enumerate(class_folders(class_names))}
     found = []
     for path in _visible(folder):
@@ -83,11 +83,11 @@ def _pictures(folder: Path, class_names: Sequence[str]) -> list[tuple[Path, int]
             continue
         if path.name not in labels:
             near = difflib.get_close_matches(path.name, labels, n=3)
-            hint = f"Did you mean {' or '.join(near)}?" if near else f"Its classes: {', '.join(list(labels)[:20])}."
-            raise RegistryError(f"{path} is named for no class of the data set.", hint)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"Known classes: {', '.join(list(labels)[:20])}."
+            raise RegistryError(f"{path} does not have the name of a class of the dataset.", hint)
         for picture in _visible(path):
             if picture.suffix.lower() != ".png" or not picture.is_file():
-                raise RegistryError(f"{picture} is not a PNG file.", "Convert it, or take it out of the folder.")
+                raise RegistryError(f"{picture} is not a PNG file.", "Convert it, or remove it from the folder.")
             found.append((picture, labels[path.name]))
     return sorted(found, key=lambda entry: (entry[1], entry[0].name))
 
@@ -100,7 +100,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _read_png(path: Path, shape: tuple[int, int, int]) -> "Array":
-    """C×H×W uint8. The size is compared before anything is unpacked."""
+    """Return a picture as C×H×W uint8. Its size is checked before decompression."""
     from PIL import Image
 
     channels, height, width = shape
@@ -108,7 +108,7 @@ def _read_png(path: Path, shape: tuple[int, int, int]) -> "Array":
         with Image.open(path, formats=("PNG",)) as picture:
             if picture.size != (width, height):
                 raise RegistryError(
-                    f"{path} has {picture.width}×{picture.height} pixels, the images of the data set {width}×{height}."
+                    f"{path} has {picture.width}×{picture.height} pixels, not {width}×{height} as in the dataset."
                 )
             return _levels(picture, channels, path)
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
@@ -116,14 +116,16 @@ def _read_png(path: Path, shape: tuple[int, int, int]) -> "Array":
 
 
 def _levels(picture: "Image.Image", channels: int, path: Path) -> "Array":
-    """The 8-bit values of a picture, C×H×W, where nothing is lost by taking them."""
+    """Return the 8-bit values of a picture, C×H×W, if the conversion is lossless."""
     import numpy as np
 
     if picture.mode not in ("1", "L", "P", "RGB") or "transparency" in picture.info:
-        raise RegistryError(f"{path} is transparent, or not of 8 bits; grey and RGB of 8 bits are read.", "Convert it.")
+        raise RegistryError(
+            f"{path} is transparent or not 8-bit; only 8-bit grey and RGB are supported.", "Convert it."
+        )
     levels = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
     if channels == 1:
         if (levels[:1] != levels).any():
-            raise RegistryError(f"{path} is in colour, the images of the data set are grey.", "Convert it.")
+            raise RegistryError(f"{path} is in colour; the images of the dataset are grey.", "Convert it.")
         return levels[:1]
     return levels

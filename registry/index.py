@@ -1,8 +1,8 @@
-"""What a store holds, told fast: a summary of every version, from a cache that is checked against the files.
+"""Fast summary of every version in a store, from a cache that is validated against the files.
 
-The cache is of no consequence: it may be lost, damaged or old. A value of it counts while the folder that it was read
-from has the same time, which storing, removing and renaming change. Folders so young that they could change again
-within one tick of the clock are read anew.
+The cache may be lost, damaged or outdated without harm. An entry is valid while its folder has the same modification
+time, which storing, removing and renaming change. A folder that was modified so recently that it could change again
+within the granularity of the clock is always read again.
 """
 
 import contextlib
@@ -25,20 +25,20 @@ from registry.results import read_result
 
 _LAYOUT = 5
 _PARTS = ("sets", "evaluations")
-_YOUNG = 2 * 10**9  # nanoseconds: file systems keep times to two seconds at worst
-_SHOWN = ("network", "mean", "std", "n", "epochs", "augmentation", "created")  # of an evaluation
+MTIME_GRANULARITY_NS = 2 * 10**9  # the coarsest file systems store times to two seconds
+_SUMMARY = ("network", "mean", "std", "n", "epochs", "augmentation", "created")  # fields of an evaluation
 
 
 class Entry(NamedTuple):
-    """A version in short.
+    """Summary of a version.
 
     Attributes:
-        name, version, digest, stored: as of `StoredSet`.
-        dataset, method, network, seed, classes: of its manifest.
-        iterations: of its recipe, where that has a number of them.
-        shape: N, C, H, W of its images.
-        size: bytes of its file.
-        evaluations: of each result what is shown of it, oldest first.
+        name, version, digest, stored: see `StoredSet`.
+        dataset, method, network, seed, classes: from the manifest.
+        iterations: from the recipe; None if it has no such integer.
+        shape: N, C, H, W of the images.
+        size: bytes of the file.
+        evaluations: the summary of each result, oldest first.
     """
 
     name: SetName
@@ -57,18 +57,18 @@ class Entry(NamedTuple):
 
     @property
     def reference(self) -> str:
-        """`name:version`."""
+        """Return `name:version`."""
         return f"{self.name}:{self.version}"
 
 
 def entries(layout: Layout, *, keep: bool) -> tuple[list[Entry], list[RegistryError]]:
-    """Every version that can be read, oldest first, and what is wrong with those that cannot.
+    """Return the summary of every readable version, oldest first, and the errors of all others.
 
     Args:
-        layout: of the store.
+        layout: the paths of the store.
         keep: whether the cache may be written.
     """
-    with collector.paused():  # a quarter of the time
+    with collector.gc_paused():  # saves a quarter of the time
         return _entries(layout, keep=keep)
 
 
@@ -89,13 +89,13 @@ def _entries(layout: Layout, *, keep: bool) -> tuple[list[Entry], list[RegistryE
 
 
 def shown_of(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each result what is shown of it in a list, oldest first."""
-    short = [{key: record[key] for key in _SHOWN if key in record} for record in records]
+    """Return the summary of each result, oldest first."""
+    short = [{key: record[key] for key in _SUMMARY if key in record} for record in records]
     return sorted(short, key=lambda record: str(record.get("created", "")))
 
 
 def _rows(faults: list[RegistryError], folder: os.DirEntry[str]) -> list[Any]:
-    """Of each version in a name's folder all but the first and last of `Entry`."""
+    """Return, for each version in a name's folder, the fields of `Entry` but the first and the last."""
     found, before = [], len(faults)
     try:
         for version, file in version_files(folder):
@@ -114,11 +114,11 @@ def _rows(faults: list[RegistryError], folder: os.DirEntry[str]) -> list[Any]:
             found.append([*row, len(info.class_names), shape, record.tensors.size])
     except RegistryError as error:
         faults.append(error)
-    return _Unkept(found) if len(faults) > before else found
+    return _Uncached(found) if len(faults) > before else found
 
 
-class _Unkept(list[Any]):
-    """What is true now, and to be read again the next time."""
+class _Uncached(list[Any]):
+    """Value that must not be cached."""
 
 
 def _folders(layout: Layout) -> Iterator[os.DirEntry[str]]:
@@ -130,7 +130,7 @@ def _shown(folder: os.DirEntry[str]) -> list[dict[str, Any]]:
 
 
 def read_results(folder: str | Path) -> list[dict[str, Any]]:
-    """The results in a folder of evaluations, oldest first; unreadable ones are left out."""
+    """Return the results in a folder of evaluations, oldest first, without unreadable ones."""
     records = []
     for path in Path(folder).glob("*.json"):
         with contextlib.suppress(FileNotFoundError, RegistryError):
@@ -139,18 +139,18 @@ def read_results(folder: str | Path) -> list[dict[str, Any]]:
 
 
 class _Cache:
-    """What was read from folders, each kept with the folder's time, behind a digest of it all."""
+    """Cached values of folders with the folders' modification times, in a file that begins with its digest."""
 
     def __init__(self, layout: Layout) -> None:
         self._path = layout.index
-        self._kept: dict[str, dict[str, list[Any]]] = {part: {} for part in _PARTS}
+        self._cached: dict[str, dict[str, list[Any]]] = {part: {} for part in _PARTS}
         self._used: dict[str, dict[str, list[Any]]] = {part: {} for part in _PARTS}
         self._changed = False
-        self._old = time.time_ns() - _YOUNG
+        self._cacheable_before = time.time_ns() - MTIME_GRANULARITY_NS
         with contextlib.suppress(OSError):
             head, _, body = self._path.read_bytes().partition(b"\n")
             if head == _head(body):
-                self._kept = json.loads(body)
+                self._cached = json.loads(body)
 
     def values(
         self,
@@ -158,26 +158,26 @@ class _Cache:
         folders: Iterable[tuple[str, os.DirEntry[str]]],
         read: Callable[[os.DirEntry[str]], list[Any]],
     ) -> dict[str, list[Any]]:
-        """For each folder what is kept of it, or what `read` makes of it now."""
-        kept, used, values = self._kept[part], self._used[part], {}
+        """Return each folder's cached value if it is valid, else read it."""
+        cached, used, values = self._cached[part], self._used[part], {}
         for key, folder in folders:
-            changed, known = folder.stat().st_mtime_ns, kept.get(key)
+            changed, known = folder.stat().st_mtime_ns, cached.get(key)
             if known is not None and known[0] == changed:
                 used[key], values[key] = known, known[1]
                 continue
             values[key] = value = read(folder)
-            if changed < self._old and not isinstance(value, _Unkept):
+            if changed < self._cacheable_before and not isinstance(value, _Uncached):
                 used[key] = [changed, value]
                 self._changed = True
         return values
 
     def save(self) -> None:
-        """Keep what was used, if that is something else than before, and the store can be written to."""
-        if self._changed or any(self._kept[part].keys() != self._used[part].keys() for part in _PARTS):
+        """Write the values that were used if they differ from the cache; ignore failures."""
+        if self._changed or any(self._cached[part].keys() != self._used[part].keys() for part in _PARTS):
             body = json.dumps(self._used, separators=(",", ":")).encode()
             write_cache(self._path, _head(body) + b"\n" + body)
 
 
 def _head(body: bytes) -> bytes:
-    """What stands before a cache of this layout that nobody has changed."""
+    """Return the first line of a valid cache: its layout and digest."""
     return f"index {_LAYOUT} {sha256(body)}".encode()

@@ -1,13 +1,13 @@
-"""Where things lie under a store's folder, and what lies there. Nothing is read or written here.
+"""Paths of a store. File contents are neither read nor written here.
 
 store.json                                the schema of this layout
-lock                                      held while something is written
-newest.json                               what was stored last; a cache
-index                                     what `entries` lists; a cache
-blobs/DIGEST.safetensors                  a file under the SHA-256 of its bytes
+lock                                      held during writes
+newest.json                               the set that was stored last; a cache
+index                                     the summary of all versions; a cache
+blobs/DIGEST.safetensors                  a file, named by the SHA-256 of its bytes
 sets/NAMESPACE/NAME/VERSION.json          a version: its manifest and files; `_` stands for no namespace
 sets/NAMESPACE/NAME/VERSION.png           its picture
-sets/NAMESPACE/NAME/name.json             the name's tags, and the number below which none is given again
+sets/NAMESPACE/NAME/name.json             the name's tags, and the digests of its removed versions
 evaluations/DIGEST/RECORD.json            results, by the digest of the content they were measured on
 """
 
@@ -24,10 +24,10 @@ NAME_RECORD = "name.json"
 
 
 class Layout:
-    """The paths of a store.
+    """Paths of a store.
 
     Args:
-        home: its folder.
+        home: the store's folder.
     """
 
     def __init__(self, home: Path) -> None:
@@ -41,14 +41,14 @@ class Layout:
         self.evaluations = home / "evaluations"
 
     def blob(self, digest: str) -> Path:
-        """The file with this SHA-256."""
+        """Return the path of the file with this SHA-256."""
         return self.blobs / f"{digest}.safetensors"
 
     def folder(self, name: SetName) -> Path:
-        """The folder of a name.
+        """Return the folder of a name.
 
         Raises:
-            BadNameError: it is a link, or behind one.
+            BadNameError: the folder or its parent is a symbolic link.
         """
         folder = self.sets / (name.namespace or NO_NAMESPACE) / name.name
         if folder.is_symlink() or folder.parent.is_symlink():
@@ -58,40 +58,42 @@ class Layout:
         return folder
 
     def named_folders(self, prefix: str = "") -> Iterator[tuple[SetName, os.DirEntry[str]]]:
-        """Every folder whose place is that of a name which begins so, in no order; it may hold no version.
+        """Yield every folder of a name with this prefix, in no order. A folder may have no versions.
 
         Raises:
             StoreError: a folder cannot be read.
         """
         for namespace in _folders(self.sets):
-            spoken = "" if namespace.name == NO_NAMESPACE else namespace.name
-            if spoken and not is_part(spoken):
+            namespace_name = "" if namespace.name == NO_NAMESPACE else namespace.name
+            if namespace_name and not is_part(namespace_name):
                 continue
             for folder in _folders(namespace.path):
-                name = SetName(spoken, folder.name)
+                name = SetName(namespace_name, folder.name)
                 if is_part(folder.name) and (not prefix or str(name).startswith(prefix)):
                     yield name, folder
 
-    def strangers(self) -> Iterator[Path]:
-        """What lies among the sets and is in no place of theirs: it may be a set's, moved or renamed by hand.
+    def unexpected_files(self) -> Iterator[Path]:
+        """Yield paths among the sets that do not belong there, such as a set's folder that was moved or renamed.
 
         Raises:
             StoreError: a folder cannot be read.
         """
-        for namespace in _lasting(self.sets):
+        for namespace in _permanent_entries(self.sets):
             fits = namespace.name == NO_NAMESPACE or is_part(namespace.name)
             if not (fits and namespace.is_dir(follow_symlinks=False)):
                 yield Path(namespace.path)
                 continue
-            for folder in _lasting(namespace.path):
+            for folder in _permanent_entries(namespace.path):
                 if not (is_part(folder.name) and folder.is_dir(follow_symlinks=False)):
                     yield Path(folder.path)
                     continue
-                yield from (Path(file.path) for file in _lasting(folder.path) if not _is_ours(file.name))
+                yield from (
+                    Path(file.path) for file in _permanent_entries(folder.path) if not _is_known_file(file.name)
+                )
 
 
 def version_files(folder: str | Path | os.DirEntry[str]) -> list[tuple[int, os.DirEntry[str]]]:
-    """The versions in a name's folder with their JSON, in no order; none where it is not there.
+    """Return the versions in a name's folder and their JSON files, in no order; none if there is no folder.
 
     Raises:
         StoreError: the folder cannot be read.
@@ -100,16 +102,16 @@ def version_files(folder: str | Path | os.DirEntry[str]) -> list[tuple[int, os.D
 
 
 def is_version_file(name: str) -> bool:
-    """Whether a file's name is VERSION.json: a number from 1 without leading zeros, of nine digits at most."""
+    """Return whether a file name is VERSION.json, with a number from 1 of at most nine digits, no leading zeros."""
     stem, dot, suffix = name.partition(".")
     return (dot, suffix) == (".", "json") and stem.isascii() and stem.isdigit() and len(stem) <= 9 and stem[0] != "0"
 
 
 def entries_of(folder: str | Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
-    """What a folder holds, in no order; nothing where it is not there.
+    """Return the entries of a folder, in no order; none if there is no folder.
 
     Raises:
-        StoreError: it cannot be read.
+        StoreError: the folder cannot be read.
     """
     try:
         with os.scandir(folder) as entries:
@@ -124,10 +126,10 @@ def _folders(path: str | Path) -> Iterator[os.DirEntry[str]]:
     return (entry for entry in entries_of(path) if entry.is_dir(follow_symlinks=False))
 
 
-def _lasting(path: str | Path) -> Iterator[os.DirEntry[str]]:
+def _permanent_entries(path: str | Path) -> Iterator[os.DirEntry[str]]:
     return (entry for entry in entries_of(path) if not is_temporary(entry.name))
 
 
-def _is_ours(name: str) -> bool:
+def _is_known_file(name: str) -> bool:
     stem, _, suffix = name.rpartition(".")
     return is_temporary(name) or name == NAME_RECORD or (is_version_file(f"{stem}.json") and suffix in ("json", "png"))

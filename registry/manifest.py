@@ -1,4 +1,4 @@
-"""What is written about a set: its manifest, checked whenever it comes from a file."""
+"""Manifest of a set, validated whenever it is read from a file."""
 
 import hashlib
 import json
@@ -22,13 +22,13 @@ class _Model(BaseModel):
 
 
 class DatasetInfo(_Model):
-    """The data set that a set stands for.
+    """Dataset that a set was condensed from.
 
     Attributes:
-        name, split, checksum: which images; the checksum is a SHA-256 of them.
+        name, split, checksum: the original images; the checksum is their SHA-256.
         class_names: K names, in the order of the labels.
-        mean, std: per channel, of images in 0 … 1: what normalised space means.
-        counts: images of each class.
+        mean, std: per channel, of images in 0 … 1; they define normalised space.
+        counts: number of images of each class.
     """
 
     name: Text
@@ -47,7 +47,7 @@ class DatasetInfo(_Model):
 
 
 class TensorInfo(_Model):
-    """One tensor: safetensors' name of its type, its shape, and the SHA-256 of its little-endian bytes."""
+    """Type (as safetensors names it), shape, and SHA-256 of the little-endian bytes of a tensor."""
 
     dtype: Text
     shape: list[Annotated[int, Field(ge=0)]]
@@ -55,17 +55,17 @@ class TensorInfo(_Model):
 
 
 class Manifest(_Model):
-    """Everything that is known about a set.
+    """Description of a set.
 
     Attributes:
-        schema_version: of this layout.
-        dataset: what it stands for.
-        method: how it was made.
-        recipe: every hyper-parameter, as the method's program wrote it.
-        network: what it was made on; None where nothing was.
-        seed: the root of every draw.
-        tensors: `images` and `labels`; `soft_labels` too where a method learned them.
-        provenance: program and its versions, device, time: what does not change the content.
+        schema_version: version of this layout.
+        dataset: the original dataset.
+        method: name of the condensation method.
+        recipe: all hyper-parameters, as the program that made the set wrote them.
+        network: the network that the set was made on; None if there was none.
+        seed: the random seed.
+        tensors: `images` and `labels`; `soft_labels` too if the method learned them.
+        provenance: program, versions, device and time, which do not affect the digest.
     """
 
     schema_version: int = SCHEMA
@@ -96,25 +96,25 @@ class Manifest(_Model):
 
     @property
     def has_soft_labels(self) -> bool:
-        """Whether its images have distributions over the classes."""
+        """Return whether the images have distributions over the classes as labels."""
         return "soft_labels" in self.tensors
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the canonical JSON of all but the provenance: the name of the content."""
+        """Return the digest of the content: SHA-256 of the canonical JSON of all fields but the provenance."""
         return hashlib.sha256(canonical(self.model_dump(mode="json", exclude={"provenance"}))).hexdigest()
 
 
 def is_set(names: Iterable[str]) -> bool:
-    """Whether tensors of these names are a set: images and labels, and soft labels or not."""
+    """Return whether these are the tensor names of a set: images, labels and, optionally, soft labels."""
     return set(names) | {"soft_labels"} == {"images", "labels", "soft_labels"}
 
 
 def check_shapes(shapes: Mapping[str, Sequence[int]]) -> None:
-    """Refuse tensors that do not fit together.
+    """Check that the shapes of a set's tensors agree.
 
     Raises:
-        ValueError: images are not N×C×H×W, or there is not one label, and soft label, for each.
+        ValueError: images are not N×C×H×W, or there is not one label, or soft label, for each.
     """
     images, labels = list(shapes["images"]), list(shapes["labels"])
     if len(images) != 4 or labels != images[:1]:
@@ -125,17 +125,17 @@ def check_shapes(shapes: Mapping[str, Sequence[int]]) -> None:
 
 
 def canonical(value: Any) -> bytes:
-    """JSON with sorted keys and no spaces, UTF-8: equal values, equal bytes."""
+    """Return canonical JSON, UTF-8 with sorted keys and no spaces: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def key_of(conditions: Any) -> str:
-    """A file's name for what came of some conditions: half of the SHA-256 of their canonical JSON, 32 hex digits."""
+    """Return a cache key of conditions: the first 32 hex digits of the SHA-256 of their canonical JSON."""
     return hashlib.sha256(canonical(conditions)).hexdigest()[:32]
 
 
 def has_control_characters(value: JsonValue) -> bool:
-    """Whether a JSON value has text, keys included, that would do something to a terminal that it is printed on."""
+    """Return whether a string or key in a JSON value has control characters, which could affect a terminal."""
     match value:
         case str():
             return any(unicodedata.category(letter) == "Cc" for letter in value)
@@ -151,16 +151,16 @@ def _no_constant(name: str) -> None:
 
 
 def parse_json(model: type[Model], data: bytes | str, where: str) -> Model:
-    """Check JSON that comes from outside.
+    """Parse and validate untrusted JSON.
 
     Args:
-        model: what it must be.
+        model: the pydantic model to validate it with.
         data: the text.
-        where: its file, for the error.
+        where: name of the file, for error messages.
 
     Raises:
-        StoreError: its schema is newer than this program's.
-        CorruptError: it is not JSON or not a `model`.
+        StoreError: its schema is newer than this version of the registry.
+        CorruptError: it is not a JSON object, or not a valid `model`.
     """
     try:
         version = json.loads(data, parse_constant=_no_constant).get("schema_version", SCHEMA)

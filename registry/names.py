@@ -1,4 +1,4 @@
-"""Names of sets and references to them: `[namespace/]name[:version]`, or `@sha256:…` for the content."""
+"""Names of sets and references to sets: `[namespace/]name[:version]`, or `@sha256:…` for a content digest."""
 
 import re
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 
 class SetName(NamedTuple):
-    """A set's name.
+    """Name of a set.
 
     Attributes:
         namespace: empty for none.
-        name: the rest.
+        name: the name within the namespace.
     """
 
     namespace: str
@@ -30,13 +30,13 @@ class SetName(NamedTuple):
 
 @dataclass(frozen=True)
 class Reference:
-    """Which set is meant: by name and version or tag, or by the digest of its content.
+    """Reference to a set, by name with a version or tag, or by digest.
 
     Attributes:
-        name: None when only a digest was given.
-        version: a number.
-        tag: a word; "latest" is the newest version. At most one of version and tag is set.
-        digest: 64 hexadecimal digits or the first 8 or more of them, or None.
+        name: the name; None for a digest alone.
+        version: the version number, or None.
+        tag: the tag, or None; "latest" is the newest version. At most one of version and tag is set.
+        digest: the first 8 or more of 64 hexadecimal digits, or None.
     """
 
     name: SetName | None
@@ -46,7 +46,7 @@ class Reference:
 
 
 def parse_name(text: str) -> SetName:
-    """Read `[namespace/]name`.
+    """Parse `[namespace/]name`.
 
     Raises:
         BadNameError: a part is not `[a-z0-9][a-z0-9._-]*` of at most 80 characters, or holds `..`.
@@ -62,10 +62,10 @@ def parse_name(text: str) -> SetName:
 
 
 def parse_tag(text: str) -> str:
-    """Read a tag, which must not look like a version.
+    """Parse a tag, which must not look like a version number.
 
     Raises:
-        BadNameError: it is not a word of the same letters as a name, or is a number.
+        BadNameError: it has characters that a name cannot have, or is a number.
     """
     if not is_part(text) or text.isdigit():
         raise BadNameError(f"{text!r} is not a tag.", "A tag is a word of a-z, 0-9, '.', '_' and '-', not a number.")
@@ -73,18 +73,18 @@ def parse_tag(text: str) -> str:
 
 
 def parse_own_tag(text: str) -> str:
-    """Read a tag that a user may set: any but "latest", which moves by itself.
+    """Parse a tag that a user may set: any but "latest", which always is the newest version.
 
     Raises:
-        BadNameError: it is not.
+        BadNameError: it is not a tag, or is "latest".
     """
     if parse_tag(text) == LATEST:
-        raise BadNameError("'latest' is the newest version by itself.", "Choose another tag.")
+        raise BadNameError("'latest' always is the newest version.", "Choose another tag.")
     return text
 
 
 def parse_reference(text: str) -> Reference:
-    """Read `[namespace/]name[:version|:tag]` or `@sha256:DIGEST`.
+    """Parse `[namespace/]name[:version|:tag]` or `@sha256:DIGEST`.
 
     Raises:
         BadNameError: it is neither.
@@ -105,5 +105,5 @@ def parse_reference(text: str) -> Reference:
 
 
 def is_part(text: str) -> bool:
-    """Whether a text can be a namespace, the rest of a name, or a tag."""
+    """Return whether a text can be a namespace, a name within one, or a tag."""
     return _PART.fullmatch(text) is not None

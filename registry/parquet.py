@@ -1,11 +1,11 @@
-"""Labelled images as one parquet file that `datasets`, pandas and any Arrow reader understand.
+"""Labelled images as a parquet file for `datasets`, pandas and any Arrow reader.
 
     image    struct<bytes: binary, path: string>    a PNG, and a name for it
     label    int64
-    soft_label    list<float>, a number for each class, where the set has them
+    soft_label    list<float>, a number for each class, if the set has soft labels
 
-The schema's metadata has the entry `huggingface`, from which `datasets` knows that `image` is an Image feature and
-`label` a ClassLabel with its names.
+The entry `huggingface` of the schema's metadata tells `datasets` that `image` is an Image feature and `label` a
+ClassLabel with these names.
 """
 
 import io
@@ -18,12 +18,12 @@ import numpy as np
 from registry.pictures import CHANNELS, png
 from registry.tensors import Array
 
-ROWS_IN_A_GROUP = 100
-"""As `datasets` writes images, so that a viewer reads a page of rows and not the file."""
+ROWS_PER_GROUP = 100
+"""The group size of `datasets` for images, with which a viewer reads a page of rows instead of the file."""
 
 
 def features(class_names: Sequence[str], *, soft: bool = False) -> dict[str, dict[str, Any]]:
-    """The columns in the words of `datasets`.
+    """Return the columns as features of `datasets`.
 
     Args:
         class_names: K names, in the order of the labels.
@@ -39,7 +39,7 @@ def features(class_names: Sequence[str], *, soft: bool = False) -> dict[str, dic
 
 
 def write_parquet(images: Array, labels: Array, class_names: Sequence[str], soft_labels: Array | None = None) -> bytes:
-    """The bytes of a parquet file.
+    """Return labelled images as the bytes of a parquet file.
 
     Args:
         images: N×H×W×C uint8; C is 1 (grey) or 3 (RGB).
@@ -48,7 +48,7 @@ def write_parquet(images: Array, labels: Array, class_names: Sequence[str], soft
         soft_labels: N×K float32, or None.
 
     Raises:
-        ValueError: other types or shapes, or labels that have no name.
+        ValueError: wrong types or shapes, or labels without a class name.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -69,12 +69,12 @@ def write_parquet(images: Array, labels: Array, class_names: Sequence[str], soft
         columns["soft_label"] = list(soft_labels)
     schema = pa.schema(types, metadata=metadata)
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=schema), buffer, row_group_size=ROWS_IN_A_GROUP)
+    pq.write_table(pa.table(columns, schema=schema), buffer, row_group_size=ROWS_PER_GROUP)
     return buffer.getvalue()
 
 
 def uncompressed_size(data: bytes) -> int:
-    """Bytes of all columns of a parquet file before compression, as its footer says."""
+    """Return the size of all columns of a parquet file before compression, from its footer."""
     import pyarrow.parquet as pq
 
     metadata = pq.read_metadata(io.BytesIO(data))

@@ -1,4 +1,4 @@
-"""What a store holds, found and read. Nothing here writes."""
+"""Read-only access to a store."""
 
 import contextlib
 import difflib
@@ -18,32 +18,32 @@ from registry.files import sha256
 from registry.layout import NAME_RECORD, Layout, version_files
 from registry.manifest import SCHEMA, parse_json
 from registry.names import LATEST, Reference, SetName, parse_name
-from registry.records import MAKE_AGAIN, NameRecord, StoredSet, VersionRecord, read_json, read_version, stated_file
+from registry.records import RESTORE_HINT, NameRecord, StoredSet, VersionRecord, read_json, read_version, stated_file
 
 if TYPE_CHECKING:
     from registry.tensors import Array
 
 
 def default_home() -> Path:
-    """$DSACTL_HOME, else the user's data folder."""
+    """Return the default folder of a store: $DSACTL_HOME, else the user's data folder."""
     given = os.environ.get("DSACTL_HOME")
     return Path(given).expanduser() if given else platformdirs.user_data_path("dsactl")
 
 
 def nearest(name: SetName, known: Iterable[SetName]) -> str:
-    """A hint with the names that are most like one that is not there."""
+    """Return a hint with the known names that are most similar to a missing one."""
     near = difflib.get_close_matches(str(name), map(str, known), n=3)
     return f"Did you mean {' or '.join(near)}?" if near else "See: `store.sets()`"
 
 
 class Reader:
-    """Sets and their evaluations under one folder, to read.
+    """Read-only view of the sets and evaluations in a store.
 
     Args:
-        home: the folder; `default_home()` if not given.
+        home: the store's folder; `default_home()` if not given.
 
     Raises:
-        StoreError: it is no folder, or was written by a newer program.
+        StoreError: it is not a folder, or has a newer schema.
         CorruptError: its marker is damaged.
     """
 
@@ -58,11 +58,11 @@ class Reader:
             self.check_schema()
 
     def check_schema(self) -> None:
-        """Refuse a store of a newer program.
+        """Check that the store's schema is supported.
 
         Raises:
-            StoreError: it is.
-            CorruptError: its marker is damaged.
+            StoreError: the schema is newer.
+            CorruptError: the store's marker is damaged.
         """
         marker = self.layout.marker
         repair = f'It should read {{"schema_version":{SCHEMA}}}.'
@@ -73,26 +73,28 @@ class Reader:
         if not isinstance(schema, int):
             raise CorruptError(f"{marker} is damaged.", repair)
         if schema > SCHEMA:
-            raise StoreError(f"The store {self.home} is of a newer program (schema {schema}).", "Update dsactl.")
+            raise StoreError(
+                f"The store {self.home} was written by a newer program (schema {schema}).", "Update dsactl."
+            )
 
     def names(self, prefix: str = "") -> list[SetName]:
-        """Every name that has a version and begins so, sorted."""
+        """Return every name with this prefix that has a version, sorted."""
         return sorted(name for name, folder in self.layout.named_folders(prefix) if version_files(folder))
 
     def versions(self, name: SetName) -> list[int]:
-        """The versions of a name, ascending."""
+        """Return the versions of a name, ascending."""
         return sorted(version for version, _ in version_files(self.layout.folder(name)))
 
     def entries(self) -> tuple[list[index.Entry], list[RegistryError]]:
-        """Every version in short, oldest first, and what is wrong with those that cannot be read; fast."""
+        """Return the summary of every readable version, oldest first, and the errors of all others. Fast."""
         return index.entries(self.layout, keep=self.keeps_index)
 
     def sets(self) -> list[StoredSet]:
-        """Every version of every set that can be read, oldest first."""
+        """Return every readable version of every set, oldest first."""
         return self.scan()[0]
 
     def scan(self) -> tuple[list[StoredSet], list[RegistryError]]:
-        """Every version of every set, oldest first, and what is wrong with those that cannot be read."""
+        """Return every readable version of every set, oldest first, and the errors of all others."""
         found: list[StoredSet] = []
         faults: list[RegistryError] = []
         for name in self.names():
@@ -106,16 +108,16 @@ class Reader:
         return sorted(found, key=lambda stored: (stored.stored, stored.name, stored.version)), faults
 
     def record_path(self, name: SetName, version: int) -> Path:
-        """The JSON of a version."""
+        """Return the path of a version's JSON file."""
         return self.layout.folder(name) / f"{version}.json"
 
     def read(self, name: SetName, version: int) -> StoredSet:
-        """One version.
+        """Read a version.
 
         Raises:
-            NotFoundError: it is not there.
+            NotFoundError: it does not exist.
             CorruptError: it is damaged.
-            StoreError: it cannot be read, or is of a newer program.
+            StoreError: it cannot be read, or has a newer schema.
         """
         path = self.record_path(name, version)
         try:
@@ -126,7 +128,7 @@ class Reader:
             raise NotFoundError(f"There is no {name}:{version}.", hint) from None
 
     def stored_set(self, name: SetName, version: int, record: VersionRecord) -> StoredSet:
-        """A version, by its record."""
+        """Return the stored set of a version's record."""
         path = self.record_path(name, version)
         return StoredSet(
             name,
@@ -141,11 +143,11 @@ class Reader:
         )
 
     def find(self, reference: Reference) -> StoredSet:
-        """The set that a reference means.
+        """Find the set of a reference.
 
         Raises:
             NotFoundError: no such name, version, tag or digest.
-            CorruptError: it is damaged.
+            CorruptError: the set is damaged.
         """
         if reference.name is None:
             return self._with_digest(str(reference.digest))
@@ -165,7 +167,7 @@ class Reader:
                 raise NotFoundError(
                     f"{reference.name} has no tag {reference.tag!r}.", f"Tags: {known}; newest version: {version}."
                 )
-            with contextlib.suppress(NotFoundError):  # removed since it was listed: then the one before it
+            with contextlib.suppress(NotFoundError):  # removed since it was listed: try the one before
                 return self.read(reference.name, version)
         raise NotFoundError(f"There is no set {str(reference.name)!r}.", self._nearest(reference.name))
 
@@ -174,11 +176,11 @@ class Reader:
         if not matches:
             raise NotFoundError(f"No set has the digest {digest}.", "See: `store.sets()`")
         if len({stored.digest for stored in matches}) > 1:
-            raise NotFoundError(f"Several sets have a digest that begins with {digest}.", "Give more digits.")
+            raise NotFoundError(f"The digest {digest} is ambiguous.", "Give more digits.")
         return matches[0]
 
     def with_digest(self, digest: str) -> list[StoredSet]:
-        """Every version whose content's digest begins so, oldest first."""
+        """Return every version whose digest begins with these digits, oldest first."""
         listed = [(entry.name, entry.version) for entry in self.entries()[0] if entry.digest.startswith(digest)]
         found = [self.read(*place) for place in listed]
         return [stored for stored in found if stored.digest.startswith(digest)]
@@ -187,14 +189,14 @@ class Reader:
         return nearest(name, self.names())
 
     def newest(self, passed_over: Container[str] = ()) -> StoredSet:
-        """The set that was stored last.
+        """Return the set that was stored last.
 
         Args:
-            passed_over: namespaces whose sets are not meant.
+            passed_over: namespaces to ignore.
 
         Raises:
             NotFoundError: the store is empty.
-            CorruptError: that set is damaged.
+            CorruptError: the set is damaged.
         """
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, BadNameError, NotFoundError):
             text, _, version = json.loads(self.layout.newest.read_bytes())["reference"].rpartition(":")
@@ -208,40 +210,42 @@ class Reader:
         raise NotFoundError(f"The store {self.home} is empty.", "Make a set: `store.put(...)`")
 
     def tensors(self, stored: StoredSet) -> "dict[str, Array]":
-        """`images` and `labels` of a set, checked against every digest.
+        """Read the tensors of a set (`images`, `labels`, perhaps `soft_labels`) and verify all digests.
 
         Raises:
-            NotFoundError: the set was removed since it was found.
-            CorruptError: the file is missing, damaged, or another one.
+            NotFoundError: the set was removed meanwhile.
+            CorruptError: the file is missing, damaged or was replaced.
         """
         from registry.tensors import decode
 
         data = self.file_bytes(stored)
         arrays, manifest = decode(data, str(stored.file))
         if manifest != stored.manifest:
-            raise CorruptError(f"{stored.record} was changed: its manifest is not that of {stored.file}.", MAKE_AGAIN)
+            raise CorruptError(
+                f"{stored.record} was modified: its manifest differs from that of {stored.file}.", RESTORE_HINT
+            )
         return arrays
 
     def file_bytes(self, stored: StoredSet) -> bytes:
-        """The bytes of a set's file, checked against its digest.
+        """Read the bytes of a set's file and verify the digest.
 
         Raises:
-            NotFoundError: the set was removed since it was found.
-            CorruptError: the file is missing, or was changed.
+            NotFoundError: the set was removed meanwhile.
+            CorruptError: the file is missing or was modified.
         """
         with self._reading(stored, stored.file, "file"):
-            whole = stored.file.stat().st_size == stored.size
-            data = stored.file.read_bytes() if whole else b""
-        if not whole or sha256(data) != stored.file.stem:
-            raise CorruptError(f"The file of {stored.reference} was changed: {stored.file}.", MAKE_AGAIN)
+            complete = stored.file.stat().st_size == stored.size
+            data = stored.file.read_bytes() if complete else b""
+        if not complete or sha256(data) != stored.file.stem:
+            raise CorruptError(f"The file of {stored.reference} was modified: {stored.file}.", RESTORE_HINT)
         return data
 
     def picture_bytes(self, stored: StoredSet) -> bytes | None:
-        """The PNG of a set, checked against its digest; None where it has none.
+        """Read the PNG of a set and verify its digest; return None if the set has no picture.
 
         Raises:
-            NotFoundError: the set was removed since it was found.
-            CorruptError: the file is missing, or was changed.
+            NotFoundError: the set was removed meanwhile.
+            CorruptError: the file is missing or was modified.
             StoreError: it cannot be read.
         """
         if stored.picture is None:
@@ -250,39 +254,39 @@ class Reader:
             stated = read_version(stored.record).picture
             data = stored.picture.read_bytes()
         if stated is None or sha256(data) != stated.sha256:
-            raise CorruptError(f"The picture of {stored.reference} was changed: {stored.picture}.", MAKE_AGAIN)
+            raise CorruptError(f"The picture of {stored.reference} was modified: {stored.picture}.", RESTORE_HINT)
         return data
 
     @contextlib.contextmanager
     def _reading(self, stored: StoredSet, path: Path, what: str) -> Iterator[None]:
-        """Turn what may happen while a file of a set is read into errors that say whose it is."""
+        """Convert exceptions of reading a set's file into errors that name the set."""
         try:
             yield
         except FileNotFoundError:
             if not stored.record.exists():
-                raise NotFoundError(f"There is no {stored.reference} any more.", "See: `store.sets()`") from None
-            raise CorruptError(f"The {what} of {stored.reference} is gone: {path}.", MAKE_AGAIN) from None
+                raise NotFoundError(f"{stored.reference} was removed.", "See: `store.sets()`") from None
+            raise CorruptError(f"The {what} of {stored.reference} is missing: {path}.", RESTORE_HINT) from None
         except OSError as error:
             raise StoreError(f"Cannot read {path}: {error.strerror or error}.") from error
 
     def files_in_use(self) -> tuple[Counter[Path], bool]:
-        """How often versions name each safetensors file, by their own JSON; and whether those are all that are named.
+        """Count the references of versions to each safetensors file; also return whether the counts are complete.
 
-        They are not where a version cannot be read, or where something lies among the sets that may be one.
+        They are not if a version cannot be read, or if an unexpected path among the sets may be one.
         """
         used = Counter[Path]()
         try:
-            sure = not any(True for _ in self.layout.strangers())
+            complete = not any(True for _ in self.layout.unexpected_files())
             for _, folder in self.layout.named_folders():
                 for _, file in version_files(folder):
                     with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                         used[self.layout.blob(stated_file(Path(file.path)))] += 1
         except RegistryError:
-            sure = False
-        return used, sure
+            complete = False
+        return used, complete
 
     def tags(self, name: SetName) -> dict[str, int]:
-        """The tags of a name and the versions they point at, sorted.
+        """Return the tags of a name and their versions, sorted.
 
         Raises:
             CorruptError: the file that holds them is damaged.
@@ -290,7 +294,7 @@ class Reader:
         return dict(sorted(self.name_record(name).tags.items()))
 
     def name_record(self, name: SetName) -> NameRecord:
-        """What is known about a name beside its versions; nothing, where nothing is.
+        """Read the tags and removed versions of a name; empty if there are none.
 
         Raises:
             CorruptError: the file is damaged.
@@ -302,9 +306,9 @@ class Reader:
             return NameRecord()
         except CorruptError as error:
             raise CorruptError(
-                error.message, "Remove it: tags and the numbers of removed versions are lost, versions are not."
+                error.message, "Remove it: its tags and the numbers of removed versions are lost, but no versions."
             ) from None
 
     def evaluations(self, digest: str) -> list[dict[str, JsonValue]]:
-        """The results that were measured on this content, oldest first; unreadable ones are left out."""
+        """Return the evaluation results of the content with this digest, oldest first, without unreadable ones."""
         return index.read_results(self.layout.evaluations / digest)

@@ -1,4 +1,4 @@
-"""What lies in a store's folder of a name: a record per version, and what is known about the name itself."""
+"""Records in the folder of a name: one per version, and one of the name's tags and removed versions."""
 
 import json
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from registry.files import read_limited
 from registry.manifest import SCHEMA, Digest, Manifest, parse_json
 from registry.names import SetName
 
-LONGEST_RECORD = 2**21  # bytes
-MAKE_AGAIN = "Restore it, or make the set again with the same recipe."
+MAX_RECORD_BYTES = 2**21
+RESTORE_HINT = "Restore it, or make the set again with the same recipe."
 
 
 class _Model(BaseModel):
@@ -21,21 +21,21 @@ class _Model(BaseModel):
 
 
 class FileInfo(_Model):
-    """Digest and size of one file of a version."""
+    """Digest and size of a file of a version."""
 
     sha256: Digest
     size: Annotated[int, Field(ge=0)]
 
 
 class VersionRecord(_Model):
-    """What a version's JSON holds.
+    """Content of a version's JSON file.
 
     Attributes:
-        schema_version: of this layout.
-        stored: when, ISO 8601 in UTC.
-        digest: of the content; it must be the manifest's.
+        schema_version: version of this layout.
+        stored: time of storing, ISO 8601 in UTC.
+        digest: digest of the content; it must equal the manifest's.
         tensors, picture: the files.
-        manifest: what is known about the set.
+        manifest: description of the set.
     """
 
     schema_version: int = SCHEMA
@@ -47,13 +47,13 @@ class VersionRecord(_Model):
 
 
 class NameRecord(_Model):
-    """What is known about a name beside its versions.
+    """Tags and removed versions of a name.
 
     Attributes:
-        schema_version: of this layout.
-        removed: the digest of each version that was removed, whose number no other content gets; None for a version
+        schema_version: version of this layout.
+        removed: the digest of each removed version, whose number is not reused for other content; None for a version
             that could not be read.
-        tags: a version for each tag.
+        tags: the version of each tag.
     """
 
     schema_version: int = SCHEMA
@@ -62,29 +62,29 @@ class NameRecord(_Model):
 
 
 def read_version(path: Path) -> VersionRecord:
-    """Read and check a version's JSON.
+    """Read and validate a version's JSON file.
 
     Raises:
-        FileNotFoundError: it is not there.
-        StoreError: it is of a newer program, or cannot be read.
-        CorruptError: it is damaged, or was changed.
+        FileNotFoundError: it does not exist.
+        StoreError: it has a newer schema, or cannot be read.
+        CorruptError: it is damaged or was modified.
     """
     record = parse_json(VersionRecord, read_json(path), str(path))
     if record.manifest.digest != record.digest:
-        raise CorruptError(f"{path} was changed: its manifest does not have the digest that it states.", MAKE_AGAIN)
+        raise CorruptError(f"{path} was modified: its manifest does not have the stated digest.", RESTORE_HINT)
     return record
 
 
 def read_json(path: Path) -> bytes:
-    """The bytes of a record.
+    """Read the bytes of a record.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: it does not exist.
         StoreError: it cannot be read.
-        CorruptError: it is far too long.
+        CorruptError: it is too large.
     """
     try:
-        return read_limited(path, LONGEST_RECORD)
+        return read_limited(path, MAX_RECORD_BYTES)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -92,12 +92,12 @@ def read_json(path: Path) -> bytes:
 
 
 def stated_file(path: Path) -> str:
-    """The SHA-256 of the file that a version's JSON names; the rest of it is not checked.
+    """Return the SHA-256 of the file that a version's JSON names, without checking the rest.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: the JSON does not exist.
         StoreError: it cannot be read.
-        CorruptError: it names none.
+        CorruptError: it names no file.
     """
     try:
         digest = json.loads(read_json(path))["tensors"]["sha256"]
@@ -109,7 +109,7 @@ def stated_file(path: Path) -> str:
 
 
 def states_digest(path: Path, digest: str) -> bool:
-    """Whether a version's JSON begins by stating this digest: canonical JSON does, so others need not be read."""
+    """Return whether a version's JSON begins with this digest, as canonical JSON does, without reading the rest."""
     start = b'{"digest":"' + digest.encode()
     try:
         with path.open("rb") as file:
@@ -120,17 +120,17 @@ def states_digest(path: Path, digest: str) -> bool:
 
 @dataclass(frozen=True)
 class StoredSet:
-    """One version of a set in a store.
+    """Version of a set in a store.
 
     Attributes:
-        name, version: what it is called.
-        digest: of its content (see `Manifest.digest`).
-        stored: when, ISO 8601 in UTC.
-        manifest: what is known about it.
-        file: its safetensors file.
-        size: of that file, in bytes.
-        picture: a PNG of it, or None.
-        record: its JSON.
+        name, version: name and version number.
+        digest: digest of the content (see `Manifest.digest`).
+        stored: time of storing, ISO 8601 in UTC.
+        manifest: description of the set.
+        file: path of the safetensors file.
+        size: size of that file in bytes.
+        picture: path of a PNG, or None.
+        record: path of the JSON file.
     """
 
     name: SetName
@@ -145,10 +145,10 @@ class StoredSet:
 
     @property
     def reference(self) -> str:
-        """`name:version`."""
+        """Return `name:version`."""
         return f"{self.name}:{self.version}"
 
     @property
     def place(self) -> tuple[SetName, int]:
-        """Name and version."""
+        """Return the name and version."""
         return self.name, self.version

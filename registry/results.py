@@ -1,4 +1,4 @@
-"""Results: what was measured on a set, as records of their own; checked whenever they come from a file."""
+"""Evaluation results of a set, as separate records that are validated whenever they are read from a file."""
 
 import json
 from collections.abc import Mapping
@@ -12,16 +12,16 @@ from registry.errors import CorruptError, StoreError
 from registry.files import read_limited, sha256
 from registry.manifest import Text, canonical, has_control_characters
 
-_ROUNDING = 0.01  # of a mean that was rounded to be read
-LONGEST = 100_000  # bytes of a record
-_NAME = 32  # digits of a record's own SHA-256, which its file is called by
+_ROUNDING = 0.01  # tolerance for a mean that was rounded for display
+MAX_BYTES = 100_000  # of a record
+_NAME_DIGITS = 32  # of the SHA-256 of a record, which is its file name
 
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e9, le=1e9)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 
 
 class _Result(BaseModel):
-    """What is shown of a record, of the right type where it is there; whatever else it has is JSON."""
+    """Known fields of a record, all optional; other fields may be any JSON."""
 
     model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
@@ -47,15 +47,16 @@ class _Result(BaseModel):
 
 
 def check_result(record: Mapping[str, JsonValue]) -> None:
-    """Refuse a record that could not be kept, shown and read again.
+    """Check that a record can be stored, displayed and read again.
 
     Raises:
-        ValueError: it is too long, has control characters, or a value is of the wrong type, not finite, or absurd.
+        ValueError: it is too large or has control characters, or a value has the wrong type, is not finite, or is out
+            of range.
     """
     data = canonical(dict(record))
-    if len(data) > LONGEST:
-        raise ValueError(f"a result has more than {LONGEST:,} bytes")
-    values = json.loads(data)  # as it will be read: tuples are lists
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"a result has more than {MAX_BYTES:,} bytes")
+    values = json.loads(data)  # as it will be read, with lists for tuples
     if has_control_characters(values):
         raise ValueError("a result has control characters")
     try:
@@ -66,30 +67,30 @@ def check_result(record: Mapping[str, JsonValue]) -> None:
 
 
 def file_name(data: bytes) -> str:
-    """What the file of a record with these bytes is called."""
-    return f"{sha256(data)[:_NAME]}.json"
+    """Return the file name of a record with these bytes."""
+    return f"{sha256(data)[:_NAME_DIGITS]}.json"
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """One record.
+    """Read and validate a record.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: it does not exist.
         StoreError: it cannot be read.
-        CorruptError: it is damaged, or was changed.
+        CorruptError: it is damaged or was modified.
     """
-    again = "Remove it, and evaluate again."
+    hint = "Remove it, and evaluate again."
     try:
-        data = read_limited(path, LONGEST)
+        data = read_limited(path, MAX_BYTES)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise StoreError(f"Cannot read {path}: {error.strerror or error}.") from error
     if path.name != file_name(data):
-        raise CorruptError(f"The result {path} was changed: its name is not the digest of its bytes.", again)
+        raise CorruptError(f"The result {path} was modified: its name is not the digest of its bytes.", hint)
     try:
         record = json.loads(data)
         check_result(record)
     except (ValueError, TypeError, RecursionError) as error:
-        raise CorruptError(f"The result {path} is damaged: {error!s:.200}.", again) from None
+        raise CorruptError(f"The result {path} is damaged: {error!s:.200}.", hint) from None
     return dict(record)

@@ -1,7 +1,7 @@
-"""The store: sets on disk, by name and version, under one folder (see `registry.layout`).
+"""Store of sets on disk, by name and version, in one folder (see `registry.layout`).
 
-A version is there once its JSON is; everything it names is written before, and removed after it. Every file is written
-beside, flushed and renamed, under a lock, so a process that is killed leaves at worst a file that nothing names.
+A version exists if its JSON file does: the files that it references are written before it, and removed after it. Every
+file is written atomically and under a lock, so a killed process leaves at worst an unreferenced file.
 """
 
 import contextlib
@@ -38,19 +38,19 @@ if TYPE_CHECKING:
 
 
 Place = tuple[SetName, int]
-"""A name and a version."""
+"""Name and version."""
 
-_PATIENCE = 60.0  # seconds; a set is stored in a small part of one
+_LOCK_TIMEOUT_SECONDS = 60.0  # storing a set takes a small part of a second
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What removing versions takes away.
+    """What removing versions deletes.
 
     Attributes:
-        references: of the versions.
+        references: the versions.
         tags: `name:tag` of the tags that point at them.
-        bytes: of the files that go with them.
+        bytes: size of the files that only they reference.
     """
 
     references: tuple[str, ...]
@@ -59,27 +59,27 @@ class Removal:
 
 
 class Store(Reader):
-    """Sets and their evaluations under one folder, to read and to write. Opening it writes nothing."""
+    """Readable and writable store of sets and their evaluations. Opening it writes nothing."""
 
     keeps_index = True
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the store's lock; make the store if it is not there.
+        """Hold the store's lock in a block; create the store if it does not exist.
 
         Raises:
-            StoreError: it cannot be written to, or is of a newer program by now.
+            StoreError: the store is not writable, or has a newer schema by now.
         """
-        from filelock import FileLock, Timeout  # here, where it is needed, for it takes its time
+        from filelock import FileLock, Timeout  # a slow import, for writes only
 
         try:
             self.home.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.layout.lock)
-            lock.acquire(timeout=_PATIENCE, poll_interval=0.01)
+            lock.acquire(timeout=_LOCK_TIMEOUT_SECONDS, poll_interval=0.01)
         except Timeout:
             raise StoreError(
-                f"Another process has been writing to the store {self.home} for {_PATIENCE:.0f} s.",
-                "Try again when it is done, or end it.",
+                f"Another process has been writing to the store {self.home} for {_LOCK_TIMEOUT_SECONDS:.0f} s.",
+                "Wait until it is done, or stop it.",
             ) from None
         except OSError as error:
             raise StoreError(
@@ -100,15 +100,15 @@ class Store(Reader):
         for folder in (self.layout.blobs, self.layout.sets, self.layout.evaluations):
             if folder.is_symlink():
                 raise StoreError(
-                    f"{folder} is a link, and nothing is written outside of the store.",
+                    f"{folder} is a link; nothing is written outside the store.",
                     "To keep the store elsewhere, set `home`.",
                 )
 
     def check_writable(self) -> None:
-        """Find out before long work whether its result can be kept.
+        """Check, before long work, that its result can be stored.
 
         Raises:
-            StoreError: it cannot.
+            StoreError: the store is not writable.
         """
         with self.writing():
             pass
@@ -120,19 +120,19 @@ class Store(Reader):
         manifest: Manifest,
         picture: bytes | None = None,
     ) -> StoredSet:
-        """Store a set as the next version of a name; the same content again gives the version that has it.
+        """Store a set as the next version of a name, or return the version that already has this content.
 
         Args:
-            name: what to call it.
-            tensors: `images` and `labels`.
-            manifest: its `tensors` must describe them.
+            name: name of the set.
+            tensors: `images` and `labels`, perhaps `soft_labels`.
+            manifest: description of the set; its `tensors` must match.
             picture: a PNG, or None.
 
         Raises:
             ValueError: the manifest describes other tensors.
-            StoreError: the store cannot be written to, or the name has no more numbers.
-            BadNameError: the name is a link.
-            CorruptError: what is known about the name is damaged, so that no number can be given.
+            StoreError: the store is not writable, or the name has no more version numbers.
+            BadNameError: the folder of the name is a symbolic link.
+            CorruptError: the record of the name is damaged, so that no version number can be assigned.
         """
         from registry.tensors import encode
 
@@ -148,17 +148,17 @@ class Store(Reader):
         *,
         version: int | None = None,
     ) -> StoredSet:
-        """Store a set whose file is at hand, byte for byte.
+        """Store a set from the bytes of its file.
 
         Args:
-            data: the file's bytes, of which `registry.tensors.decode` gave the tensors and the manifest.
-            name, tensors, manifest, picture: as of `put`.
-            version: the number it must have, as one that comes from elsewhere does; the next one if not given.
+            data: the file's bytes, from which `registry.tensors.decode` returned the tensors and the manifest.
+            name, tensors, manifest, picture: see `put`.
+            version: required version number, for a set from elsewhere; the next one if not given.
 
         Raises:
             ValueError: the manifest describes other tensors, or the version is not from 1 to `LAST_VERSION`.
-            ConflictError: the version that was asked for has, or had, other content.
-            StoreError, BadNameError, CorruptError: as of `put`.
+            ConflictError: the required version has, or had, other content.
+            StoreError, BadNameError, CorruptError: see `put`.
         """
         from registry.tensors import describe
 
@@ -171,12 +171,12 @@ class Store(Reader):
             if existing is None:
                 return self._write(name, self._number(name, version, manifest.digest), data, manifest, picture)
             at, stored = existing
-            if stored is not None and self._is_whole(stored):
+            if stored is not None and self._is_intact(stored):
                 return stored
             return self._write(name, at, data, manifest, picture, stored.stored if stored else None)
 
     def _with_content(self, name: SetName, digest: str, version: int | None) -> tuple[int, StoredSet | None] | None:
-        """The version of a name that states this content, and what can be read of it."""
+        """Return the version of a name that has this digest, and its set; None for a set that cannot be read."""
         folder = self.layout.folder(name)
         for each in self.versions(name) if version is None else [version]:
             if states_digest(folder / f"{each}.json", digest):
@@ -186,8 +186,8 @@ class Store(Reader):
                     return each, None
         return None
 
-    def _is_whole(self, stored: StoredSet) -> bool:
-        """Whether a version's files have their digests; the set itself is not read into memory."""
+    def _is_intact(self, stored: StoredSet) -> bool:
+        """Return whether a version's files match their digests, without reading the set into memory."""
         try:
             with stored.file.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -197,19 +197,19 @@ class Store(Reader):
         return digest == stored.file.stem
 
     def _number(self, name: SetName, wanted: int | None, digest: str) -> int:
-        """The number for new content: the next one, or the one that is wanted, if no other content has or had it."""
+        """Return the version number for new content: the next, or the wanted one if no other content has or had it."""
         versions, removed = self.versions(name), self.name_record(name).removed
         if wanted is None:
             number = max([0, *versions, *map(int, removed)]) + 1
             if number > LAST_VERSION:
-                raise StoreError(f"{name} has no more numbers for versions.", "Use another name.")
+                raise StoreError(f"{name} has no more version numbers.", "Use another name.")
             return number
         if wanted in versions:
             with contextlib.suppress(CorruptError):
                 self.read(name, wanted)
-                raise ConflictError(f"{name}:{wanted} is here already, with other content.", "Pass another `name`.")
+                raise ConflictError(f"{name}:{wanted} already exists with other content.", "Pass another `name`.")
         if removed.get(str(wanted), digest) != digest:
-            raise ConflictError(f"{name}:{wanted} was removed here, and had other content.", "Pass another `name`.")
+            raise ConflictError(f"{name}:{wanted} was removed, and had other content.", "Pass another `name`.")
         return wanted
 
     def _write(
@@ -239,7 +239,7 @@ class Store(Reader):
         return self.stored_set(name, version, record)
 
     def _now(self) -> datetime:
-        """The time, but later than that of what was stored last, whatever the clock says."""
+        """Return the current time, but always later than the last stored set's, even if the clock was set back."""
         now, last = datetime.now(UTC), None
         try:
             last = json.loads(self.layout.newest.read_bytes())["stored"]
@@ -252,13 +252,13 @@ class Store(Reader):
         return now
 
     def removal(self, places: Sequence[Place]) -> Removal:
-        """What `remove` would take away.
+        """Return what `remove` would delete.
 
         Args:
-            places: names and versions, each once.
+            places: distinct names and versions.
         """
-        own, (used, sure) = Counter(self._files(places)), self.files_in_use()
-        files = [path for path, uses in own.items() if sure and used[path] <= uses]
+        own, (used, complete) = Counter(self._files(places)), self.files_in_use()
+        files = [path for path, uses in own.items() if complete and used[path] <= uses]
         pictures = [self.record_path(*place).with_suffix(".png") for place in places]
         return Removal(
             tuple(f"{name}:{version}" for name, version in places),
@@ -267,24 +267,24 @@ class Store(Reader):
         )
 
     def remove(self, places: Sequence[Place]) -> None:
-        """Take versions away, damaged ones too, with the tags that point at them.
+        """Remove versions, including damaged ones, and the tags that point at them.
 
-        No other content is given their numbers. What was measured on them stays.
+        Their numbers are not reused for other content. Evaluation results are kept.
 
         Args:
-            places: names and versions, each once.
+            places: distinct names and versions.
 
         Raises:
-            NotFoundError: one is not there, or not any more; those before it are gone.
-            StoreError: the store cannot be written to.
+            NotFoundError: a version does not exist (any more); those before it were removed.
+            StoreError: the store is not writable.
         """
         with self.writing():
             files = self._files(places)
             for name, version in places:
                 self._remove_record(name, version)
-            used, sure = self.files_in_use()
+            used, complete = self.files_in_use()
             for path in files:
-                if sure and path not in used:
+                if complete and path not in used:
                     remove(path)
 
     def _remove_record(self, name: SetName, version: int) -> None:
@@ -302,7 +302,7 @@ class Store(Reader):
         remove(path.with_suffix(".png"))
 
     def _files(self, places: Sequence[Place]) -> list[Path]:
-        """The safetensors files of versions, as far as they say."""
+        """Return the safetensors files of those versions whose JSON can be read."""
         files = []
         for place in places:
             with contextlib.suppress(FileNotFoundError, CorruptError):
@@ -313,11 +313,11 @@ class Store(Reader):
         return [tag for tag, at in self.tags(name).items() if at == version]
 
     def tag(self, stored: StoredSet, tag: str) -> None:
-        """Let a tag point at a version, wherever it pointed before.
+        """Set a tag to a version, or move it there.
 
         Raises:
-            BadNameError: it is no tag, or "latest".
-            NotFoundError: the version is not there any more.
+            BadNameError: it is not a tag, or is "latest".
+            NotFoundError: the version does not exist any more.
         """
         parse_own_tag(tag)
         with self.writing():
@@ -327,7 +327,7 @@ class Store(Reader):
             self._write_name(stored.name, record.model_copy(update={"tags": {**record.tags, tag: stored.version}}))
 
     def untag(self, name: SetName, tag: str) -> None:
-        """Take a tag away.
+        """Remove a tag.
 
         Raises:
             NotFoundError: the name has no such tag.
@@ -343,11 +343,14 @@ class Store(Reader):
         write_atomically(self.layout.folder(name) / NAME_RECORD, canonical(record.model_dump(mode="json")))
 
     def add_evaluation(self, digest: str, record: Mapping[str, JsonValue]) -> Path:
-        """Keep a result that was measured on the content with this digest. The set is not touched.
+        """Store an evaluation result for the content with this digest, without changing the set.
+
+        Returns:
+            Path of the record.
 
         Raises:
-            ValueError: the record could not be shown and read again (see `registry.results`).
-            StoreError: the store cannot be written to.
+            ValueError: the record is not valid (see `registry.results`).
+            StoreError: the store is not writable.
         """
         check_result(record)
         data = canonical(dict(record))

@@ -1,4 +1,4 @@
-"""A set as one safetensors file that explains itself: the tensors, and the manifest as JSON in the header."""
+"""Self-describing safetensors files: a set's tensors, with the manifest as JSON in the header."""
 
 import hashlib
 import json
@@ -17,19 +17,19 @@ Array = npt.NDArray[Any]
 
 _DTYPES = {"images": ("F32", np.float32), "labels": ("I64", np.int64), "soft_labels": ("F32", np.float32)}
 _KEY = "dsactl.manifest"
-_FURTHEST_FROM_ONE = 1e-3  # that the sum of a soft label may be
-_LONGEST_HEADER = 2**20  # a set of a thousand classes has some 50 kB
+_SOFT_LABEL_TOLERANCE = 1e-3  # of the sum of a soft label, which should be one
+_MAX_HEADER_BYTES = 2**20  # a set of a thousand classes needs some 50 kB
 
 
 def describe(tensors: Mapping[str, Array]) -> dict[str, TensorInfo]:
-    """Types, shapes and digests of the tensors of a set.
+    """Return the types, shapes and digests of a set's tensors.
 
     Args:
-        tensors: `images` N×C×H×W float32 and `labels` N int64; some sets have `soft_labels` N×K float32 as well, a
-            distribution over the classes for each image.
+        tensors: `images` N×C×H×W float32 and `labels` N int64; optionally `soft_labels` N×K float32, a distribution
+            over the classes for each image.
 
     Raises:
-        ValueError: other tensors, types or shapes.
+        ValueError: wrong tensors, types or shapes.
     """
     if not is_set(tensors):
         raise ValueError(f"a set has the tensors images and labels, not {str(sorted(tensors))[:100]}")
@@ -46,23 +46,23 @@ def describe(tensors: Mapping[str, Array]) -> dict[str, TensorInfo]:
 
 
 def encode(tensors: Mapping[str, Array], manifest: Manifest) -> bytes:
-    """The file's bytes."""
+    """Return a set as the bytes of a safetensors file."""
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     return save(arrays, {_KEY: canonical(manifest.model_dump(mode="json")).decode()})
 
 
 def decode(data: bytes, where: str) -> tuple[dict[str, Array], Manifest]:
-    """Read a set's file and check it against its own manifest.
+    """Parse a set's file and verify it against its own manifest.
 
     Args:
         data: the file's bytes.
-        where: its name, for the error.
+        where: name of the file, for error messages.
 
     Raises:
-        CorruptError: it is not such a file, or a tensor is not the one that the manifest describes.
+        CorruptError: it is not a set's file, or a tensor differs from the manifest.
     """
-    if int.from_bytes(data[:8], "little") > _LONGEST_HEADER:
-        raise CorruptError(f"{where} is not a safetensors file of a set: its header would have more than a megabyte.")
+    if int.from_bytes(data[:8], "little") > _MAX_HEADER_BYTES:
+        raise CorruptError(f"{where} is not a safetensors file of a set: its header exceeds a megabyte.")
     try:
         arrays = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
@@ -74,26 +74,26 @@ def decode(data: bytes, where: str) -> tuple[dict[str, Array], Manifest]:
         raise CorruptError(f"{where} does not hold a set: {error}.") from error
     for name in found | manifest.tensors:
         if manifest.tensors.get(name) != found.get(name):
-            raise CorruptError(f"{where}: the tensor {name!r} is not the one its manifest describes.")
+            raise CorruptError(f"{where}: the tensor {name!r} does not match the manifest.")
     _check_values(arrays, manifest, where)
     return arrays, manifest
 
 
 def _check_values(arrays: Mapping[str, Array], manifest: Manifest, where: str) -> None:
-    """Refuse pixels and labels that make no sense."""
+    """Check the values of pixels and labels."""
     images, labels, info = arrays["images"], arrays["labels"], manifest.dataset
-    # The extremes are finite if all are, and finding them takes no memory.
+    # All values are finite if the extremes are, which are found without extra memory.
     if not images.size or not np.isfinite([images.min(), images.max()]).all():
         raise CorruptError(f"{where}: it has no images, or pixels that are not finite.")
     if labels.min() < 0 or labels.max() >= len(info.class_names):
         raise CorruptError(f"{where}: labels outside of its {len(info.class_names)} classes.")
     soft = arrays.get("soft_labels")
-    if soft is not None and not (soft.min() >= 0 and np.abs(soft.sum(axis=1) - 1).max() <= _FURTHEST_FROM_ONE):
-        raise CorruptError(f"{where}: soft labels that are no distributions over the classes: they do not sum to one.")
+    if soft is not None and not (soft.min() >= 0 and np.abs(soft.sum(axis=1) - 1).max() <= _SOFT_LABEL_TOLERANCE):
+        raise CorruptError(f"{where}: soft labels are not distributions over the classes: they do not sum to one.")
 
 
 def _metadata(data: bytes, where: str) -> str:
-    # `load` has checked that the header is whole JSON of the length that its first eight bytes say.
+    # `load` has checked that the header is valid JSON of the length in the first eight bytes.
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     text = header.get("__metadata__", {}).get(_KEY)
     if not isinstance(text, str):

@@ -1,4 +1,4 @@
-"""Look over a store: verify what it holds against every digest, and take away what nothing names."""
+"""Maintenance of a store: verifying all digests, and removing unreferenced files."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -17,27 +17,27 @@ from registry.store import Store
 
 @dataclass
 class Findings:
-    """What looking over a store found.
+    """Result of verifying a store.
 
     Attributes:
-        checked: `name:version` of every version that was looked at.
-        faults: what is wrong, each naming its file.
-        leftovers: files that nothing names; they do no harm.
-        sure: whether those are all: a damaged version hides which files are its own.
+        checked: `name:version` of every version that was verified.
+        faults: the errors found, each with its file.
+        leftovers: unreferenced files, which do no harm.
+        complete: whether all unreferenced files are known; they are not if a damaged version hides which files it uses.
     """
 
     checked: list[str] = field(default_factory=list)
     faults: list[RegistryError] = field(default_factory=list)
     leftovers: list[Path] = field(default_factory=list)
-    sure: bool = True
+    complete: bool = True
 
 
 def verify(store: Reader, sets: Sequence[StoredSet] | None = None) -> Findings:
-    """Read every file and hold it against its digest. Nothing is changed.
+    """Verify the digests of all files, without changing anything.
 
     Args:
-        store: the store; others may write to it meanwhile.
-        sets: some of its versions, which alone are looked at; None for all that there is.
+        store: the store; other processes may write to it meanwhile.
+        sets: the versions to verify; None for the whole store.
     """
     findings = Findings()
     if sets is not None:
@@ -47,21 +47,21 @@ def verify(store: Reader, sets: Sequence[StoredSet] | None = None) -> Findings:
     try:
         for name, folder in store.layout.named_folders():
             _check_name(store, name, folder.path, findings)
-        findings.faults += [_stranger(path) for path in store.layout.strangers()]
+        findings.faults += [_unexpected(path) for path in store.layout.unexpected_files()]
     except StoreError as error:  # a folder that cannot be read
         findings.faults.append(error)
     findings.faults += _damaged_results(store)
     findings.checked.sort()
-    # What is written at this moment looks as if nothing named it; nobody writes while the lock is held.
-    with _undisturbed(store):
-        findings.leftovers, findings.sure = _leftovers(store)
-        findings.faults += _dangling(store)
+    # An unfinished write looks unreferenced; nobody writes while the lock is held.
+    with _locked(store):
+        findings.leftovers, findings.complete = _leftovers(store)
+        findings.faults += _dangling_tags(store)
     return findings
 
 
 @contextlib.contextmanager
-def _undisturbed(store: Reader) -> Iterator[None]:
-    """Hold the lock, where the store can be written to at all."""
+def _locked(store: Reader) -> Iterator[None]:
+    """Hold the store's lock in a block, if the store is writable."""
     with contextlib.ExitStack() as held:
         if isinstance(store, Store) and store.home.exists():
             with contextlib.suppress(RegistryError):
@@ -99,25 +99,25 @@ def _check_version(store: Reader, stored: StoredSet, findings: Findings) -> None
     findings.checked.append(stored.reference)
 
 
-def _dangling(store: Reader) -> Iterator[CorruptError]:
-    with contextlib.suppress(StoreError):  # told before
+def _dangling_tags(store: Reader) -> Iterator[CorruptError]:
+    with contextlib.suppress(StoreError):  # already reported
         for name, folder in store.layout.named_folders():
             with contextlib.suppress(RegistryError):
                 for tag, version in store.tags(name).items():
                     if not store.record_path(name, version).exists():
                         yield CorruptError(
                             f"{Path(folder.path, NAME_RECORD)}: the tag {tag!r} points at version {version}, "
-                            "which is not there.",
+                            "which does not exist.",
                             f"Remove it: `store.untag({str(name)!r}, {tag!r})`",
                         )
 
 
-def _stranger(path: Path) -> CorruptError:
+def _unexpected(path: Path) -> CorruptError:
     if path.is_symlink():
         return CorruptError(f"{path} is a link, which the store does not follow.", "Remove it.")
     return CorruptError(
-        f"{path} is not where anything of the store belongs.",
-        "Move it back if it was renamed, or out of the store; until then no set's file is pruned.",
+        f"{path} does not belong in the store.",
+        "Rename it back if it was renamed, or move it out of the store; until then no set's file is pruned.",
     )
 
 
@@ -133,34 +133,34 @@ def _damaged_results(store: Reader) -> Iterator[RegistryError]:
 
 
 def leftovers(store: Reader) -> list[Path]:
-    """What `prune` would take away: files of writes that were cut off, and those that no version names.
+    """Return what `prune` would remove: files of interrupted writes, and files that no version references.
 
-    No set's file is among them where what is named is not known for sure.
+    If not all references are known, no set's file is included.
     """
     return _leftovers(store)[0]
 
 
 def _leftovers(store: Reader) -> tuple[list[Path], bool]:
-    """See `leftovers`; and whether what is named is known for sure."""
-    layout, (used, sure) = store.layout, store.files_in_use()
+    """Return the same as `leftovers`, and whether all references are known."""
+    layout, (used, complete) = store.layout, store.files_in_use()
     found: list[Path] = []
     for folder in (layout.home, layout.blobs, *layout.sets.glob("*"), *layout.sets.glob("*/*")):
         found += [path for path in folder.glob(".tmp-*") if is_temporary(path.name)]
     found += [path for path in layout.evaluations.glob("*/.tmp-*") if is_temporary(path.name)]
     found += [path for path in layout.sets.glob("*/*/*.png") if not path.with_suffix(".json").exists()]
-    if sure:
+    if complete:
         found += [path for path in layout.blobs.glob("*.safetensors") if path not in used]
-    return sorted(path for path in found if path.is_symlink() or path.is_file()), sure
+    return sorted(path for path in found if path.is_symlink() or path.is_file()), complete
 
 
 def prune(store: Store) -> list[Path]:
-    """Take the leftovers away, while nobody writes.
+    """Remove unreferenced files while holding the store's lock.
 
     Returns:
-        The files that are gone.
+        The removed files.
 
     Raises:
-        StoreError: one cannot be taken away.
+        StoreError: a file cannot be removed.
     """
     with store.writing():
         gone = leftovers(store)

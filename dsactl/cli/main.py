@@ -79,7 +79,7 @@ def _program(
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    with collector.paused():
+    with collector.gc_paused():
         app = program_of(sys.argv[1:])
     completion.complete(lambda: app(prog_name="dsactl"))
     code: object = 0

@@ -1,7 +1,7 @@
-"""Sets on the Hugging Face Hub: one data set repository per set, one tag per version."""
+"""Sets on the Hugging Face Hub: one dataset repository per set, one tag per version."""
 
 from registry.card import Notes
-from registry.hub.client import calm_client
+from registry.hub.client import configure_client_logging
 from registry.hub.folder import repository_files, require_packages, write_folder
 from registry.hub.pull import Pulled, pull
 from registry.hub.push import Pushed, push
@@ -11,7 +11,7 @@ __all__ = [
     "Notes",
     "Pulled",
     "Pushed",
-    "calm_client",
+    "configure_client_logging",
     "parse_address",
     "parse_repo_id",
     "pull",

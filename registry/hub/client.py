@@ -1,4 +1,4 @@
-"""How much the Hub's client says on its own."""
+"""Logging of the Hub's client."""
 
 import logging
 import os
@@ -7,13 +7,14 @@ import sys
 from registry.hub.errors import without_passwords
 
 
-def calm_client(*, quiet: bool) -> None:
-    """No bars where standard error is no terminal, or nothing is to be said; what the user has set comes first.
+def configure_client_logging(*, quiet: bool) -> None:
+    """Disable the client's progress bars if quiet or if standard error is not a terminal.
 
-    The client reads its environment once, when it is imported; so this is for a program to call before.
+    The user's own environment variables take precedence. Call this before the client is imported, which is when it
+    reads its environment.
 
     Args:
-        quiet: whether its warnings are left out too, as those of a request that it repeats.
+        quiet: disable warnings too, such as that of a repeated request.
     """
     if quiet or not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -22,6 +23,8 @@ def calm_client(*, quiet: bool) -> None:
 
 
 class _WithoutPasswords(logging.Filter):
+    """Filter that removes passwords from messages."""
+
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = without_passwords(record.getMessage()), ()
         return True
@@ -30,10 +33,10 @@ class _WithoutPasswords(logging.Filter):
 _WITHOUT_PASSWORDS = _WithoutPasswords()
 
 
-def mask_client() -> None:
-    """Take passwords out of the addresses that the client warns of, as that of a request that it repeats.
+def mask_client_logs() -> None:
+    """Remove passwords from the URLs in the client's warnings, such as that of a repeated request.
 
-    It has set up its log when it is imported; so this is to be called after.
+    Call this after the client is imported, which is when it sets up its logging.
     """
     for handler in logging.getLogger("huggingface_hub").handlers:
         handler.addFilter(_WITHOUT_PASSWORDS)

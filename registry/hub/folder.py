@@ -1,4 +1,4 @@
-"""The files of a repository: made in memory, pushed or written to a folder."""
+"""Files of a repository, created in memory, to be pushed or written to a folder."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from registry.records import StoredSet
 
 
 def require_packages() -> None:
-    """Refuse to push, and to make what would be pushed, without the packages for it.
+    """Check that the packages for creating and pushing a repository are installed.
 
     Raises:
         MissingPackageError: the Hub's client or pyarrow is not installed.
@@ -34,36 +34,36 @@ def repository_files(
     notes: Notes,
     evaluations: Sequence[Mapping[str, JsonValue]],
 ) -> dict[str, bytes]:
-    """Everything that a repository of a set holds.
+    """Return all files of a set's repository.
 
     Args:
-        store: has the set.
+        store: the store that has the set.
         stored: the set.
         repo_id: `user/repo`, for the card.
-        notes: what the pusher says about the set.
-        evaluations: what was measured on it.
+        notes: statements by the person who pushes the set.
+        evaluations: evaluation results of the set.
 
     Returns:
         Contents by path: the card, pictures as parquet, the exact tensors, the manifest, the evaluations, and the
-        picture of the whole set where it has one.
+        picture of the whole set if it has one.
 
     Raises:
         CorruptError: the set or its picture is damaged.
-        HubError: its images are neither grey nor RGB.
+        HubError: the images are neither grey nor RGB.
         MissingPackageError: see `require_packages`.
     """
     require_packages()
     tensors, picture = store.tensors(stored), store.picture_bytes(stored)
     channels = tensors["images"].shape[1]
     if channels not in CHANNELS:
-        raise HubError(f"{stored.reference} has images of {channels} channels.", "Only grey and RGB can be pushed.")
+        raise HubError(f"{stored.reference} has images with {channels} channels.", "Only grey and RGB can be pushed.")
     info = stored.manifest.dataset
     images, clipped = to_uint8(to_pixels(tensors["images"], info.mean, info.std))
     parquet = write_parquet(images, tensors["labels"], info.class_names, tensors.get("soft_labels"))
     pictures = Pictures(PARQUET, len(parquet), uncompressed_size(parquet), clipped, images.size)
-    whole = None if picture is None else PICTURE
+    picture_path = None if picture is None else PICTURE
     files = {
-        CARD: write_card(stored, repo_id, notes, evaluations, pictures, whole).encode(),
+        CARD: write_card(stored, repo_id, notes, evaluations, pictures, picture_path).encode(),
         PARQUET: parquet,
         TENSORS: store.file_bytes(stored),
         MANIFEST: _json(stored.manifest.model_dump(mode="json")),
@@ -74,34 +74,36 @@ def repository_files(
     return files
 
 
-def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a repository's files as a folder, whole or not at all; what is there may hold nothing but such files.
+def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
+    """Write a repository's files to a folder atomically. An existing folder may only contain such files.
+
+    Args:
+        out: path of the folder.
+        files: contents by path.
 
     Raises:
-        StoreError: it is none of these, or cannot be written to.
+        StoreError: the folder contains other files, or is not writable.
     """
     try:
-        if os.path.lexists(folder) and not _holds_only_ours(folder):
-            raise StoreError(f"{folder} is there, with more than such files.", "Name another folder with `out`.")
+        if os.path.lexists(out) and not _contains_only_known_files(out):
+            raise StoreError(f"{out} already exists and contains other files.", "Name another folder with `out`.")
     except OSError as error:
-        raise StoreError(
-            f"Cannot read {folder}: {error.strerror or error}.", "Name another folder with `out`."
-        ) from error
+        raise StoreError(f"Cannot read {out}: {error.strerror or error}.", "Name another folder with `out`.") from error
     try:
-        write_folder_atomically(folder, files)
+        write_folder_atomically(out, files)
     except StoreError as error:
         raise StoreError(error.message, "Free space, or name another folder with `out`.") from error
 
 
-def _holds_only_ours(folder: Path) -> bool:
-    """Whether a path is a folder with nothing in it but files of a repository."""
-    ours = {CARD, PARQUET, TENSORS, MANIFEST, EVALUATIONS, PICTURE}
+def _contains_only_known_files(folder: Path) -> bool:
+    """Return whether a path is a folder that contains only files of a repository."""
+    known = {CARD, PARQUET, TENSORS, MANIFEST, EVALUATIONS, PICTURE}
     if folder.is_symlink() or not folder.is_dir():
         return False
     found = {path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
-    return {path.relative_to(folder).as_posix() for path in found} <= ours
+    return {path.relative_to(folder).as_posix() for path in found} <= known
 
 
 def _json(value: object) -> bytes:
-    """JSON for people and programs, UTF-8."""
+    """Return indented JSON, UTF-8."""
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -1,4 +1,4 @@
-"""Pull a set: everything is downloaded through the client's cache and checked before the store is touched."""
+"""Pulling a set: all files are downloaded through the client's cache and verified before the store is changed."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -29,19 +29,19 @@ from registry.store import Store
 from registry.tensors import Array, decode
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_MOST_EVALUATIONS = 10_000
+_MAX_EVALUATIONS = 10_000
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull brought.
+    """Result of a pull.
 
     Attributes:
         stored: the set in the store.
-        repo_id, revision: where it came from.
-        evaluations: how many results came with it that the store did not have.
-        from_cache: whether the Hub was not reached, so that a newer version may be there.
-        was_here: whether the store had it already.
+        repo_id, revision: its origin.
+        evaluations: number of evaluation results that were new to the store.
+        from_cache: whether the Hub was not reachable, so that it may have a newer version.
+        was_here: whether the store already had the set.
     """
 
     stored: StoredSet
@@ -53,21 +53,21 @@ class Pulled:
 
 
 def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName | None = None) -> Pulled:
-    """Bring a set from the Hub into a store, checked, under its version's number: that of its tag at the same commit.
+    """Download a set from the Hub, verify it, and store it under the version number of the tag at its commit.
 
     Args:
-        store: to keep it in.
+        store: the store to put the set in.
         repo_id: `user/repo`.
         revision: a version's number or tag, another tag, a branch or a commit; None for the newest version, or main
-            where there is none. Without a network it is looked up in the client's cache.
-        name: what to call it; `user/repo` in small letters if not given. A set of no version must be given one, and
-            is the name's next version.
+            if there is none. Without a network it is looked up in the client's cache.
+        name: name of the set; `user/repo` in lower case if not given. A name is required for a commit without a
+            version tag, which becomes the name's next version.
 
     Raises:
-        BadNameError: the repository's name cannot be a set's, or a set of no version was given none.
+        BadNameError: no name was given, and the repository's name is not a set's or the commit has no version tag.
         ConflictError: the store has that version with other content.
-        CorruptError: what came is damaged, was changed, or is too large.
-        HubError: the Hub refused or cannot be reached, or the repository holds no set.
+        CorruptError: the downloaded set is damaged, was modified, or is too large.
+        HubError: the Hub refused or cannot be reached, or the repository has no set.
         MissingPackageError: the Hub's client is not installed.
     """
     require("`pull(...)`", "hub", "huggingface_hub")
@@ -85,15 +85,15 @@ def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName 
             raise
     if sizes is not None and not {MANIFEST, TENSORS} <= set(sizes):
         raise MissingError(
-            f"{repo_id} holds no set at {found}: it has no {MANIFEST} with {TENSORS}.",
+            f"{repo_id} has no set at {found}: {MANIFEST} or {TENSORS} is missing.",
             "Only repositories that were pushed with dsactl can be pulled; for others use the datasets library.",
         )
-    got = _checked(remote, found, can_repeat=sizes is not None)
+    got = _download_checked(remote, found, can_repeat=sizes is not None)
     commit, manifest = got.commit, got.manifest
     version = version_of(found) or version_of(_newest(tag for tag, at in tags.items() if at == commit) or "")
     if version is None and name is None:
         raise BadNameError(
-            f"{repo_id} has no version at {found}: no tag like v1 points at it.",
+            f"{repo_id} has no version at {found}: no tag like v1 points to it.",
             "Name it with `name`, as [namespace/]name; it then gets a version number of its own.",
         )
     picture = _optional(remote, PICTURE, commit, sizes)
@@ -117,14 +117,14 @@ def _local_name(repo_id: str) -> SetName:
 
 
 def _newest(revisions: Iterable[str]) -> str | None:
-    """The tag of the highest version, or None."""
+    """Return the tag of the highest version, or None."""
     versions = [version for version in map(version_of, revisions) if version is not None]
     return tag_of(max(versions)) if versions else None
 
 
 @dataclass(frozen=True)
 class _Downloaded:
-    """A set that came and was checked: the commit, the bytes of its file, and what they hold."""
+    """Downloaded and verified set: its commit, the bytes of its file, and their content."""
 
     commit: str
     data: bytes
@@ -132,10 +132,10 @@ class _Downloaded:
     manifest: Manifest
 
 
-def _checked(remote: Remote, revision: str, *, can_repeat: bool) -> _Downloaded:
-    """The set at a revision.
+def _download_checked(remote: Remote, revision: str, *, can_repeat: bool) -> _Downloaded:
+    """Download and verify the set at a revision.
 
-    A damaged copy stays in the client's cache; so what fails the checks is downloaded once more.
+    A damaged file stays in the client's cache, so files that fail verification are downloaded once more.
     """
     try:
         return _download(remote, revision, again=False)
@@ -153,17 +153,17 @@ def _download(remote: Remote, revision: str, *, again: bool) -> _Downloaded:
     if manifest != stated:
         raise CorruptError(
             f"{MANIFEST} and {TENSORS} of {remote.repo_id} at {revision} are not of the same set.",
-            "Someone changed one of them; ask who pushed it.",
+            "One of them was modified; ask the owner of the repository.",
         )
     return _Downloaded(commit, data, tensors, manifest)
 
 
 def _optional(remote: Remote, name: str, commit: str, sizes: dict[str, int] | None) -> bytes | None:
-    """A file that a set may lack.
+    """Download an optional file of a set; return None if there is none.
 
     Args:
-        remote, name, commit: which.
-        sizes: of the files that are there; None where only the cache can tell.
+        remote, name, commit: the repository, path and commit of the file.
+        sizes: sizes of the existing files; None if the Hub is not reachable.
     """
     if sizes is not None and name not in sizes:
         return None
@@ -176,21 +176,21 @@ def _optional(remote: Remote, name: str, commit: str, sizes: dict[str, int] | No
 
 
 def _records(data: bytes | None, digest: str, repo_id: str) -> list[dict[str, JsonValue]]:
-    """The evaluations that came with a set.
+    """Parse the evaluations that come with a set.
 
     Raises:
-        CorruptError: they are no list of results, or were measured on another set.
+        CorruptError: they are not a list of results, or belong to another set.
     """
     where = f"{EVALUATIONS} of {repo_id}"
     try:
         records = [] if data is None else json.loads(data, parse_constant=_no_constant)
-        if not isinstance(records, list) or len(records) > _MOST_EVALUATIONS:
+        if not isinstance(records, list) or len(records) > _MAX_EVALUATIONS:
             raise CorruptError(f"{where} is not a list of results.")
         for record in records:
             if not isinstance(record, dict):
-                raise CorruptError(f"{where} holds what is no result.")
+                raise CorruptError(f"{where} contains an entry that is not a result.")
             if record.get("digest", digest) != digest:
-                raise CorruptError(f"{where} holds a result of another set.")
+                raise CorruptError(f"{where} contains a result of another set.")
             check_result(record)
     except (ValueError, RecursionError) as error:
         raise CorruptError(f"{where} cannot be read: {error!s:.200}.") from None

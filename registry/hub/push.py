@@ -1,7 +1,7 @@
-"""Push a set: one commit to main, then a tag for its version.
+"""Pushing a set: one commit to main, then a tag for the version.
 
-The tag is what makes a version be there. A push that was cut off between the two left a commit that the next push
-recognises by its content and only has to tag. Main shows what was pushed last.
+A version exists once it has a tag. After an interruption between commit and tag, the next push recognises the commit
+by its content and only adds the tag. Main has the set that was pushed last.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,14 +25,14 @@ Outcome = Literal["pushed", "tagged", "proposed", "unchanged"]
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did.
+    """Result of a push.
 
     Attributes:
-        repo_id, version: `user/repo` and the number.
-        digest: of the content.
-        outcome: "pushed" a commit and its tag; "tagged" what main held already; "proposed" a pull request, without a
-            tag; "unchanged" where the version, or what was to be proposed, was there.
-        address: where to see it: the tag, main, or the pull request.
+        repo_id, version: `user/repo` and the version number.
+        digest: digest of the content.
+        outcome: "pushed", a commit and its tag; "tagged", only a tag for the existing content of main; "proposed", a
+            pull request without a tag; "unchanged", if the version or the proposed content already existed.
+        address: URL of the tag, of main, or of the pull request.
     """
 
     repo_id: str
@@ -52,22 +52,22 @@ def push(
     private: bool = False,
     create_pr: bool = False,
 ) -> Pushed:
-    """Put a set into a data set repository; the same version again changes nothing.
+    """Push a set to a dataset repository. Pushing the same version again changes nothing.
 
     Args:
-        store: has the set.
+        store: the store that has the set.
         stored: the set.
-        repo_id: `user/repo`; made if it is not there.
-        notes: what the card says about the set.
-        evaluations: what was measured on it.
-        private: make it visible to its owners only.
+        repo_id: `user/repo`; created if it does not exist.
+        notes: statements about the set for the card.
+        evaluations: evaluation results of the set.
+        private: create the repository as private.
         create_pr: open a pull request instead of writing to main, and set no tag.
 
     Raises:
-        BadNameError: no such name can be.
-        ConflictError: the version is there with other content.
+        BadNameError: the repository's name is not valid.
+        ConflictError: the repository has that version with other content.
         CorruptError: the set is damaged.
-        HubError: the Hub refused or cannot be reached; or a public repository was to be private.
+        HubError: the Hub refused or cannot be reached; or `private` was given and the repository is public.
         MissingPackageError: see `require_packages`.
     """
     require_packages()
@@ -76,14 +76,14 @@ def push(
     def done(outcome: Outcome, address: str) -> Pushed:
         return Pushed(repo_id, stored.version, stored.digest, outcome, address)
 
-    is_there = _is_there(remote, private=private, create_pr=create_pr)
-    tags, head = remote.refs() if is_there else ({}, None)
+    exists = _exists(remote, private=private, create_pr=create_pr)
+    tags, head = remote.refs() if exists else ({}, None)
     at_tag = f"{remote.address}/tree/{tag}"
     if tag in tags:
         if _digest(remote, tags[tag]) != stored.digest:
             raise ConflictError(
                 f"{repo_id} has a version {stored.version} with other content than {stored.reference}.",
-                "Versions never change: push another version, or to another repository.",
+                "Versions are immutable: push another version, or to another repository.",
             )
         return done("unchanged", at_tag)
     if head is not None and _digest(remote, head) == stored.digest:
@@ -92,7 +92,7 @@ def push(
         remote.tag(stored.version, head)
         return done("tagged", at_tag)
     files = repository_files(store, stored, repo_id, notes, evaluations)
-    if not is_there:
+    if not exists:
         remote.create(private=private)
         head = remote.refs()[1]
     unwanted = [PICTURE] if PICTURE not in files and head is not None and PICTURE in remote.sizes(head) else []
@@ -103,28 +103,28 @@ def push(
     return done("pushed", at_tag)
 
 
-def _is_there(remote: Remote, *, private: bool, create_pr: bool) -> bool:
-    """Whether the repository is there, as far as the token may see.
+def _exists(remote: Remote, *, private: bool, create_pr: bool) -> bool:
+    """Return whether the repository exists, as far as the token has access.
 
     Raises:
-        HubError: it is public and should be private; or it is not there and something should be proposed to it.
+        HubError: it is public and should be private; or it does not exist, and a pull request was asked for.
     """
     is_private = remote.is_private()
     if is_private is None and create_pr:
         raise MissingError(
-            f"There is no {remote.repo_id} to propose something to, or the token may not see it.",
-            "Push without `create_pr` to make it.",
+            f"There is no {remote.repo_id} for a pull request, or the token has no access to it.",
+            "Push without `create_pr` to create it.",
         )
     if private and is_private is False:
         raise HubError(
-            f"{remote.repo_id} is there and public; nothing was pushed.",
+            f"{remote.repo_id} already exists and is public; nothing was pushed.",
             "Make it private in its settings on the Hub, or push to another repository.",
         )
     return is_private is not None
 
 
 def _digest(remote: Remote, commit: str) -> str | None:
-    """Digest of the set that a commit holds; None where it holds none."""
+    """Return the digest of the set in a commit; None if it has no set."""
     if MANIFEST not in remote.sizes(commit):
         return None
     data, _ = remote.read(MANIFEST, commit)

@@ -1,11 +1,11 @@
-"""A data set repository on the Hub, as `push` and `pull` see it: the client's calls, with our errors."""
+"""Dataset repository on the Hub for `push` and `pull`: the client's calls, with our errors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.errors import CorruptError
-from registry.hub.client import mask_client
+from registry.hub.client import mask_client_logs
 from registry.hub.errors import hub_errors, masked
 from registry.hub.repository import LIMITS, tag_of
 
@@ -14,11 +14,11 @@ _KIND = "dataset"
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit that was made.
+    """Created commit.
 
     Attributes:
-        oid: its 40 digits.
-        pull_request: the address of the pull request that holds it, or None.
+        oid: its hash, 40 digits.
+        pull_request: URL of its pull request, or None.
     """
 
     oid: str
@@ -26,7 +26,7 @@ class Commit:
 
 
 class Remote:
-    """One repository. Making it sends nothing.
+    """Remote repository. Constructing the object sends no request.
 
     Args:
         repo_id: `user/repo`.
@@ -35,17 +35,17 @@ class Remote:
     def __init__(self, repo_id: str) -> None:
         from huggingface_hub import HfApi
 
-        mask_client()
+        mask_client_logs()
         self.repo_id = repo_id
         self._api = HfApi()
 
     @property
     def address(self) -> str:
-        """Where it is seen in a browser; without a password, which an endpoint may have."""
+        """Return the URL for a browser, without the password that an endpoint may have."""
         return masked(f"{self._api.endpoint}/datasets/{self.repo_id}")
 
     def is_private(self) -> bool | None:
-        """Whether only its owners see it; None where there is no such repository, as far as the Hub tells."""
+        """Return whether the repository is private; None if it does not exist or is not visible."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         with hub_errors(self.repo_id):
@@ -55,19 +55,19 @@ class Remote:
                 return None
 
     def create(self, *, private: bool) -> None:
-        """Make it; without `private`, as visible as the namespace's default."""
+        """Create the repository; without `private`, its visibility is the namespace's default."""
         with hub_errors(self.repo_id):
             self._api.create_repo(self.repo_id, repo_type=_KIND, private=private or None)
 
     def refs(self) -> tuple[dict[str, str], str | None]:
-        """The commit of each tag, and the one at the head of main, or None."""
+        """Return the commit of each tag, and the head of main or None."""
         with hub_errors(self.repo_id):
             refs = self._api.list_repo_refs(self.repo_id, repo_type=_KIND)
             heads = {branch.name: branch.target_commit for branch in refs.branches}
             return {tag.name: tag.target_commit for tag in refs.tags}, heads.get("main")
 
     def cached_revisions(self) -> dict[str, str]:
-        """The tags and branches that the client's cache knows of, and the commit of each."""
+        """Return the tags and branches in the client's cache, with the commit of each."""
         from huggingface_hub import CacheNotFound, scan_cache_dir
 
         try:
@@ -82,10 +82,10 @@ class Remote:
         }
 
     def sizes(self, revision: str) -> dict[str, int]:
-        """Bytes of those files of a set that a revision has.
+        """Return the sizes in bytes of a set's files at a revision; missing files are left out.
 
         Raises:
-            CorruptError: one is larger than any set's.
+            CorruptError: a file exceeds its limit.
         """
         with hub_errors(self.repo_id):
             found = self._api.get_paths_info(self.repo_id, list(LIMITS), revision=revision, repo_type=_KIND)
@@ -95,15 +95,15 @@ class Remote:
         return sizes
 
     def read(self, name: str, revision: str, *, again: bool = False) -> tuple[bytes, str]:
-        """A file and the commit that it is of, through the client's cache.
+        """Read a file through the client's cache; also return its commit.
 
         Args:
             name: one of `LIMITS`.
             revision: tag, branch or commit.
-            again: whether to download it although the cache has it.
+            again: download the file even if it is cached.
 
         Raises:
-            CorruptError: it is larger than any set's.
+            CorruptError: the file exceeds its limit.
         """
         with hub_errors(self.repo_id):
             downloaded = self._api.hf_hub_download(
@@ -115,7 +115,7 @@ class Remote:
 
     def _check(self, name: str, size: int) -> None:
         if name in LIMITS and size > LIMITS[name]:
-            raise CorruptError(f"{name} of {self.repo_id} has {size:,} bytes; no set has more than {LIMITS[name]:,}.")
+            raise CorruptError(f"{name} of {self.repo_id} has {size:,} bytes; the limit is {LIMITS[name]:,}.")
 
     def commit(
         self, files: Mapping[str, bytes], unwanted: Sequence[str], message: str, parent: str | None, *, create_pr: bool
@@ -125,9 +125,9 @@ class Remote:
         Args:
             files: contents by path.
             unwanted: paths to delete.
-            message: of the commit.
-            parent: the head that main must still have; None for no such demand.
-            create_pr: as a pull request.
+            message: commit message.
+            parent: the expected head of main; None for any.
+            create_pr: open a pull request.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 

@@ -1,4 +1,4 @@
-"""What a repository of a set is called, how its versions are tagged, and which files it has."""
+"""Names, version tags and files of a set's repository."""
 
 import re
 
@@ -13,29 +13,31 @@ PICTURE = "picture.png"
 
 MEGABYTE = 1_000_000
 LIMITS = {TENSORS: 2_000 * MEGABYTE, MANIFEST: 10 * MEGABYTE, EVALUATIONS: 10 * MEGABYTE, PICTURE: 50 * MEGABYTE}
-"""What `pull` reads, and the most bytes that it takes of each."""
+"""The files that `pull` reads, and the size limit of each."""
 
 _REPO_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*")
-_LONGEST = 96
+_MAX_LENGTH = 96
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 _TAG = re.compile(r"v([1-9][0-9]{0,5})")
-"""A store counts on from the versions that it has, and further than this: no tag of a stranger uses up its numbers."""
+"""Six digits at most, fewer than a store's version numbers have, so that a foreign tag cannot exhaust them."""
 
 
 def tag_of(version: int) -> str:
-    """The repository's tag of a version: `v3` for 3.
+    """Return the repository's tag of a version: `v3` for 3.
 
     Raises:
-        HubError: it has more digits than a tag may have.
+        HubError: the version has too many digits for a tag.
     """
     tag = f"v{version}"
     if version_of(tag) != version:
-        raise HubError(f"No tag can have the number {version}.", "Store the set under another name, and push that.")
+        raise HubError(
+            f"Version {version} has too many digits for a tag.", "Store the set under another name, and push that."
+        )
     return tag
 
 
 def version_of(revision: str) -> int | None:
-    """The version that a revision is the tag of; None where it is another tag, a branch or a commit."""
+    """Return the version of a version tag; None for another tag, a branch or a commit."""
     found = _TAG.fullmatch(revision)
     return int(found[1]) if found else None
 
@@ -44,20 +46,20 @@ def parse_repo_id(text: str) -> str:
     """Check `user/repo`.
 
     Raises:
-        BadNameError: it is not the name of a repository.
+        BadNameError: it is not a valid repository name.
     """
-    fits = _REPO_ID.fullmatch(text) and len(text) <= _LONGEST and not re.search(r"\.\.|--|[.-]/|[.-]$|\.git$", text)
+    fits = _REPO_ID.fullmatch(text) and len(text) <= _MAX_LENGTH and not re.search(r"\.\.|--|[.-]/|[.-]$|\.git$", text)
     if not fits:
-        raise BadNameError(f"{text!r} is not a repository.", "Give it as user/repo, as in its address on the Hub.")
+        raise BadNameError(f"{text!r} is not a repository name.", "Give it as user/repo, as in its address on the Hub.")
     return text
 
 
 def parse_address(text: str) -> tuple[str, str | None]:
-    """Read `user/repo[:version|:revision]`.
+    """Parse `user/repo[:version|:revision]`.
 
     Returns:
-        The repository and the revision: the tag of a version, or another tag, a branch or a commit; None for the
-        newest version.
+        The repository, and the revision: a version tag, another tag, a branch or a commit; None for the newest
+        version.
 
     Raises:
         BadNameError: it is neither.
@@ -68,7 +70,7 @@ def parse_address(text: str) -> tuple[str, str | None]:
 
 
 def parse_revision(text: str) -> str:
-    """Read a version number, a tag, a branch or a commit.
+    """Parse a version number, a tag, a branch or a commit.
 
     Raises:
         BadNameError: it is none of these.

@@ -229,7 +229,7 @@ def test_a_damaged_set_is_named_and_made_again(cli: Callable[..., Answer]) -> No
     file.write_bytes(file.read_bytes()[:-5])
     code, _, err = cli("evaluate", made["reference"])
     assert code == 1
-    assert "was changed" in err
+    assert "was modified" in err
     assert "make the set again with the same recipe" in err
     mended = json.loads(cli(*SMALL, "--json")[1])[0]
     assert (mended["digest"], mended["reference"], mended["repeated"]) == (made["digest"], made["reference"], False)

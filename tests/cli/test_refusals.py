@@ -118,7 +118,7 @@ REFUSED = [
     (("import", ".", "--space", "pixel"), "Did you mean 'pixels'?"),
     (("import", ".", "--dataset", "digit"), "Did you mean 'digits'?"),
     (("push", "nowhere", "user/repo"), "nowhere"),
-    (("push", "bundled/mnist-dsa-convnet-ipc1", "no address"), "is not a repository"),
+    (("push", "bundled/mnist-dsa-convnet-ipc1", "no address"), "is not a repository name"),
     (("pull", "no address"), "no address"),
     (("ls", "--sort", "accurac"), "Did you mean 'accuracy'?"),
     (("ls", "--dataset", "digit", "--reverses"), "No such option"),

@@ -96,7 +96,7 @@ def test_tags_from_setting_to_removal(store: registry.Store, quick: Program) -> 
     assert quick("tag", "a", "best", "--remove").returncode == 0
     assert store.tags(registry.parse_name("a")) == {"paper": 2}
     for arguments, code, said in (
-        (("tag", "a", "latest"), 2, "'latest' is the newest version by itself"),
+        (("tag", "a", "latest"), 2, "'latest' always is the newest version"),
         (("tag", "a", "7"), 2, "is not a tag"),
         (("tag", "a", "--remove"), 2, "needs the name and the tag"),
         (("tag", "a", "nope", "--remove"), 1, "no tag 'nope'"),

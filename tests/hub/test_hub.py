@@ -94,4 +94,4 @@ def test_repositories_whose_name_no_set_can_have(machine: Machine, other: Machin
     machine.run("push", NAME, "User.X/_Digits")
     assert "cannot be the name of a set" in other.run("pull", "User.X/_Digits", code=2).stderr
     assert other.json("pull", "User.X/_Digits", "--name", "digits")["reference"] == "digits:1"
-    assert "'user' is not a repository" in machine.run("push", NAME, "user", code=2).stderr
+    assert "'user' is not a repository name" in machine.run("push", NAME, "user", code=2).stderr

@@ -33,7 +33,7 @@ def test_a_dry_run_writes_what_would_be_pushed(hub: LoopbackHub, machine: Machin
     (folder / "README.md").write_text("of an earlier time")
     machine.run(*arguments, "--dry-run")
     (folder / "notes.txt").write_text("mine")
-    assert f"{NAME} is there, with more than such files" in machine.run(*arguments, "--dry-run", code=1).stderr
+    assert f"{NAME} already exists and contains other files" in machine.run(*arguments, "--dry-run", code=1).stderr
     assert (folder / "notes.txt").read_text() == "mine"
     (folder / "notes.txt").unlink()
     files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -55,7 +55,7 @@ def test_a_dry_run_that_fails_leaves_nothing(machine: Machine, repo: str, tmp_pa
     link, out = tmp_path / "link", tmp_path / "out"
     for target in (tmp_path / "nowhere", tmp_path / "empty"):
         link.symlink_to(target)
-        assert f"{link} is there, with more than such files" in machine.run(*arguments, str(link), code=1).stderr
+        assert f"{link} already exists and contains other files" in machine.run(*arguments, str(link), code=1).stderr
         link.unlink()
         (tmp_path / "empty").mkdir(exist_ok=True)
     out.mkdir()
@@ -99,7 +99,7 @@ def _link(picture: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"), [(_change, "was changed"), (_link, "was changed"), (Path.unlink, "is gone")]
+    ("spoil", "message"), [(_change, "was modified"), (_link, "was modified"), (Path.unlink, "is missing")]
 )
 def test_no_picture_is_published_but_the_sets_own(
     hub: LoopbackHub, machine: Machine, repo: str, spoil: Callable[[Path], None], message: str

@@ -17,13 +17,13 @@ HTML = b"<html>Log in to the wireless network</html>"
 @pytest.mark.parametrize(
     ("where", "what", "message", "hint"),
     [
-        ("/repos/create", {"status": 401}, "wants a valid token", "hf auth login"),
-        ("/repos/create", {"status": 402}, "wants a paid plan", "without --private"),
-        ("/repos/create", {"status": 403}, "The token may not do this", "--create-pr"),
+        ("/repos/create", {"status": 401}, "requires a valid token", "hf auth login"),
+        ("/repos/create", {"status": 402}, "requires a paid plan", "without --private"),
+        ("/repos/create", {"status": 403}, "The token has no permission for this", "--create-pr"),
         ("/repos/create", {"status": 404}, "The Hub has no", "Check its name"),
-        ("/repos/create", {"status": 409}, "Something else is happening", "Run the same command again"),
-        ("/repos/create", {"status": 200, "body": HTML}, "is not one of a Hub", "HF_ENDPOINT"),
-        ("/repos/create", {"status": 500, "cut_after": -1}, "was cut", "Run the same command again"),
+        ("/repos/create", {"status": 409}, "Another operation on", "it continues with what is missing"),
+        ("/repos/create", {"status": 200, "body": HTML}, "is not that of a Hub", "HF_ENDPOINT"),
+        ("/repos/create", {"status": 500, "cut_after": -1}, "was cut", "it continues with what is missing"),
     ],
 )
 def test_a_repository_that_cannot_be_made(
@@ -43,23 +43,23 @@ def test_a_repository_that_cannot_be_made(
 @pytest.mark.parametrize(
     ("where", "what", "message", "hint"),
     [
-        ("GET .*/refs", {"status": 429, "headers": {"Retry-After": "7"}}, "asks for fewer requests", "Wait 7 s"),
-        ("GET .*/refs", {"cut_after": 3}, "was cut", "Run the same command again"),
-        ("GET .*/refs", {"body": HTML}, "is not one of a Hub", "HF_ENDPOINT"),
-        ("GET .*/refs", {"body": b"{}"}, "is not one of a Hub (KeyError)", "HF_ENDPOINT"),
+        ("GET .*/refs", {"status": 429, "headers": {"Retry-After": "7"}}, "Too many requests to the Hub", "Wait 7 s"),
+        ("GET .*/refs", {"cut_after": 3}, "was cut", "it continues with what is missing"),
+        ("GET .*/refs", {"body": HTML}, "is not that of a Hub", "HF_ENDPOINT"),
+        ("GET .*/refs", {"body": b"{}"}, "is not that of a Hub (KeyError)", "HF_ENDPOINT"),
         ("validate-yaml", {"status": 400, "body": b'{"errors":[{"message":"no"}]}'}, "(400: no)", "the licence"),
-        ("/preupload/", {"status": 403}, "The token may not do this", "--create-pr"),
-        ("/preupload/", {"body": b"[]"}, "is not one of a Hub", "HF_ENDPOINT"),
+        ("/preupload/", {"status": 403}, "The token has no permission for this", "--create-pr"),
+        ("/preupload/", {"body": b"[]"}, "is not that of a Hub", "HF_ENDPOINT"),
         ("/commit/", {"status": 400, "body": b'{"error":"bad line"}'}, "refused the request", "Update huggingface_hub"),
-        ("/commit/", {"status": 401}, "wants a valid token", "hf auth login"),
+        ("/commit/", {"status": 401}, "requires a valid token", "hf auth login"),
         ("/commit/", {"status": 403, "body": b'{"error":"read only"}'}, "(403: read only)", "--create-pr"),
-        ("/commit/", {"status": 409}, "Something else is happening", "Run the same command again"),
-        ("/commit/", {"status": 412}, "was changed by someone else", "Run the same command again"),
+        ("/commit/", {"status": 409}, "Another operation on", "it continues with what is missing"),
+        ("/commit/", {"status": 412}, "was changed by someone else", "it continues with what is missing"),
         ("/commit/", {"status": 413}, "too large", "hf_xet"),
-        ("/commit/", {"status": 418}, "refused the request", "Run the same command again"),
-        ("/commit/", {"status": 429, "headers": {"Retry-After": "9"}}, "fewer requests", "Wait 9 s"),
-        ("/commit/", {"status": 503}, "The Hub has a fault (503)", "Wait a little"),
-        ("/commit/", {"status": 500, "cut_after": -1}, "was cut", "Run the same command again"),
+        ("/commit/", {"status": 418}, "refused the request", "it continues with what is missing"),
+        ("/commit/", {"status": 429, "headers": {"Retry-After": "9"}}, "Too many requests", "Wait 9 s"),
+        ("/commit/", {"status": 503}, "Error of the Hub (503)", "Wait a little"),
+        ("/commit/", {"status": 500, "cut_after": -1}, "was cut", "it continues with what is missing"),
     ],
 )
 def test_a_push_that_fails(
@@ -85,7 +85,7 @@ def test_who_may_not_write(hub: LoopbackHub, machine: Machine, repo: str) -> Non
     machine.add(1)
     before = hub.repositories.snapshot()
     refused = machine.run("push", NAME, repo, code=1, HF_TOKEN=READER).stderr
-    assert "The token may not do this" in refused
+    assert "The token has no permission for this" in refused
     assert "Invalid credentials" in machine.run("push", NAME, repo, code=1, HF_TOKEN="hf_wrong").stderr
     assert hub.repositories.snapshot() == before
 
@@ -106,20 +106,20 @@ def test_someone_else_pushes_at_the_same_time(hub: LoopbackHub, machine: Machine
 @pytest.mark.parametrize(
     ("where", "what", "message", "hint"),
     [
-        ("/refs", {"status": 401}, "wants a valid token", "hf auth login"),
-        ("/refs", {"status": 403}, "The token may not do this", ""),
-        ("/refs", {"status": 429, "headers": {"Retry-After": "7"}}, "asks for fewer requests", "Wait 7 s"),
-        ("/refs", {"status": 500}, "The Hub has a fault (500)", "Wait a little"),
-        ("/refs", {"body": HTML}, "is not one of a Hub", "HF_ENDPOINT"),
-        ("/refs", {"status": 500, "cut_after": -1}, "was cut", "Run the same command again"),
-        ("/paths-info/", {"body": b'[{"type":"file"}]'}, "is not one of a Hub (KeyError)", "HF_ENDPOINT"),
-        ("HEAD .*/manifest.json", {"status": 401}, "wants a valid token", "hf auth login"),
-        ("HEAD .*/manifest.json", {"status": 403}, "The token may not do this", ""),
-        ("HEAD .*/manifest.json", {"status": 200}, "is not one of a Hub", "HF_ENDPOINT"),
-        ("HEAD .*/set.safetensors", {"cut_after": -1}, "was cut", "Run the same command again"),
-        ("GET .*/set.safetensors", {"status": 500}, "The Hub has a fault (500)", "Wait a little"),
-        ("GET .*/set.safetensors", {"body": b"short"}, "arrived incomplete", "Run the same command again"),
-        ("HEAD .*/evaluations.json", {"cut_after": -1}, "was cut", "Run the same command again"),
+        ("/refs", {"status": 401}, "requires a valid token", "hf auth login"),
+        ("/refs", {"status": 403}, "The token has no permission for this", ""),
+        ("/refs", {"status": 429, "headers": {"Retry-After": "7"}}, "Too many requests to the Hub", "Wait 7 s"),
+        ("/refs", {"status": 500}, "Error of the Hub (500)", "Wait a little"),
+        ("/refs", {"body": HTML}, "is not that of a Hub", "HF_ENDPOINT"),
+        ("/refs", {"status": 500, "cut_after": -1}, "was cut", "it continues with what is missing"),
+        ("/paths-info/", {"body": b'[{"type":"file"}]'}, "is not that of a Hub (KeyError)", "HF_ENDPOINT"),
+        ("HEAD .*/manifest.json", {"status": 401}, "requires a valid token", "hf auth login"),
+        ("HEAD .*/manifest.json", {"status": 403}, "The token has no permission for this", ""),
+        ("HEAD .*/manifest.json", {"status": 200}, "is not that of a Hub", "HF_ENDPOINT"),
+        ("HEAD .*/set.safetensors", {"cut_after": -1}, "was cut", "it continues with what is missing"),
+        ("GET .*/set.safetensors", {"status": 500}, "Error of the Hub (500)", "Wait a little"),
+        ("GET .*/set.safetensors", {"body": b"short"}, "arrived incomplete", "it continues with what is missing"),
+        ("HEAD .*/evaluations.json", {"cut_after": -1}, "was cut", "it continues with what is missing"),
     ],
 )
 def test_a_pull_that_fails(
@@ -184,7 +184,7 @@ def _flipped(_machine: Machine, files: dict[str, bytes]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_flipped, "is not the one its manifest describes"),
+        (_flipped, "does not match the manifest"),
         (_other_set, "are not of the same set"),
         (_other_manifest, "are not of the same set"),
         ({"manifest.json": b"{}"}, "manifest.json of REPO is damaged"),
@@ -193,7 +193,7 @@ def _flipped(_machine: Machine, files: dict[str, bytes]) -> None:
         ({"set.safetensors": b""}, "is not a safetensors file"),
         ({"picture.png": b"<svg/>"}, "picture.png of REPO is not a PNG"),
         ({"evaluations.json": b"{}"}, "is not a list of results"),
-        ({"evaluations.json": b"[1]"}, "holds what is no result"),
+        ({"evaluations.json": b"[1]"}, "contains an entry that is not a result"),
         ({"evaluations.json": b"[1"}, "evaluations.json of REPO cannot be read"),
         ({"evaluations.json": b'[{"mean": NaN}]'}, "evaluations.json of REPO cannot be read: NaN is not JSON"),
         ({"evaluations.json": b'[{"mean": 1%s}]' % (b"0" * 400)}, "cannot be read: a result's mean"),
@@ -201,14 +201,14 @@ def _flipped(_machine: Machine, files: dict[str, bytes]) -> None:
         ({"evaluations.json": b'[{"paper": [1]}]'}, "cannot be read: a result's paper"),
         ({"evaluations.json": b'[{"n": true}]'}, "cannot be read: a result's n"),
         ({"evaluations.json": b'[{"a": %s}]' % (b"[" * 5000)}, "evaluations.json of REPO cannot be read"),
-        ({"evaluations.json": b'[{"digest": "0"}]'}, "holds a result of another set"),
+        ({"evaluations.json": b'[{"digest": "0"}]'}, "contains a result of another set"),
         ({"evaluations.json": b'[{"a": "' + b"a" * 100_001 + b'"}]'}, "has more than 100,000 bytes"),
         ({"evaluations.json": b'[{"network": "\\u001b[31m"}]'}, "has control characters"),
         ({"evaluations.json": '[{"network": "\x9b31m"}]'.encode()}, "has control characters"),
         ({"evaluations.json": b'[{"network": "a\\rb"}]'}, "has control characters"),
-        ({"evaluations.json": b" " * 10_000_001}, "has 10,000,001 bytes; no set has more than 10,000,000"),
-        ({"manifest.json": None}, "holds no set at v1"),
-        ({"set.safetensors": None}, "holds no set at v1"),
+        ({"evaluations.json": b" " * 10_000_001}, "has 10,000,001 bytes; the limit is 10,000,000"),
+        ({"manifest.json": None}, "has no set at v1"),
+        ({"set.safetensors": None}, "has no set at v1"),
     ],
 )
 def test_what_someone_changed_is_refused(

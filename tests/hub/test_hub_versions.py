@@ -85,7 +85,7 @@ def test_no_tag_uses_up_the_numbers(hub: LoopbackHub, machine: Machine, other: M
     stored = other.store.put(name, machine.store.tensors(machine.store.newest()), manifest)
     assert stored.version == 1_000_000
     before = hub.repositories.snapshot()
-    assert "No tag can have the number 1000000" in other.run("push", repo, repo, code=1).stderr
+    assert "Version 1000000 has too many digits for a tag" in other.run("push", repo, repo, code=1).stderr
     assert hub.repositories.snapshot() == before
 
 
@@ -95,7 +95,7 @@ def test_versions_never_change(hub: LoopbackHub, machine: Machine, other: Machin
     other.add(1)
     before, files = hub.repositories.snapshot(), other.files()
     assert f"{repo} has a version 1 with other content" in other.run("push", NAME, repo, code=1).stderr
-    assert f"{NAME}:1 is here already, with other content" in other.run("pull", repo, "--name", NAME, code=1).stderr
+    assert f"{NAME}:1 already exists with other content" in other.run("pull", repo, "--name", NAME, code=1).stderr
     assert hub.repositories.snapshot() == before
     assert other.files() == files
     # Nor does a tag that something else than a set is under.
@@ -108,7 +108,7 @@ def test_versions_never_change(hub: LoopbackHub, machine: Machine, other: Machin
 def test_a_push_that_was_cut_off_goes_on(hub: LoopbackHub, machine: Machine, repo: str) -> None:
     machine.add()
     hub.trouble("POST .*/tag/", status=500)
-    assert "The Hub has a fault (500)" in machine.run("push", NAME, repo, code=1).stderr
+    assert "Error of the Hub (500)" in machine.run("push", NAME, repo, code=1).stderr
     repository = hub.repositories.all[repo]
     assert (len(repository.commits), repository.tags()) == (2, {})
     assert machine.json("push", NAME, repo)["outcome"] == "tagged"
@@ -126,13 +126,16 @@ def test_private_repositories(hub: LoopbackHub, machine: Machine, other: Machine
     machine.run("push", NAME, repo, "--private")
     assert hub.repositories.all[repo].private
     refused = other.run("pull", repo, code=1, HF_TOKEN=READER).stderr
-    assert f"The Hub has no {repo}, or the token may not see it" in refused
+    assert f"The Hub has no {repo}, or the token has no access to it" in refused
     assert "hf auth login" in refused
     # What is public stays so, and nothing that should be private goes there.
     machine.run("push", NAME, "user/public")
     machine.add(1)
     before = hub.repositories.snapshot()
-    assert "user/public is there and public" in machine.run("push", NAME, "user/public", "--private", code=1).stderr
+    assert (
+        "user/public already exists and is public"
+        in machine.run("push", NAME, "user/public", "--private", code=1).stderr
+    )
     assert hub.repositories.snapshot() == before
 
 
@@ -152,7 +155,7 @@ def test_pull_requests(hub: LoopbackHub, machine: Machine, other: Machine, repo:
     repository.refs["refs/heads/main"] = repository.refs["refs/pr/1"]
     assert other.json("push", NAME, repo, "--create-pr", HF_TOKEN=READER)["outcome"] == "unchanged"
     assert other.json("push", NAME, repo)["outcome"] == "tagged"
-    assert "no user/nothing to propose" in other.run("push", NAME, "user/nothing", "--create-pr", code=1).stderr
+    assert "no user/nothing for a pull request" in other.run("push", NAME, "user/nothing", "--create-pr", code=1).stderr
 
 
 def test_without_a_network_the_cache_is_used(hub: LoopbackHub, machine: Machine, other: Machine, repo: str) -> None:

@@ -112,7 +112,7 @@ def test_nothing_is_replaced_unless_told(store: registry.Store, tmp_path: Path, 
     assert path.name == ("things-v1" if form == "folder" else f"things-v1.{form}")
     export(store, stored, path, form)
     before = sorted(path.parent.rglob("*"))
-    with pytest.raises(registry.RegistryError, match=r"is there already.*`force=True`, .*`output`"):
+    with pytest.raises(registry.RegistryError, match=r"already exists.*`force=True`, .*`output`"):
         export(store, stored, path, form)
     export(store, stored, path, form, force=True)
     assert sorted(path.parent.rglob("*")) == before
@@ -123,7 +123,7 @@ def test_force_takes_away_no_folder_but_an_export(store: registry.Store, tmp_pat
     folder = tmp_path / "mine"
     (folder / entry).parent.mkdir(parents=True)
     (folder / entry).write_text("precious")
-    with pytest.raises(registry.RegistryError, match="holds more than an exported set"):
+    with pytest.raises(registry.RegistryError, match="contains more than an exported set"):
         export(store, put(store), folder, "folder", force=True)
     with pytest.raises(registry.RegistryError, match="is a folder"):
         export(store, put(store), folder, "npz", force=True)
@@ -134,7 +134,7 @@ def test_a_link_is_not_followed(store: registry.Store, tmp_path: Path) -> None:
     target, link = tmp_path / "target", tmp_path / "link"
     target.mkdir()
     link.symlink_to(target)
-    with pytest.raises(registry.RegistryError, match="holds more than"):
+    with pytest.raises(registry.RegistryError, match="contains more than"):
         export(store, put(store), link, "folder", force=True)
     link.unlink()
     link.symlink_to(tmp_path / "elsewhere")

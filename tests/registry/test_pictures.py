@@ -80,7 +80,7 @@ def test_normalised_images_are_drawn_as_their_pixels(channels: int, count: int) 
 def test_a_grid_does_not_grow_without_bounds(
     monkeypatch: pytest.MonkeyPatch, limit: int, shape: tuple[int, int], step: int
 ) -> None:
-    monkeypatch.setattr(pictures, "LARGEST", limit)
+    monkeypatch.setattr(pictures, "MAX_GRID_PIXELS", limit)
     images = np.random.default_rng(0).random((800, 1, 20, 10), np.float32)
     picture = draw(images, np.arange(20).repeat(40))
     assert picture.size <= limit
@@ -99,7 +99,7 @@ def test_a_grid_does_not_grow_without_bounds(
 )
 def test_every_grid_fits(images: int, classes: int, height: int, width: int, colour: bool, limit: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "LARGEST", limit)
+        patch.setattr(pictures, "MAX_GRID_PIXELS", limit)
         pixels = np.zeros((images, 3 if colour else 1, height, width), np.float32)
         drawn = draw(pixels, np.arange(images) % classes)
     assert drawn.shape[0] * drawn.shape[1] <= limit

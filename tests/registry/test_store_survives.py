@@ -242,7 +242,7 @@ def test_a_lock_that_another_process_holds_is_waited_for_and_then_said(
 
     store = registry.Store(tmp_path)
     put(store)
-    monkeypatch.setattr(module, "_PATIENCE", 0.3)
+    monkeypatch.setattr(module, "_LOCK_TIMEOUT_SECONDS", 0.3)
     hold = "import sys, time, registry\nfrom pathlib import Path\n"
     hold += "with registry.Store(Path(sys.argv[1])).writing():\n    print('held', flush=True)\n    time.sleep(60)"
     holder = subprocess.Popen(

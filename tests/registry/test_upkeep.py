@@ -23,7 +23,7 @@ def test_files_of_damaged_sets_are_nobody_s_to_remove(store: registry.Store) -> 
     store.remove([one.place])
     assert one.file.exists()
     findings = verify(store)
-    assert not findings.sure
+    assert not findings.complete
     assert findings.leftovers == []
     assert prune(store) == []
     assert one.file.exists()
@@ -42,17 +42,17 @@ def test_a_folder_that_cannot_be_read_hides_no_set_from_prune(store: registry.St
         try:
             os.setuid(65534)
             findings = verify(store)
-            said += [findings.sure, [str(fault) for fault in findings.faults], list(map(str, findings.leftovers))]
+            said += [findings.complete, [str(fault) for fault in findings.faults], list(map(str, findings.leftovers))]
             said += [list(map(str, prune(store))), [str(fault) for fault in store.entries()[1]]]
         finally:
             os.write(write_end, json.dumps(said).encode())
             os._exit(0)
     os.close(write_end)
     with os.fdopen(read_end) as pipe:
-        sure, faults, left, pruned, listed = json.loads(pipe.read())
+        complete, faults, left, pruned, listed = json.loads(pipe.read())
     os.waitpid(child, 0)
     stored.record.parent.chmod(0o755)
-    assert (sure, left, pruned) == (False, [], [])
+    assert (complete, left, pruned) == (False, [], [])
     assert "Permission denied" in faults[0]
     assert "Permission denied" in listed[0]
     assert stored.file.exists()
@@ -77,7 +77,7 @@ def test_verify_is_not_fooled_by_who_writes_meanwhile(store: registry.Store, mon
         put(store, seed)
     monkeypatch.setattr(module, "_check_version", check_and_disturb)
     findings = verify(store)
-    assert (findings.faults, findings.leftovers, findings.sure) == ([], [], True)
+    assert (findings.faults, findings.leftovers, findings.complete) == ([], [], True)
 
 
 def damage_png(stored: registry.StoredSet) -> Path:

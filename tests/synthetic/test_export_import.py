@@ -68,7 +68,7 @@ def test_every_format_in_every_mode(program: Program, made: registry.StoredSet, 
 
     done = program("export", NAME, "--format", "folder", "-o", "out/set")
     assert done.returncode == 1
-    assert "Error: out/set is there already.\n  Replace it with --force" in done.stderr
+    assert "Error: out/set already exists.\n  Replace it with --force" in done.stderr
     for form in ("png", "parquet"):
         assert program("export", NAME, "-f", form, "-o", "out").returncode == 0  # into the folder
         assert (tmp_path / "out" / f"{NAME}-v1.{form}").stat().st_size > 500
@@ -161,7 +161,7 @@ def test_bad_files_give_one_clear_line(
         ("bad.pt", "bad.pt is not read: it would load 'posix.system'"),
         ("text.pt", "text.pt is neither a safetensors file nor a torch.save file"),
         ("none.pt", "There is no none.pt"),
-        ("empty", "empty has no pictures"),
+        ("empty", "empty contains no pictures"),
     ):
         code, out, err = cli("import", name, "--dataset", "digits")
         assert (code, out) == (1, "")

@@ -14,7 +14,7 @@ from dsactl.errors import DataError, DsactlError, UnknownNameError, UsageError
 from dsactl.recipes.recipe import Recipe, Request
 from dsactl.synthetic.importing.sets import Source, import_sets
 from dsactl.synthetic.synthetic_set import from_store
-from registry.importing import LARGEST, read_file, read_folder
+from registry.importing import MAX_BYTES, read_file, read_folder
 
 IMAGES = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(10).repeat_interleave(2)
@@ -168,8 +168,8 @@ def test_damaged_safetensors(store: registry.Store, tmp_path: Path) -> None:
         with pytest.raises(registry.RegistryError):
             import_sets(path, Source(), store)
     with path.open("wb") as file:
-        file.truncate(LARGEST + 1)
-    with pytest.raises(registry.RegistryError, match="bytes, more than the 4,294,967,296 that are read"):
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(registry.RegistryError, match="bytes; the limit is 4,294,967,296"):
         read_file(path)
     path.unlink()
     with pytest.raises(registry.RegistryError, match="There is no"):
@@ -209,16 +209,16 @@ def picture(path: Path, mode: str = "L", size: tuple[int, int] = (4, 5), **optio
 
 def test_pictures_that_are_none_of_the_data_set(tmp_path: Path) -> None:
     names, shape = ["cat", "dog"], (1, 5, 4)
-    with pytest.raises(registry.RegistryError, match="has no pictures"):
+    with pytest.raises(registry.RegistryError, match="contains no pictures"):
         read_folder(tmp_path, names, shape)
     for file, options, message in (
-        ("cats/0.png", {}, r"is named for no class.*Did you mean cat\?"),
-        ("zebra/0.png", {}, "is named for no class.*Its classes: cat, dog"),
+        ("cats/0.png", {}, r"does not have the name of a class.*Did you mean cat\?"),
+        ("zebra/0.png", {}, "does not have the name of a class.*Known classes: cat, dog"),
         ("cat/0.jpg", {}, "is not a PNG file"),
-        ("cat/0.png", {"size": (5, 4)}, "has 5×4 pixels, the images of the data set 4×5"),
-        ("cat/0.png", {"mode": "I;16"}, "transparent, or not of 8 bits"),
-        ("cat/0.png", {"mode": "LA"}, "transparent, or not of 8 bits"),
-        ("cat/0.png", {"mode": "L", "transparency": 3}, "transparent, or not of 8 bits"),
+        ("cat/0.png", {"size": (5, 4)}, "has 5×4 pixels, not 4×5 as in the dataset"),
+        ("cat/0.png", {"mode": "I;16"}, "is transparent or not 8-bit"),
+        ("cat/0.png", {"mode": "LA"}, "is transparent or not 8-bit"),
+        ("cat/0.png", {"mode": "L", "transparency": 3}, "is transparent or not 8-bit"),
         ("cat/0.png", {"mode": "L", "format": "BMP"}, "not a readable PNG file"),
     ):
         path = tmp_path / file.replace("/", "-") / file

@@ -79,7 +79,7 @@ def command(
 
     if sort not in _ORDERS:
         raise UnknownNameError("order", sort, _ORDERS)
-    with collector.paused():
+    with collector.gc_paused():
         store = registry.Store()
         entries, faults = own.entries(store) if bundled else store.entries()
 

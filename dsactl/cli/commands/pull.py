@@ -45,7 +45,7 @@ def command(
     repo_id, wanted = hub.parse_address(address)
     if wanted is not None and revision is not None:
         raise UsageError(f"Both :{wanted} and --revision {revision} were given.", "Give one of them.")
-    hub.calm_client(quiet=quiet)
+    hub.configure_client_logging(quiet=quiet)
     given = own_name(name, repo_id)
     pulled = hub.pull(registry.Store(), repo_id, wanted or revision, given)
     stored = pulled.stored

@@ -70,7 +70,7 @@ def command(
         files = hub.repository_files(store, stored, hub.parse_repo_id(repository), notes, evaluations)
         _write(out or Path(stored.name.name), files, output)
         return
-    hub.calm_client(quiet=quiet)
+    hub.configure_client_logging(quiet=quiet)
     pushed = hub.push(store, stored, repository, notes, evaluations, private=private, create_pr=create_pr)
     address = f"{pushed.repo_id}:{pushed.version}"
     value = {

@@ -22,7 +22,7 @@ EXAMPLES = """Examples:
   dsactl show mnist-dsa-convnet-ipc1:2 --json
   dsactl show mnist-dsa-convnet-ipc1 --code > load_mnist.py"""
 
-_WIDEST_PICTURE, _CLASSES_IN_A_ROW = 120, 5
+_WIDEST_PICTURE, _CLASSES_PER_ROW = 120, 5
 
 
 def command(
@@ -112,7 +112,9 @@ def _drawn(store: "registry.Reader", stored: "registry.StoredSet", width: int) -
     with contextlib.suppress(registry.RegistryError):
         tensors = store.tensors(stored)
         images, labels = tensors["images"], tensors["labels"]
-        return [terminal_image.draw(grid_png(images, labels, info.mean, info.std, in_a_row=_CLASSES_IN_A_ROW), width)]
+        return [
+            terminal_image.draw(grid_png(images, labels, info.mean, info.std, classes_per_row=_CLASSES_PER_ROW), width)
+        ]
     return []
 
 

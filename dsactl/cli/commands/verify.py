@@ -53,7 +53,7 @@ def command(
         output.note(f"Left over: {escape(str(path))}")
     if findings.leftovers:
         output.note("Nothing names these files, and they do no harm. Take them away: dsactl prune")
-    if not findings.sure:
+    if not findings.complete:
         output.note("Files that a damaged set may need are not counted as left over.")
     if findings.faults:
         raise typer.Exit(1)
