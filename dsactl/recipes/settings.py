@@ -10,7 +10,7 @@ import inspect
 import textwrap
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self, get_args, get_type_hints
 
 import pydantic
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -99,6 +99,10 @@ class Settings:
             resolved: Self = _adapter(kind).validate_python({**cls.dependent_defaults(asked, given), **given})
             return resolved
         except ValidationError as error:
+            fault = error.errors()[0]
+            words = get_args(cls.types()[str(fault["loc"][0])])
+            if fault["type"] == "literal_error" and isinstance(fault["input"], str):
+                raise UnknownNameError(str(fault["loc"][0]), fault["input"], words) from None
             raise UsageError(first_fault(error, own=not cls.has_flags)) from None
 
     def check(self, recipe: "Recipe") -> None:
