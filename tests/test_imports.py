@@ -7,73 +7,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import import_graph
 import pytest
 
 from dsactl.cli.main import program_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Lower layers first; a module may import its own layer and those above it in this list.
-LAYERS = [
-    {"registry"},
-    {"dsactl", "dsactl.errors", "dsactl.paper"},
-    {"dsactl.engine", "dsactl.augmentation"},
-    {"dsactl.data", "dsactl.networks"},
-    {"dsactl.recipes", "dsactl.training"},
-    {"dsactl.methods"},
-    {"dsactl.synthetic"},
-    {"dsactl.evaluation", "dsactl.runs"},
-    {"dsactl.studies", "dsactl.api", "dsactl.benchmark"},
-    {"dsactl.continual", "dsactl.nas"},
-    {"dsactl.cli", "dsactl.__main__"},
-]
-
-
-def layer(module: str) -> int:
-    """The layer of the longest prefix that is listed."""
-    parts = module.split(".")
-    for length in range(len(parts), 0, -1):
-        prefix = ".".join(parts[:length])
-        for index, names in enumerate(LAYERS):
-            if prefix in names and (prefix != "dsactl" or length == len(parts)):
-                return index
-    raise AssertionError(f"{module} has no place in the layers")
-
-
-def imported(path: Path) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} has a relative import"
-            found.add(str(node.module))
-            found |= {
-                f"{node.module}.{alias.name}"
-                for alias in node.names
-                if (ROOT / str(node.module).replace(".", "/") / f"{alias.name}.py").is_file()
-            }
-    return {name for name in found if name.split(".")[0] in ("dsactl", "registry")}
-
 
 def test_imports_go_one_way() -> None:
-    wrong, seen = [], 0
-    for package in ("dsactl", "registry"):
-        for path in (ROOT / package).rglob("*.py"):
-            module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-            if module == "dsactl":
-                continue  # its lazy exports name every layer
-            for name in imported(path):
-                seen += 1
-                if layer(name) > layer(module):
-                    wrong.append(f"{module} imports {name}")
-    assert not wrong
-    assert seen > 100
+    assert import_graph.against_the_order() == []
+    assert import_graph.circles() == []
+    assert len(import_graph.arrows()) > 100
 
 
 def test_the_registry_knows_nothing_of_dsactl_or_torch() -> None:
     for path in (ROOT / "registry").rglob("*.py"):
-        assert not {name for name in imported(path) if name.startswith("dsactl")}, path
+        assert not {name for name in import_graph.imported(path) if name.startswith("dsactl")}, path
         assert "torch" not in path.read_text(), path
 
 

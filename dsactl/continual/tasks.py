@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsactl.data.catalogue import entry_of, missing_files
-from dsactl.data.load import check_name, is_folder, load_dataset
+from dsactl.data.load import check_name, load_dataset
+from dsactl.data.paths import is_folder
 from dsactl.data.views import Classes, Shape, Validation, split_name, take, with_views
 from dsactl.errors import UsageError
 

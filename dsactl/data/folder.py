@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.dataset import Dataset, ImageSet, measure
-from dsactl.data.load import check_folder
+from dsactl.data.paths import check_folder
 from dsactl.engine.random import generator
 from dsactl.errors import DataError, UsageError
 

@@ -3,20 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsactl.data.catalogue import CATALOGUE, entry_of
-from dsactl.data.views import base_name, split_name, take
+from dsactl.data.catalogue import CATALOGUE
+from dsactl.data.paths import check_folder, is_folder
+from dsactl.data.views import split_name, take
 from dsactl.errors import DataError, UnknownNameError, UsageError
 from registry import extras
 
 if TYPE_CHECKING:
     from dsactl.data.dataset import Dataset
-
-
-def is_folder(name: str) -> bool:
-    """Return whether a dataset argument means a folder: it has a path separator, or is an unknown name that exists."""
-    if "/" in name or "\\" in name or name in (".", ".."):
-        return True
-    return entry_of(name) is None and any(Path(each).is_dir() for each in (name, base_name(name)))
 
 
 def check_name(
@@ -56,16 +50,6 @@ def check_without_folder(**given: object) -> None:
     """
     if named := [f"`{name}`" for name, value in given.items() if value is not None]:
         raise UsageError(f"Without `data`, {' and '.join(named)} would have no effect.", "Give the folder as `data`.")
-
-
-def check_folder(folder: Path) -> None:
-    """Check that a folder exists.
-
-    Raises:
-        DataError: it is a file, or does not exist.
-    """
-    if not folder.expanduser().is_dir():
-        raise DataError(f"{folder.expanduser()} is not a folder.", "Give a folder with one sub-folder per class.")
 
 
 def load_dataset(

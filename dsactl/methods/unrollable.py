@@ -1,10 +1,10 @@
 """Check which networks training can be unrolled through. Importing this loads no torch."""
 
 from dsactl.errors import UsageError
-from dsactl.recipes.recipe import Recipe
+from dsactl.recipes.settings import Checked
 
 
-def refuse_batch_norm(recipe: Recipe) -> None:
+def refuse_batch_norm(recipe: Checked) -> None:
     """Refuse networks whose statistics would have to be unrolled as well.
 
     Raises:

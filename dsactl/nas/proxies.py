@@ -12,8 +12,9 @@ import torch
 
 import registry
 from dsactl.data.dataset import Dataset
-from dsactl.data.load import is_folder, load_dataset
+from dsactl.data.load import load_dataset
 from dsactl.data.parts import first_of_each
+from dsactl.data.paths import is_folder
 from dsactl.data.views import Validation, split_name, take, with_views
 from dsactl.engine.random import generator
 from dsactl.errors import UsageError

@@ -10,15 +10,13 @@ import inspect
 import textwrap
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, Self, get_args, get_type_hints
 
 import pydantic
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dsactl.errors import UnknownNameError, UsageError
-
-if TYPE_CHECKING:
-    from dsactl.recipes.recipe import Recipe
+from dsactl.networks.catalogue import NetworkSpec
 
 Value = int | float | str
 Count = Annotated[int, pydantic.Field(ge=1)]
@@ -44,6 +42,19 @@ class Asked(NamedTuple):
     method: str
     ipc: int
     arch: str
+
+
+class Checked(Protocol):
+    """What is checked of a recipe beside its settings: method, images per class and network."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def ipc(self) -> int: ...
+    @property
+    def network(self) -> NetworkSpec | None: ...
+    @property
+    def network_label(self) -> str | None: ...
 
 
 class FieldDoc(NamedTuple):
@@ -105,7 +116,7 @@ class Settings:
                 raise UnknownNameError(str(fault["loc"][0]), fault["input"], words) from None
             raise UsageError(first_fault(error, own=not cls.has_flags)) from None
 
-    def check(self, recipe: "Recipe") -> None:
+    def check(self, recipe: Checked) -> None:
         """Refuse what the method cannot make.
 
         Args:

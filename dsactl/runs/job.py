@@ -10,7 +10,8 @@ import torch
 import registry
 from dsactl.data.catalogue import entry_of
 from dsactl.data.dataset import Dataset
-from dsactl.data.load import check_counts, is_folder, load_dataset
+from dsactl.data.load import check_counts, load_dataset
+from dsactl.data.paths import is_folder
 from dsactl.engine.device import prepare_device, resolve_device, resolve_precision
 from dsactl.engine.random import derive_seed
 from dsactl.errors import DataError, UsageError

@@ -9,7 +9,8 @@ from reference import small_dataset, write_folder
 import dsactl
 from dsactl.data.catalogue import entry_of, is_mirrored, missing_files
 from dsactl.data.dataset import measure
-from dsactl.data.load import is_folder, load_dataset
+from dsactl.data.load import load_dataset
+from dsactl.data.paths import is_folder
 from dsactl.data.views import Classes, Shape, split_name, take, with_views
 from dsactl.errors import UnknownNameError, UsageError
 from dsactl.recipes.recipe import Request

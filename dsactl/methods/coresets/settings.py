@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from dsactl.errors import UsageError
 from dsactl.recipes.methods import Method
-from dsactl.recipes.recipe import Recipe
-from dsactl.recipes.settings import Count, Rate, Settings
+from dsactl.recipes.settings import Checked, Count, Rate, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,7 @@ class Coreset(Settings):
     Default: 10, ours.
     """
 
-    def check(self, recipe: Recipe) -> None:  # noqa: ARG002
+    def check(self, recipe: Checked) -> None:  # noqa: ARG002
         """Refuse a training without an epoch.
 
         Raises:

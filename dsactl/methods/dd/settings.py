@@ -7,8 +7,7 @@ from typing import ClassVar, Literal
 from dsactl.errors import UsageError
 from dsactl.methods.unrollable import refuse_batch_norm
 from dsactl.recipes.methods import Method
-from dsactl.recipes.recipe import Recipe
-from dsactl.recipes.settings import Count, Number, Rate, Settings, Value
+from dsactl.recipes.settings import Checked, Count, Number, Rate, Settings, Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,7 @@ class DatasetDistillation(Settings):
     Default: 1, the authors'.
     """
 
-    def check(self, recipe: Recipe) -> None:
+    def check(self, recipe: Checked) -> None:
         """Refuse settings that make no sense.
 
         Raises:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from dsactl.errors import UsageError
 from dsactl.methods.unrollable import refuse_batch_norm
 from dsactl.recipes.methods import Method
-from dsactl.recipes.recipe import Recipe
-from dsactl.recipes.settings import Count, Number, Rate, Settings
+from dsactl.recipes.settings import Checked, Count, Number, Rate, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ class LabelDistillation(Settings):
     Default: 20, ours.
     """
 
-    def check(self, recipe: Recipe) -> None:
+    def check(self, recipe: Checked) -> None:
         """Refuse settings that make no sense.
 
         Raises:

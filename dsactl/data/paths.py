@@ -1,0 +1,24 @@
+"""Tell folders from names of datasets. Importing this loads no torch."""
+
+from pathlib import Path
+
+from dsactl.data.catalogue import entry_of
+from dsactl.data.views import base_name
+from dsactl.errors import DataError
+
+
+def is_folder(name: str) -> bool:
+    """Return whether a dataset argument means a folder: it has a path separator, or is an unknown name that exists."""
+    if "/" in name or "\\" in name or name in (".", ".."):
+        return True
+    return entry_of(name) is None and any(Path(each).is_dir() for each in (name, base_name(name)))
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a folder exists.
+
+    Raises:
+        DataError: it is a file, or does not exist.
+    """
+    if not folder.expanduser().is_dir():
+        raise DataError(f"{folder.expanduser()} is not a folder.", "Give a folder with one sub-folder per class.")
