@@ -16,14 +16,17 @@ from dsactl.engine.device import capabilities
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
-@functools.cache
 def can_compile(device_type: str) -> bool:
     """Return whether torch.compile works here for a device type; tries a trivial function, which takes seconds.
 
-    On a CPU it needs a C++ compiler. On other devices the functions run uncompiled.
+    On a CPU it needs a C++ compiler. On other devices the functions run uncompiled. DSACTL_COMPILE=0 turns it off.
     """
-    if device_type != "cpu":
-        return False
+    return device_type == "cpu" and os.environ.get("DSACTL_COMPILE") != "0" and _compiles()
+
+
+@functools.cache
+def _compiles() -> bool:
+    """Return whether a trivial function can be compiled on the CPU."""
     # A CUDA build of torch on a CPU-only machine warns that it finds no CUDA runtime.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:

@@ -93,5 +93,5 @@ def difference(begun: Mode, device: torch.device, processes: int) -> str | None:
             return "use 1 process, without torchrun"
         return f"use {begun.processes} processes, started by torchrun"
     if (begun.compiled and not can_compile(device.type)) or (begun.native and native.library() is None):
-        return "install a C++ compiler, and leave DSACTL_NATIVE unset"
+        return "install a C++ compiler, and leave DSACTL_NATIVE and DSACTL_COMPILE unset"
     return None

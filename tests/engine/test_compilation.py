@@ -36,6 +36,15 @@ def test_a_folder_of_the_users_is_used_and_torchs_own_is_not(monkeypatch: pytest
     assert cache_dir() == str(compilation.code_folder())
 
 
+def test_compiling_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "_compiles", lambda: True)
+    monkeypatch.delenv("DSACTL_COMPILE", raising=False)
+    assert compilation.can_compile("cpu")
+    assert not compilation.can_compile("cuda")
+    monkeypatch.setenv("DSACTL_COMPILE", "0")
+    assert not compilation.can_compile("cpu")
+
+
 @needs_torch_compile
 @pytest.mark.slow
 def test_code_for_other_vectors_is_not_found(tmp_path: Path) -> None:

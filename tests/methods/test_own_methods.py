@@ -328,7 +328,7 @@ def test_a_run_goes_on_on_its_device_alone(stopped: Path) -> None:
     ("begun", "now", "way_out"),
     [
         (None, object(), "set DSACTL_NATIVE=0"),
-        (object(), None, "install a C++ compiler, and leave DSACTL_NATIVE unset"),
+        (object(), None, "install a C++ compiler, and leave DSACTL_NATIVE and DSACTL_COMPILE unset"),
     ],
 )
 def test_a_run_goes_on_with_its_layers_alone(
