@@ -65,7 +65,7 @@ def workers(where: str, device: str, share_of_gpu: float = 1.0) -> Workers:
     check_cluster(where)
     if where == OFF or (where == AUTO and not extras.is_installed("ray")):
         return InProcess()
-    extras.require(f'ray="{where}"', "ray", "ray", otherwise='Or use `ray="off"`.')
+    extras.require(f'`ray="{where}"`', "ray", "ray", otherwise='Or use `ray="off"`.')
     if ":" in device:
         raise UsageError(
             f"Ray assigns the GPUs to the tasks, so that they cannot all use {device}.",
