@@ -162,7 +162,7 @@ class _Stored:
     batch_train: int = 0
     init: str = "real"
     distance: str = "ours"
-    scheme: str = ""
+    scheme: Literal["", "siamese", "none", "real", "synthetic", "both"] = ""
     options: dict[str, Value] = field(default_factory=dict)
 
 

@@ -85,7 +85,7 @@ def watch_condensing(
 
     unseen = [iteration for iteration in wanted[1:] if not place(iteration).exists()]
     # What was run unwatched beyond a milestone is run again from the start, to the same bits.
-    passed = steps_done(store, job) // job.recipe.settings_as(GradientMatching).inner_steps
+    passed = steps_done(store, job) / job.recipe.settings_as(GradientMatching).inner_steps
     execute(
         job,
         store,

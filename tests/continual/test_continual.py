@@ -262,7 +262,7 @@ def test_what_makes_no_sense_is_refused(
         ),
         (("--tasks", "digits", "--splits", "5", "--distillation", "of"), "Unknown distillation 'of'"),
         (("--tasks", "digits", "--splits", "5", "--new-data", "condensed", "--memory", "none"), "Without a memory"),
-        (("--tasks", "digits,digts"), "Unknown data set 'digts'"),
+        (("--tasks", "digits,digts"), "Unknown dataset 'digts'"),
         (("--tasks", "digits", "--splits", "5", "--balance-lr", "nan"), "--balance-lr must be above 0"),
         ((), "Without SVHN: --tasks mnist,usps,digits"),
     ):

@@ -271,7 +271,7 @@ def test_a_whole_data_set_is_the_upper_bound(
     for wrong, said in (
         (("--method", "whole"), "Which data set?"),
         (("--method", "dsa", "digits"), "--method dsa is for condense"),
-        (("--method", "whole", "digitz"), "Unknown data set 'digitz'"),
+        (("--method", "whole", "digitz"), "Unknown dataset 'digitz'"),
     ):
         code, _, err = cli("evaluate", *wrong)
         assert code == 2

@@ -170,7 +170,7 @@ def test_how_a_folder_is_read_is_for_a_folder_that_is_named(tmp_path: Path) -> N
     folder = write_folder(tmp_path / "photos")
     made = dsactl.condense(folder, ipc=1, method="random", test_fraction=0.5)
     fast = Protocol(NetworkSpec(width=8), networks=1, epochs=1)
-    with pytest.raises(UsageError, match="Without --data, --test-fraction and --split-seed would change nothing"):
+    with pytest.raises(UsageError, match="Without `data`, `test_fraction` and `split_seed` would have no effect"):
         dsactl.evaluate(made, fast, test_fraction=0.5, split_seed=0)
     assert dsactl.evaluate(made, fast, data=folder, test_fraction=0.5, device="cpu").n == 1
 

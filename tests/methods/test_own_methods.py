@@ -312,7 +312,7 @@ def test_a_run_goes_on_on_its_device_alone(stopped: Path) -> None:
     ) as refused:
         make()
     start_over = f"to start over, use `condense` with `fresh=True`, or remove {stopped}."
-    assert refused.value.hint == f"To go on, use --device cuda; {start_over}"
+    assert refused.value.hint == f'To go on, use `device="cuda"`; {start_over}'
     stopped.unlink()
     with pytest.raises(KeyboardInterrupt):
         make()

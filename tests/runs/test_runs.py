@@ -195,7 +195,7 @@ def test_a_run_goes_on_with_as_many_processes_as_it_began() -> None:
     path = interrupted(store)
     tensors, about = read(path)
     save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "processes": 4}})
-    with pytest.raises(RunError, match=r"written on cpu.*, 4 processes; .* use 4 processes \(torchrun"):
+    with pytest.raises(RunError, match=r"written on cpu.*, 4 processes; .* use 4 processes, started by torchrun"):
         execute(job(), store)
 
 
@@ -236,7 +236,7 @@ def test_divergence_is_an_error_that_says_what_to_change(monkeypatch: pytest.Mon
 
 def test_bad_input_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(method, "condense", None)
-    with pytest.raises(DataError, match="fewer than --ipc 140"):
+    with pytest.raises(DataError, match="fewer than `ipc=140`"):
         job(ipc=140)
     with pytest.raises(NetworkError, match="lenet cannot take 1×8×8 images"):
         job(arch="lenet", width=None)

@@ -52,6 +52,13 @@ def test_its_finished_runs_answer_at_once(store: registry.Store, asked: dict[str
     assert execute(prepare(Request.parse(asked), "cpu"), store).repeated
 
 
+def test_a_set_that_no_arithmetic_makes_has_the_bits_of_0_1() -> None:
+    """On every machine; `tests/bits.py` compares all methods on one."""
+    job = prepare(Request.parse({"dataset": "digits", "ipc": 2, "method": "random"}), "cpu")
+    made = execute(job, registry.Store()).stored
+    assert made.digest == "7c9e4977af057109cc6cb20dcece6d0ead41813b40ca732d521ba0be0ca7cc64"
+
+
 def test_its_unfinished_run_is_resumed(store: registry.Store) -> None:
     job, seen = prepare(Request.parse(UNFINISHED), "cpu"), list[int]()
 

@@ -110,7 +110,7 @@ def test_a_figure_grows_too(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monkey
     """Of a narrow network that is not trained on the way: of the usual one an iteration takes half a minute."""
 
     def narrow(scale: float, seed: int) -> Request:
-        return replace(scaled_request(scale, seed), width=8, inner_steps=1)
+        return replace(scaled_request(scale, seed), width=8).varied(inner_steps=1)
 
     monkeypatch.setattr("dsactl.cli.commands.reproduce.scaled_request", narrow)
     write_idx(tmp_path / "data", "MNIST", (120, 20))
@@ -176,20 +176,20 @@ def test_the_plans_have_the_paper_s_cells() -> None:
     dd = table["mnist", "10", "dd"]
     assert (dd.request.arch, dd.protocol.network.arch, dd.paper) == ("lenet", "lenet", (79.5, 8.1))
     assert table["cifar10", "50", "dsa"].paper == (60.6, 0.5)
-    assert table["cifar10", "50", "dsa"].request.iterations is None
+    assert table["cifar10", "50", "dsa"].request.settings == {}
     assert table["svhn", "all", "whole"].paper == (95.4, 0.1)
     assert {entry.remark for entry in table.values()} == {""}
     for method in ("random", "herding", "forgetting"):
         assert table["cifar10", "1", method].protocol.strategy == "dc", "the paper's are from DC's"
     assert {key[2] for key, entry in table.items() if not entry.comparable} == {"dd", "ld", "whole"}
     scaled = {entry.key: entry for entry in plan("table1", 1, 10, 0.1).entries}
-    assert scaled["mnist", "1", "dsa"].request.iterations == 100
+    assert scaled["mnist", "1", "dsa"].request.settings == {"iterations": 100}
     assert not scaled["mnist", "1", "dsa"].comparable, "with fewer iterations"
     assert scaled["mnist", "1", "herding"].comparable
     assert scaled["mnist", "1", "dsa"].remark == "1 of 5 sets, 10 of 20 networks, 100 of 1000 iterations"
-    assert scaled["mnist", "1", "herding"].request.iterations is None
+    assert scaled["mnist", "1", "herding"].request.settings == {}
     assert scaled["mnist", "1", "herding"].remark == "1 of 5 sets, 10 of 20 networks"
-    assert scaled["mnist", "1", "ld"].request.iterations == 50
+    assert scaled["mnist", "1", "ld"].request.settings == {"iterations": 50}
     assert scaled["mnist", "all", "whole"].remark == "10 of 20 networks"
     only = plan("table1", 5, 20, 1.0).only(["mnist:1", "cifar10:10:dsa"])
     assert {entry.key[:2] for entry in only.entries} == {("mnist", "1"), ("cifar10", "10")}
