@@ -12,7 +12,7 @@ class Progress:
         done, total: steps.
         seconds: of work, those before interruptions included.
         doing: what it does now, in a few words.
-        figures: of the last step that was looked at, by name: the matching distance, or the loss.
+        figures: of the last step that was looked at, by name: iteration and matching distance, or the loss.
     """
 
     done: int
@@ -28,6 +28,6 @@ class Progress:
 
     def __str__(self) -> str:
         """The figures and what is done now: "distance 4.1, matching gradients"."""
-        digits = {"distance": 1}
-        words = [f"{name} {value:.{digits.get(name, 3)}f}" for name, value in self.figures.items()]
+        digits = {"distance": 1, "loss": 3}
+        words = [f"{name} {value:.{digits[name]}f}" for name, value in self.figures.items() if name in digits]
         return ", ".join([*words, *([self.doing] if self.doing else [])])

@@ -45,7 +45,7 @@ def gradient_matching(work: Work) -> Made:
         figures = {}
         if work.wants_figures or done == total:
             _check_finite(state, work)
-            figures = {"distance": state.distance_K.mean().item()}
+            figures = {"iteration": state.iteration, "distance": state.distance_K.mean().item()}
         work.keep(done, total, _tensors(state), figures=figures, copy=False)
     return Made(state.images_KICHW.flatten(0, 1), torch.arange(dataset.classes).repeat_interleave(recipe.ipc))
 
