@@ -49,6 +49,16 @@ def condense(
 
     Raises:
         dsactl.Error: bad input, in one line; the store cannot be used; the run diverged; another process is at it.
+
+    Examples:
+        >>> import dsactl
+        >>> condensed = dsactl.condense("digits", ipc=1, iterations=2, width=16)
+        >>> condensed.reference
+        'digits-dsa-convnet-width16-ipc1:1'
+        >>> condensed.images.shape
+        torch.Size([10, 1, 8, 8])
+        >>> dsactl.condense("digits", ipc=2, method="herding", width=16, epochs=1).labels[:4]
+        tensor([0, 0, 1, 1])
     """
     store = store or registry.Store()
     job = prepare(Request.parse({"dataset": str(dataset), "ipc": ipc, **options}), device)
@@ -93,6 +103,16 @@ def evaluate(
     Raises:
         dsactl.Error: bad input, in one line; the set is not there or damaged; the store cannot be written to.
         TypeError: both a protocol and its attributes, or an unknown one.
+
+    Examples:
+        >>> import dsactl
+        >>> condensed = dsactl.condense("digits", ipc=1, method="random")
+        >>> mlp = dsactl.NetworkSpec("mlp")
+        >>> found = dsactl.evaluate(condensed, networks=3, epochs=10, network=mlp)
+        >>> found.n, found.network
+        (3, 'mlp')
+        >>> dsactl.evaluate("digits-random-ipc1", networks=3, epochs=10, network=mlp).repeated
+        True
     """
     protocol = _protocol(protocol, options)
     given = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
@@ -140,6 +160,12 @@ def evaluate_whole(
     Raises:
         dsactl.Error: bad input, in one line; the store cannot be written to.
         TypeError: both a protocol and its attributes, or an unknown one.
+
+    Examples:
+        >>> import dsactl
+        >>> found = dsactl.evaluate_whole("digits", networks=1, epochs=2, network=dsactl.NetworkSpec("mlp"))
+        >>> found.test_images
+        360
     """
     protocol = _protocol(protocol, options)
     target = resolve_device(device)
@@ -171,6 +197,12 @@ def pull(address: str, *, name: str | None = None, store: registry.Store | None 
     Raises:
         dsactl.Error: the Hub's client is not installed (the extra `hub`); the Hub refused or cannot be reached; what
             came is damaged or no set; the store has that version with other content.
+
+    Examples:
+        >>> import dsactl
+        >>> condensed = dsactl.pull("you/digits-ipc1")  # doctest: +SKIP
+        >>> condensed.reference  # doctest: +SKIP
+        'you/digits-ipc1:1'
     """
     store = store or registry.Store()
     repo_id, revision = hub.parse_address(address)

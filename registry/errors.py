@@ -10,6 +10,14 @@ class Error(Exception):
     Args:
         message: what is wrong, and where.
         hint: what to do next; empty if the message already says it.
+
+    Examples:
+        >>> import registry
+        >>> try:
+        ...     registry.parse_reference("Not a name")
+        ... except registry.Error as error:
+        ...     print(error.message)
+        'Not a name' is not a name.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:

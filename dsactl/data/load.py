@@ -67,6 +67,13 @@ def load_dataset(
         UnknownNameError: neither a known name nor a folder.
         UsageError: a folder's option with a named dataset; an invalid view, or one that does not fit.
         DataError: the dataset is missing, damaged or unsuitable.
+
+    Examples:
+        >>> import dsactl
+        >>> dsactl.load_dataset("digits")
+        Dataset(digits, 1×8×8, 10 classes, 1,437 training and 360 test images)
+        >>> dsactl.load_dataset("digits@classes0-4").class_names
+        ('0', '1', '2', '3', '4')
     """
     check_name(name, image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
     if not Path(name).is_dir():

@@ -32,6 +32,13 @@ class Protocol:
             MNIST only; None for those that the set was made for.
         seed: the random seed; each set has its own random numbers.
         precision: "auto", "float32" or "bfloat16".
+
+    Examples:
+        >>> import dsactl
+        >>> dsactl.Protocol(networks=5, network=dsactl.NetworkSpec("resnet18")).is_papers
+        True
+        >>> dsactl.Protocol(epochs=100).is_papers
+        False
     """
 
     network: NetworkSpec | None = None
@@ -135,6 +142,15 @@ class Evaluation(Sample):
         paper: the paper's mean and standard deviation for the same cell; None where it has none, or where the set or
             the protocol is not the paper's.
         repeated: whether all networks were measured and recorded before; not part of the record.
+
+    Examples:
+        >>> import dsactl
+        >>> condensed = dsactl.condense("digits", ipc=1, method="random")
+        >>> found = dsactl.evaluate(condensed, networks=2, epochs=2, network=dsactl.NetworkSpec("mlp"))
+        >>> found.reference, found.network, found.epochs, found.test_images
+        ('digits-random-ipc1:1', 'mlp', 2, 360)
+        >>> min(found.accuracies) <= found.mean <= max(found.accuracies)
+        True
     """
 
     reference: str

@@ -71,6 +71,13 @@ class NetworkSpec:
         arch: a name of `ARCHITECTURES`.
         depth, width, norm, activation, pooling: variants of the ConvNet; None means its default (see `resolve`) and is
             the only value that other networks accept.
+
+    Examples:
+        >>> import dsactl
+        >>> dsactl.NetworkSpec(norm="batch").resolve(3, (32, 32))
+        NetworkSpec(arch='convnet', depth=3, width=128, norm='batch', activation='relu', pooling='avg')
+        >>> dsactl.NetworkSpec(depth=2, norm="batch").label(3, (32, 32))
+        'convnet-depth2-batch'
     """
 
     arch: str = "convnet"

@@ -34,6 +34,15 @@ class SyntheticSet:
         reference: `name:version` in the store; for a `part`, a description.
         soft_labels: N×K float32, a distribution over the classes for each image; None if the labels are hard.
         folder_options: for a set of an image folder, the options that it was read with (`dsactl.load_dataset`).
+
+    Examples:
+        >>> import dsactl
+        >>> condensed = dsactl.load("bundled/mnist-dsa-convnet-ipc1:1")
+        >>> len(condensed), condensed.size, condensed.strategy
+        (10, (28, 28), ('color', 'crop', 'cutout', 'scale', 'rotate'))
+        >>> images, targets = next(condensed.batches(batch_size=4))
+        >>> images.shape, targets.shape
+        (torch.Size([4, 1, 28, 28]), torch.Size([4]))
     """
 
     images: Tensor
@@ -142,6 +151,14 @@ def load(reference: str, store: registry.Store | None = None) -> SyntheticSet:
 
     Raises:
         dsactl.Error: the set does not exist, or is damaged.
+
+    Examples:
+        >>> import dsactl
+        >>> condensed = dsactl.load("bundled/mnist-dsa-convnet-ipc1:1")
+        >>> condensed.reference
+        'bundled/mnist-dsa-convnet-ipc1:1'
+        >>> dsactl.load(f"@sha256:{condensed.digest}").recipe.ipc
+        1
     """
     return from_store(*find(reference, store or registry.Store()))
 

@@ -118,6 +118,20 @@ def test_the_example_of_the_documentation_works(packages: Path) -> None:
     assert "Already made" in again.stdout
 
 
+def test_an_entry_point_that_names_a_method_works_as_documented(installed: Path, refused: Callable[..., str]) -> None:
+    function, options, method = re.findall(r"```python\n(.*?)```", DOC.read_text(), re.S)
+    assert "means.options" in options
+    code = function[: function.index("means.options")] + method
+    (installed / "means.py").write_text(code)
+    (installed / "means-1.dist-info" / "entry_points.txt").write_text("[dsactl.methods]\nmeans = means:MEANS\n")
+    methods._foreign.cache_clear()
+    asked = {"dataset": "digits", "ipc": 1, "method": "means", "options": {"part": 50}}
+    made = dsactl.condense(**asked)
+    assert made.recipe.options == Request.parse(asked).settings == {"part": 50}
+    said = refused(*COMMAND, "--method", "means", "--option", "part=0")
+    assert "--option part: input should be greater than or equal to 1" in said
+
+
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
     ("option", "said"),
