@@ -52,7 +52,7 @@ def _parameter(name: str, kind: Any) -> inspect.Parameter:
 
 def _help(name: str, owners: list[str]) -> str:
     """Return what a setting is, with the default of every method that has it."""
-    docs: dict[str, FieldDoc] = {method: find(method).settings.docs()[name] for method in owners}
+    docs: dict[str, FieldDoc] = {method: _doc(method, name) for method in owners}
     methods: dict[str, list[str]] = {}
     for method, doc in docs.items():
         methods.setdefault(doc.default, []).append(method)
@@ -60,3 +60,9 @@ def _help(name: str, owners: list[str]) -> str:
         default if len(methods) == 1 else f"{', '.join(those)}: {default}" for default, those in methods.items()
     )
     return f"{docs[owners[0]].text}  \\[{defaults}]"
+
+
+def _doc(method: str, name: str) -> FieldDoc:
+    """Return the docstring under a field; where there is none, the field's name and its default."""
+    settings = find(method).settings
+    return settings.docs().get(name) or FieldDoc(f"{name.replace('_', ' ')}.", str(settings.constant_default(name)))

@@ -136,9 +136,7 @@ def _settings_of(options: Mapping[str, Any]) -> type[Settings]:
     """Make the class of settings with these defaults, whose types hold."""
     kinds = {int: int, float: Number, str: str}
     fields = [(name, kinds[type(value)], field(default=value)) for name, value in options.items()]
-    return make_dataclass(
-        "OwnSettings", fields, bases=(Settings,), namespace={"has_flags": False}, frozen=True, kw_only=True
-    )
+    return make_dataclass("OwnSettings", fields, bases=(Settings,), frozen=True, kw_only=True)
 
 
 def _is_free(name: str) -> bool:

@@ -268,7 +268,8 @@ class Request:
         Raises:
             UsageError: one is unknown, or of the wrong type or range.
         """
-        return find(self.method).settings.resolve(self.settings, Asked(self.method, self.ipc, self.arch))
+        asked, own = Asked(self.method, self.ipc, self.arch), self.method not in BUILT_IN
+        return find(self.method).settings.resolve(self.settings, asked, own=own)
 
     def resolve(
         self, dataset: str, checksum: str, image_shape: tuple[int, int, int], *, mirrored: bool, precision: str

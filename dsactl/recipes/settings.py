@@ -80,8 +80,6 @@ class Settings:
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
     left_out: ClassVar[Mapping[str, Value]] = {}
     """Values that a manifest leaves out, by field: those that recipes had before they had the field."""
-    has_flags: ClassVar[bool] = True
-    """Whether the command line has an option for each; else they are given by name and value."""
     states_precision: ClassVar[bool] = False
     """Whether a recipe states float32 as well."""
 
@@ -96,8 +94,13 @@ class Settings:
         return {}
 
     @classmethod
-    def resolve(cls, given: Mapping[str, Any], asked: Asked) -> Self:
+    def resolve(cls, given: Mapping[str, Any], asked: Asked, *, own: bool = False) -> Self:
         """Fill in the defaults, and check types and ranges.
+
+        Args:
+            given: the settings that the user gives.
+            asked: what defaults may depend on.
+            own: whether the method is of another package, whose settings are given as options.
 
         Raises:
             UsageError: a setting is unknown, or of the wrong type or range.
@@ -114,7 +117,7 @@ class Settings:
             words = get_args(cls.types()[str(fault["loc"][0])])
             if fault["type"] == "literal_error" and isinstance(fault["input"], str):
                 raise UnknownNameError(str(fault["loc"][0]), fault["input"], words) from None
-            raise UsageError(first_fault(error, own=not cls.has_flags)) from None
+            raise UsageError(first_fault(error, own=own)) from None
 
     def check(self, recipe: Checked) -> None:
         """Refuse what the method cannot make.
@@ -187,7 +190,7 @@ class FreeSettings(Settings):
     """Values by name."""
 
     @classmethod
-    def resolve(cls, given: Mapping[str, Any], asked: Asked) -> Self:
+    def resolve(cls, given: Mapping[str, Any], asked: Asked, *, own: bool = False) -> Self:
         return cls(free=dict(given))
 
     @classmethod

@@ -12,7 +12,7 @@ from dsactl.data.parts import first_of_each
 from dsactl.engine.memory import peak_memory, reset_peak_memory
 from dsactl.methods.operations import GRADIENT, Clock, forward_operations
 from dsactl.methods.work import Work
-from dsactl.recipes.methods import find
+from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.recipes.recipe import Recipe
 
 
@@ -54,7 +54,7 @@ def try_a_step(recipe: Recipe, dataset: Dataset) -> Estimate | None:
         The estimate; None for a method of another package, whose steps are not known.
     """
     method = find(recipe.method)
-    if method.function is not None:
+    if recipe.method not in BUILT_IN:
         return None
     device = dataset.train.images_NCHW.device
     reset_peak_memory(device)

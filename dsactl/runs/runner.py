@@ -25,7 +25,7 @@ from dsactl.engine.mode import Mode, difference
 from dsactl.engine.processes import ALONE, Processes
 from dsactl.errors import ProcessError, RunError, is_want_of_memory
 from dsactl.methods.work import Made, Work
-from dsactl.recipes.methods import find
+from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.runs.job import Job
 from dsactl.runs.made_check import checked
 from dsactl.runs.progress import Progress
@@ -94,7 +94,7 @@ def run_method(
     except BaseException as error:
         # Ctrl-C above all; but whatever ends the run, the work so far is kept.
         work.save()
-        if method.function is not None and error is not work.from_report and _is_a_fault(error):
+        if job.recipe.method not in BUILT_IN and error is not work.from_report and _is_a_fault(error):
             raise RunError(
                 f"The method {job.recipe.method!r} failed: {_in_words(error)}, at {_place(error)}.",
                 "That is to be mended in its package; DSACTL_DEBUG=1 shows the traceback.",
@@ -256,7 +256,7 @@ class CheckpointedWork(Work):
             self.refuse_checkpoint("is damaged (it is empty)")
         way_out = difference(begun, self.device, self.processes.count)
         # A method of another package may use our layers without asking in which mode its run was begun.
-        if way_out is None and find(self.recipe.method).function is not None and begun.native != self.mode.native:
+        if way_out is None and self.recipe.method not in BUILT_IN and begun.native != self.mode.native:
             way_out = "set DSACTL_NATIVE=0"
         if way_out is not None:
             raise RunError(

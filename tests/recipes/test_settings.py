@@ -1,7 +1,7 @@
 """Settings of methods: documented, resolved, and the same in manifests as ever."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import pytest
 
@@ -49,6 +49,7 @@ def test_every_setting_says_what_it_is_and_whose_its_default_is(method: str) -> 
     settings = find(method).settings
     docs = settings.docs()
     assert list(docs) == settings.names() == list(settings.types())
+    assert not set(settings.names()) & {each.name for each in fields(Request)}, "they are the request's own"
     for name, doc in docs.items():
         assert doc.text.endswith("."), name
         assert doc.default, name
