@@ -21,13 +21,13 @@ EXAMPLES = """Examples:
 
 def command(
     references: options.References,
-    every: Annotated[bool, typer.Option("--all-versions", help="All that a name or digest means.")] = False,
+    every: Annotated[bool, typer.Option("--all-versions", help="All versions of a name or digest.")] = False,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Remove versions of sets, with the tags that point at them. What was measured on them stays."""
+    """Remove versions of sets and their tags. Evaluations are kept."""
     import registry
 
     store, output = registry.Store(), Output(as_json=as_json, quiet=quiet)
@@ -46,7 +46,11 @@ def command(
 
 
 def _meant(store: "registry.Store", text: str, every: bool) -> "list[registry.Place]":
-    """The versions that a reference means: a bare name, or a digest, must mean one alone. They may be damaged."""
+    """Return the versions of a reference, damaged ones included.
+
+    Raises:
+        UsageError: a bare name or digest has several versions, and `every` is false.
+    """
     import registry
     from dsactl.synthetic import bundled
 
@@ -67,6 +71,6 @@ def _meant(store: "registry.Store", text: str, every: bool) -> "list[registry.Pl
         more = "" if len(places) <= 5 else f" and {len(places) - 5} more"
         raise UsageError(
             f"{text} means {len(places)} versions: {known}{more}.",
-            "Say which, or remove them all with --all-versions.",
+            "Name a version, or remove all with --all-versions.",
         )
     return places
