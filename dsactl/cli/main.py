@@ -4,6 +4,7 @@ import importlib
 import keyword
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -16,7 +17,7 @@ from dsactl.cli.torchrun import is_of_several
 from dsactl.errors import UsageError
 from registry import collector
 
-_PANELS = {
+PANELS = {
     "Condense and evaluate": ("condense", "evaluate", "bench"),
     "Experiments": ("transfer", "ablate", "continual", "nas", "reproduce"),
     "Manage sets": ("ls", "show", "diff", "tag", "rm", "verify", "prune", "export", "import"),
@@ -46,20 +47,25 @@ def program_of(words: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_program)
-    known = [name for names in _PANELS.values() for name in names]
+    known = [name for names in PANELS.values() for name in names]
     wanted = words[:1] if words and words[0] in known else known
-    for panel, names in _PANELS.items():
+    for panel, names in PANELS.items():
         for name in names:
             if name in wanted:
-                module = importlib.import_module(f"dsactl.cli.commands.{name}{'_' if keyword.iskeyword(name) else ''}")
-                about = _paragraphs(module.command.__doc__)
+                module = command_module(name)
+                about = paragraphs(module.command.__doc__)
                 app.command(name, cls=Command, help=about, epilog=module.EXAMPLES, rich_help_panel=panel)(
                     module.command
                 )
     return app
 
 
-def _paragraphs(docstring: str) -> str:
+def command_module(name: str) -> ModuleType:
+    """Import the module of a command."""
+    return importlib.import_module(f"dsactl.cli.commands.{name}{'_' if keyword.iskeyword(name) else ''}")
+
+
+def paragraphs(docstring: str) -> str:
     """Put each paragraph of a docstring on one line, so that the help wraps it at the terminal's width."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in docstring.split("\n\n"))
 

@@ -136,9 +136,9 @@ def test_flags_come_before_the_file_and_the_file_before_the_defaults(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["condense", "digit", "--ipc", "1"], 2, "Unknown data set 'digit'. Did you mean 'digits'?"),
-        (["condense", "digits"], 2, "Missing --ipc N"),
-        (["condense"], 2, "Missing a data set"),
+        (["condense", "digit", "--ipc", "1"], 2, "Unknown dataset 'digit'. Did you mean 'digits'?"),
+        (["condense", "digits"], 2, "Missing option --ipc N"),
+        (["condense"], 2, "Missing dataset, e.g. digits"),
         (["condense", "digits", "--ipc", "0"], 2, "--ipc: input should be greater than or equal to 1, not 0."),
         (["condense", "digits", "--ipc", "x"], 2, "Invalid value for '--ipc'"),
         (["condense", "digits", "--ipc", "1", "--arhc", "mlp"], 2, "No such option: --arhc"),
@@ -146,7 +146,7 @@ def test_flags_come_before_the_file_and_the_file_before_the_defaults(
         (["condense", "digits", "--ipc", "1", "--arch", "lenet"], 2, "lenet cannot take 1×8×8 images: the second"),
         (["condense", "digits", "--ipc", "500"], 1, "fewer than --ipc 500. Use --ipc 139 or less"),
         (["condense", "digits", "--ipc", "1", "--device", "tpu"], 2, "Unknown device 'tpu'. Use auto, cpu"),
-        (["condense", "digits", "--ipc", "1", "--device", "cuda:99"], 2, "Device 'cuda:99' is not here"),
+        (["condense", "digits", "--ipc", "1", "--device", "cuda:99"], 2, "Device 'cuda:99' is not available"),
         (["condense", "digits", "--ipc", "1", "--precision", "float8"], 2, "--precision"),
         (["condense", "digits", "--ipc", "1", "--name", "../x"], 2, "'../x' is not a name."),
         (["condense", "./nowhere", "--ipc", "1"], 1, "nowhere is not a folder."),
@@ -155,7 +155,7 @@ def test_flags_come_before_the_file_and_the_file_before_the_defaults(
         (["evaluate", "UPPER"], 2, "'UPPER' is not a name."),
         (["evaluate", "--networks", "0"], 2, "--networks must be at least 1"),
         (["show", "x:0.5/y"], 2, "'0.5/y' is not a tag."),
-        (["archs", "--images", "32"], 2, "'32' is not a size. Write channels, height and width"),
+        (["archs", "--images", "32"], 2, "'32' is not a shape. Give channels, height and width"),
         (["conense"], 2, "No such command 'conense'"),
     ],
 )
@@ -194,12 +194,12 @@ def test_a_folder_from_end_to_end(cli: Callable[..., Answer], tmp_path: Path) ->
 
 def test_unknown_schedules_and_twins_are_said(cli: Callable[..., Answer]) -> None:
     _, _, err = cli("condense", "digits", "--ipc", "2", "--width", "8", "--iterations", "1", "--network-epochs", "1")
-    assert "The paper has no schedule for --ipc 2; 2 inner steps of 1 network epochs are ours." in err
+    assert "The paper has no schedule for --ipc 2; 2 inner steps of 1 network epochs are our choice." in err
     cli(*SMALL, "--norm", "batch")
     _, _, err = cli("evaluate", "--networks", "1", "--epochs", "1")
     assert "condensed with batch norm and is evaluated on convnet-width8" in err
-    assert "The paper has no images of 8×8; --depth 2 for them is ours." in cli(*SMALL)[2]
-    assert "is ours" not in cli(*SMALL, "--depth", "2")[2]
+    assert "The paper has no images of 8×8; --depth 2 is our choice for them." in cli(*SMALL)[2]
+    assert "is our choice" not in cli(*SMALL, "--depth", "2")[2]
 
 
 def test_a_finished_run_can_be_stored_under_another_name(cli: Callable[..., Answer]) -> None:
@@ -217,9 +217,9 @@ def test_fresh_makes_and_measures_again(cli: Callable[..., Answer]) -> None:
     again = json.loads(cli(*SMALL, "--fresh", "--json")[1])[0]
     assert (again["repeated"], again["reference"], again["digest"]) == (False, first["reference"], first["digest"])
     measure = ("evaluate", "--networks", "2", "--epochs", "2")
-    assert "Recorded." in cli(*measure)[2]
-    assert "Measured before; --fresh measures it again." in cli(*measure)[2]
-    assert "Recorded." in cli(*measure, "--fresh")[2]
+    assert "Result stored." in cli(*measure)[2]
+    assert "Cached result; --fresh evaluates again." in cli(*measure)[2]
+    assert "Result stored." in cli(*measure, "--fresh")[2]
 
 
 def test_a_damaged_set_is_named_and_made_again(cli: Callable[..., Answer]) -> None:
@@ -277,6 +277,7 @@ def test_every_help_has_examples_and_every_option_a_description(cli: Callable[..
         assert code == 0
         assert f"dsactl {name}" in out
         assert "Examples" in out
+        assert "<bool>" not in out, "flags take no value"
         for parameter in program.get_command(context, name).get_params(context):
             assert parameter.param_type_name == "argument" or parameter.help, f"{name}: {parameter.opts}"
 
@@ -310,4 +311,4 @@ def test_torchrun_is_for_condense_alone(cli: Callable[..., Answer], monkeypatch:
     for command in (("evaluate",), ("ls",), ("bench",)):
         code, out, err = cli(*command)
         assert (code, out) == (2, "")
-        assert "Run it without torchrun." in err
+        assert "Run this command without torchrun." in err

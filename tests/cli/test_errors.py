@@ -39,13 +39,13 @@ def allocator_error() -> RuntimeError:
             lambda: ValueError("not [this]"),
             1,
             "Error: Internal error, ValueError: not [this]\n"
-            "  Run the command again with DSACTL_DEBUG=1 for the traceback, and report it.\n",
+            "  Run the command again with DSACTL_DEBUG=1, and report the traceback.\n",
         ),
         (
             lambda: ValueError("no `width`"),
             1,
             "Error: Internal error, ValueError: no `width`\n"
-            "  Run the command again with DSACTL_DEBUG=1 for the traceback, and report it.\n",
+            "  Run the command again with DSACTL_DEBUG=1, and report the traceback.\n",
         ),
         (lambda: PermissionError(13, "Permission denied", "/a `b`"), 1, "Error: /a `b`: Permission denied.\n"),
         (

@@ -99,7 +99,7 @@ def test_the_main_job_needs_no_extra(answers: dict[str, Answer]) -> None:
     assert listed.out.splitlines()[1].startswith(f"{MADE}:1")
     assert "convnet-width8" in shown.out
     assert "made.npz" in exported.files
-    assert "Together" in dry.out
+    assert "Total: " in dry.out
 
 
 def test_what_needs_an_extra_is_refused_before_it_begins(answers: dict[str, Answer]) -> None:

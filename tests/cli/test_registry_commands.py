@@ -153,15 +153,15 @@ def test_rm_asks_on_a_terminal(store: registry.Store, answer: str, left: int) ->
 
 
 def test_verify_and_prune(store: registry.Store, quick: Program) -> None:
-    assert quick("verify").stdout == "4 sets checked: everything is whole\n"
-    assert quick("prune", "--yes").stdout == "Nothing is left over\n"
+    assert quick("verify").stdout == "4 sets checked: no errors\n"
+    assert quick("prune", "--yes").stdout == "No unreferenced files\n"
     stray = store.home / "blobs" / ".tmp-1-2"
     stray.write_bytes(b"xyz")
     left = quick("verify")
     assert left.returncode == 0
-    assert f"Left over: {stray}" in left.stderr
-    assert "Take them away: dsactl prune" in left.stderr
-    assert "Would remove 1 file (3 B)" in quick("prune", "--dry-run").stdout
+    assert f"Unreferenced: {stray}" in left.stderr
+    assert "Delete them: dsactl prune" in left.stderr
+    assert "Would delete 1 file (3 B)" in quick("prune", "--dry-run").stdout
     assert quick("prune").returncode == 2
     assert json.loads(quick("prune", "--yes", "--json").stdout)["removed"] == [str(stray)]
     assert not stray.exists()
@@ -267,7 +267,7 @@ def test_what_a_stranger_wrote_is_shown_and_not_obeyed(store: registry.Store, qu
     code = quick("show", "evil", "--code").stdout
     imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert len(imports) == 2
-    assert "Made for the augmentation: crop." in code
+    assert "Augmentation of the set: crop." in code
     names = next(node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.List))
     assert ast.literal_eval(names) == [HOSTILE, "b"]
 

@@ -138,7 +138,7 @@ def test_a_terminal_wraps_between_words_and_leaves_names_whole() -> None:
         "  folder.",
     ]
     (line,) = (
-        line for line in lines("condense", "--help", columns=120, code=0) if "An interrupted run goes on" in line
+        line for line in lines("condense", "--help", columns=120, code=0) if "resumes an interrupted run" in line
     )
     assert len(line.strip()) > 100, "a paragraph is wrapped at the terminal's width alone"
 

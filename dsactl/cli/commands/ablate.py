@@ -1,4 +1,4 @@
-"""dsactl ablate"""
+"""The command `dsactl ablate`."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""dsactl archs"""
+"""The command `dsactl archs`."""
 
 import re
 from typing import Annotated

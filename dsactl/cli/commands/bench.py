@@ -1,4 +1,4 @@
-"""dsactl bench"""
+"""The command `dsactl bench`."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -1,4 +1,4 @@
-"""dsactl condense"""
+"""The command `dsactl condense`."""
 
 import contextlib
 import signal

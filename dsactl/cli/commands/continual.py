@@ -1,4 +1,4 @@
-"""dsactl continual"""
+"""The command `dsactl continual`."""
 
 import contextlib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""dsactl datasets"""
+"""The command `dsactl datasets`."""
 
 from dsactl.cli import options
 from dsactl.cli.output import Output

@@ -1,4 +1,4 @@
-"""dsactl diff"""
+"""The command `dsactl diff`."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 

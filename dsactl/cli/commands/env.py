@@ -1,4 +1,4 @@
-"""dsactl env"""
+"""The command `dsactl env`."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version

@@ -1,4 +1,4 @@
-"""dsactl evaluate"""
+"""The command `dsactl evaluate`."""
 
 import contextlib
 from pathlib import Path
@@ -41,7 +41,7 @@ def command(
     method: Annotated[
         str | None,
         typer.Option(
-            help="whole: training on the whole dataset, the upper bound.", autocompletion=options.one_of(WHOLE)
+            help="Method whole: training on the whole dataset, the upper bound.", autocompletion=options.one_of(WHOLE)
         ),
     ] = None,
     networks: Annotated[int, typer.Option(help="Number of networks, each trained from scratch.")] = 20,

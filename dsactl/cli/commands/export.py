@@ -1,4 +1,4 @@
-"""dsactl export"""
+"""The command `dsactl export`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -75,7 +75,7 @@ def command(
     output.answer(value, [str(path)], [f"Wrote [bold]{escape(str(path))}[/]"])
     if exported.lost:
         output.note(
-            "The soft labels are not exported; pictures only have a class. Use safetensors, npz or parquet to keep them."
+            "The soft labels are not exported, as pictures only have a class. safetensors, npz and parquet keep them."
         )
     if exported.clipped:
         share = 100 * exported.clipped / exported.values

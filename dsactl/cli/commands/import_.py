@@ -1,4 +1,4 @@
-"""dsactl import"""
+"""The command `dsactl import`."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""dsactl ls"""
+"""The command `dsactl ls`."""
 
 import fnmatch
 import functools
@@ -168,7 +168,7 @@ def _shape(numbers: tuple[int, ...]) -> str:
 
 
 def _seed(seed: int) -> str:
-    """The root of a set's draws, short where it was derived from another set's."""
+    """Format the seed, shortened if it was derived from another set's."""
     text = str(seed)
     return text if len(text) <= _LONGEST_SEED else f"{text[: _LONGEST_SEED - 1]}…"
 
@@ -199,7 +199,8 @@ def _mean(entry: "registry.Entry") -> float:
 def _best(entry: "registry.Entry") -> dict[str, Any] | None:
     """Return the evaluation to show.
 
-    Criteria in this order: the set's own augmentation, the paper's epochs, the set's own network, most networks, newest.
+    Criteria in this order: the set's own augmentation, the paper's epochs, the set's own network, most networks, latest
+    date.
     """
     if len(entry.evaluations) <= 1:
         return next(iter(entry.evaluations), None)

@@ -1,4 +1,4 @@
-"""dsactl nas"""
+"""The command `dsactl nas`."""
 
 import contextlib
 from collections.abc import Sequence

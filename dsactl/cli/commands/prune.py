@@ -1,4 +1,4 @@
-"""dsactl prune"""
+"""The command `dsactl prune`."""
 
 from rich.markup import escape
 

@@ -1,4 +1,4 @@
-"""dsactl pull"""
+"""The command `dsactl pull`."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""dsactl push"""
+"""The command `dsactl push`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +23,7 @@ EXAMPLES = """Examples:
 _DID = {
     "pushed": "Pushed.",
     "tagged": "Content already up to date; added the missing tag.",
-    "proposed": "Pull request opened, without a tag. After it is merged, push again without --create-pr to set the tag.",
+    "proposed": "Pull request opened, without a tag. Once merged, push again without --create-pr to set the tag.",
     "unchanged": "Already up to date; nothing was pushed.",
 }
 

@@ -1,4 +1,4 @@
-"""dsactl reproduce"""
+"""The command `dsactl reproduce`."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""dsactl rm"""
+"""The command `dsactl rm`."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -1,4 +1,4 @@
-"""dsactl show"""
+"""The command `dsactl show`."""
 
 import contextlib
 from typing import TYPE_CHECKING, Annotated, Any

@@ -1,4 +1,4 @@
-"""dsactl tag"""
+"""The command `dsactl tag`."""
 
 from typing import Annotated
 

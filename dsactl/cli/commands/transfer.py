@@ -1,4 +1,4 @@
-"""dsactl transfer"""
+"""The command `dsactl transfer`."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""dsactl verify"""
+"""The command `dsactl verify`."""
 
 from typing import Annotated
 
