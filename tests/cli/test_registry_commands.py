@@ -44,7 +44,7 @@ def test_ls_filters_and_sorts(store: registry.Store, quick: Program) -> None:
         assert references(quick, *wrong) == []
     none = quick("ls", "zzz")
     assert (none.returncode, none.stdout) == (0, "")
-    assert "None of the 4 sets" in none.stderr
+    assert "No set matches (4 in the store)" in none.stderr
     assert json.loads(quick("ls", "zzz", "--json").stdout) == []
     (value,) = json.loads(quick("ls", "a", "--json", "--sort", "accuracy", "--reverse").stdout)[:1]
     assert value["reference"] == "a:2"
@@ -104,10 +104,10 @@ def test_tags_from_setting_to_removal(store: registry.Store, quick: Program) -> 
         (
             ("tag", "mnist-dsa-convnet-ipc1", "x"),
             1,
-            "bundled/mnist-dsa-convnet-ipc1:3 comes with dsactl",
+            "bundled/mnist-dsa-convnet-ipc1:3 is bundled with dsactl",
         ),
-        (("rm", "mnist-dsa-convnet-ipc1", "--yes"), 1, "comes with dsactl and is not changed"),
-        (("rm", "mnist-dsa-convnet-ipc1:1", "--yes"), 1, "comes with dsactl and is not changed"),
+        (("rm", "mnist-dsa-convnet-ipc1", "--yes"), 1, "is bundled with dsactl and cannot be changed"),
+        (("rm", "mnist-dsa-convnet-ipc1:1", "--yes"), 1, "is bundled with dsactl and cannot be changed"),
         (("show", "mnist-dsa-convnet-ipc11"), 1, "Did you mean mnist-dsa-convnet-ipc1"),
     ):
         ended = quick(*arguments)

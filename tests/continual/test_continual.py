@@ -254,15 +254,18 @@ def test_what_makes_no_sense_is_refused(
         (("--tasks", "digits", "--splits", "10"), "Use --splits 2 or 5."),
         (("--tasks", "digits@classes0-6", "--splits", "7"), "Leave a class out: digits@classes0-6@classes0-5"),
         (("--tasks", "mnist,usps,digits", "--dry-run"), "mnist, usps are not on this machine, and --dry-run downloads"),
-        (("--tasks", "digits,mnist", "--splits", "2"), "--splits is for one data set, not for 2"),
+        (("--tasks", "digits,mnist", "--splits", "2"), "--splits takes one dataset, not 2"),
         (("--tasks", "digits", "--splits", "5", "--memory", "herdin"), "Unknown memory 'herdin'"),
         (
             ("--tasks", "digits", "--splits", "5", "--ipc", "500"),
             "--ipc 500 is more than there is: the smallest class, '8' of classes 8-9, has 139 images.",
         ),
         (("--tasks", "digits", "--splits", "5", "--distillation", "of"), "Unknown distillation 'of'"),
-        (("--tasks", "digits", "--splits", "5", "--new-data", "condensed", "--memory", "none"), "Without a memory"),
-        (("--tasks", "digits,digts"), "Unknown data set 'digts'"),
+        (
+            ("--tasks", "digits", "--splits", "5", "--new-data", "condensed", "--memory", "none"),
+            "--memory none has no set",
+        ),
+        (("--tasks", "digits,digts"), "Unknown dataset 'digts'"),
         (("--tasks", "digits", "--splits", "5", "--balance-lr", "nan"), "--balance-lr must be above 0"),
         ((), "Without SVHN: --tasks mnist,usps,digits"),
     ):

@@ -121,7 +121,7 @@ def command(
         raise UsageError("--memory none has no set to learn a new task from.", "Remove none from --memory.")
     for option, number in (("--lr", lr), ("--balance-lr", balance_lr), ("--distillation-weight", distillation_weight)):
         if number is not None and not 0 < number < 1e6:
-            raise UsageError(f"{option} must be a number above 0 and below 1e6, not {number}.")
+            raise UsageError(f"{option} must be above 0 and below 1e6, not {number}.")
     if not dry_run:
         extras.require("dsactl continual", "studies", "matplotlib")
     names = _names(tasks, splits)

@@ -99,7 +99,8 @@ def _form(form: str | None, path: Path | None) -> str:
         if ending in FORMATS and ending != "folder":
             return ending
         if ending or (path is not None and not path.is_dir()):
-            raise UsageError(f"Unknown file extension: {ending or path}", f"Add --format, one of {', '.join(FORMATS)}.")
+            what = f"Unknown file extension: .{ending}" if ending else f"{path} has no file extension"
+            raise UsageError(f"{what}.", f"Add --format with one of {', '.join(FORMATS)}.")
         return "safetensors"
     if form not in FORMATS:
         raise UnknownNameError("format", form, FORMATS)
