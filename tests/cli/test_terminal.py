@@ -131,10 +131,10 @@ def test_a_terminal_wraps_between_words_and_leaves_names_whole() -> None:
     name = "a-name-that-is-longer-than-the-terminal-is-wide"
     assert lines("show", name, columns=40, code=1) == ["Error: There is no set", f"'{name}'.", "  See: dsactl ls"]
     assert lines("evaluate", "--method", "whole", "nothing", columns=40, code=2) == [
-        "Error: Unknown data set 'nothing'.",
+        "Error: Unknown dataset 'nothing'.",
         "  Known: cifar10, cifar100, digits,",
         "  fashionmnist, mnist, svhn, usps. List",
-        "  them with: dsactl datasets. Or name a",
+        "  them: dsactl datasets. Or give a",
         "  folder.",
     ]
     (line,) = (
