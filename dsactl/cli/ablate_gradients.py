@@ -44,5 +44,5 @@ def _measure(name: str, request: Request, networks: int, device: str, output: Ou
     import registry
     from dsactl.studies.gradients import measure_norms
 
-    with study_runs.keeping(), study_runs.steps(name, output) as report:
+    with study_runs.explained_interrupt(), study_runs.steps(name, output) as report:
         return measure_norms(request, networks, registry.Store(), device, report)

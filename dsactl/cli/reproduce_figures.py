@@ -70,7 +70,7 @@ def run(figure: str, wanted: "list[Part]", folder: "Folder", device: str, output
     store = registry.Store()
     folder.add({}, ())
     for part in wanted:
-        with study_runs.keeping(), study_runs.steps(f"{figure}, {part.name}", output) as report:
+        with study_runs.explained_interrupt(), study_runs.steps(f"{figure}, {part.name}", output) as report:
             picture = part.make(store, device, report)
         folder.put(f"{figure}-{part.name}.png", picture)
         folder.put(f"{figure}-{part.name}.txt", f"{part.caption}; {part.origin(store, device)}\n".encode())

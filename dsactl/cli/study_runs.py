@@ -158,7 +158,7 @@ def steps(title: str, output: Output) -> Iterator["Steps"]:
 
 
 @contextlib.contextmanager
-def keeping() -> Iterator[None]:
+def explained_interrupt() -> Iterator[None]:
     """Turn Ctrl-C into a message that finished work is kept.
 
     Raises:

@@ -137,9 +137,7 @@ def test_a_terminal_wraps_between_words_and_leaves_names_whole() -> None:
         "  them: dsactl datasets. Or give a",
         "  folder.",
     ]
-    (line,) = (
-        line for line in lines("condense", "--help", columns=120, code=0) if "resumes an interrupted run" in line
-    )
+    (line,) = (line for line in lines("condense", "--help", columns=120, code=0) if "Defaults for dsa and dc" in line)
     assert len(line.strip()) > 100, "a paragraph is wrapped at the terminal's width alone"
 
 

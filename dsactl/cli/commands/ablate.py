@@ -133,7 +133,7 @@ def command(
         ablate_gradients.run([entry.request for entry in entries], networks, folder, device, output)
         return
     if study == "init":
-        _pictures_of_the_way(entries, folder, device, output)
+        _write_evolution(entries, folder, device, output)
 
     def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
         return _plot(study, cells, entries, f"{name}, {_about(study, request)}")
@@ -236,7 +236,7 @@ def _plot(study: str, cells: "Mapping[Key, Cell]", entries: "list[Entry]", title
     return {f"{study}.png": picture}
 
 
-def _pictures_of_the_way(entries: "list[Entry]", folder: "Folder", device: str, output: Output) -> None:
+def _write_evolution(entries: "list[Entry]", folder: "Folder", device: str, output: Output) -> None:
     """Write a strip and an animation of the synthetic images during condensing, per initialisation (Figure 6)."""
     import registry
     from dsactl.studies.evolution import animation, strip, watch_condensing
@@ -244,7 +244,7 @@ def _pictures_of_the_way(entries: "list[Entry]", folder: "Folder", device: str, 
     store = registry.Store()
     for entry in entries:
         (start,) = entry.key
-        with study_runs.keeping(), study_runs.steps(f"from {start}", output) as report:
+        with study_runs.explained_interrupt(), study_runs.steps(f"from {start}", output) as report:
             job, seen = watch_condensing(entry.request, store, device, report)
         labels = range(min(job.dataset.classes, 4))
         folder.put(f"init-{start}-strip.png", strip(seen, job.dataset, labels))

@@ -174,7 +174,7 @@ def command(
         if dry_run:
             _dry_run(job, sets, output)
             return
-        output.remark(_in_short(job.recipe))
+        output.remark(_format_recipe(job.recipe))
         failed = 0
         with contextlib.closing(who):
             how: dict[str, Any] = {"fresh": fresh, "checkpoint_every": checkpoint_every}
@@ -245,7 +245,7 @@ def _remarks(request: Request, job: "Job") -> Iterator[str]:
         yield f"The paper has no images of {height}×{width}; --depth {recipe.network.depth} is our choice for them."
 
 
-def _in_short(recipe: Recipe) -> str:
+def _format_recipe(recipe: Recipe) -> str:
     """Format the resolved recipe in one line: "name value, name value"."""
     values = recipe.to_dict()
     values["checksum"] = values["checksum"][:12]

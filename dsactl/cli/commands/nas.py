@@ -229,15 +229,15 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
     in_words = [[_in_words(each.spearman, each.low, each.high) for each in found] for found in ranked]
     # No columns for trivial values: whole correlates perfectly with itself, a share of few networks not at all.
     compared = [words for row, words in zip(rows, in_words, strict=True) if row.proxy != WHOLE and words]
-    told = [place for place in range(len(tops)) if any(words[place] != "–" for words in compared)]
-    right = ("accuracy %", *(tops[place] for place in told), "time", "images")
+    columns = [place for place in range(len(tops)) if any(words[place] != "–" for words in compared)]
+    right = ("accuracy %", *(tops[place] for place in columns), "time", "images")
     shown = Table(("proxy", "chosen network", *right), right=right, optional=("chosen network", "images", "time"))
     for row, paper, words in zip(rows, papers, in_words, strict=True):
         reached = accuracy({"mean": row.mean, "std": row.std, "n": row.n}) if row.accuracies else "–"
-        correlations = ["–" if row.proxy == WHOLE or not words else words[place] for place in told]
+        correlations = ["–" if row.proxy == WHOLE or not words else words[place] for place in columns]
         shown.add(row.proxy, row.chosen, reached, *correlations, duration(row.seconds), f"{row.images:,}")
         if paper:
-            theirs = [f"{paper['correlation']:.2f}" if place == 0 else "–" for place in told]
+            theirs = [f"{paper['correlation']:.2f}" if place == 0 else "–" for place in columns]
             numbers = duration(60 * paper["minutes"]), f"{paper['images']:,.0f}"
             shown.add("  paper", "", f"{paper['accuracy']:.1f}", *theirs, *numbers)
     value = {
@@ -249,7 +249,7 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
         ],
     }
     head = "Test accuracy of the network chosen by each proxy"
-    if told:
+    if columns:
         head += ", and Spearman's correlation of the proxy's ranking"
     best = Table(("rank", "network", "held-out %"), right=("rank", "held-out %"))
     for row in rows:
@@ -260,8 +260,8 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
     output.answer(value, [str(folder.path)], [head, shown, "", above, best])
     if any(each.low is not None for found in ranked for each in found):
         output.remark("In brackets: 95 % bootstrap interval over networks.")
-    if apart := differing(rows):
-        output.remark(f"The proxies differ in {' and '.join(apart)}, which affects all results: see nas.json.")
+    if differences := differing(rows):
+        output.remark(f"The proxies differ in {' and '.join(differences)}, which affects all results: see nas.json.")
     output.remark("Time is for training all networks on the proxy. Ties are resolved by the order of the search space.")
     written = ", ".join(name for name in ("nas.csv", "nas.json", "nas.png") if (folder.path / name).exists())
     output.note(f"Written to {escape(str(folder.path))}: {written}")

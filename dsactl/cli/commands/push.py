@@ -20,7 +20,7 @@ EXAMPLES = """Examples:
   dsactl push mnist-dsa-convnet-ipc1:2 user/mnist-ipc1 --private
   dsactl push cifar10-dsa-convnet-ipc1 team/cifar10-ipc1 --create-pr --licence mit"""
 
-_DID = {
+_OUTCOMES = {
     "pushed": "Pushed.",
     "tagged": "Content already up to date; added the missing tag.",
     "proposed": "Pull request opened, without a tag. Once merged, push again without --create-pr to set the tag.",
@@ -87,7 +87,7 @@ def command(
     }
     identifier = pushed.address if pushed.outcome == "proposed" else address
     output.answer(value, [identifier], [f"[bold]{address}[/]  {escape(pushed.address)}"])
-    output.note(_DID[pushed.outcome])
+    output.note(_OUTCOMES[pushed.outcome])
     if pushed.outcome != "proposed":
         output.note(f"Pull it with: dsactl pull {address}")
 

@@ -31,7 +31,7 @@ def command(
     import registry
 
     store, output = registry.Store(), Output(as_json=as_json, quiet=quiet)
-    places = list(dict.fromkeys(place for text in references for place in _meant(store, text, every)))
+    places = list(dict.fromkeys(place for text in references for place in _versions_of(store, text, every)))
     removal = store.removal(places)
     value = {"removed": removal.references, "tags": removal.tags, "bytes": removal.bytes, "dry_run": dry_run}
     what = f"{', '.join(removal.references)} ({bytes_in_words(removal.bytes)})"
@@ -45,7 +45,7 @@ def command(
     output.answer(value, removal.references, [f"Removed {what}"])
 
 
-def _meant(store: "registry.Store", text: str, every: bool) -> "list[registry.Place]":
+def _versions_of(store: "registry.Store", text: str, every: bool) -> "list[registry.Place]":
     """Return the versions of a reference, damaged ones included.
 
     Raises:

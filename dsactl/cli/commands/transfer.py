@@ -78,7 +78,7 @@ def command(
     from dsactl.studies.folder import Folder
     from dsactl.studies.plots import heat_map
 
-    with _naming_those_that_fit(entries, rows, columns, device):
+    with _suggesting_networks(entries, rows, columns, device):
         if dry_run:
             study_runs.dry_run(entries, sets, device, output)
             return
@@ -106,7 +106,7 @@ def command(
 
 
 @contextlib.contextmanager
-def _naming_those_that_fit(
+def _suggesting_networks(
     entries: "list[Entry]", rows: Sequence[str], columns: Sequence[str], device: str
 ) -> Iterator[None]:
     """Add the requested networks that can take the images to the error of one that cannot.
