@@ -335,5 +335,5 @@ def all_listed(text: str, what: str) -> tuple[str, ...]:
     """
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
-        raise UsageError(f"The list of {what} names is empty.", "Separate several names by commas.")
+        raise UsageError(f"No {what} was given.", "Separate several names by commas.")
     return names

@@ -162,7 +162,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli) -> None:
         (("table7",), "Unknown table 'table7'"),
         (("table3", "--only", "convmet"), "table3 has no cell that begins with convmet"),
         (("table3", "--only", "mlp:mlp,convmet"), "table3 has no cell that begins with convmet"),
-        (("table3", "--only", ","), "No cell was named"),
+        (("table3", "--only", ","), "No cell was given"),
     ):
         code, answer, error = cli("reproduce", *arguments)
         assert (code, answer) == (2, "")

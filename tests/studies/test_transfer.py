@@ -69,7 +69,7 @@ def test_what_cannot_work_is_refused_before_any_work(cli: Cli, refused: Callable
         (("--archs", "mlp,lenet"), "lenet cannot take 1×8×8 images"),
         (("--archs", "mlp,lenet,convnet"), "Networks that can: --archs mlp,convnet"),
         (("--archs", "mlp,resnet"), "Unknown network 'resnet'"),
-        (("--archs", ","), "The list of network names is empty"),
+        (("--archs", ","), "No network was given"),
         (("--archs", "mlp", "--method", "dsaa"), "Unknown method 'dsaa'"),
         (("--archs", "mlp", "--method", "random"), "--method random uses no network"),
         (("--archs", "mlp", "--ipc", "500"), "fewer than --ipc 500"),

@@ -56,7 +56,7 @@ def command(
     ] = "dsa",
     several: Annotated[
         str | None,
-        typer.Option("--methods", metavar="A,B,…", help="Methods to compare in the study ipc.  \\[random,dc,dsa]"),
+        typer.Option("--methods", metavar="A,B,…", help="Methods to compare in the study ipc.  \\[random, dc, dsa]"),
     ] = None,
     kinds: Annotated[
         str | None,

@@ -120,10 +120,11 @@ def command(
         output.note(f"The store {escape(str(store.home))} is empty. Make a set: dsactl condense digits --ipc 1")
         output.note("List the sets that come with dsactl: dsactl ls --bundled")
     elif not wanted and not as_json:
-        output.note(f"No set matches ({len(entries)} in the store). List all: dsactl ls")
+        where, more = ("bundled", " --bundled") if bundled else ("in the store", "")
+        output.note(f"No set matches ({len(entries)} {where}). List all: dsactl ls{more}")
         known = sorted({entry.dataset for entry in entries})
         if dataset is not None and dataset not in known:
-            output.note(f"Datasets in the store: {escape(', '.join(known))}")
+            output.note(f"Datasets of these sets: {escape(', '.join(known))}")
 
 
 def _value(entry: "registry.Entry") -> dict[str, Any]:

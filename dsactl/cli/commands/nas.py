@@ -44,7 +44,7 @@ def command(
         typer.Option(
             metavar="A,B,…",
             help="Proxies that rank the networks: random, early-stopping, whole, or a set's reference.  "
-            "\\[random,early-stopping,whole]",
+            "\\[random, early-stopping, whole]",
             show_default=False,
         ),
     ] = "random,early-stopping,whole",

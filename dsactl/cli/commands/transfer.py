@@ -34,7 +34,9 @@ _NAMES = ("condensed on", "tested on")
 def command(
     dataset: study_runs.DatasetName,
     ipc: Annotated[int, typer.Option(help="Number of images per class.")] = 1,
-    archs: Annotated[str | None, typer.Option(metavar="A,B,…", help=f"Networks to condense on.  \\[{_USUAL}]")] = None,
+    archs: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help=f"Networks to condense on.  \\[{', '.join(PAPER_ARCHS)}]")
+    ] = None,
     test_on: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Networks to test on.  \\[those of --archs]")
     ] = None,
