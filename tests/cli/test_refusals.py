@@ -1,4 +1,4 @@
-"""Wrong words of every command are refused at once: before torch is loaded, and without a traceback.
+"""Invalid arguments of every command are refused before torch is imported, and without a traceback.
 
 One process for all of them, about two seconds.
 """
@@ -147,7 +147,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], l
 @pytest.mark.parametrize(
     ("words", "said"), REFUSED, ids=lambda value: "_".join(value) if isinstance(value, tuple) else ""
 )
-def test_wrong_words_are_refused_before_torch_is_loaded(
+def test_invalid_arguments_are_refused_before_torch_is_imported(
     answers: dict[tuple[str, ...], list[object]], words: tuple[str, ...], said: str
 ) -> None:
     code, error, answer, loaded = answers[words]

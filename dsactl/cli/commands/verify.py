@@ -20,7 +20,7 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="REF",
-            help="Sets: name, name:version, name:tag or @sha256:….  \\[the whole store]",
+            help="Sets: name, name:version, name:tag or @sha256:…  \\[the whole store]",
             autocompletion=options.complete_reference,
         ),
     ] = None,
