@@ -302,5 +302,6 @@ def _dry_run(
     output.answer(value, [proxy.name for proxy in made], [shown, f"Total: {duration(total)} on {describe(device)}."])
     output.remark(
         "Estimated from a few steps of some of the networks, in sequence in this process. Not counted: training the "
-        f"chosen networks on all images, {study_runs.many(repeats, 'time')} each; with few networks this takes longer."
+        f"chosen networks on all images, {study_runs.many(repeats, 'time')} each; with few networks this takes longer "
+        "than the search."
     )
