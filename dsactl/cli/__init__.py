@@ -1,1 +1,1 @@
-"""The command line: one file per command, one place that prints, one table of errors."""
+"""Command line: one module per command, one module that prints, one table of errors."""

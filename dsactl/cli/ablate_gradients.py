@@ -1,4 +1,4 @@
-"""The part of `dsactl ablate` that measures gradients and not accuracies (Figure 5)."""
+"""Gradient norms for `dsactl ablate gradients` (Figure 5)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def run(requests: Sequence[Request], networks: int, folder: "Folder", device: str, output: Output) -> None:
-    """Condense with and without augmentation, measure the norms, and write numbers and a histogram.
+    """Condense with and without augmentation, measure the gradient norms, and write numbers and a histogram.
 
     Args:
-        requests: with augmentation, and without.
-        networks: that are matched and trained on each set.
-        folder: for the results.
-        device: as of `condense`.
-        output: for progress and answer.
+        requests: the requests with and without augmentation, in this order.
+        networks: number of networks that are matched and trained on each set.
+        folder: results folder.
+        device: a device name as `condense` takes it.
+        output: destination of progress and answer.
     """
     from dsactl.studies import norms
     from dsactl.studies.gradients import CONDENSED
@@ -36,7 +36,7 @@ def run(requests: Sequence[Request], networks: int, folder: "Folder", device: st
         numbers = (f"{each[key]:.3g}" for key in ("real", "synthetic", "ratio"))
         shown.add(name, *numbers, str(each["n"]))
     value = {"study": folder.study, "plan": folder.plan, "summary": summary}
-    output.answer(value, [str(folder.path)], ["Median norms of the classes' gradients", shown])
+    output.answer(value, [str(folder.path)], ["Median gradient norms per class", shown])
     output.note(f"In {escape(str(folder.path))}: gradients.csv, gradients.json, gradients.png")
 
 
@@ -44,5 +44,5 @@ def _measure(name: str, request: Request, networks: int, device: str, output: Ou
     import registry
     from dsactl.studies.gradients import measure_norms
 
-    with study_runs.keeping(), study_runs.steps(name, output) as report:
+    with study_runs.explained_interrupt(), study_runs.steps(name, output) as report:
         return measure_norms(request, networks, registry.Store(), device, report)

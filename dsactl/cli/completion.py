@@ -1,5 +1,5 @@
-"""Completion of `name:version` in bash, which breaks words at colons: it hands over `name`, `:` and `1` as three words,
-and replaces the last alone.
+"""Completion of `name:version` in bash, which splits words at colons: it passes `name`, `:` and `1` as three words and
+replaces only the last one.
 """
 
 import contextlib
@@ -13,10 +13,10 @@ _ASKED = "_DSACTL_COMPLETE"
 
 
 def complete(program: Callable[[], object]) -> None:
-    """Run the program as bash asks for completions, if it does: with whole words, and answers without their beginnings.
+    """Answer a completion request of bash, if any: join split words, and strip the prefix up to the last colon.
 
     Raises:
-        SystemExit: it was asked, and has answered.
+        SystemExit: after a completion request was answered.
     """
     if os.environ.get(_ASKED) != "complete_bash":
         return
@@ -34,7 +34,7 @@ def complete(program: Callable[[], object]) -> None:
 
 
 def join(words: Sequence[str]) -> list[str]:
-    """Words that were broken at colons, whole again: name, :, 1 is name:1."""
+    """Join words that were split at colons: name, :, 1 becomes name:1."""
     whole: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
         if whole and ":" in (word, before):

@@ -1,4 +1,4 @@
-"""How `dsactl condense` has sets made: one after the other, side by side, or for another process; and its answer."""
+"""Execution of `dsactl condense`: sequential, parallel, or as a follower of process 0; and its answer."""
 
 import signal
 import threading
@@ -26,13 +26,18 @@ _termination = threading.Event()
 
 
 def terminated(_signal: int, _frame: FrameType | None) -> None:
-    """End on SIGTERM by way of all that tidies up."""
+    """Exit on SIGTERM with all cleanup."""
     _termination.set()
     raise SystemExit(_TERMINATED)
 
 
 def follow(request: Request, device: str, sets: int, processes: "Processes") -> None:
-    """Work for process 0, and say who died if nobody else is there to say it. Other errors are process 0's to tell."""
+    """Work for process 0. Only the death of a process is reported here; process 0 reports all other errors.
+
+    Raises:
+        ProcessError: a process died.
+        typer.Exit: another error, which process 0 reports.
+    """
     import registry
     from dsactl.runs import run
     from dsactl.runs.job import prepare
@@ -53,10 +58,10 @@ def follow(request: Request, device: str, sets: int, processes: "Processes") -> 
 
 
 def run(job: "Job", index: int, sets: int, output: Output, processes: "Processes", **how: Any) -> "Outcome":
-    """Make one of the sets in this process, and those that torchrun started with it.
+    """Condense one of the sets in this process and those that torchrun started with it.
 
     Raises:
-        InterruptedRunError: on Ctrl-C, with how far it is.
+        InterruptedRunError: on Ctrl-C; the message states the progress.
     """
     import registry
     from dsactl.runs.run import execute, has_checkpoint
@@ -75,29 +80,32 @@ def run(job: "Job", index: int, sets: int, output: Output, processes: "Processes
         try:
             return execute(job, store, processes=processes, report=report, **how)
         except SystemExit:
-            # The checkpoint was written on the way here. torchrun terminates whom another's death leaves behind.
+            # The checkpoint is already written. torchrun terminates the remaining processes when one dies.
             death = processes.death()
             if death is not None:
                 raise death from None
-            output.note(f"Terminated. {again} goes on from the last step.")
+            output.note(f"Terminated. {again} continues from the last step.")
             raise
         except KeyboardInterrupt:
             if not has_checkpoint(store, job.recipe):
-                raise InterruptedRunError("Interrupted before the first step; there is nothing to keep.") from None
+                raise InterruptedRunError("Interrupted before the first step; no checkpoint was written.") from None
             where = f"at step {last.done} of {last.total}" if last else ""
             raise InterruptedRunError(
-                f"Interrupted {where}; the checkpoint is written.",
-                f"{again} goes on from there.",
+                f"Interrupted {where}; the checkpoint was written.",
+                f"{again} continues from there.",
             ) from None
 
 
 def side_by_side(
     job: "Job", sets: int, who: "Workers", output: Output, *, fresh: bool, checkpoint_every: float | None
 ) -> tuple[list["Outcome"], int]:
-    """Have sets made by workers; those that are made, and how many failed, which are named.
+    """Condense sets on workers, and print the errors of sets that fail.
+
+    Returns:
+        The finished sets, and the number of failed ones.
 
     Raises:
-        InterruptedRunError: on Ctrl-C, with how far it is.
+        InterruptedRunError: on Ctrl-C; the message states the progress.
     """
     import registry
     from dsactl.runs.parallel import make_all
@@ -121,28 +129,30 @@ def side_by_side(
                     found[index] = outcome
     except BaseException as error:
         stored = f"{len(found)} of {sets} sets are stored."
-        if _termination.is_set():  # whatever Ray makes of the exception that was raised while it was at work
-            output.note(f"Terminated; {stored} {_again(fresh=fresh)} goes on from there.")
+        if _termination.is_set():  # Ray may have replaced the exception that was raised inside it
+            output.note(f"Terminated; {stored} {_again(fresh=fresh)} continues from there.")
             raise SystemExit(_TERMINATED) from None
         if isinstance(error, KeyboardInterrupt):
-            raise InterruptedRunError(f"Interrupted; {stored}", f"{_again(fresh=fresh)} goes on from there.") from None
+            raise InterruptedRunError(
+                f"Interrupted; {stored}", f"{_again(fresh=fresh)} continues from there."
+            ) from None
         raise
     return [outcome for _, outcome in sorted(found.items())], failed
 
 
 def _again(*, fresh: bool) -> str:
-    """The command that goes on with what was begun."""
+    """Return how to refer to the command that resumes the run."""
     return "The same command without --fresh" if fresh else "The same command"
 
 
 def answer(outcomes: list["Outcome"], output: Output) -> None:
-    """Say which sets there are, and what to do next."""
+    """Print the stored sets and the next command."""
     values, lines = [], []
     for outcome in outcomes:
         stored = outcome.stored
         values.append({**to_json(stored), "seconds": round(outcome.seconds, 3), "repeated": outcome.repeated})
         images = "×".join(map(str, stored.manifest.tensors["images"].shape))
-        how = "Already made:" if outcome.repeated else "Stored"
+        how = "Already stored:" if outcome.repeated else "Stored"
         lines.append(
             f"{how} [bold]{stored.reference}[/]  {images}, {duration(outcome.seconds)}, @sha256:{stored.digest[:12]}"
         )

@@ -1,4 +1,4 @@
-"""Data sets that are not on this machine: a dry run does not download them."""
+"""Check for datasets that are not on this machine, which a dry run does not download."""
 
 from collections.abc import Iterable
 
@@ -6,25 +6,25 @@ from dsactl.errors import DataError
 
 
 def check(names: Iterable[str], more: str = "") -> None:
-    """Refuse a dry run on data sets that would have to be downloaded first.
+    """Refuse a dry run on datasets that are not on this machine.
 
     Args:
-        names: of data sets, with views or without, or folders.
-        more: added to the hint.
+        names: dataset names, with or without views, or folders.
+        more: text to add to the hint.
 
     Raises:
-        DataError: some are not here.
+        DataError: a dataset is missing.
     """
     if absent := missing(names):
         verb = "is" if len(absent) == 1 else "are"
         raise DataError(
             f"{', '.join(absent)} {verb} not on this machine, and --dry-run downloads nothing.",
-            f"See what is here: dsactl datasets{more}",
+            f"List the datasets: dsactl datasets{more}",
         )
 
 
 def missing(names: Iterable[str]) -> list[str]:
-    """Which of them are not here."""
+    """Return the names of the datasets that are not on this machine."""
     from dsactl.data.catalogue import missing_files
 
     return [name for name in dict.fromkeys(names) if missing_files(name)]

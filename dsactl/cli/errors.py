@@ -1,4 +1,4 @@
-"""One table from exception to message and exit code: 1 it failed, 2 usage, 130 Ctrl-C."""
+"""Messages and exit codes of exceptions: 1 for a failure, 2 for wrong usage, 130 for Ctrl-C."""
 
 import os
 import sys
@@ -17,28 +17,28 @@ _SMALLER = "Use a smaller network, fewer images per class, or smaller batches."
 
 @runtime_checkable
 class CommandLineError(Protocol):
-    """What typer raises on a command line it cannot read: click's exceptions, or its own copy of them."""
+    """A parse error of typer: one of click's exceptions, or of typer's own copy of them."""
 
     exit_code: int
 
     def format_message(self) -> str:
-        """What is wrong."""
+        """Return the message."""
 
 
 def debugging() -> bool:
-    """Whether tracebacks are wanted."""
+    """Return whether DSACTL_DEBUG asks for tracebacks."""
     return os.environ.get("DSACTL_DEBUG", "") not in ("", "0")
 
 
 def print_traceback() -> None:
-    """The traceback of the exception that is being handled, without the Hub's token, which a server may send back."""
+    """Print the traceback of the current exception, with the Hub's token masked in case a server returned it."""
     from registry.hub.errors import masked
 
     sys.stderr.write(masked(traceback.format_exc()))
 
 
 def report(error: BaseException, output: Output) -> int:
-    """Print one clear message for an exception and return the exit code."""
+    """Print an exception as one message and return the exit code."""
     match error:
         case InterruptedRunError():
             output.error(error.message, error.hint)
@@ -66,7 +66,7 @@ def report(error: BaseException, output: Output) -> int:
                 output.error("Out of memory.", _SMALLER)
             return FAILED
         case BrokenPipeError():
-            # The reader of a pipe has gone, as `head` does. Nothing is left to say, and nobody to say it to.
+            # The reader closed the pipe, as `head` does. No output is possible.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
         case OSError():
@@ -75,7 +75,7 @@ def report(error: BaseException, output: Output) -> int:
         case _:
             output.error(
                 f"Internal error, {type(error).__name__}: {error}",
-                "Run the command again with DSACTL_DEBUG=1 for the traceback, and report it.",
+                "Run the command again with DSACTL_DEBUG=1, and report the traceback.",
                 verbatim=True,
             )
             return FAILED

@@ -1,38 +1,44 @@
-"""The program `dsactl`."""
+"""Entry point of the program `dsactl`."""
 
 import importlib
 import keyword
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Annotated
 
 import typer
 
 from dsactl import __version__
 from dsactl.cli import completion, errors
+from dsactl.cli.help_screen import Command, Program
 from dsactl.cli.output import Output
 from dsactl.cli.torchrun import is_of_several
 from dsactl.errors import UsageError
 from registry import collector
 
-_PANELS = {
-    "Make and measure": ("condense", "evaluate", "bench"),
-    "Study": ("transfer", "ablate", "continual", "nas", "reproduce"),
-    "Keep": ("ls", "show", "diff", "tag", "rm", "verify", "prune", "export", "import"),
-    "Share": ("push", "pull"),
-    "What is there": ("datasets", "archs", "env"),
+PANELS = {
+    "Condense and evaluate": ("condense", "evaluate", "bench"),
+    "Experiments": ("transfer", "ablate", "continual", "nas", "reproduce"),
+    "Manage sets": ("ls", "show", "diff", "tag", "rm", "verify", "prune", "export", "import"),
+    "Hugging Face Hub": ("push", "pull"),
+    "Info": ("datasets", "archs", "env"),
 }
-"""The commands, each in a module of its name, or of its name and an underscore."""
+"""The commands by panel of the help. Each is a module of the same name, with an underscore if that is a keyword."""
 
 
 def program_of(words: Sequence[str]) -> typer.Typer:
-    """The program, for words of the command line: with the command that they begin with alone, or with all.
+    """Build the program with only the command that the arguments name, or with all commands.
 
-    To import them all takes longer than many a command.
+    Importing all of them takes longer than many commands run.
+
+    Args:
+        words: the command line without the program's name.
     """
     app = typer.Typer(
         name="dsactl",
-        help="Condense a labelled image data set into a handful of synthetic images per class, from which networks "
+        cls=Program,
+        help="Condense a labelled image dataset into a handful of synthetic images per class, from which networks "
         "train almost as well (Differentiable Siamese Augmentation, ICML 2021).",
         epilog="Start with: dsactl condense digits --ipc 1, then: dsactl evaluate",
         invoke_without_command=True,
@@ -41,19 +47,26 @@ def program_of(words: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_program)
-    known = [name for names in _PANELS.values() for name in names]
+    known = [name for names in PANELS.values() for name in names]
     wanted = words[:1] if words and words[0] in known else known
-    for panel, names in _PANELS.items():
+    for panel, names in PANELS.items():
         for name in names:
             if name in wanted:
-                module = importlib.import_module(f"dsactl.cli.commands.{name}{'_' if keyword.iskeyword(name) else ''}")
-                about = _paragraphs(module.command.__doc__)
-                app.command(name, help=about, epilog=module.EXAMPLES, rich_help_panel=panel)(module.command)
+                module = command_module(name)
+                about = paragraphs(module.command.__doc__)
+                app.command(name, cls=Command, help=about, epilog=module.EXAMPLES, rich_help_panel=panel)(
+                    module.command
+                )
     return app
 
 
-def _paragraphs(docstring: str) -> str:
-    """Its paragraphs, each in one line, which a terminal wraps."""
+def command_module(name: str) -> ModuleType:
+    """Import the module of a command."""
+    return importlib.import_module(f"dsactl.cli.commands.{name}{'_' if keyword.iskeyword(name) else ''}")
+
+
+def paragraphs(docstring: str) -> str:
+    """Put each paragraph of a docstring on one line, so that the help wraps it at the terminal's width."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in docstring.split("\n\n"))
 
 
@@ -66,12 +79,12 @@ def _version(asked: bool) -> None:
 def _program(
     context: typer.Context,
     _: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Options of the program itself; the help where there is no command."""
+    """Handle the options of the program itself, and print the help if there is no command."""
     if is_of_several() and context.invoked_subcommand != "condense":
-        raise UsageError("torchrun is for condense: no other command shares its work.", "Run it without torchrun.")
+        raise UsageError("Only condense supports torchrun.", "Run this command without torchrun.")
     if context.invoked_subcommand is None:
         output = Output()
         output.answer(None, [], [context.get_help()])

@@ -1,4 +1,4 @@
-"""Options of the command line that are made from the settings of the built-in methods."""
+"""Command-line options generated from the settings of the built-in methods."""
 
 import inspect
 from collections.abc import Callable
@@ -15,7 +15,7 @@ PANEL = "Method"
 
 
 def with_method_options(command: Command) -> Command:
-    """Give a command an option for every setting of a built-in method, in place of its parameter `**settings`."""
+    """Replace a command's parameter `**settings` by an option for every setting of the built-in methods."""
     signature = inspect.signature(command)
     parameters: list[inspect.Parameter] = []
     for parameter in signature.parameters.values():
@@ -30,7 +30,7 @@ def with_method_options(command: Command) -> Command:
 
 
 def setting_parameters() -> list[inspect.Parameter]:
-    """Make a parameter for every setting, each named once, in the order of the methods."""
+    """Return one parameter per setting name, in the order of the methods."""
     made: dict[str, inspect.Parameter] = {}
     for method in BUILT_IN:
         for name, kind in find(method).settings.types().items():
@@ -51,7 +51,7 @@ def _parameter(name: str, kind: Any) -> inspect.Parameter:
 
 
 def _help(name: str, owners: list[str]) -> str:
-    """Return what a setting is, with the default of every method that has it."""
+    """Return the description of a setting with its default in every method that has it."""
     docs: dict[str, FieldDoc] = {method: _doc(method, name) for method in owners}
     methods: dict[str, list[str]] = {}
     for method, doc in docs.items():

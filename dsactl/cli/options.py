@@ -1,4 +1,4 @@
-"""Options and completions that several commands share. No torch here."""
+"""Options and completions shared by several commands. Importing this does not import torch."""
 
 import contextlib
 from collections.abc import Callable, Iterable
@@ -19,19 +19,19 @@ def _complete(words: Iterable[str], incomplete: str) -> list[str]:
 
 
 def complete_dataset(incomplete: str) -> list[str]:
-    """Names of data sets."""
+    """Complete dataset names."""
     return _complete(list(CATALOGUE), incomplete)
 
 
 def complete_arch(incomplete: str) -> list[str]:
-    """Names of networks."""
+    """Complete network names."""
     return _complete(list(ARCHITECTURES), incomplete)
 
 
 def complete_reference(incomplete: str) -> list[str]:
-    """References to stored sets and to those that come with the program; the latter alone if the store is unreadable.
+    """Complete references: names of stored and bundled sets or, after a colon, versions and tags.
 
-    Names first; after a colon, the name's versions and tags.
+    If the store is unreadable, only bundled sets are offered.
     """
     with contextlib.suppress(registry.RegistryError):
         text, colon, _ = incomplete.partition(":")
@@ -52,25 +52,23 @@ def _versions_and_tags(name: registry.SetName) -> list[int | str]:
 
 
 def complete_method(incomplete: str) -> list[str]:
-    """Names of methods."""
+    """Complete method names."""
     return _complete(methods.names(), incomplete)
 
 
 def one_of(*words: str) -> Callable[[str], list[str]]:
-    """A completion with these words."""
+    """Return a completion that offers these words."""
     return lambda incomplete: _complete(words, incomplete)
 
 
-Json = Annotated[bool, typer.Option("--json", help="Answer in compact JSON.", rich_help_panel="Output")]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print identifiers only, one a line.", rich_help_panel="Output")
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and take nothing away.")]
+Json = Annotated[bool, typer.Option("--json", help="Output as compact JSON.", rich_help_panel="Output")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Identifiers only, one per line.", rich_help_panel="Output")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="No confirmation prompt.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List of what would be removed; nothing is removed.")]
 
 
 def _checked(check: Callable[[Any], None]) -> Callable[[Any], Any]:
-    """A callback for a value that is refused by `check`, or taken as it is."""
+    """Return an option callback that raises what `check` raises, and returns the value unchanged otherwise."""
 
     def callback(value: Any) -> Any:
         check(value)
@@ -83,7 +81,7 @@ Device = Annotated[
     str,
     typer.Option(
         callback=_checked(check_device),
-        help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N or mps.",
+        help="Device: auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N or mps.",
         autocompletion=one_of("auto", "cpu", "cuda", "mps"),
     ),
 ]
@@ -92,50 +90,69 @@ Ray = Annotated[
     typer.Option(
         callback=_checked(check_cluster),
         metavar="auto|HOST:PORT|off",
-        help="Where tasks go: this machine's cores or GPUs, if Ray is installed; a cluster; this process.",
+        help="Where tasks run: on this machine's cores or GPUs if Ray is installed (auto), on a Ray cluster "
+        "(HOST:PORT), or in this process (off).",
         autocompletion=one_of("auto", "off"),
     ),
 ]
 GpuShare = Annotated[
-    float, typer.Option(callback=_checked(check_gpu_share), help="What each task takes of a GPU on Ray, 0 … 1.")
+    float,
+    typer.Option(callback=_checked(check_gpu_share), help="Share of a GPU for each Ray task, above 0 and at most 1."),
 ]
 complete_precision = one_of(*PRECISIONS)
 Precision = Annotated[
     str,
     typer.Option(
-        callback=_checked(check_precision), help=f"{', '.join(PRECISIONS)}.", autocompletion=complete_precision
+        callback=_checked(check_precision),
+        help=f"Floating-point precision: {', '.join(PRECISIONS)}.",
+        autocompletion=complete_precision,
     ),
 ]
+REFERENCE_HELP = "Set: name, name:version, name:tag or @sha256:…"
 Reference = Annotated[
     str,
-    typer.Argument(metavar="REF", help="name, name:version, name:tag or @sha256:…", autocompletion=complete_reference),
+    typer.Argument(metavar="REF", help=REFERENCE_HELP, autocompletion=complete_reference),
 ]
 References = Annotated[
     list[str],
-    typer.Argument(metavar="REF…", help="name, name:version, name:tag or @sha256:…", autocompletion=complete_reference),
+    typer.Argument(
+        metavar="REF",
+        help="Sets: name, name:version, name:tag or @sha256:…",
+        autocompletion=complete_reference,
+    ),
 ]
 
 _NETWORK = "Network"
 Arch = Annotated[
     str | None,
-    typer.Option(help="See: dsactl archs", autocompletion=complete_arch, rich_help_panel=_NETWORK),
+    typer.Option(
+        help="Network architecture (list: dsactl archs).", autocompletion=complete_arch, rich_help_panel=_NETWORK
+    ),
 ]
 Depth = Annotated[
     int | None,
-    typer.Option(help="Blocks of the ConvNet  \\[3; 2 below 16×16 pixels, 1 below 8×8]", rich_help_panel=_NETWORK),
+    typer.Option(help="Number of ConvNet blocks.  \\[3; 2 below 16×16 pixels, 1 below 8×8]", rich_help_panel=_NETWORK),
 ]
-Width = Annotated[int | None, typer.Option(help="Filters per block  \\[128]", rich_help_panel=_NETWORK)]
+Width = Annotated[int | None, typer.Option(help="Filters per ConvNet block.  \\[128]", rich_help_panel=_NETWORK)]
 Norm = Annotated[
     str | None,
-    typer.Option(help=f"{', '.join(NORMS)}  \\[instance]", autocompletion=one_of(*NORMS), rich_help_panel=_NETWORK),
+    typer.Option(
+        help=f"Normalisation: {', '.join(NORMS)}.  \\[instance]",
+        autocompletion=one_of(*NORMS),
+        rich_help_panel=_NETWORK,
+    ),
 ]
 Activation = Annotated[
     str | None,
     typer.Option(
-        help=f"{', '.join(ACTIVATIONS)}  \\[relu]", autocompletion=one_of(*ACTIVATIONS), rich_help_panel=_NETWORK
+        help=f"Activation function: {', '.join(ACTIVATIONS)}.  \\[relu]",
+        autocompletion=one_of(*ACTIVATIONS),
+        rich_help_panel=_NETWORK,
     ),
 ]
 Pooling = Annotated[
     str | None,
-    typer.Option(help=f"{', '.join(POOLINGS)}  \\[avg]", autocompletion=one_of(*POOLINGS), rich_help_panel=_NETWORK),
+    typer.Option(
+        help=f"Pooling: {', '.join(POOLINGS)}.  \\[avg]", autocompletion=one_of(*POOLINGS), rich_help_panel=_NETWORK
+    ),
 ]

@@ -1,7 +1,7 @@
-"""The only place that prints.
+"""All output of the command line.
 
-Results go to the standard output, everything else to standard error. On a terminal long work shows a live bar; in a
-pipe, or with NO_COLOR's spirit in a log, a plain line now and then.
+Results go to standard output, everything else to standard error. Progress is a live bar on a terminal, and a plain line
+every few seconds in a pipe or a log.
 """
 
 import json
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 class Output:
-    """Where a command's answer and its remarks go.
+    """Printer of a command's answer, remarks, errors and progress.
 
     Args:
-        as_json: answer in compact JSON.
-        quiet: answer with identifiers only, one a line; no remarks and no progress.
+        as_json: print the answer as compact JSON.
+        quiet: print only identifiers, one per line; no remarks and no progress.
     """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
@@ -40,12 +40,12 @@ class Output:
         self._err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
     def answer(self, value: Any, identifiers: Iterable[str], human: Sequence[str | Table | Facts | Text]) -> None:
-        """The command's result, in the mode that was asked for.
+        """Print the command's result in the chosen mode.
 
         Args:
-            value: for JSON.
-            identifiers: for `--quiet`.
-            human: lines with rich markup, tables and lists of plain text, and texts with colours of their own.
+            value: result for `--json`.
+            identifiers: result for `--quiet`.
+            human: result otherwise: lines with rich markup, plain tables and lists, and coloured texts.
         """
         if self.as_json:
             sys.stdout.write(json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n")
@@ -63,25 +63,26 @@ class Output:
 
     @property
     def _limit(self) -> int | None:
-        """Columns that the answer must fit into; None for a pipe, unless COLUMNS says so."""
+        """Maximum width of the answer in columns; None for a pipe, unless COLUMNS is set."""
         return self._out.width if self._out.is_terminal or "COLUMNS" in os.environ else None
 
     def note(self, text: str) -> None:
-        """A remark, with rich markup."""
+        """Print a remark with rich markup."""
         if not self.quiet:
             _print(self._err, text)
 
     def remark(self, text: str) -> None:
-        """A remark of less weight: plain text, which a terminal shows dim; Python notation is translated."""
+        """Print a minor remark: plain text, dim on a terminal, with Python notation translated."""
         if not self.quiet:
             _print(self._err, Text(translate(text), "dim"))
 
     def error(self, message: str, hint: str = "", *, verbatim: bool = False) -> None:
-        """Print what went wrong and what to do next, in every mode.
+        """Print an error and its hint, in every mode.
 
         Args:
-            message, hint: of one of our errors, whose Python notation is translated into flags and commands.
-            verbatim: the text is another library's, and is printed as it is.
+            message: text of the error; Python notation is translated into flags and commands.
+            hint: what to do next, translated likewise.
+            verbatim: print the text unchanged, as it comes from another library.
         """
         if not verbatim:
             message, hint = translate(message), translate(hint)
@@ -96,24 +97,24 @@ class Output:
 
     @property
     def width(self) -> int:
-        """Columns of the terminal; 80 where there is none."""
+        """Width of the terminal in columns; 80 if there is none."""
         return self._out.width
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask before something is taken away.
+        """Ask for confirmation before something is removed.
 
         Args:
-            question: with rich markup.
-            yes: it was answered beforehand.
+            question: text with rich markup.
+            yes: skip the question.
 
         Raises:
-            UsageError: there is nobody to ask.
+            UsageError: there is no terminal to ask on.
             typer.Abort: the answer is no.
         """
         if yes:
             return
         if not (sys.stdin.isatty() and self._err.is_terminal):
-            raise UsageError("Nothing was done: there is no terminal to ask on.", "Pass --yes to answer beforehand.")
+            raise UsageError("Nothing was removed: there is no terminal for the confirmation.", "Confirm with --yes.")
         from rich.prompt import Confirm
 
         if not Confirm.ask(question, console=self._err, default=False):
@@ -121,8 +122,8 @@ class Output:
 
     @contextmanager
     def progress(self, title: str, total: int, unit: str) -> Iterator["Bar"]:
-        """A bar for work of `total` steps that a block reports with `Bar.update`."""
-        from dsactl.cli import progress  # here, where it is needed, for it takes its time
+        """Show a progress bar for `total` steps while the block calls `Bar.update`."""
+        from dsactl.cli import progress  # not at the top, because it is slow to import
 
         if self.quiet:
             yield progress.Bar()
@@ -134,15 +135,15 @@ class Output:
 
 
 def _print(console: Console, text: str | Text) -> None:
-    """Print lines, on a terminal wrapped between words; names and paths that are longer than it stay whole."""
-    said = text if isinstance(text, Text) else Text.from_markup(text, emoji=False)
-    for line in said.split("\n", allow_blank=True):
+    """Print lines, wrapped between words on a terminal; words longer than a line are not split."""
+    styled = text if isinstance(text, Text) else Text.from_markup(text, emoji=False)
+    for line in styled.split("\n", allow_blank=True):
         for part in _wrapped(line, console.width) if console.is_terminal else [line]:
             console.print(part)
 
 
 def _wrapped(line: Text, width: int) -> Iterator[Text]:
-    """Parts of a line, the later ones as far to the right as the first word is."""
+    """Split a line to a width, and indent all parts like the first word."""
     letters = line.plain
     indent, begin = len(letters) - len(letters.lstrip()), 0
     for word in re.finditer(r"\S+", letters):

@@ -1,4 +1,4 @@
-"""What shows how far long work is: a live bar on a terminal, else a plain line now and then."""
+"""Progress of long work: a live bar on a terminal, otherwise a plain line every few seconds."""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ PLAIN_LINE_SECONDS = 10.0
 
 @contextmanager
 def live(console: Console, title: str, total: int, unit: str) -> Iterator["Bar"]:
-    """A bar that moves, as of `Output.progress`."""
+    """Show a live bar, with the arguments of `Output.progress`."""
     numbers = len(f"{total}/{total} {unit}  12.3 s each  0:00:00  left  0:00:00")
     bar = min(24, max(8, console.width - numbers - len(title)))
     room = max(8, console.width - numbers - bar)
@@ -34,24 +34,30 @@ def live(console: Console, title: str, total: int, unit: str) -> Iterator["Bar"]
 
 
 class _TwoLines(Progress):
-    """A bar with its remark on a line below, where it does not push the times off a narrow terminal."""
+    """A bar with its remark on the line below, so that the times stay visible on a narrow terminal."""
 
     def get_renderables(self) -> Iterator[RenderableType]:
-        """What is drawn: for each task a line, and a line below it."""
+        """Return two lines per task: the bar and the remark."""
         for task in self.tasks:
             yield self.make_tasks_table([task])
             yield Text(f"  {task.fields['remark']}", "dim", no_wrap=True, overflow="ellipsis")
 
 
 class Bar:
-    """Shows how far work is; this one shows nothing."""
+    """Interface of progress bars; this one shows nothing."""
 
     def update(self, done: float, remark: str = "", *, total: int | None = None) -> None:
-        """Work is at `done` steps, of `total` if that is known only now; `remark` says what it does now."""
+        """Show the progress.
+
+        Args:
+            done: number of finished steps.
+            remark: description of the current step.
+            total: new total number of steps, if it has changed.
+        """
 
 
 class _Rate:
-    """Steps per second since the first report, which may be of work that was done earlier."""
+    """Steps per second since the first report; a resumed run does not start at 0."""
 
     def __init__(self) -> None:
         self._began: tuple[float, float] | None = None
@@ -72,7 +78,7 @@ class _LiveBar(Bar):
     def update(self, done: float, remark: str = "", *, total: int | None = None) -> None:
         self._total = total or self._total
         if self._task is None:
-            # Made with what was done earlier, so that it does not count as speed.
+            # Created with the steps of an earlier run, so that they do not count as speed.
             self._task = self._live.add_task(
                 escape(self._title),
                 total=self._total,
@@ -85,11 +91,11 @@ class _LiveBar(Bar):
 
 
 class PlainBar(Bar):
-    """A line now and then.
+    """Progress as a plain line every few seconds.
 
     Args:
-        console: where it goes.
-        title, total, unit: as of `Output.progress`.
+        console: destination.
+        title, total, unit: the arguments of `Output.progress`.
     """
 
     def __init__(self, console: Console, title: str, total: int, unit: str) -> None:
@@ -104,12 +110,12 @@ class PlainBar(Bar):
             return
         self._last = now
         left = f"{duration((self._total - done) / rate)} left" if rate > 0 else ""
-        said = (f"{done:.0f}/{self._total} {self._unit}", _per_second(rate, self._unit), left, remark)
-        self._console.print(escape(f"{self._title}: {', '.join(filter(None, said))}"))
+        parts = (f"{done:.0f}/{self._total} {self._unit}", _per_second(rate, self._unit), left, remark)
+        self._console.print(escape(f"{self._title}: {', '.join(filter(None, parts))}"))
 
 
 def _per_second(rate: float, unit: str) -> str:
-    """The speed in words; nothing for hundredths of something, which say nothing by themselves."""
+    """Format the speed; empty for percentages, whose speed means nothing."""
     if unit == "percent":
         return ""
     if rate <= 0:

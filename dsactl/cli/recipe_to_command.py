@@ -1,4 +1,4 @@
-"""A recipe as the command that asks for it."""
+"""Conversion of a recipe to a `dsactl condense` command."""
 
 import shlex
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _VARIANTS = ("depth", "width", "norm", "activation", "pooling")
 
 
 def set_command(manifest: "Manifest") -> str | None:
-    """The command that made a set; None where `condense` did not make it."""
+    """Return the command that condensed a set, or None if it was not made by `condense`."""
     if "imported from" in manifest.provenance:
         return None
     try:
@@ -27,7 +27,7 @@ def set_command(manifest: "Manifest") -> str | None:
         return None
     try:
         uses_network = methods.find(recipe.method).network
-    except UsageError:  # unknown here, or its package is broken
+    except UsageError:  # an unknown method, or its package is broken
         return None
     if (recipe.network is not None) != uses_network:
         return None
@@ -37,11 +37,11 @@ def set_command(manifest: "Manifest") -> str | None:
 
 
 def condense_command(recipe: Recipe, folder: Mapping[str, Any]) -> str:
-    """The shortest `dsactl condense` that resolves to a recipe, on any device.
+    """Return the shortest `dsactl condense` command that resolves to a recipe on any device.
 
     Args:
-        recipe: of the set.
-        folder: the options that an image folder was read with. The folder is named without where it lay.
+        recipe: recipe of the set.
+        folder: options with which an image folder was read. The command names the folder without its location.
     """
     entry, network, usual = entry_of(recipe.dataset), recipe.network, recipe.usual()
     given: dict[str, Any] = {"ipc": recipe.ipc}
@@ -55,7 +55,7 @@ def condense_command(recipe: Recipe, folder: Mapping[str, Any]) -> str:
     given |= _differing(recipe, usual, ("seed",))
     own, defaults = recipe.settings.values(), usual.settings.values()
     differing = {name: value for name, value in own.items() if defaults.get(name) != value}
-    if differing.keys() & {"inner_steps", "network_epochs"}:  # one default depends on the other
+    if differing.keys() & {"inner_steps", "network_epochs"}:  # the default of one depends on the other
         differing |= {name: own[name] for name in ("inner_steps", "network_epochs") if name in own}
     given |= {name: value for name, value in differing.items() if name in TOP_LEVEL}
     if recipe.strategy != usual.strategy:
@@ -71,5 +71,5 @@ def condense_command(recipe: Recipe, folder: Mapping[str, Any]) -> str:
 
 
 def _differing(own: object, usual: object, names: tuple[str, ...]) -> dict[str, Any]:
-    """The attributes that are not the usual ones."""
+    """Return the attributes that differ from the defaults."""
     return {name: getattr(own, name) for name in names if getattr(own, name) != getattr(usual, name)}

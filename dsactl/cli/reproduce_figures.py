@@ -1,4 +1,4 @@
-"""The part of `dsactl reproduce` that draws the paper's figures."""
+"""Figures of the paper for `dsactl reproduce`."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 
 def check(figure: str, only: Sequence[str]) -> None:
-    """Refuse names of which a figure has no part.
+    """Refuse unknown parts of a figure.
 
     Raises:
-        UsageError: says which it has.
+        UsageError: the figure has none of these parts; the hint lists its parts.
     """
     if only and not any(name in only for name in PARTS[figure]):
-        raise UsageError(f"{figure} has no part called {', '.join(only)}.", f"It has {', '.join(PARTS[figure])}.")
+        raise UsageError(f"{figure} has no part {', '.join(only)}.", f"Parts: {', '.join(PARTS[figure])}.")
 
 
 def choose(figure: str, base: Request, networks: int, only: Sequence[str]) -> "list[Part]":
-    """The parts of a figure, or those of some names that have been checked."""
+    """Return the parts of a figure, or only those with the given names, which must be valid."""
     from dsactl.studies.figures import parts
 
     return [part for part in parts(figure, base, networks) if not only or part.name in only]
 
 
 def dry_run(wanted: "list[Part]", device: str, output: Output) -> None:
-    """Say which sets would be made, and what they cost."""
+    """Print the sets that would be made, and their cost."""
     from dsactl.evaluation.protocol import Protocol
     from dsactl.studies.entries import Entry
 
@@ -52,14 +52,14 @@ def dry_run(wanted: "list[Part]", device: str, output: Output) -> None:
 
 
 def run(figure: str, wanted: "list[Part]", folder: "Folder", device: str, output: Output) -> None:
-    """Draw the parts, each into the document as it comes; pictures of earlier calls stay.
+    """Draw the parts, and update the document after each; pictures of earlier calls are kept.
 
     Args:
-        figure: its name.
-        wanted: of its parts.
-        folder: for the document.
-        device: as of `condense`.
-        output: for progress and answer.
+        figure: name of the figure.
+        wanted: parts to draw.
+        folder: results folder with the document.
+        device: a device name as `condense` takes it.
+        output: destination of progress and answer.
     """
     import registry
     from dsactl.data.load import check_name
@@ -70,19 +70,19 @@ def run(figure: str, wanted: "list[Part]", folder: "Folder", device: str, output
     store = registry.Store()
     folder.add({}, ())
     for part in wanted:
-        with study_runs.keeping(), study_runs.steps(f"{figure}, {part.name}", output) as report:
+        with study_runs.explained_interrupt(), study_runs.steps(f"{figure}, {part.name}", output) as report:
             picture = part.make(store, device, report)
         folder.put(f"{figure}-{part.name}.png", picture)
         folder.put(f"{figure}-{part.name}.txt", f"{part.caption}; {part.origin(store, device)}\n".encode())
         _write(figure, folder)
     value = {"folder": str(folder.path), "pictures": [f"{figure}-{part.name}.png" for part in wanted]}
     where = escape(str(folder.path))
-    output.answer(value, [str(folder.path)], [f"{len(wanted)} pictures in {where}"])
-    output.note(f"In {where}: {figure}.html, {figure}.md")
+    output.answer(value, [str(folder.path)], [f"{study_runs.many(len(wanted), 'picture')} in {where}"])
+    output.note(f"Written to {where}: {figure}.html, {figure}.md")
 
 
 def _write(figure: str, folder: "Folder") -> None:
-    """The document of the pictures that are there."""
+    """Write the document with all pictures in the folder."""
     from dsactl.studies.document import Document, to_html, to_markdown
     from dsactl.studies.figures import parts
 

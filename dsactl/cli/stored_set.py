@@ -1,4 +1,4 @@
-"""What several commands say of a set that is in the store."""
+"""Output about a stored set, shared by several commands."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def to_json(stored: "registry.StoredSet") -> dict[str, str | None]:
-    """What a set is called, and where its files are."""
+    """Return the reference, digest and file paths of a set as JSON values."""
     return {
         "reference": stored.reference,
         "digest": stored.digest,
@@ -19,5 +19,5 @@ def to_json(stored: "registry.StoredSet") -> dict[str, str | None]:
 
 
 def picture_lines(stored: "registry.StoredSet") -> list[str]:
-    """Where its picture is, for people; nothing where it has none."""
+    """Return a line with the path of a set's picture; empty if it has none."""
     return [f"Picture {escape(str(stored.picture))}"] if stored.picture else []

@@ -1,4 +1,4 @@
-"""What the commands of the studies share: run the cells, write them as they come, print the table."""
+"""Shared parts of the experiment commands: run the cells, write each result, print the table."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,24 +29,30 @@ if TYPE_CHECKING:
 DatasetName = Annotated[
     str,
     typer.Argument(
-        metavar="DATASET", help="A name (see: dsactl datasets) or a folder.", autocompletion=options.complete_dataset
+        metavar="DATASET",
+        help="Dataset name (list: dsactl datasets) or image folder.",
+        autocompletion=options.complete_dataset,
     ),
 ]
-Sets = Annotated[int, typer.Option(min=1, help="Sets per cell, with derived seeds; the paper has 5.")]
-Networks = Annotated[int, typer.Option(min=1, help="Networks per set and cell; the paper has 20.")]
-Iterations = Annotated[int | None, typer.Option(help="Outer iterations K.  \\[1000]")]
-Epochs = Annotated[int | None, typer.Option(help="Of the networks that are tested.  \\[1000 or 300]")]
-Seed = Annotated[int, typer.Option(min=0, help="The root of every draw.")]
-ImageSize = Annotated[int | None, typer.Option(help="For a folder, as with condense.")]
-Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the results.  \\[named for the study, here]")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be made and what it costs; do nothing.")]
+Sets = Annotated[int, typer.Option(min=1, help="Number of sets per cell, with derived seeds; 5 in the paper.")]
+Networks = Annotated[int, typer.Option(min=1, help="Number of networks per set and cell; 20 in the paper.")]
+Iterations = Annotated[int | None, typer.Option(help="Number of outer iterations, K.  \\[1000]")]
+Epochs = Annotated[
+    int | None, typer.Option(help="Training epochs of the tested networks.  \\[1000 with augmentation, 300 without]")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
+ImageSize = Annotated[int | None, typer.Option(help="Side of the images of a folder in pixels, as in condense.")]
+Out = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Results folder.  \\[named after the study, in the current folder]")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Plan and estimated cost only; nothing is written.")]
 
 
 def request_of(dataset: str, ipc: int, **given: Any) -> Request:
-    """What a study makes, from options of which None stands for the default.
+    """Return the request of a study from its options; None selects the default.
 
     Raises:
-        DsactlError: one makes no sense, or there is no such data set.
+        DsactlError: an invalid option, or an unknown dataset.
     """
     known = {name: value for name, value in given.items() if value is not None}
     request = Request.parse({"dataset": dataset, "ipc": ipc, **known})
@@ -55,7 +61,7 @@ def request_of(dataset: str, ipc: int, **given: Any) -> Request:
 
 
 def plan_of(request: Request, sets: int, protocol: "Protocol", dataset: "Dataset") -> dict[str, Any]:
-    """What makes two studies the same, whatever part of it is asked for."""
+    """Return the settings that identify a study, independent of the requested cells."""
     return {
         "dataset": dataset.name,
         "images": dataset.checksums,
@@ -72,7 +78,7 @@ def plan_of(request: Request, sets: int, protocol: "Protocol", dataset: "Dataset
 
 
 def per_class(request: Request) -> str:
-    """ "1 image per class", for titles."""
+    """Format the images per class for titles: "1 image per class"."""
     return f"{many(request.ipc, 'image')} per class"
 
 
@@ -89,21 +95,21 @@ def run(
     ray: str,
     gpu_share: float,
 ) -> dict["Key", "Cell"]:
-    """Fill the cells, and write them and the plots after each, with the cells of earlier calls.
+    """Compute the cells. After each, write the results and plots, including the cells of earlier calls.
 
     Args:
-        entries: of the cells.
-        names: of the parts of their keys.
-        folder: for the results.
-        sets: per request.
-        device: as of `condense`.
-        output: for the progress.
-        draw: makes plots and documents of the cells that are there, by file name.
-        like: a job that may have the data set already.
-        ray, gpu_share: who makes the sets and trains the networks that are tested, as of `on_ray.workers`.
+        entries: entries of the cells.
+        names: names of the parts of their keys.
+        folder: results folder.
+        sets: number of sets per request.
+        device: a device name as `condense` takes it.
+        output: destination of the progress.
+        draw: function from the finished cells to plots and documents by file name.
+        like: a job that may have loaded the dataset.
+        ray, gpu_share: where sets are made and networks trained, as `on_ray.workers` takes them.
 
     Raises:
-        InterruptedRunError: on Ctrl-C, with how far it is.
+        InterruptedRunError: on Ctrl-C; the message states the progress.
     """
     import registry
     from dsactl.engine.on_ray import workers
@@ -134,15 +140,15 @@ def run(
                     output.error(f"{':'.join(entry.key)}: {cell.message}", cell.hint)
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            f"Interrupted; {len(cells)} of {len(entries)} cells are done, and what was made is kept.",
-            "The same command goes on from there.",
+            f"Interrupted; {len(cells)} of {len(entries)} cells are done, and all finished work is kept.",
+            "The same command continues from there.",
         ) from None
     return cells
 
 
 @contextlib.contextmanager
 def steps(title: str, output: Output) -> Iterator["Steps"]:
-    """A bar for the steps of one set, as the report that studies take."""
+    """Show a bar for the steps of one set; yields the progress callback that studies take."""
     with output.progress(title, 1, "steps") as bar:
 
         def report(done: float, total: int, doing: str) -> None:
@@ -152,13 +158,17 @@ def steps(title: str, output: Output) -> Iterator["Steps"]:
 
 
 @contextlib.contextmanager
-def keeping() -> Iterator[None]:
-    """Say on Ctrl-C that what was made is kept."""
+def explained_interrupt() -> Iterator[None]:
+    """Turn Ctrl-C into a message that finished work is kept.
+
+    Raises:
+        InterruptedRunError: on Ctrl-C.
+    """
     try:
         yield
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            "Interrupted; what was made is kept.", "The same command goes on from there."
+            "Interrupted; all finished work is kept.", "The same command continues from there."
         ) from None
 
 
@@ -170,15 +180,15 @@ def answer(
     sets: int,
     output: Output,
 ) -> None:
-    """Print the table, with the paper's figures beside ours, and where the files are.
+    """Print the table with the paper's results next to ours, and the paths of the files.
 
     Args:
-        cells: that are done.
-        wanted: how many were to be.
-        names: of the parts of their keys.
-        folder: with the files.
-        sets: per cell.
-        output: where to print.
+        cells: the finished cells.
+        wanted: number of requested cells.
+        names: names of the parts of their keys.
+        folder: results folder.
+        sets: number of sets per cell.
+        output: printer.
 
     Raises:
         RunError: some cells failed.
@@ -189,17 +199,15 @@ def answer(
     value = {"folder": str(folder.path), "cells": rows_of(cells, names)}
     output.answer(value, [str(folder.path)], ["Test accuracy, %", shown])
     if any(cell.n > 1 for cell in cells.values()):
-        output.remark(f"Mean ± population standard deviation over the networks of {many(sets, 'set')} for each cell.")
+        output.remark(f"Mean ± population standard deviation over the networks of {many(sets, 'set')} per cell.")
     files = ", ".join(sorted(path.name for path in folder.path.iterdir() if path.name.startswith(folder.study)))
-    output.note(f"In {escape(str(folder.path))}: {escape(files)}")
+    output.note(f"Written to {escape(str(folder.path))}: {escape(files)}")
     if len(cells) < wanted:
-        raise RunError(
-            f"{wanted - len(cells)} of {wanted} cells failed, as said above.", "The same command tries them again."
-        )
+        raise RunError(f"{wanted - len(cells)} of {wanted} cells failed (see above).", "The same command retries them.")
 
 
 def in_order(index: int, entries: Iterable["Entry"], cells: Iterable["Key"]) -> tuple[str, ...]:
-    """One part of the keys of cells that are asked for, and then of those of earlier calls."""
+    """Return one part of the keys, first of the requested cells, then of cells of earlier calls."""
     return tuple(dict.fromkeys([*(entry.key[index] for entry in entries), *(key[index] for key in cells)]))
 
 
@@ -211,7 +219,7 @@ def _list(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:
 
 
 def _matrix(cells: Mapping["Key", "Cell"], names: tuple[str, ...]) -> Table:
-    """A row for each first part of the keys, and below it the paper's where it has any."""
+    """Return a table with one row per first part of the keys, and a row of the paper's results below if it has any."""
     columns = in_order(1, (), cells)
     shown = Table((names[0], *columns), right=columns)
     for row in in_order(0, (), cells):
@@ -230,16 +238,16 @@ def dry_run(
     *,
     tested: bool = True,
 ) -> None:
-    """Say what would be made, measured and computed, and how long it would take here; nothing is written.
+    """Print the sets to make, the networks to train and the estimated time on this machine; nothing is written.
 
-    Cells of a data set that would have to be downloaded first are named, but not counted.
+    Cells of a dataset that is not on this machine are listed, but not counted.
 
     Args:
-        entries: of the cells.
-        sets: of each request.
-        device: as of `condense`.
-        output: where to print.
-        tested: whether networks are trained on the sets.
+        entries: entries of the cells.
+        sets: number of sets per request.
+        device: a device name as `condense` takes it.
+        output: printer.
+        tested: whether networks are trained and tested on the sets.
     """
     import registry
     from dsactl.engine.device import describe
@@ -254,7 +262,7 @@ def dry_run(
         downloads.check(away)
     entries = here
     jobs = check(entries, device)
-    with output.progress("trying steps", len(entries), "trials") as bar:
+    with output.progress("timing steps", len(entries), "trials") as bar:
 
         def report(done: int, total: int) -> None:
             bar.update(done, "", total=total)
@@ -264,68 +272,68 @@ def dry_run(
         f"{many(len(cells), 'cell')}: {', '.join(cells)}",
         sets_in_words(cost),
         f"{many(cost.networks, 'network')} would be trained and tested: about {duration(cost.testing)}.",
-        f"Together about {duration(cost.making + cost.testing)} on {describe(jobs[0].device)}.",
+        f"Total: about {duration(cost.making + cost.testing)} on {describe(jobs[0].device)}.",
     ]
     if not tested:
-        lines[2:] = ["No network would be trained on them and tested."]
+        lines[2:] = ["No network would be trained and tested on them."]
     output.answer({"cells": cells, "absent": away, **asdict(cost)}, cells, lines)
     if away:
         output.remark(f"Not on this machine, and not counted: {', '.join(away)}.")
     remark_on_unknown(cost, output)
     output.remark(
-        "From trials of a few steps, uncompiled; long runs are compiled and take less. Networks that were measured "
-        "before are counted, but only looked up."
+        "Estimated from a few uncompiled steps; long runs are compiled and faster. Networks with cached results are "
+        "counted, but are not trained again."
     )
 
 
 def many(count: int, what: str) -> str:
-    """ "1 set", "2 sets"."""
+    """Format a count with its noun: "1 set", "2 sets"."""
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def remark_on_unknown(cost: "Cost", output: Output) -> None:
-    """Say of which methods the time is not known, if of any."""
+    """Print a remark on the methods whose time is not known, if there are any."""
     if cost.unknown:
-        output.remark(f"How long {' and '.join(cost.unknown)} takes is not known, and not counted.")
+        output.remark(f"The time of {' and '.join(cost.unknown)} is unknown and not counted.")
 
 
 def sets_in_words(cost: "Cost") -> str:
-    """What is to be made, and how long that takes."""
-    there = f" ({cost.made} {'is' if cost.made == 1 else 'are'} there already)" if cost.made else ""
+    """Format the number of sets to make and the estimated time."""
+    there = f" ({cost.made} already stored)" if cost.made else ""
     operations = f"{cost.operations:.2g} operations of Algorithm 1, " if cost.operations else ""
     return f"{many(cost.sets, 'set')} would be made{there}: {operations}about {duration(cost.making)}."
 
 
 def words(text: str, what: str, known: Sequence[str]) -> tuple[str, ...]:
-    """Names joined by commas, each once.
+    """Parse comma-separated names from a catalogue, without repetitions.
 
     Raises:
-        UnknownNameError: one is not known.
-        UsageError: there is none.
+        UnknownNameError: an unknown name.
+        UsageError: the list is empty.
     """
     names = listed(text, what)
     for name in names:
         if name not in known:
-            raise UnknownNameError(what, name, known, "Own methods: docs/methods.md" if what == "method" else "")
+            raise UnknownNameError(what, name, known, "Custom methods: docs/methods.md" if what == "method" else "")
     return names
 
 
 def listed(text: str, what: str) -> tuple[str, ...]:
-    """What is joined by commas, each once.
+    """Parse a comma-separated list, without repetitions.
 
     Raises:
-        UsageError: there is nothing.
+        UsageError: the list is empty.
     """
     return tuple(dict.fromkeys(all_listed(text, what)))
 
 
 def all_listed(text: str, what: str) -> tuple[str, ...]:
-    """What is joined by commas, as often as it is there.
+    """Parse a comma-separated list, with repetitions.
 
     Raises:
-        UsageError: there is nothing.
+        UsageError: the list is empty.
     """
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
-        raise UsageError(f"No {what} was named.", "Join several by commas.")
+        raise UsageError(f"No {what} was given.", "Separate several names by commas.")
     return names

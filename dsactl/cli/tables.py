@@ -1,5 +1,5 @@
-"""Tables and lists of facts, laid out as plain text for a width. No word is ever cut: names, digests and paths can be
-copied from a narrow terminal, which wraps them itself.
+"""Tables and lists of facts as plain text of a given width. Words are never split, so that names, digests and paths can
+be copied from a narrow terminal, which wraps them itself.
 """
 
 import textwrap
@@ -14,13 +14,13 @@ _GAP = "  "
 
 @dataclass
 class Table:
-    """Rows of cells under heads.
+    """A table with a heading per column.
 
     Attributes:
-        columns: the heads.
-        right: those of columns that are aligned to the right.
-        optional: those that are left out where the width does not suffice, the first first.
-        rows: the cells.
+        columns: headings.
+        right: headings of the columns that are aligned to the right.
+        optional: headings of the columns to omit if the table is too wide, in this order.
+        rows: cells.
     """
 
     columns: Sequence[str]
@@ -33,10 +33,10 @@ class Table:
         self.rows.append(cells)
 
     def lines(self, width: int | None) -> Iterator[str]:
-        """The heads, then the rows, wrapped between words where they must be.
+        """Yield the headings, then the rows, wrapped between words if necessary.
 
         Args:
-            width: columns of the terminal; None for no limit.
+            width: width of the terminal in columns; None for no limit.
         """
         columns = dict(zip(self.columns, zip(self.columns, *self.rows, strict=True), strict=True))
         widths = {head: _width(texts) for head, texts in columns.items()}
@@ -59,19 +59,19 @@ class Table:
 
 @dataclass
 class Facts:
-    """Names and what is to be said of each."""
+    """A list of names with a text for each."""
 
     pairs: list[tuple[str, str, bool]] = field(default_factory=list)
 
     def add(self, name: str, text: str, *, whole: bool = False) -> None:
-        """Append a fact; `whole` for what is one word even if it has spaces, as a path may."""
+        """Append a fact; `whole` prevents wrapping, for example of a path with spaces."""
         self.pairs.append((name, text, whole))
 
     def lines(self, width: int | None) -> Iterator[str]:
-        """A line for each, or more, wrapped between words.
+        """Yield one or more lines per fact, wrapped between words.
 
         Args:
-            width: columns of the terminal; None for no limit.
+            width: width of the terminal in columns; None for no limit.
         """
         indent = max((cell_len(name) for name, _, _ in self.pairs), default=0) + len(_GAP)
         for name, text, whole in self.pairs:
@@ -85,7 +85,7 @@ def _total(widths: dict[str, int]) -> int:
 
 
 def _narrow(columns: dict[str, tuple[str, ...]], widths: dict[str, int], width: int) -> None:
-    """Take from the widest columns until all fit, but never less than their longest words need."""
+    """Narrow the widest columns until all fit, but none below the width of its longest word."""
     least = {
         head: max((cell_len(word) for text in texts for word in text.split()), default=0)
         for head, texts in columns.items()
@@ -102,7 +102,7 @@ def _wrap(text: str, width: int) -> list[str]:
 
 
 def _is_simple(texts: Sequence[str]) -> bool:
-    """Whether every letter takes one column of the terminal: asked of letters, not of ten thousand cells."""
+    """Return whether every character is one column wide; tests distinct characters, as there may be 10,000 cells."""
     joined = "".join(texts)
     return joined.isascii() or all(cell_len(letter) == 1 for letter in set(joined))
 
@@ -112,7 +112,7 @@ def _width(texts: Sequence[str]) -> int:
 
 
 def _aligned(texts: Sequence[str], width: int, to_the_right: bool) -> list[str]:
-    """The cells of a column, filled with spaces to one width."""
+    """Pad the cells of a column with spaces to one width."""
     if _is_simple(texts):
         return [text.rjust(width) if to_the_right else text.ljust(width) for text in texts]
     spaces = [" " * (width - cell_len(text)) for text in texts]

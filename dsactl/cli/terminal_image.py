@@ -1,4 +1,4 @@
-"""Pictures in a terminal: each character is two pixels, the upper half of a block before the lower one's colour."""
+"""Pictures in a terminal. Each character shows two pixels: an upper half block on a background of the lower colour."""
 
 import io
 
@@ -10,10 +10,10 @@ _UPPER_HALF = "▀"
 
 
 def draw(picture: bytes, width: int) -> Text:
-    """A picture in at most `width` columns, a row of characters for two rows of pixels.
+    """Draw a picture in at most `width` columns, with one row of characters per two rows of pixels.
 
     Raises:
-        OSError: it is no picture.
+        OSError: the bytes are not a picture.
     """
     from PIL import Image
 

@@ -1,8 +1,8 @@
-"""Whether torchrun started this process. No torch here."""
+"""Detection of torchrun. Importing this does not import torch."""
 
 import os
 
 
 def is_of_several() -> bool:
-    """Whether torchrun started this process with others."""
+    """Return whether torchrun started this process together with others."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1

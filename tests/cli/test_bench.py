@@ -9,10 +9,10 @@ import registry
 from dsactl.benchmark import Lengths
 
 
-def test_the_yardstick_counts_what_it_times(
+def test_bench_counts_the_timed_operations(
     cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Uncompiled, and held against a small matrix product: what is timed is the same, in a second."""
+    """Uncompiled and with a small matrix product, so that it takes a second; the timed steps are the same."""
     monkeypatch.setattr("dsactl.benchmark.MATRICES", (256,))
     monkeypatch.setattr("dsactl.engine.mode.can_compile", lambda device_type: False)
     shapes = ("--dataset", "digits", "--ipc", "2", "--arch", "mlp", "--precision", "float32")
@@ -36,7 +36,7 @@ def test_the_yardstick_counts_what_it_times(
     assert not registry.default_home().exists(), "nothing is written"
 
 
-def test_a_slow_machine_measures_parts_and_says_so(
+def test_parts_are_scaled_up_on_a_slow_machine(
     cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dsactl.benchmark.MATRICES", (256,))
@@ -63,11 +63,11 @@ def test_a_slow_machine_measures_parts_and_says_so(
         (0, 0, True, Lengths(1, (1, 2))),
     ],
 )
-def test_evaluations_are_as_long_as_there_is_time(epochs: float, tests: float, cuda: bool, expected: Lengths) -> None:
+def test_evaluation_lengths_fit_the_time(epochs: float, tests: float, cuda: bool, expected: Lengths) -> None:
     assert Lengths.fitting(10_000, epochs=epochs, tests=tests, cuda=cuda) == expected
 
 
-def test_only_named_shapes_are_known(program: Callable[..., CompletedProcess[str]]) -> None:
+def test_an_unknown_dataset_is_refused(program: Callable[..., CompletedProcess[str]]) -> None:
     done = program("bench", "--dataset", "cifar")
     assert done.returncode == 2
     assert "Did you mean 'cifar10'" in done.stderr

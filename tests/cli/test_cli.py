@@ -18,8 +18,8 @@ Answer = tuple[int, str, str]
 SMALL = ("condense", "digits", "--ipc", "1", "--width", "8", "--iterations", "3")
 
 
-def test_of_several_processes_none_says_alone_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said by one of them, when they have met."""
+def test_under_torchrun_requests_are_not_checked_before_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process reports the error after all have connected."""
     wrong = {"dataset": "digit", "ipc": 1}
     with pytest.raises(UnknownNameError):
         condense._request(wrong)
@@ -28,7 +28,7 @@ def test_of_several_processes_none_says_alone_what_is_wrong(monkeypatch: pytest.
     assert condense._request(wrong).dataset == "digit"
 
 
-def test_the_first_thing_a_user_does(cli: Callable[..., Answer]) -> None:
+def test_condense_evaluate_show_and_ls(cli: Callable[..., Answer]) -> None:
     code, out, err = cli(*SMALL)
     assert code == 0
     assert "Stored digits-dsa-convnet-width8-ipc1:1  10×1×8×8" in out
@@ -53,7 +53,7 @@ def test_the_first_thing_a_user_does(cli: Callable[..., Answer]) -> None:
     assert out.splitlines()[1].startswith("digits-dsa-convnet-width8-ipc1:1  10×1×8×8")
 
 
-def test_every_command_answers_in_json_and_quietly(cli: Callable[..., Answer]) -> None:
+def test_json_and_quiet_output(cli: Callable[..., Answer]) -> None:
     code, out, err = cli("ls", "--json")
     assert (code, out, err) == (0, "[]\n", "")
     code, out, err = cli("ls", "--quiet")
@@ -85,7 +85,7 @@ def test_every_command_answers_in_json_and_quietly(cli: Callable[..., Answer]) -
     assert cli("--version")[1] == f"dsactl {__version__}\n"
 
 
-def test_a_dry_run_tells_all_and_writes_nothing(cli: Callable[..., Answer]) -> None:
+def test_a_dry_run_prints_the_plan_and_writes_nothing(cli: Callable[..., Answer]) -> None:
     code, out, _ = cli("condense", "digits", "--ipc", "10", "--width", "8", "--dry-run")
     assert code == 0
     for text in (
@@ -111,9 +111,7 @@ def test_a_dry_run_downloads_nothing(cli: Callable[..., Answer], command: tuple[
     assert not (tmp_path / "data").exists()
 
 
-def test_flags_come_before_the_file_and_the_file_before_the_defaults(
-    cli: Callable[..., Answer], tmp_path: Path
-) -> None:
+def test_flags_override_the_file_and_the_file_overrides_defaults(cli: Callable[..., Answer], tmp_path: Path) -> None:
     config = tmp_path / "recipe.toml"
     config.write_text('dataset = "digits"\nipc = 3\nimage-lr = 0.05\nwidth = 8\nstrategy = "crop_scale"\n')
     code, out, _ = cli("condense", "--config", str(config), "--ipc", "1", "--dry-run", "--json")
@@ -136,9 +134,9 @@ def test_flags_come_before_the_file_and_the_file_before_the_defaults(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["condense", "digit", "--ipc", "1"], 2, "Unknown data set 'digit'. Did you mean 'digits'?"),
-        (["condense", "digits"], 2, "Missing --ipc N"),
-        (["condense"], 2, "Missing a data set"),
+        (["condense", "digit", "--ipc", "1"], 2, "Unknown dataset 'digit'. Did you mean 'digits'?"),
+        (["condense", "digits"], 2, "Missing option --ipc N"),
+        (["condense"], 2, "Missing dataset, e.g. digits"),
         (["condense", "digits", "--ipc", "0"], 2, "--ipc: input should be greater than or equal to 1, not 0."),
         (["condense", "digits", "--ipc", "x"], 2, "Invalid value for '--ipc'"),
         (["condense", "digits", "--ipc", "1", "--arhc", "mlp"], 2, "No such option: --arhc"),
@@ -146,7 +144,7 @@ def test_flags_come_before_the_file_and_the_file_before_the_defaults(
         (["condense", "digits", "--ipc", "1", "--arch", "lenet"], 2, "lenet cannot take 1×8×8 images: the second"),
         (["condense", "digits", "--ipc", "500"], 1, "fewer than --ipc 500. Use --ipc 139 or less"),
         (["condense", "digits", "--ipc", "1", "--device", "tpu"], 2, "Unknown device 'tpu'. Use auto, cpu"),
-        (["condense", "digits", "--ipc", "1", "--device", "cuda:99"], 2, "Device 'cuda:99' is not here"),
+        (["condense", "digits", "--ipc", "1", "--device", "cuda:99"], 2, "Device 'cuda:99' is not available"),
         (["condense", "digits", "--ipc", "1", "--precision", "float8"], 2, "--precision"),
         (["condense", "digits", "--ipc", "1", "--name", "../x"], 2, "'../x' is not a name."),
         (["condense", "./nowhere", "--ipc", "1"], 1, "nowhere is not a folder."),
@@ -155,11 +153,11 @@ def test_flags_come_before_the_file_and_the_file_before_the_defaults(
         (["evaluate", "UPPER"], 2, "'UPPER' is not a name."),
         (["evaluate", "--networks", "0"], 2, "--networks must be at least 1"),
         (["show", "x:0.5/y"], 2, "'0.5/y' is not a tag."),
-        (["archs", "--images", "32"], 2, "'32' is not a size. Write channels, height and width"),
+        (["archs", "--images", "32"], 2, "'32' is not a shape. Give channels, height and width"),
         (["conense"], 2, "No such command 'conense'"),
     ],
 )
-def test_bad_input_gets_one_clear_line(
+def test_invalid_input_gives_one_error_line(
     cli: Callable[..., Answer], arguments: list[str], code: int, message: str
 ) -> None:
     found, out, err = cli(*arguments)
@@ -192,14 +190,14 @@ def test_a_folder_from_end_to_end(cli: Callable[..., Answer], tmp_path: Path) ->
     assert "are not those that me/shapes:1 was made from" in err
 
 
-def test_unknown_schedules_and_twins_are_said(cli: Callable[..., Answer]) -> None:
+def test_own_defaults_and_network_variants_are_remarked(cli: Callable[..., Answer]) -> None:
     _, _, err = cli("condense", "digits", "--ipc", "2", "--width", "8", "--iterations", "1", "--network-epochs", "1")
-    assert "The paper has no schedule for --ipc 2; 2 inner steps of 1 network epochs are ours." in err
+    assert "The paper has no schedule for --ipc 2; 2 inner steps of 1 network epochs are our choice." in err
     cli(*SMALL, "--norm", "batch")
     _, _, err = cli("evaluate", "--networks", "1", "--epochs", "1")
     assert "condensed with batch norm and is evaluated on convnet-width8" in err
-    assert "The paper has no images of 8×8; --depth 2 for them is ours." in cli(*SMALL)[2]
-    assert "is ours" not in cli(*SMALL, "--depth", "2")[2]
+    assert "The paper has no images of 8×8; --depth 2 is our choice for them." in cli(*SMALL)[2]
+    assert "is our choice" not in cli(*SMALL, "--depth", "2")[2]
 
 
 def test_a_finished_run_can_be_stored_under_another_name(cli: Callable[..., Answer]) -> None:
@@ -211,18 +209,18 @@ def test_a_finished_run_can_be_stored_under_another_name(cli: Callable[..., Answ
     assert shown["digest"] == first["digest"]
 
 
-def test_fresh_makes_and_measures_again(cli: Callable[..., Answer]) -> None:
+def test_fresh_ignores_stored_results(cli: Callable[..., Answer]) -> None:
     first = json.loads(cli(*SMALL, "--json")[1])[0]
     assert json.loads(cli(*SMALL, "--json")[1])[0]["repeated"] is True
     again = json.loads(cli(*SMALL, "--fresh", "--json")[1])[0]
     assert (again["repeated"], again["reference"], again["digest"]) == (False, first["reference"], first["digest"])
     measure = ("evaluate", "--networks", "2", "--epochs", "2")
-    assert "Recorded." in cli(*measure)[2]
-    assert "Measured before; --fresh measures it again." in cli(*measure)[2]
-    assert "Recorded." in cli(*measure, "--fresh")[2]
+    assert "Result stored." in cli(*measure)[2]
+    assert "Cached result; --fresh evaluates again." in cli(*measure)[2]
+    assert "Result stored." in cli(*measure, "--fresh")[2]
 
 
-def test_a_damaged_set_is_named_and_made_again(cli: Callable[..., Answer]) -> None:
+def test_a_damaged_set_is_reported_and_made_again(cli: Callable[..., Answer]) -> None:
     made = json.loads(cli(*SMALL, "--json")[1])[0]
     cli(*SMALL, "--seed", "1", "--quiet")
     file = Path(made["file"])
@@ -251,14 +249,14 @@ def test_a_link_out_of_the_store_is_refused(cli: Callable[..., Answer], tmp_path
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_no_command_gives_the_help(cli: Callable[..., Answer]) -> None:
+def test_no_command_prints_the_help(cli: Callable[..., Answer]) -> None:
     code, out, err = cli()
     assert (code, err) == (0, "")
     assert "condense" in out
     assert out.strip() == cli("--help")[1].strip()
 
 
-def test_tracebacks_only_when_asked_for(program) -> None:  # type: ignore[no-untyped-def]
+def test_tracebacks_only_with_dsactl_debug(program) -> None:  # type: ignore[no-untyped-def]
     quiet = program("show", "nothing")
     assert (quiet.returncode, quiet.stdout) == (1, "")
     assert quiet.stderr == "Error: There is no set 'nothing'.\n  See: dsactl ls\n"
@@ -277,6 +275,7 @@ def test_every_help_has_examples_and_every_option_a_description(cli: Callable[..
         assert code == 0
         assert f"dsactl {name}" in out
         assert "Examples" in out
+        assert "<bool>" not in out, "flags take no value"
         for parameter in program.get_command(context, name).get_params(context):
             assert parameter.param_type_name == "argument" or parameter.help, f"{name}: {parameter.opts}"
 
@@ -294,9 +293,7 @@ def test_names_are_completed(program) -> None:  # type: ignore[no-untyped-def]
     assert "evaluate" in complete("dsactl ev")
 
 
-def test_a_store_that_cannot_be_written(
-    cli: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unwritable_store(cli: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DSACTL_HOME", str(tmp_path / "file" / "home"))
     code, out, err = cli(*SMALL)
@@ -304,10 +301,10 @@ def test_a_store_that_cannot_be_written(
     assert "DSACTL_HOME" in err
 
 
-def test_torchrun_is_for_condense_alone(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_condense_supports_torchrun(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     for command in (("evaluate",), ("ls",), ("bench",)):
         code, out, err = cli(*command)
         assert (code, out) == (2, "")
-        assert "Run it without torchrun." in err
+        assert "Run this command without torchrun." in err

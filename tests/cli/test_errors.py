@@ -1,4 +1,4 @@
-"""What the command line says of exceptions that are not its own, and with which code it ends."""
+"""Messages and exit codes for exceptions, and translation of Python notation."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ SMALLER = "Use a smaller network, fewer images per class, or smaller batches."
 
 
 def allocator_error() -> RuntimeError:
-    """What torch raises where a tensor is larger than any memory."""
+    """Return the error of torch for a tensor that is larger than any memory."""
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**50)
     return caught.value
@@ -39,13 +39,13 @@ def allocator_error() -> RuntimeError:
             lambda: ValueError("not [this]"),
             1,
             "Error: Internal error, ValueError: not [this]\n"
-            "  Run the command again with DSACTL_DEBUG=1 for the traceback, and report it.\n",
+            "  Run the command again with DSACTL_DEBUG=1, and report the traceback.\n",
         ),
         (
             lambda: ValueError("no `width`"),
             1,
             "Error: Internal error, ValueError: no `width`\n"
-            "  Run the command again with DSACTL_DEBUG=1 for the traceback, and report it.\n",
+            "  Run the command again with DSACTL_DEBUG=1, and report the traceback.\n",
         ),
         (lambda: PermissionError(13, "Permission denied", "/a `b`"), 1, "Error: /a `b`: Permission denied.\n"),
         (
@@ -55,12 +55,14 @@ def allocator_error() -> RuntimeError:
         ),
     ],
 )
-def test_exceptions_are_told_in_words(make, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+def test_exceptions_give_messages_and_exit_codes(
+    make, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:  # type: ignore[no-untyped-def]
     assert report(make(), Output()) == code
     assert capsys.readouterr() == ("", said)
 
 
-def test_a_reader_that_has_gone_is_told_nothing(
+def test_a_broken_pipe_prints_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (tmp_path / "out").open("w") as out:
@@ -71,8 +73,8 @@ def test_a_reader_that_has_gone_is_told_nothing(
     assert capsys.readouterr().err == ""
 
 
-def test_a_pipe_that_is_closed_at_once() -> None:
-    """As by `head -0`."""
+def test_a_pipe_closed_before_the_output() -> None:
+    """As with `head -0`."""
     command = [sys.executable, "-m", "dsactl", "ls", "--bundled"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -160,7 +162,7 @@ def test_notation_is_translated(notation: str, said: str) -> None:
         "-" * 5000 + "1",
     ],
 )
-def test_what_is_no_notation_loses_its_backticks_alone(notation: str, recwarn: pytest.WarningsRecorder) -> None:
+def test_other_text_in_backticks_only_loses_the_backticks(notation: str, recwarn: pytest.WarningsRecorder) -> None:
     assert translate(f"As `{notation}` says.") == f"As {notation} says."
     assert not recwarn
 
@@ -180,11 +182,11 @@ def test_what_is_no_notation_loses_its_backticks_alone(notation: str, recwarn: p
         "C:\\`networks`",
     ],
 )
-def test_other_text_stays(text: str) -> None:
+def test_text_without_notation_is_unchanged(text: str) -> None:
     assert translate(text) == text
 
 
-def test_calls_are_translated_to_commands_that_there_are() -> None:
+def test_calls_are_translated_to_existing_commands() -> None:
     commands = {command.name for command in program_of([]).registered_commands}
     assert {command.split()[0] for command in COMMANDS.values()} <= commands
 

@@ -1,4 +1,4 @@
-"""The code of the README does what it says."""
+"""The Python code of the README runs."""
 
 import re
 from pathlib import Path
@@ -16,4 +16,4 @@ def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> No
     dsactl.condense("digits", ipc=1, iterations=2, width=8, name="digits-dsa-convnet-ipc1")
     capsys.readouterr()
     exec(compile(code.replace("epochs=1000", "epochs=10"), str(README), "exec"), {})
-    assert re.fullmatch(r"\d+\.\d% right after training on 10 images\n", capsys.readouterr().out)
+    assert re.fullmatch(r"\d+\.\d% accuracy after training on 10 images\n", capsys.readouterr().out)

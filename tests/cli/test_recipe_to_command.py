@@ -63,7 +63,9 @@ def test_the_command_resolves_to_the_recipe(request_: Request, command: str | No
         ({}, ""),
     ],
 )
-def test_a_set_of_a_folder_is_made_again(options: dict[str, Any], typed: str, tmp_path: Path) -> None:
+def test_the_command_of_a_folder_s_set_includes_its_options(
+    options: dict[str, Any], typed: str, tmp_path: Path
+) -> None:
     folder = f"{write_folder(tmp_path / 'shapes')}{options.pop('view', '')}"
     made = prepare(Request(folder, 1, "random", **options), "cpu")
     command = set_command(execute(made, registry.Store()).stored.manifest)
@@ -77,7 +79,7 @@ def manifest(recipe: Recipe, **provenance: str) -> registry.Manifest:
     return samples.manifest(arrays, **provenance).model_copy(update={"recipe": recipe.to_dict()})
 
 
-def test_only_what_condense_made_has_a_command() -> None:
+def test_only_condensed_sets_have_a_command() -> None:
     made = resolve(Request("digits", 1))
     assert set_command(manifest(made)) == condense_command(made, {})
     assert set_command(manifest(resolve(Request("digits", 1, "random")))) is not None
@@ -92,7 +94,7 @@ def test_only_what_condense_made_has_a_command() -> None:
 
 
 def parse(command: str) -> Request:
-    """What a command asks for, the folder named as a data set."""
+    """Parse a command into a request, with a folder's name as the dataset."""
     _, _, dataset, *rest = shlex.split(command)
     given = {
         name.removeprefix("--").replace("-", "_"): _number(value)

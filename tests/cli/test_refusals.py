@@ -1,4 +1,4 @@
-"""Wrong words of every command are refused at once: before torch is loaded, and without a traceback.
+"""Invalid arguments of every command are refused before torch is imported, and without a traceback.
 
 One process for all of them, about two seconds.
 """
@@ -38,18 +38,18 @@ json.dump(answers, sys.stdout)
 
 REFUSED = [
     (("condens",), "No such command 'condens'"),
-    (("condense",), "Missing a data set"),
-    (("condense", "digits"), "Missing --ipc N"),
+    (("condense",), "Missing dataset"),
+    (("condense", "digits"), "Missing option --ipc N"),
     (("condense", "digit", "--ipc", "1"), "Did you mean 'digits'?"),
     (("condense", "digits", "--ipc", "0"), "--ipc: "),
-    (("condense", "digits@1x2", "--ipc", "1"), "is no view of a data set"),
+    (("condense", "digits@1x2", "--ipc", "1"), "is not a view of a dataset"),
     (("condense", "./nowhere", "--ipc", "1"), "nowhere is not a folder."),
-    (("condense", "digits", "--ipc", "1", "--image-size", "8"), "for image folders alone"),
+    (("condense", "digits", "--ipc", "1", "--image-size", "8"), "only for image folders"),
     (("condense", "digits", "--ipc", "1", "--method", "dsaa"), "Did you mean 'dsa'"),
     (("condense", "digits", "--ipc", "1", "--arch", "convnt"), "Did you mean 'convnet'?"),
     (("condense", "digits", "--ipc", "1", "--norm", "instanc"), "Unknown norm 'instanc'"),
     (("condense", "digits", "--ipc", "1", "--strategy", "rotat"), "Did you mean 'rotate'?"),
-    (("condense", "digits", "--ipc", "1", "--scheme", "siames"), "Did you mean 'siamese'?"),
+    (("condense", "digits", "--ipc", "1", "--scheme", "siames"), "--scheme: input should be 'siamese'"),
     (("condense", "digits", "--ipc", "1", "--distance", "our"), "--distance: "),
     (("condense", "digits", "--ipc", "1", "--device", "gpu"), "Unknown device 'gpu'."),
     (("condense", "digits", "--ipc", "1", "--precision", "half"), "--precision: "),
@@ -72,13 +72,13 @@ REFUSED = [
     (("evaluate", "--arch", "resnet"), "Did you mean 'resnet18'"),
     (("evaluate", "--precision", "half"), "Unknown precision 'half'."),
     (("evaluate", "--device", "cuda:x"), "Unknown device 'cuda:x'."),
-    (("evaluate", "--method", "whole"), "Which data set?"),
+    (("evaluate", "--method", "whole"), "Missing dataset."),
     (("evaluate", "--method", "whole", "digit"), "Did you mean 'digits'?"),
-    (("evaluate", "--method", "dsa", "digits"), "is for condense"),
+    (("evaluate", "--method", "dsa", "digits"), "evaluate only supports --method whole, not dsa."),
     (("evaluate", "--data", "no/where"), "no/where is not a folder."),
-    (("evaluate", "--image-size", "8"), "Without --data, --image-size would change nothing."),
+    (("evaluate", "--image-size", "8"), "Without --data, --image-size would have no effect."),
     (("evaluate", "--gpu-share", "2"), "a share of a GPU above 0 and at most 1"),
-    (("evaluate", "--ray", "nonsense"), "nonsense is no address of a cluster."),
+    (("evaluate", "--ray", "nonsense"), "nonsense is not an address of a cluster."),
     (("evaluate", "--device", "cuda:01"), "Unknown device 'cuda:01'."),
     (("bench", "--dataset", "cifar"), "Did you mean 'cifar10'"),
     (("bench", "--precision", "half"), "Unknown precision 'half'."),
@@ -95,7 +95,7 @@ REFUSED = [
     (("continual", "--tasks", "digits"), "One task alone"),
     (("continual", "--tasks", "digits,cifar100"), "differ in their number of classes"),
     (("continual", "--tasks", "digits", "--splits", "2", "--memory", "herdin"), "Did you mean 'herding'"),
-    (("continual", "--tasks", "digits,mnist", "--splits", "2"), "--splits is for one data set"),
+    (("continual", "--tasks", "digits,mnist", "--splits", "2"), "--splits takes one dataset"),
     (("continual", "--tasks", "digits", "--splits", "3"), "cannot be shared out evenly"),
     (("continual", "--tasks", "digits", "--splits", "5", "--lr", "0"), "--lr must be above 0"),
     (("continual", "--precision", "half"), "Unknown precision 'half'."),
@@ -103,7 +103,7 @@ REFUSED = [
     (("nas", "digits", "--proxy", "rando"), "Did you mean 'random'?"),
     (("nas", "digits", "--proxy", "nowhere"), "nowhere"),
     (("nas", "digits", "--where", "depht=3"), "depht"),
-    (("nas", "digits", "--where", "depth=1,depth=2"), "No network of the space"),
+    (("nas", "digits", "--where", "depth=1,depth=2"), "No network in the search space satisfies depth=1,depth=2"),
     (("reproduce", "table9"), "Unknown table 'table9'"),
     (("reproduce", "table1", "--only", "mnis"), "mnis"),
     (("reproduce", "figure6", "--only", "nois"), "nois"),
@@ -147,7 +147,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], l
 @pytest.mark.parametrize(
     ("words", "said"), REFUSED, ids=lambda value: "_".join(value) if isinstance(value, tuple) else ""
 )
-def test_wrong_words_are_refused_before_torch_is_loaded(
+def test_invalid_arguments_are_refused_before_torch_is_imported(
     answers: dict[tuple[str, ...], list[object]], words: tuple[str, ...], said: str
 ) -> None:
     code, error, answer, loaded = answers[words]

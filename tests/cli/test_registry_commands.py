@@ -1,4 +1,4 @@
-"""The commands that keep sets: ls, tag, rm, verify, prune, diff, show."""
+"""The commands that manage sets: ls, tag, rm, verify, prune, diff, show."""
 
 import ast
 import json
@@ -44,7 +44,7 @@ def test_ls_filters_and_sorts(store: registry.Store, quick: Program) -> None:
         assert references(quick, *wrong) == []
     none = quick("ls", "zzz")
     assert (none.returncode, none.stdout) == (0, "")
-    assert "None of the 4 sets" in none.stderr
+    assert "No set matches (4 in the store)" in none.stderr
     assert json.loads(quick("ls", "zzz", "--json").stdout) == []
     (value,) = json.loads(quick("ls", "a", "--json", "--sort", "accuracy", "--reverse").stdout)[:1]
     assert value["reference"] == "a:2"
@@ -55,9 +55,7 @@ def test_ls_filters_and_sorts(store: registry.Store, quick: Program) -> None:
     assert "Did you mean 'size'?" in bad.stderr
 
 
-def test_a_set_without_a_picture_names_none(
-    store: registry.Store, quick: Program, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_set_without_a_picture(store: registry.Store, quick: Program, capsys: pytest.CaptureFixture[str]) -> None:
     arrays = tensors(5)
     stored = store.put(registry.parse_name("bare"), arrays, manifest(arrays))
     shown = quick("show", "bare", "--no-picture").stdout
@@ -71,7 +69,7 @@ def test_a_set_without_a_picture_names_none(
     assert json.loads(value)[0]["picture"] is None
 
 
-def test_ls_shows_the_evaluation_that_says_most(store: registry.Store, quick: Program) -> None:
+def test_ls_shows_the_most_representative_evaluation(store: registry.Store, quick: Program) -> None:
     digest = store.read(registry.parse_name("a"), 3).digest
 
     def measured(**changes: object) -> str:
@@ -87,7 +85,7 @@ def test_ls_shows_the_evaluation_that_says_most(store: registry.Store, quick: Pr
     assert "51.0 ± 1.0 20 convnet" in measured(mean=99.0, n=1, epochs=1, created="2027-01-01")
 
 
-def test_tags_from_setting_to_removal(store: registry.Store, quick: Program) -> None:
+def test_tags_are_set_listed_and_removed(store: registry.Store, quick: Program) -> None:
     assert quick("tag", "a:2", "best").stdout == "a:best is a:2\n"
     assert json.loads(quick("tag", "a", "--json").stdout) == {"best": 2}
     assert quick("tag", "a", "--quiet").stdout == "a:best\n"
@@ -104,10 +102,10 @@ def test_tags_from_setting_to_removal(store: registry.Store, quick: Program) -> 
         (
             ("tag", "mnist-dsa-convnet-ipc1", "x"),
             1,
-            "bundled/mnist-dsa-convnet-ipc1:3 comes with dsactl",
+            "bundled/mnist-dsa-convnet-ipc1:3 is bundled with dsactl",
         ),
-        (("rm", "mnist-dsa-convnet-ipc1", "--yes"), 1, "comes with dsactl and is not changed"),
-        (("rm", "mnist-dsa-convnet-ipc1:1", "--yes"), 1, "comes with dsactl and is not changed"),
+        (("rm", "mnist-dsa-convnet-ipc1", "--yes"), 1, "is bundled with dsactl and cannot be changed"),
+        (("rm", "mnist-dsa-convnet-ipc1:1", "--yes"), 1, "is bundled with dsactl and cannot be changed"),
         (("show", "mnist-dsa-convnet-ipc11"), 1, "Did you mean mnist-dsa-convnet-ipc1"),
     ):
         ended = quick(*arguments)
@@ -116,7 +114,7 @@ def test_tags_from_setting_to_removal(store: registry.Store, quick: Program) -> 
         assert "Traceback" not in ended.stderr
 
 
-def test_rm_asks_says_and_removes(store: registry.Store, quick: Program) -> None:
+def test_rm_confirms_and_removes(store: registry.Store, quick: Program) -> None:
     store.tag(store.read(registry.parse_name("a"), 3), "best")
     several = quick("rm", "a")
     assert several.returncode == 2
@@ -153,15 +151,15 @@ def test_rm_asks_on_a_terminal(store: registry.Store, answer: str, left: int) ->
 
 
 def test_verify_and_prune(store: registry.Store, quick: Program) -> None:
-    assert quick("verify").stdout == "4 sets checked: everything is whole\n"
-    assert quick("prune", "--yes").stdout == "Nothing is left over\n"
+    assert quick("verify").stdout == "4 sets checked: no errors\n"
+    assert quick("prune", "--yes").stdout == "No unreferenced files\n"
     stray = store.home / "blobs" / ".tmp-1-2"
     stray.write_bytes(b"xyz")
     left = quick("verify")
     assert left.returncode == 0
-    assert f"Left over: {stray}" in left.stderr
-    assert "Take them away: dsactl prune" in left.stderr
-    assert "Would remove 1 file (3 B)" in quick("prune", "--dry-run").stdout
+    assert f"Unreferenced: {stray}" in left.stderr
+    assert "Delete them: dsactl prune" in left.stderr
+    assert "Would delete 1 file (3 B)" in quick("prune", "--dry-run").stdout
     assert quick("prune").returncode == 2
     assert json.loads(quick("prune", "--yes", "--json").stdout)["removed"] == [str(stray)]
     assert not stray.exists()
@@ -177,7 +175,7 @@ def test_verify_and_prune(store: registry.Store, quick: Program) -> None:
     assert quick("verify", "a:2").returncode == 1
 
 
-def test_diff_names_what_differs(store: registry.Store, quick: Program) -> None:
+def test_diff_lists_the_differences(store: registry.Store, quick: Program) -> None:
     digest = store.read(registry.parse_name("a"), 1).digest
     store.add_evaluation(digest, {"mean": 70.0, "std": 1.0, "n": 5, "network": "convnet", "created": "2026"})
     shown = quick("diff", "a:1", "a:2")
@@ -203,7 +201,7 @@ def test_show_prints_code_that_runs(quick: Program) -> None:
     assert names["labels"].tolist() == list(range(10))
 
 
-def test_a_damaged_store_is_told_and_the_rest_is_used(store: registry.Store, quick: Program) -> None:
+def test_a_damaged_set_is_reported_and_the_rest_is_usable(store: registry.Store, quick: Program) -> None:
     stored = store.read(registry.parse_name("a"), 2)
     stored.record.write_text("{")
     listed = quick("ls", "--quiet")
@@ -216,7 +214,7 @@ def test_a_damaged_store_is_told_and_the_rest_is_used(store: registry.Store, qui
     assert quick("verify").returncode == 0
 
 
-def test_a_tag_that_points_nowhere_can_be_taken_away(store: registry.Store, quick: Program) -> None:
+def test_a_dangling_tag_can_be_removed(store: registry.Store, quick: Program) -> None:
     name = registry.parse_name("lab/b")
     store.tag(store.read(name, 1), "best")
     store.record_path(name, 1).unlink()
@@ -227,7 +225,7 @@ def test_a_tag_that_points_nowhere_can_be_taken_away(store: registry.Store, quic
     assert "best" not in quick("verify").stderr
 
 
-def test_a_digest_that_two_names_have_is_not_removed_by_guess(store: registry.Store, quick: Program) -> None:
+def test_an_ambiguous_digest_is_not_removed(store: registry.Store, quick: Program) -> None:
     stored = store.read(registry.parse_name("a"), 1)
     store.put(registry.parse_name("twin"), store.tensors(stored), stored.manifest)
     digest = f"@sha256:{stored.digest}"
@@ -240,7 +238,7 @@ def test_a_digest_that_two_names_have_is_not_removed_by_guess(store: registry.St
 HOSTILE = "x[/b] :dog: [link=file:///etc]y[/link] {{}} '\"\\"
 
 
-def test_what_a_stranger_wrote_is_shown_and_not_obeyed(store: registry.Store, quick: Program) -> None:
+def test_foreign_text_is_shown_verbatim(store: registry.Store, quick: Program) -> None:
     """Markup, emoji codes, quotes and code, wherever a manifest or a result has text."""
     name = registry.parse_name("evil")
     good = store.read(registry.parse_name("a"), 1)
@@ -267,12 +265,12 @@ def test_what_a_stranger_wrote_is_shown_and_not_obeyed(store: registry.Store, qu
     code = quick("show", "evil", "--code").stdout
     imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert len(imports) == 2
-    assert "Made for the augmentation: crop." in code
+    assert "Augmentation of the set: crop." in code
     names = next(node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.List))
     assert ast.literal_eval(names) == [HOSTILE, "b"]
 
 
-def test_paths_are_shown_as_they_are(quick: Program, tmp_path: Path) -> None:
+def test_paths_are_shown_verbatim(quick: Program, tmp_path: Path) -> None:
     home = tmp_path / "x[" / "bold] :dog:"
     store = registry.Store(home)
     put(store)

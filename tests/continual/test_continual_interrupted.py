@@ -76,7 +76,7 @@ def test_an_interrupted_study_goes_on_to_the_same_results(
     code, said = stopped
     assert code == (130 if how == signal.SIGINT else -how), said
     if how == signal.SIGINT:
-        assert "0 of 1 courses are done, and what was made is kept" in said
+        assert "0 of 1 runs are done, and all finished work is kept" in said
     again = processes.run(*COMMAND, env={**os.environ, "DSACTL_HOME": str(home)}, cwd=home)
     assert again.returncode == 0, again.stderr
     assert accuracies_in(again.stdout) == straight

@@ -249,8 +249,8 @@ def test_ctrl_c_says_what_is_kept(digits: dsactl.SyntheticSet) -> None:
     (path,) = folder.glob("*.json")
     kept = len(json.loads(path.read_text())["networks"])
     assert 0 < kept < 50
-    assert f"Interrupted; {kept} of 50 networks are finished and kept." in errors
-    assert "The same command goes on from there." in errors
+    assert f"Interrupted; {kept} of 50 networks are finished and stored." in errors
+    assert "The same command continues from there." in errors
 
 
 def test_a_whole_data_set_is_the_upper_bound(
@@ -266,11 +266,11 @@ def test_a_whole_data_set_is_the_upper_bound(
     assert record["paper"] is None
     again = program("evaluate", "--method", "whole", "digits", *arguments)
     assert json.loads(again.stdout) == record
-    assert "Measured before" in again.stderr
+    assert "Cached result" in again.stderr
     assert dsactl.evaluate_whole("digits", networks=2, epochs=60, network=dsactl.NetworkSpec(width=16)).repeated
     for wrong, said in (
-        (("--method", "whole"), "Which data set?"),
-        (("--method", "dsa", "digits"), "--method dsa is for condense"),
+        (("--method", "whole"), "Missing dataset."),
+        (("--method", "dsa", "digits"), "evaluate only supports --method whole, not dsa"),
         (("--method", "whole", "digitz"), "Unknown dataset 'digitz'"),
     ):
         code, _, err = cli("evaluate", *wrong)
@@ -312,7 +312,7 @@ def test_what_is_trained_side_by_side_is_not_said_to_be_kept() -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "before a network was finished; nothing is kept" in errors
+    assert "before any network was finished; no result is stored" in errors
     assert not list((registry.Store().home / "runs").glob("evaluations/*"))
 
 

@@ -40,7 +40,7 @@ def test_a_dry_run_writes_what_would_be_pushed(hub: LoopbackHub, machine: Machin
     machine.run(*arguments)
     pushed = hub.repositories.all[repo].files("v1")
     assert files == {path: data for path, data in pushed.items() if path != ".gitattributes"}
-    assert "--out is for --dry-run" in machine.run(*arguments, "--out", "x", code=2).stderr
+    assert "--out needs --dry-run" in machine.run(*arguments, "--out", "x", code=2).stderr
 
 
 def test_a_dry_run_that_fails_leaves_nothing(machine: Machine, repo: str, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_pull_requests(hub: LoopbackHub, machine: Machine, other: Machine, repo:
     other.add(1)
     done = other.run("push", NAME, repo, "--create-pr", HF_TOKEN=READER)
     assert f"{hub.endpoint}/datasets/{repo}/discussions/1" in done.stdout
-    assert "A pull request has no tag" in done.stderr
+    assert "Pull request opened, without a tag" in done.stderr
     assert repository.refs["refs/heads/main"] == main
     assert list(repository.tags()) == ["v1"]
     # Merged, it only lacks its tag.
@@ -176,6 +176,6 @@ def test_without_a_network_the_cache_is_used(hub: LoopbackHub, machine: Machine,
     assert hub.seen == []
     # The same where there should be a network and is none.
     nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9"}
-    assert "newer version may be there" in other.run("pull", repo, **nowhere).stderr
+    assert "newer version may exist" in other.run("pull", repo, **nowhere).stderr
     assert "There is no connection to http://127.0.0.1:9" in machine.run("pull", repo, code=1, **nowhere).stderr
     assert other.files() == files

@@ -115,7 +115,7 @@ def test_the_example_of_the_documentation_works(packages: Path) -> None:
         real = digits.normalise(digits.train.images_NCHW[digits.train.labels_N == label]).mean(0)
         assert (image - real).abs().mean() < 0.2, "a mean of fifty is near the mean of all"
     again = condense(packages, "--method", "means", "--option", "part=50")
-    assert "Already made" in again.stdout
+    assert "Already stored" in again.stdout
 
 
 def test_an_entry_point_that_names_a_method_works_as_documented(installed: Path, refused: Callable[..., str]) -> None:
@@ -171,7 +171,7 @@ def test_a_method_goes_on_where_it_was_interrupted(packages: Path) -> None:
     arguments = ("--method", "odd", "--option", "how=interrupted")
     stopped = condense(packages, *arguments)
     assert stopped.returncode == 130
-    assert "at step 3 of 5; the checkpoint is written" in stopped.stderr
+    assert "at step 3 of 5; the checkpoint was written" in stopped.stderr
     done = condense(packages, *arguments)
     assert done.returncode == 0, done.stderr
     assert (packages / "steps").read_text() == "1 2 4 5 "

@@ -358,7 +358,7 @@ def test_a_search_that_was_killed_goes_on(finished: Search, tmp_path: Path, monk
 
 def test_what_makes_no_sense_is_refused(cli: Cli) -> None:
     for arguments, said in (
-        (("--where", "depth>4"), "No network of the space is such a one"),
+        (("--where", "depth>4"), "No network in the search space satisfies depth>4"),
         (("--where", "depth=4,pooling=avg"), "No network is left"),
         (("--where", "depht=3"), "Unknown axis of the networks 'depht'"),
         (("--proxy", "nothing"), "There is no set 'nothing'"),

@@ -80,9 +80,9 @@ def test_interrupted_runs_end_with_the_same_bits(tmp_path: Path) -> None:
             assert process.returncode == code, err
             assert out == ""
             if name == "SIGINT":
-                assert "the checkpoint is written" in err
+                assert "the checkpoint was written" in err
             if name == "SIGTERM":
-                assert "The same command goes on from the last step." in err
+                assert "The same command continues from the last step." in err
             assert keeps_checkpoint(home)
             stops.append(steps_done(home))
         assert stops, "no stop fell into the run"

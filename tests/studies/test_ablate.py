@@ -153,19 +153,19 @@ def test_what_makes_no_sense_is_refused(cli: Cli, tmp_path: Path) -> None:
     for arguments, said in (
         (("shemes", "digits"), "Did you mean 'schemes'"),
         (("schemes", "digits", "--ipc", "1,2"), "is not a number of images per class"),
-        (("ipc", "digits", "--ipc", "1,x"), "is not numbers joined by commas"),
+        (("ipc", "digits", "--ipc", "1,x"), "is not a comma-separated list of numbers"),
         (("ipc", "digits", "--methods", "dsa,herdin"), "Unknown method 'herdin'"),
         (("schemes", "digits", "--kinds", "crop,blur"), "Unknown kind of augmentation 'blur'"),
         (("schemes", "digits", "--schemes", "G"), "Unknown scheme 'G'"),
-        (("schemes", "digits", "--method", "random"), "--method random has nothing that it could vary"),
-        (("gradients", "digits", "--method", "dc"), "--method dc has nothing that it could vary"),
-        (("gradients", "digits", "--sets", "2"), "gradients is a study of one set"),
-        (("digits", "ipc"), "The study comes first: dsactl ablate ipc digits"),
+        (("schemes", "digits", "--method", "random"), "has nothing to vary in --method random"),
+        (("gradients", "digits", "--method", "dc"), "has nothing to vary in --method dc"),
+        (("gradients", "digits", "--sets", "2"), "The study gradients uses one set"),
+        (("digits", "ipc"), "Give the study first: dsactl ablate ipc digits"),
         (("gradients", large, "--arch", "resnet18bn"), "not measured of networks with batch norm"),
-        (("ipc", "digits", "--method", "dc"), "ipc compares --methods"),
+        (("ipc", "digits", "--method", "dc"), "The study ipc takes --methods"),
         (("schemes", "digits", "--methods", "dc"), "--methods is for ipc, not for schemes"),
         (("init", "digits", "--kinds", "crop"), "--kinds is for schemes and strategies, not for init"),
-        (("ipc", "digits", "--ipc", "²"), "is not numbers joined by commas"),
+        (("ipc", "digits", "--ipc", "²"), "is not a comma-separated list of numbers"),
     ):
         code, answer, error = cli("ablate", *arguments)
         assert (code, answer) == (2, "")

@@ -96,7 +96,7 @@ def test_data_that_is_not_here_stops_its_own_cells_alone(
     cells = ("--only", "svhn:1:random,mnist:1:random", *FAST, "--out", str(tmp_path / "t"))
     code, answer, said = cli("reproduce", "table1", *cells)
     assert code == 1
-    assert "Cells of svhn are passed over: SVHN is not on this machine" in said
+    assert "Cells of svhn are skipped: SVHN is not on this machine" in said
     assert "1 of 2 cells failed" in said
     assert [each["data set"] for each in json.loads(answer)["cells"]] == ["mnist"]
     dry = json.loads(cli("reproduce", "table1", *cells, "--dry-run")[1])
@@ -127,7 +127,7 @@ def test_a_figure_grows_too(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monkey
         r"!\[mnist, ten images per class; 1 of 1000 iterations; made in \S+ min with dsactl .*\]\(figure2-mnist.png\)"
     )
     assert re.search(caption, (tmp_path / "f" / "figure2.md").read_text())
-    assert "has no part called digits" in cli("reproduce", "figure2", "--only", "digits", *out)[2]
+    assert "has no part digits" in cli("reproduce", "figure2", "--only", "digits", *out)[2]
 
 
 def test_a_figure_comes_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +162,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli) -> None:
         (("table7",), "Unknown table 'table7'"),
         (("table3", "--only", "convmet"), "table3 has no cell that begins with convmet"),
         (("table3", "--only", "mlp:mlp,convmet"), "table3 has no cell that begins with convmet"),
-        (("table3", "--only", ","), "No cell was named"),
+        (("table3", "--only", ","), "No cell was given"),
     ):
         code, answer, error = cli("reproduce", *arguments)
         assert (code, answer) == (2, "")

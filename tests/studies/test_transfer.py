@@ -67,9 +67,9 @@ def test_another_plan_s_folder_is_refused(cli: Cli, tmp_path: Path) -> None:
 def test_what_cannot_work_is_refused_before_any_work(cli: Cli, refused: Callable[..., str], tmp_path: Path) -> None:
     for arguments, said in (
         (("--archs", "mlp,lenet"), "lenet cannot take 1×8×8 images"),
-        (("--archs", "mlp,lenet,convnet"), "These can: --archs mlp,convnet"),
+        (("--archs", "mlp,lenet,convnet"), "Networks that can: --archs mlp,convnet"),
         (("--archs", "mlp,resnet"), "Unknown network 'resnet'"),
-        (("--archs", ","), "No network was named"),
+        (("--archs", ","), "No network was given"),
         (("--archs", "mlp", "--method", "dsaa"), "Unknown method 'dsaa'"),
         (("--archs", "mlp", "--method", "random"), "--method random uses no network"),
         (("--archs", "mlp", "--ipc", "500"), "fewer than --ipc 500"),
@@ -103,7 +103,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
     assert stopped
     code, answer, said = stopped
     assert (code, answer) == (130, ""), said
-    assert "of 4 cells are done, and what was made is kept" in said
+    assert "of 4 cells are done, and all finished work is kept" in said
     assert "Traceback" not in said
     first = json.loads((out / "transfer.json").read_text())["cells"][0]
     again = processes.run(*command)

@@ -86,7 +86,7 @@ def test_they_go_to_the_hub_and_come_back(machine: Machine, other: Machine, repo
     assert pulled["digest"] == stored.digest
     there = other.store.find(registry.parse_reference(repo))
     assert np.array_equal(other.store.tensors(there)["soft_labels"], SOFT)
-    assert "soft: for each image a distribution" in other.run("show", repo).stdout
+    assert "soft: a distribution over the classes per image" in other.run("show", repo).stdout
     folder = tmp_path / "folder"
     machine.run("push", "soft", repo, "--dry-run", "--out", str(folder))
     import datasets

@@ -1,4 +1,4 @@
-"""dsactl ablate"""
+"""The command `dsactl ablate`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,28 +37,38 @@ _STUDIES = {
     "ipc": ("method", "ipc"),
     "gradients": (),
 }
-"""The studies, and what names their cells."""
+"""The parts of the cells' keys for each study."""
 
 
 def command(
     study: Annotated[
         str,
-        typer.Argument(metavar="STUDY", help=f"{', '.join(_STUDIES)}.", autocompletion=options.one_of(*_STUDIES)),
+        typer.Argument(
+            metavar="STUDY", help=f"Study: {', '.join(_STUDIES)}.", autocompletion=options.one_of(*_STUDIES)
+        ),
     ],
     dataset: study_runs.DatasetName,
-    ipc: Annotated[str, typer.Option(metavar="N", help="Images per class; for ipc several: 1,10,50.")] = "1",
-    method: Annotated[str, typer.Option(help="As of condense.", autocompletion=options.complete_method)] = "dsa",
+    ipc: Annotated[
+        str, typer.Option(metavar="N", help="Number of images per class; a list for the study ipc: 1,10,50.")
+    ] = "1",
+    method: Annotated[
+        str, typer.Option(help="Method, as in condense.", autocompletion=options.complete_method)
+    ] = "dsa",
     several: Annotated[
-        str | None, typer.Option("--methods", metavar="A,B,…", help="For ipc: methods to compare.  \\[random,dc,dsa]")
+        str | None,
+        typer.Option("--methods", metavar="A,B,…", help="Methods to compare in the study ipc.  \\[random, dc, dsa]"),
     ] = None,
     kinds: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B,…", help="For schemes and strategies: kinds.  \\[of schemes Table 4's, else all that suit]"
+            metavar="A,B,…",
+            help="Kinds of augmentation in the studies schemes and strategies.  \\[schemes: those of Table 4; "
+            "strategies: all that suit the dataset]",
         ),
     ] = None,
     rows: Annotated[
-        str | None, typer.Option("--schemes", metavar="A,B,…", help="For schemes: rows of Table 4.  \\[all seven]")
+        str | None,
+        typer.Option("--schemes", metavar="A,B,…", help="Rows of Table 4 in the study schemes.  \\[all seven]"),
     ] = None,
     sets: study_runs.Sets = 1,
     networks: study_runs.Networks = 20,
@@ -75,23 +85,23 @@ def command(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Vary one thing and hold the rest: what the paper's Tables 4 and 5 and Figures 5 and 6 compare.
+    """Vary one factor and fix the others, as in Tables 4 and 5 and Figures 5 and 6 of the paper.
 
-    schemes: which batches are augmented, by one transformation or each image by its own.
+    schemes: which batches are augmented, with one transformation per batch or one per image.
 
     strategies: each kind of augmentation alone, and all together.
 
-    init: images that start as noise and as real ones, with pictures of the way.
+    init: initialisation from noise and from real images, with pictures of the progress.
 
-    gradients: norms of real and synthetic batches' ablate_gradients, with and without augmentation.
+    gradients: gradient norms of real and synthetic batches, with and without augmentation.
 
-    ipc: accuracy over the number of images per class, for some methods.
+    ipc: accuracy over the number of images per class, for several methods.
 
-    What was made or measured before is only looked up. The plots need the extra "studies".
+    Stored sets and cached results are reused. The plots need the extra "studies".
     """
     if study not in _STUDIES:
         if dataset in _STUDIES:
-            raise UsageError(f"{study} is no study.", f"The study comes first: dsactl ablate {dataset} {study}")
+            raise UsageError(f"{study} is not a study.", f"Give the study first: dsactl ablate {dataset} {study}")
         raise UnknownNameError("study", study, _STUDIES)
     numbers = _numbers(ipc, several=study == "ipc")
     _check_method(study, method, sets, epochs)
@@ -123,7 +133,7 @@ def command(
         ablate_gradients.run([entry.request for entry in entries], networks, folder, device, output)
         return
     if study == "init":
-        _pictures_of_the_way(entries, folder, device, output)
+        _write_evolution(entries, folder, device, output)
 
     def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
         return _plot(study, cells, entries, f"{name}, {_about(study, request)}")
@@ -134,24 +144,24 @@ def command(
 
 
 def _check_method(study: str, method: str, sets: int, epochs: int | None) -> None:
-    """Refuse methods in which a study varies nothing."""
+    """Refuse methods and options that do not fit the study."""
     fits = ("dsa", "dc") if study == "init" else ("dsa",)
     if study == "ipc" and method != "dsa":
-        raise UsageError("ipc compares --methods.", f"Use --methods {method}.")
+        raise UsageError("The study ipc takes --methods, not --method.", f"Use --methods {method}.")
     if method not in fits:
         raise UsageError(
-            f"{study} is a study of Algorithm 1, and --method {method} has nothing that it could vary.",
+            f"The study {study} has nothing to vary in --method {method}.",
             f"Use --method {' or '.join(fits)}.",
         )
     if study == "gradients" and (sets != 1 or epochs is not None):
         raise UsageError(
-            "gradients is a study of one set, on which no network is trained to the end.",
-            "Leave --sets and --epochs out; --networks says how often to measure.",
+            "The study gradients uses one set, and trains no network to the end.",
+            "Leave out --sets and --epochs; --networks sets the number of measurements.",
         )
 
 
 def _check_options(study: str, several: str | None, rows: str | None, kinds: str | None) -> None:
-    """Refuse options that are another study's."""
+    """Refuse options of other studies."""
     for option, value, studies in (
         ("--methods", several, ("ipc",)),
         ("--schemes", rows, ("schemes",)),
@@ -162,11 +172,15 @@ def _check_options(study: str, several: str | None, rows: str | None, kinds: str
 
 
 def _numbers(text: str, *, several: bool) -> list[int]:
-    """One number of images per class, or several."""
+    """Parse one number of images per class, or a list.
+
+    Raises:
+        UsageError: not a positive integer, or a list where one number is expected.
+    """
     words = text.split(",")
     numbers = [word.isascii() and word.strip().isdigit() and int(word) > 0 for word in words]
     if not all(numbers) or (len(words) > 1 and not several):
-        what = "numbers joined by commas, such as 1,10,50" if several else "a number of images per class"
+        what = "a comma-separated list of numbers, such as 1,10,50" if several else "a number of images per class"
         raise UsageError(f"--ipc {text!r} is not {what}.")
     return list(dict.fromkeys(int(word) for word in words))
 
@@ -180,7 +194,7 @@ def _entries(
     kinds: str | None,
     protocol: Protocol,
 ) -> list["Entry"]:
-    """The cells of a study."""
+    """Return the entries of a study's cells."""
     match study:
         case "ipc":
             compared = study_runs.words(several or "random,dc,dsa", "method", methods.names())
@@ -210,7 +224,7 @@ def _about(study: str, request: "Request") -> str:
 
 
 def _plot(study: str, cells: "Mapping[Key, Cell]", entries: "list[Entry]", title: str) -> dict[str, bytes]:
-    """The study's plot, of the cells that are there."""
+    """Draw the study's plot of the finished cells."""
     from dsactl.studies.plots import heat_map, lines, points
 
     rows = study_runs.in_order(0, entries, cells)
@@ -222,15 +236,15 @@ def _plot(study: str, cells: "Mapping[Key, Cell]", entries: "list[Entry]", title
     return {f"{study}.png": picture}
 
 
-def _pictures_of_the_way(entries: "list[Entry]", folder: "Folder", device: str, output: Output) -> None:
-    """For each start a strip and an animation of the images while they are learned (Figure 6)."""
+def _write_evolution(entries: "list[Entry]", folder: "Folder", device: str, output: Output) -> None:
+    """Write a strip and an animation of the synthetic images during condensing, per initialisation (Figure 6)."""
     import registry
     from dsactl.studies.evolution import animation, strip, watch_condensing
 
     store = registry.Store()
     for entry in entries:
         (start,) = entry.key
-        with study_runs.keeping(), study_runs.steps(f"from {start}", output) as report:
+        with study_runs.explained_interrupt(), study_runs.steps(f"from {start}", output) as report:
             job, seen = watch_condensing(entry.request, store, device, report)
         labels = range(min(job.dataset.classes, 4))
         folder.put(f"init-{start}-strip.png", strip(seen, job.dataset, labels))

@@ -1,4 +1,4 @@
-"""dsactl archs"""
+"""The command `dsactl archs`."""
 
 import re
 from typing import Annotated
@@ -21,21 +21,21 @@ EXAMPLES = """Examples:
 
 
 def command(
-    images: Annotated[str, typer.Option(help="Channels × height × width of the images.")] = "3x32x32",
+    images: Annotated[str, typer.Option(help="Shape of the images: channels × height × width.")] = "3x32x32",
     classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """List the networks, with their parameters for one size of images, and what the ConvNet can be varied by."""
+    """List the networks with their numbers of parameters for a shape of images, and the variants of the ConvNet."""
     match = re.fullmatch(r"([1-9]\d{0,3})[x×]([1-9]\d{0,3})[x×]([1-9]\d{0,3})", images)
     if match is None:
-        raise UsageError(f"--images {images!r} is not a size.", "Write channels, height and width, e.g. 3x32x32.")
+        raise UsageError(f"--images {images!r} is not a shape.", "Give channels, height and width, e.g. 3x32x32.")
     channels, height, width = (int(number) for number in match.groups())
 
     from dsactl.networks.build import structure
 
     values = []
-    shown = Table(("name", "parameters", "what it is"), right=("parameters",))
+    shown = Table(("name", "parameters", "description"), right=("parameters",))
     for name, entry in ARCHITECTURES.items():
         count, reason = None, None
         try:

@@ -1,4 +1,4 @@
-"""dsactl bench"""
+"""The command `dsactl bench`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,9 +25,11 @@ EXAMPLES = """Examples:
 def command(
     dataset: Annotated[
         str,
-        typer.Option(help="Whose shapes to use; its files are not needed.", autocompletion=options.complete_dataset),
+        typer.Option(
+            help="Dataset with the shapes to use; its files are not needed.", autocompletion=options.complete_dataset
+        ),
     ] = "cifar10",
-    ipc: Annotated[int, typer.Option(min=1, help="Images per class.")] = 10,
+    ipc: Annotated[int, typer.Option(min=1, help="Number of images per class.")] = 10,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     arch: options.Arch = None,
@@ -39,14 +41,14 @@ def command(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Measure on random images what condensing and evaluating take on this machine, in two minutes at most.
+    """Benchmark condensing and evaluation on random images, in at most two minutes.
 
-    On a slow machine parts are measured and scaled up, which the answer says.
+    On a slow machine only parts are measured and scaled up, as the output states.
 
-    Shares are of the speed of a large matrix product in the same precision, about the most that the machine can do.
+    Utilisation is relative to a large matrix product in the same precision, which is about the machine's limit.
     """
     if dataset not in CATALOGUE:
-        raise UnknownNameError("data set", dataset, CATALOGUE, "See: dsactl datasets")
+        raise UnknownNameError("dataset", dataset, CATALOGUE, "List them: dsactl datasets")
     values = {"arch": arch, "depth": depth, "width": width, "norm": norm, "activation": activation, "pooling": pooling}
     given = {key: value for key, value in values.items() if value is not None}
     request = Request.parse({"dataset": dataset, "ipc": ipc, **given})
@@ -66,7 +68,9 @@ def command(
     )
     images = random_dataset(dataset, entry, max(recipe.settings_as(GradientMatching).batch_real, ipc), target)
     result = bench(images, recipe, target, lambda doing: output.note(f"[dim]{doing} …[/]"))
-    shown = Table(("", "seconds", "low – high", "operations", "share"), right=("seconds", "operations", "share"))
+    shown = Table(
+        ("", "seconds", "low – high", "operations", "utilisation"), right=("seconds", "operations", "utilisation")
+    )
     for name, timing in (
         ("inner step", result.inner_step),
         ("network step", result.network_step),
@@ -79,7 +83,7 @@ def command(
         [
             f"{result.dataset}, {ipc} images per class, {result.network}, {result.precision}; {result.mode}; "
             f"{result.device}; torch {result.torch}",
-            f"A large matrix product: {result.matrix_product / 1e9:,.0f} GFLOP/s. "
+            f"Large matrix product: {result.matrix_product / 1e9:,.0f} GFLOP/s. "
             f"Peak memory: {bytes_in_words(result.memory)}.",
             shown,
         ],

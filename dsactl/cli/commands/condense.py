@@ -1,4 +1,4 @@
-"""dsactl condense"""
+"""The command `dsactl condense`."""
 
 import contextlib
 import signal
@@ -45,23 +45,28 @@ def command(
         str | None,
         typer.Argument(
             metavar="DATASET",
-            help="A name (see: dsactl datasets) or a folder of one sub-folder per class.",
+            help="Dataset name (list: dsactl datasets) or image folder with one sub-folder per class.",
             autocompletion=options.complete_dataset,
         ),
     ] = None,
-    ipc: Annotated[int | None, typer.Option(help="Images per class.")] = None,
+    ipc: Annotated[int | None, typer.Option(help="Number of images per class.")] = None,
     method: Annotated[
         str | None,
         typer.Option(
-            help=f"{', '.join(BUILT_IN)}, or one of another package (docs/methods.md).  \\[dsa]",
+            help=f"Method: {', '.join(BUILT_IN)}, or one of another package (docs/methods.md).  \\[dsa]",
             autocompletion=options.complete_method,
         ),
     ] = None,
-    sets: Annotated[int, typer.Option(min=1, help="How many sets, as versions of one name, with derived seeds.")] = 1,
-    seed: Annotated[int | None, typer.Option(help="The root of every draw.  \\[0]")] = None,
-    name: Annotated[str | None, typer.Option(help="Store as \\[namespace/]name.  \\[DATASET-METHOD-ARCH-ipcN]")] = None,
+    sets: Annotated[
+        int, typer.Option(min=1, help="Number of sets, stored as versions of one name, with derived seeds.")
+    ] = 1,
+    seed: Annotated[int | None, typer.Option(help="Random seed.  \\[0]")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the set, as \\[namespace/]name.  \\[DATASET-METHOD-ARCH-ipcN]")
+    ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Options by name; flags come before it.")
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="TOML file with options by name; command-line options override it."),
     ] = None,
     device: options.Device = "auto",
     ray: options.Ray = "off",
@@ -69,17 +74,19 @@ def command(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="auto, float32 or bfloat16.  \\[auto: bfloat16 where the device is faster in it]",
+            help="Floating-point precision: auto, float32 or bfloat16.  \\[auto: bfloat16 if faster on the device]",
             autocompletion=options.complete_precision,
         ),
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="New run from the first step, ignoring checkpoints and a stored result.")
+    ] = False,
     checkpoint_every: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", help="Time between checkpoints.  \\[30; 5 on Ray]", min=0, max=60),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the recipe, the work, time and memory; write nothing.")
+        bool, typer.Option("--dry-run", help="Recipe and estimated work, time and memory only; nothing is written.")
     ] = False,
     strategy: Annotated[
         str | None,
@@ -91,7 +98,7 @@ def command(
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="An option of the method's own; repeat it.", rich_help_panel=PANEL),
+        typer.Option(metavar="NAME=VALUE", help="Method-specific option; repeatable.", rich_help_panel=PANEL),
     ] = None,
     arch: options.Arch = None,
     depth: options.Depth = None,
@@ -102,22 +109,24 @@ def command(
     image_size: Annotated[
         int | None,
         typer.Option(
-            help="Side in pixels to bring the pictures to: the shorter side is resized to it, the middle cut out.",
+            help="Side of the images in pixels; the shorter side is resized to it, then the centre is cropped.",
             rich_help_panel=_DATA,
         ),
     ] = None,
     test_fraction: Annotated[
-        float | None, typer.Option(help="Share kept for testing.  \\[0.2]", rich_help_panel=_DATA)
+        float | None, typer.Option(help="Share of the images held out for testing.  \\[0.2]", rich_help_panel=_DATA)
     ] = None,
-    split_seed: Annotated[int | None, typer.Option(help="Seed of that choice.  \\[0]", rich_help_panel=_DATA)] = None,
+    split_seed: Annotated[
+        int | None, typer.Option(help="Random seed of the test split.  \\[0]", rich_help_panel=_DATA)
+    ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     **settings: Any,
 ) -> None:
-    """Condense a data set into a few synthetic images per class and store them.
+    """Condense a dataset into a few synthetic images per class and store them.
 
-    The defaults are the paper's, of dsa and dc; those of dd and ld are in docs/methods.md. An interrupted run goes on
-    when the same command is given again, and a finished one answers with its set at once.
+    Defaults for dsa and dc are the paper's unless marked otherwise; for dd and ld see docs/methods.md. The same command
+    resumes an interrupted run, and prints the stored set of a finished one.
     """
     asked: dict[str, Any] = {
         "dataset": dataset,
@@ -152,7 +161,9 @@ def command(
         if processes.count > 1 and ray != OFF:
             if processes.rank > 0:
                 raise typer.Exit(1)
-            raise UsageError("torchrun shares the classes of one set out, --ray several sets.", "Use one of them.")
+            raise UsageError(
+                "torchrun and --ray cannot be combined.", "Use torchrun for one set, or --ray for several."
+            )
         if processes.rank > 0:
             condense_runs.follow(request, device, 0 if dry_run else sets, processes)
             return
@@ -163,7 +174,7 @@ def command(
         if dry_run:
             _dry_run(job, sets, output)
             return
-        output.remark(_in_short(job.recipe))
+        output.remark(_format_recipe(job.recipe))
         failed = 0
         with contextlib.closing(who):
             how: dict[str, Any] = {"fresh": fresh, "checkpoint_every": checkpoint_every}
@@ -176,8 +187,8 @@ def command(
             condense_runs.answer(made, output)
         if failed:
             raise RunError(
-                f"{failed} of {sets} sets failed, as said above.",
-                "The same command (without --fresh) tries them again.",
+                f"{failed} of {sets} sets failed (see above).",
+                "The same command (without --fresh) retries them.",
             )
 
 
@@ -201,17 +212,20 @@ def _own_option(text: str) -> tuple[str, str]:
 
 
 def _request(values: dict[str, Any]) -> Request:
-    for key, example in (("dataset", "a data set, e.g. digits"), ("ipc", "--ipc N, the images per class")):
+    for key, example in (
+        ("dataset", "dataset, e.g. digits"),
+        ("ipc", "option --ipc N, the number of images per class"),
+    ):
         if key not in values:
             raise UsageError(f"Missing {example}.", "See: dsactl condense --help")
     request = Request.parse(values)
-    if not is_of_several():  # of whom one alone should say what is wrong, when they have met
+    if not is_of_several():  # under torchrun only process 0 reports the error, after all have connected
         check_request(request)
     return request
 
 
 def _remarks(request: Request, job: "Job") -> Iterator[str]:
-    """What was read from a folder, where a default is ours and not the paper's, and what makes it slow."""
+    """Yield remarks on the image folder, on slow operation, and on defaults that are ours instead of the paper's."""
     recipe = job.recipe
     if job.dataset.remark:
         yield job.dataset.remark
@@ -224,15 +238,15 @@ def _remarks(request: Request, job: "Job") -> Iterator[str]:
     if "network_epochs" in settings and request.ipc not in SCHEDULE and "inner_steps" not in request.settings:
         yield (
             f"The paper has no schedule for --ipc {request.ipc}; {settings['inner_steps']} inner steps of "
-            f"{settings['network_epochs']} network epochs are ours."
+            f"{settings['network_epochs']} network epochs are our choice."
         )
     if request.arch == "convnet" and request.depth is None and recipe.network.depth != PAPER_DEPTH:
         height, width = recipe.image_shape[1:]
-        yield f"The paper has no images of {height}×{width}; --depth {recipe.network.depth} for them is ours."
+        yield f"The paper has no images of {height}×{width}; --depth {recipe.network.depth} is our choice for them."
 
 
-def _in_short(recipe: Recipe) -> str:
-    """The resolved recipe, "name value" by "name value"."""
+def _format_recipe(recipe: Recipe) -> str:
+    """Format the resolved recipe in one line: "name value, name value"."""
     values = recipe.to_dict()
     values["checksum"] = values["checksum"][:12]
     values["strategy"] = "_".join(recipe.strategy) or "none"
@@ -243,7 +257,7 @@ def _in_short(recipe: Recipe) -> str:
 
 
 def _dry_run(job: "Job", sets: int, output: Output) -> None:
-    """What would be done, and what it would cost; a few steps are tried, nothing is written."""
+    """Print the recipe and its cost, estimated from a few steps; nothing is written."""
     from dsactl.engine.device import describe
     from dsactl.engine.memory import keep_freed_memory
     from dsactl.runs.cost import try_a_step
@@ -273,8 +287,8 @@ def _dry_run(job: "Job", sets: int, output: Output) -> None:
         shown.add("work per set", steps)
         shown.add("operations per set", f"{counts['operations']:.2g}")
     if estimate:
-        compiled = ", uncompiled; long runs are compiled and take less" if method.cost else ""
-        shown.add("time per set", f"about {duration(estimate.seconds)}, from a trial of a few steps{compiled}")
+        compiled = " without compilation; long runs are compiled and faster" if method.cost else ""
+        shown.add("time per set", f"about {duration(estimate.seconds)}, estimated from a few steps{compiled}")
         shown.add("memory", f"about {bytes_in_words(estimate.memory)}")
     else:
         shown.add("time per set", f"unknown: {recipe.method} is a method of another package")

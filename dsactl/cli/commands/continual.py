@@ -1,4 +1,4 @@
-"""dsactl continual"""
+"""The command `dsactl continual`."""
 
 import contextlib
 from collections.abc import Sequence
@@ -42,36 +42,54 @@ _SIDE = 32
 
 def command(
     tasks: Annotated[
-        str, typer.Option(metavar="A,B,…", help="Data sets or folders, in their order; one alone with --splits.")
+        str,
+        typer.Option(
+            metavar="A,B,…", help="Datasets or image folders, one per task, in this order; a single one with --splits."
+        ),
     ] = "svhn,mnist,usps",
     splits: Annotated[
-        int | None, typer.Option(min=2, help="Share the classes of one data set out among so many tasks.")
+        int | None, typer.Option(min=2, help="Number of tasks into which the classes of one dataset are split.")
     ] = None,
     memory: Annotated[
-        str, typer.Option(metavar="A,B,…", help="Methods that make the memories, as of condense; none keeps nothing.")
+        str, typer.Option(metavar="A,B,…", help="Methods that make the memories, as in condense; none is no memory.")
     ] = "herding,dc,dsa",
-    ipc: Annotated[int, typer.Option(min=1, help="Images per class and task in the memory.")] = 10,
-    iterations: Annotated[int | None, typer.Option(min=1, help="Of the methods that have some.  \\[theirs]")] = None,
-    distillation: Annotated[str, typer.Option(help="both, on or off.", autocompletion=options.one_of(*_WAYS))] = "both",
-    repeats: Annotated[int, typer.Option(min=1, help="Of every course, with other draws and other sets.")] = 5,
+    ipc: Annotated[int, typer.Option(min=1, help="Number of images per class and task in the memory.")] = 10,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Number of iterations of iterative methods.  \\[the method's default]")
+    ] = None,
+    distillation: Annotated[
+        str,
+        typer.Option(
+            help="Knowledge distillation: both (runs with and without), on or off.",
+            autocompletion=options.one_of(*_WAYS),
+        ),
+    ] = "both",
+    repeats: Annotated[int, typer.Option(min=1, help="Number of repeats, with different seeds and sets.")] = 5,
     precision: options.Precision = "auto",
     new_data: Annotated[
         str,
         typer.Option(
-            help="real, or condensed: learn a new task from its set alone.",
+            help="Images of a new task: real, or condensed (only its condensed set).",
             autocompletion=options.one_of("real", "condensed"),
         ),
     ] = "real",
     image_size: Annotated[
         int | None,
-        typer.Option(min=4, help="Side of images of three channels.  \\[32; with --splits as they are]"),
+        typer.Option(min=4, help="Side of the images in pixels, with three channels.  \\[32; with --splits unchanged]"),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Of SGD on a new task.  \\[400]")] = None,
-    lr: Annotated[float | None, typer.Option(help="Its learning rate, to half time.  \\[0.03]")] = None,
-    balance_steps: Annotated[int | None, typer.Option(min=1, help="Of SGD on the memory alone.  \\[100]")] = None,
-    balance_lr: Annotated[float | None, typer.Option(help="Its learning rate, to half time.  \\[0.001]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Number of SGD steps on a new task.  \\[400]")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Initial learning rate on a new task; divided by 10 at half time.  \\[0.03]")
+    ] = None,
+    balance_steps: Annotated[
+        int | None, typer.Option(min=1, help="Number of SGD steps on the memory alone.  \\[100]")
+    ] = None,
+    balance_lr: Annotated[
+        float | None,
+        typer.Option(help="Initial learning rate on the memory alone; divided by 10 at half time.  \\[0.001]"),
+    ] = None,
     distillation_weight: Annotated[
-        float | None, typer.Option(help="Of the distillation beside the cross-entropy.  \\[0.3]")
+        float | None, typer.Option(help="Weight of the distillation loss relative to the cross-entropy.  \\[0.3]")
     ] = None,
     seed: study_runs.Seed = 0,
     device: options.Device = "auto",
@@ -82,13 +100,14 @@ def command(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Learn tasks one after the other with a memory of the earlier ones: Section 4.5 and Figure 3 of the paper.
+    """Learn tasks in sequence with a memory of the earlier ones: Section 4.5 and Figure 3 of the paper.
 
-    A network learns each task on its images and the memory (EEIL), and is then balanced on the memory alone; with
-    distillation it keeps to what it knew. The memory has --ipc images per class of each task, made by each of --memory.
+    A network is trained on the images of each task and the memory (EEIL), and then fine-tuned on the memory alone;
+    distillation from the previous network is optional. The memory has --ipc images per class of each task. Each method
+    in --memory is a run of its own.
 
-    An interrupted study goes on when the same command is given again; sets and whatever courses have in common are made
-    once. The plot needs the extra "studies", SVHN the extra "svhn".
+    The same command resumes an interrupted study; sets and phases that runs have in common are computed once. The plot
+    needs the extra "studies", SVHN the extra "svhn".
     """
     output = Output(as_json=as_json, quiet=quiet)
     kept = study_runs.words(memory, "memory", [*methods.names(), "none"])
@@ -99,10 +118,10 @@ def command(
         if value not in known:
             raise UnknownNameError(option, value, known)
     if new_data == "condensed" and "none" in kept:
-        raise UsageError("Without a memory there is no set to learn from.", "Leave none out of --memory.")
+        raise UsageError("--memory none has no set to learn a new task from.", "Remove none from --memory.")
     for option, number in (("--lr", lr), ("--balance-lr", balance_lr), ("--distillation-weight", distillation_weight)):
         if number is not None and not 0 < number < 1e6:
-            raise UsageError(f"{option} must be above 0, and a number, not {number}.")
+            raise UsageError(f"{option} must be above 0 and below 1e6, not {number}.")
     if not dry_run:
         extras.require("dsactl continual", "studies", "matplotlib")
     names = _names(tasks, splits)
@@ -117,7 +136,7 @@ def command(
     resolved = resolve_precision(precision, resolve_device(device))
     memories = [Memory(method, ipc, iterations, resolved) for method in kept]
     if iterations is not None and not any(each.iterates for each in memories):
-        output.remark("--iterations is of no use to these memories.")
+        output.remark("--iterations has no effect on these memories.")
     with contextlib.closing(workers(OFF if dry_run else ray, device, gpu_share)) as who:
         sequence = _sequence(names, splits, image_size)
         study = Study(
@@ -138,23 +157,23 @@ def command(
 
 
 def _names(tasks: str, splits: int | None) -> tuple[str, ...]:
-    """The data sets of the tasks, as far as they can be checked before one is loaded.
+    """Parse the datasets of the tasks, and check what can be checked before loading them.
 
     Raises:
-        DsactlError: of a name; of tasks that cannot follow each other.
+        DsactlError: an unknown name, or tasks that cannot form a sequence.
     """
     names = study_runs.all_listed(tasks, "task")
     if splits is None:
         check_tasks(names)
         return names
     if len(names) > 1:
-        raise UsageError(f"--splits is for one data set, not for {len(names)}.", "Name one with --tasks.")
+        raise UsageError(f"--splits takes one dataset, not {len(names)}.", "Give a single one as --tasks.")
     check_splits(names[0], splits)
     return names
 
 
 def _without_svhn(names: "Sequence[str]") -> str:
-    """What to say beside a hint where SVHN is one of the tasks and not here."""
+    """Return an addition to the hint if SVHN is one of the tasks and missing; otherwise an empty string."""
     return f" Without SVHN: --tasks {_WITHOUT_SVHN}" if "svhn" in names and missing_files("svhn") else ""
 
 
@@ -169,15 +188,15 @@ def _sequence(names: "Sequence[str]", splits: int | None, image_size: int | None
 
 
 def _remark_on_classes(sequence: "Sequence[Task]", output: Output) -> None:
-    """Say where tasks that share the outputs call a class differently: it is the order that counts."""
+    """Print a remark if tasks that share outputs name a class differently; classes are matched by order."""
     first = sequence[0]
     for task in sequence[1:]:
         pairs = zip(first.dataset.class_names, task.dataset.class_names, strict=True)
         other = next((pair for pair in pairs if pair[0] != pair[1]), None)
         if task.first == first.first and other:
             output.remark(
-                f"Classes are matched by their order: {other[0]!r} of {first.name} and {other[1]!r} of {task.name} "
-                "have one output."
+                f"Classes are matched by order: {other[0]!r} of {first.name} and {other[1]!r} of {task.name} "
+                "share an output."
             )
 
 
@@ -211,7 +230,7 @@ def _own_name(tasks: str, splits: int | None) -> str:
 
 
 def _run(study: "Study", device: str, who: "Workers", path: Path, output: Output) -> None:
-    """Go through all courses, write what came of them as it comes, and print the table."""
+    """Compute all runs, write each result, and print the table."""
     import registry
     from dsactl.continual.courses import go_through
     from dsactl.continual.results import Entry, in_order, memories_of, write
@@ -221,7 +240,7 @@ def _run(study: "Study", device: str, who: "Workers", path: Path, output: Output
     folder, target = Folder(path, "continual", study.plan), resolve_device(device)
     names = [task.name for task in study.tasks]
     entries: list[Entry] = []
-    with folder.writing():  # so that a folder that cannot be written to is said now
+    with folder.writing():  # so that an unwritable folder is reported now
         earlier = memories_of(folder)
     memories = list(dict.fromkeys([*earlier, *(memory.method for memory in study.memories)]))
     where = describe(target, who.suited(len(study.courses)).threads)
@@ -239,20 +258,20 @@ def _run(study: "Study", device: str, who: "Workers", path: Path, output: Output
                 write(folder, entries, names, memories, study.title, is_papers=study.is_papers)
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            f"Interrupted; {len(entries)} of {len(study.courses)} courses are done, and what was made is kept.",
-            "The same command goes on from there.",
+            f"Interrupted; {len(entries)} of {len(study.courses)} runs are done, and all finished work is kept.",
+            "The same command continues from there.",
         ) from None
     if entries:
         _answer(in_order(entries, memories), study, folder, output)
     if len(entries) < len(study.courses):
         raise RunError(
-            f"{len(study.courses) - len(entries)} of {len(study.courses)} courses failed, as said above.",
-            "The others are kept.",
+            f"{len(study.courses) - len(entries)} of {len(study.courses)} runs failed (see above).",
+            "The same command retries them; the others are kept.",
         )
 
 
 def _answer(entries: "Sequence[Entry]", study: "Study", folder: "Folder", output: Output) -> None:
-    """Print the table, with the paper's figures beside ours, and where the files are."""
+    """Print the table with the paper's results next to ours, and the paths of the files."""
     from dsactl.continual.results import lines_of, paper_mean
 
     names, lines = [task.name for task in study.tasks], lines_of(entries)
@@ -274,14 +293,14 @@ def _answer(entries: "Sequence[Entry]", study: "Study", folder: "Folder", output
         "courses": [entry.to_dict() for entry in entries],
     }
     heads = (
-        "Mean test accuracy of the tasks so far, after each of them, %",
-        "Test accuracy of each task in the end, %",
+        "Mean test accuracy over the tasks so far, after each task, %",
+        "Final test accuracy per task, %",
     )
     output.answer(value, [str(folder.path)], [heads[0], stages, "", heads[1], last])
     if study.repeats > 1:
         output.remark("Mean ± population standard deviation over the repeats.")
-    output.remark("Forgetting: of the earlier tasks, the best accuracy less that in the end, in the mean.")
-    output.note(f"In {escape(str(folder.path))}: continual.csv, continual.json, continual.png")
+    output.remark("Forgetting: mean over the earlier tasks of the best minus the final accuracy.")
+    output.note(f"Written to {escape(str(folder.path))}: continual.csv, continual.json, continual.png")
 
 
 def _score(score: "Score", n: int) -> str:
@@ -294,14 +313,14 @@ def _shape(study: "Study") -> tuple[int, tuple[int, int]]:
 
 
 def _dry_run(study: "Study", device: str, output: Output) -> None:
-    """Say what would be made and learned, and how long that would take here; nothing is written."""
+    """Print the sets to make, the phases to train and the estimated time on this machine; nothing is written."""
     import registry
     from dsactl.engine.device import describe, resolve_device
     from dsactl.engine.memory import keep_freed_memory
 
     keep_freed_memory()
     target = resolve_device(device)
-    with output.progress("trying steps", len(study.tasks), "trials") as bar:
+    with output.progress("timing steps", len(study.tasks), "trials") as bar:
 
         def report(done: int, total: int) -> None:
             bar.update(done, "", total=total)
@@ -313,11 +332,11 @@ def _dry_run(study: "Study", device: str, output: Output) -> None:
         f"augmentation {' '.join(settings.strategy) or 'none'}, {settings.precision}.",
         f"Learning rates {settings.learn.lr:g} and {settings.balance.lr:g}, λ {settings.distillation:g}, "
         f"τ {settings.temperature:g}.",
-        f"{len(study.courses)} courses of {len(study.tasks)} tasks ({names}).",
+        f"{len(study.courses)} runs of {len(study.tasks)} tasks ({names}).",
         study_runs.sets_in_words(cost),
-        f"{phases} phases would be learned, {study.settings.learn.steps} steps for a task and "
-        f"{study.settings.balance.steps} for the memory: about {duration(seconds)}.",
-        f"Together about {duration(cost.making + seconds)} on {describe(target)}.",
+        f"{phases} phases would be trained, {study.settings.learn.steps} steps on a task and "
+        f"{study.settings.balance.steps} on the memory: about {duration(seconds)}.",
+        f"Total: about {duration(cost.making + seconds)} on {describe(target)}.",
     ]
     value = {
         "tasks": [task.name for task in study.tasks],
@@ -332,6 +351,6 @@ def _dry_run(study: "Study", device: str, output: Output) -> None:
     output.answer(value, [task.name for task in study.tasks], lines)
     study_runs.remark_on_unknown(cost, output)
     output.remark(
-        "From trials of a few steps, uncompiled; long runs are compiled and take less. What was learned before is "
-        "counted, but only looked up."
+        "Estimated from a few uncompiled steps; long runs are compiled and faster. Phases with cached results are "
+        "counted, but are not trained again."
     )

@@ -1,4 +1,4 @@
-"""dsactl datasets"""
+"""The command `dsactl datasets`."""
 
 from dsactl.cli import options
 from dsactl.cli.output import Output
@@ -12,9 +12,9 @@ EXAMPLES = """Examples:
 
 
 def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None:
-    """List the data sets that have a name, and whether they are on this machine."""
+    """List the named datasets, and whether they are on this machine."""
     values = []
-    columns = ("name", "title", "train", "test", "images", "classes", "here")
+    columns = ("name", "title", "train", "test", "images", "classes", "available")
     shown = Table(columns, right=("train", "test", "classes"), optional=("title",))
     for name, entry in CATALOGUE.items():
         here = not missing_files(name)
@@ -43,6 +43,6 @@ def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None
     output.answer(values, list(CATALOGUE), [shown])
     if not as_json:
         output.note(
-            f"[dim]Data folder: {data_root()} (DSACTL_DATA). What is not here is downloaded when it is first used.\n"
-            "A folder of one sub-folder per class can stand wherever a name can.[/]"
+            f"[dim]Data folder: {data_root()} (DSACTL_DATA). Missing datasets are downloaded on first use.\n"
+            "An image folder with one sub-folder per class can be used in place of a name.[/]"
         )

@@ -1,4 +1,4 @@
-"""dsactl diff"""
+"""The command `dsactl diff`."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,12 +23,12 @@ def command(
     a: options.Reference,
     b: Annotated[
         str,
-        typer.Argument(metavar="REF", help="The set to hold it against.", autocompletion=options.complete_reference),
+        typer.Argument(metavar="REF", help="Set to compare with.", autocompletion=options.complete_reference),
     ],
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show how two sets differ: data set, recipe, circumstances, accuracies."""
+    """Show the differences of two sets in dataset, recipe, provenance and accuracies."""
     import registry
     from dsactl.synthetic import bundled
 
@@ -42,7 +42,8 @@ def command(
     value = {"a": sets[0].reference, "b": sets[1].reference, "same_content": same, "differing": differing}
     shown = Table(("", *(each.reference for each in sets)))
     shown.rows = [
-        (key, *("–" if item is None else _words(key, item) for item in pair)) for key, pair in differing.items()
+        (key.replace("data set", "dataset"), *("–" if item is None else _words(key, item) for item in pair))
+        for key, pair in differing.items()
     ]
     output = Output(as_json=as_json, quiet=quiet)
     verdict = f"{sets[0].reference} and {sets[1].reference} have {'the same' if same else 'different'} content"
@@ -50,7 +51,7 @@ def command(
 
 
 def _facts(stored: "registry.StoredSet", evaluations: list[dict[str, Any]]) -> dict[str, Any]:
-    """Everything that two sets can differ in, by name."""
+    """Return everything in which two sets can differ, by name."""
     manifest = stored.manifest
     facts: dict[str, Any] = {"digest": stored.digest, "method": manifest.method, "network": manifest.network}
     facts |= {f"data set: {key}": item for key, item in manifest.dataset.model_dump(mode="json").items()}
@@ -58,7 +59,7 @@ def _facts(stored: "registry.StoredSet", evaluations: list[dict[str, Any]]) -> d
     facts |= {f"recipe: {key}": item for key, item in manifest.recipe.items()}
     facts |= {f"made: {key}": item for key, item in manifest.provenance.items()}
     facts["file size"] = stored.size
-    for record in evaluations:  # the newest of each way of training stays
+    for record in evaluations:  # keeps the newest of each protocol
         epochs = f"{record['epochs']} epochs" if "epochs" in record else None
         parts = (record.get("network", "?"), epochs, record.get("augmentation"))
         how = ", ".join(str(part) for part in parts if part is not None)

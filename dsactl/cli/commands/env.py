@@ -1,4 +1,4 @@
-"""dsactl env"""
+"""The command `dsactl env`."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +18,7 @@ _OF_EXTRAS = ("matplotlib", "scipy", "huggingface_hub", "pyarrow", "ray")
 
 
 def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None:
-    """Show versions, the device and engine that would be used, and the folders: what belongs in a bug report."""
+    """Show versions, device, engine and folders, for bug reports."""
     import registry
     from dsactl.data.catalogue import data_root
     from dsactl.engine.device import describe, resolve_device, resolve_precision
@@ -43,7 +43,7 @@ def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None
 
 
 def _version(library: str) -> str | None:
-    """Of an installed library; None of one that is not."""
+    """Return the version of a library, or None if it is not installed."""
     try:
         return version(library)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""dsactl evaluate"""
+"""The command `dsactl evaluate`."""
 
 import contextlib
 from pathlib import Path
@@ -26,34 +26,37 @@ EXAMPLES = """Examples:
   dsactl evaluate photos --data ~/photos --image-size 64 --json
   dsactl evaluate --method whole mnist --networks 3"""
 
-_FOLDER = "For --data.  \\[as when the set was made]"
+_AS_CONDENSED = "  \\[as for condensing]"
 
 
 def command(
     reference: Annotated[
         str | None,
         typer.Argument(
-            metavar="[REF]",
-            help="name, name:version, name:tag or @sha256:…; if not given, the newest set that no study made. A data "
-            "set with --method whole.",
+            metavar="REF",
+            help=f"{options.REFERENCE_HELP}; with --method whole, a dataset.  \\[newest set not made by an experiment]",
             autocompletion=options.complete_reference,
         ),
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
-            help="whole: train on the whole of a data set, the upper bound.", autocompletion=options.one_of(WHOLE)
+            help="Method whole: training on the whole dataset, the upper bound.", autocompletion=options.one_of(WHOLE)
         ),
     ] = None,
-    networks: Annotated[int, typer.Option(help="How many networks, each from scratch.")] = 20,
+    networks: Annotated[int, typer.Option(help="Number of networks, each trained from scratch.")] = 20,
     epochs: Annotated[
-        int | None, typer.Option(help="\\[1000 with augmentation, 300 without; of a whole data set some 10,000 steps]")
+        int | None,
+        typer.Option(
+            help="Training epochs.  \\[1000 with augmentation, 300 without; for a whole dataset about 10,000 steps]"
+        ),
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="Kinds of augmentation, none, or dc: DC's own.  \\[what the set was made for]")
+        str | None,
+        typer.Option(help="Kinds of augmentation, none, or dc (the augmentation of DC).  \\[the set's own]"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The root of every draw.")] = 0,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what was measured already.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="New evaluation, ignoring cached results.")] = False,
     device: options.Device = "auto",
     ray: options.Ray = "off",
     gpu_share: options.GpuShare = 1.0,
@@ -65,17 +68,19 @@ def command(
     activation: options.Activation = None,
     pooling: options.Pooling = None,
     data: Annotated[
-        Path | None, typer.Option(help="The image folder, for a set of a folder that was condensed elsewhere.")
+        Path | None, typer.Option(help="Image folder, for a set that was condensed from a folder on another machine.")
     ] = None,
-    image_size: Annotated[int | None, typer.Option(help=_FOLDER)] = None,
-    test_fraction: Annotated[float | None, typer.Option(help=_FOLDER)] = None,
-    split_seed: Annotated[int | None, typer.Option(help=_FOLDER)] = None,
+    image_size: Annotated[int | None, typer.Option(help=f"Image side for --data, in pixels.{_AS_CONDENSED}")] = None,
+    test_fraction: Annotated[
+        float | None, typer.Option(help=f"Share of the images in --data held out for testing.{_AS_CONDENSED}")
+    ] = None,
+    split_seed: Annotated[int | None, typer.Option(help=f"Seed of the test split of --data.{_AS_CONDENSED}")] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train networks on a set from scratch, test each once on the real test images, and keep the result.
+    """Train networks on a set from scratch, test them on the real test images, and store the result.
 
-    The default network is the one the set was condensed on; with batch norm, its twin with instance norm.
+    The default network is the one used for condensing; if that has batch norm, its variant with instance norm.
     """
     output = Output(as_json=as_json, quiet=quiet)
     variants = (depth, width, norm, activation, pooling)
@@ -115,7 +120,7 @@ def command(
     ):
 
         def report(done: float) -> None:
-            bar.update(done, f"{kept} finished and kept")
+            bar.update(done, f"{kept} finished and stored")
 
         try:
             how: dict[str, Any] = {**folder, "device": device, "fresh": fresh, "report": report, "keeping": keeping}
@@ -127,13 +132,13 @@ def command(
         except KeyboardInterrupt:
             if not kept:
                 raise InterruptedRunError(
-                    "Interrupted before a network was finished; nothing is kept.",
-                    "Small networks are trained side by side, and finished together.",
+                    "Interrupted before any network was finished; no result is stored.",
+                    "Small networks are trained in parallel and finish together.",
                 ) from None
-            again = "without --fresh goes" if fresh else "goes"
+            again = "without --fresh continues" if fresh else "continues"
             raise InterruptedRunError(
-                f"Interrupted; {kept} of {networks} networks are finished and kept.",
-                f"The same command {again} on from there.",
+                f"Interrupted; {kept} of {networks} networks are finished and stored.",
+                f"The same command {again} from there.",
             ) from None
     columns = ("set", "tested on", "accuracy %", "n", "paper %")
     shown = Table(columns, right=("accuracy %", "n", "paper %"))
@@ -146,24 +151,24 @@ def command(
         "mean ± population standard deviation over networks."
     )
     if result.twin:
-        output.remark(f"It was condensed with batch norm and is evaluated on {result.network}.")
-    done = "Measured before; --fresh measures it again." if result.repeated else "Recorded."
-    output.note(f"{done} The same command shows it." if method else f"{done} Next: dsactl show {result.reference}")
+        output.remark(f"The set was condensed with batch norm and is evaluated on {result.network}.")
+    done = "Cached result; --fresh evaluates again." if result.repeated else "Result stored."
+    output.note(f"{done} The same command prints it." if method else f"{done} Next: dsactl show {result.reference}")
 
 
 def _dataset(method: str, reference: str | None, data: Path | None) -> str:
-    """The data set that is meant where there is no set to evaluate.
+    """Return the dataset to evaluate with --method whole.
 
     Raises:
-        UsageError: there is none, or the method is not "whole".
+        UsageError: no dataset or two are given, or the method is not "whole".
     """
     if method != WHOLE:
         raise UsageError(
-            f"--method {method} is for condense; evaluate has --method {WHOLE} alone.",
-            "Make a set first: dsactl condense DATASET --method …",
+            f"evaluate only supports --method {WHOLE}, not {method}.",
+            f"Condense a set first: dsactl condense DATASET --ipc N --method {method}",
         )
     if reference is None and data is None:
-        raise UsageError("Which data set?", "For example: dsactl evaluate --method whole digits")
+        raise UsageError("Missing dataset.", "For example: dsactl evaluate --method whole digits")
     if reference is not None and data is not None:
-        raise UsageError(f"Which data set: {reference}, or {data}?", "Leave one of them out.")
+        raise UsageError(f"Two datasets: {reference} and --data {data}.", "Leave one of them out.")
     return str(data) if reference is None else reference

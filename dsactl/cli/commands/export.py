@@ -1,4 +1,4 @@
-"""dsactl export"""
+"""The command `dsactl export`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,31 +22,36 @@ def command(
     reference: options.Reference,
     output_path: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File or folder to write.  \\[NAME-vVERSION.FORMAT here]", metavar="PATH"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File or folder to write.  \\[NAME-vVERSION.FORMAT in the current folder]",
+            metavar="PATH",
+        ),
     ] = None,
     form: Annotated[
         str | None,
         typer.Option(
             "--format",
             "-f",
-            help="safetensors (the stored file), npz (numpy), png (one picture), folder (CLASS/000.png) or parquet "
-            "(the extra hub).  \\[by the ending of --output, else safetensors]",
+            help="Format: safetensors (the stored file), npz (numpy), png (one picture), folder (CLASS/000.png) or "
+            "parquet (needs the extra hub).  \\[by the extension of --output, else safetensors]",
             autocompletion=options.one_of("safetensors", "npz", "png", "folder", "parquet"),
         ),
     ] = None,
     space: Annotated[
         str | None,
         typer.Option(
-            help="For npz: normalised (float32 N×C×H×W as stored) or pixels (8-bit N×H×W×C, clipped to 0…1). "
-            "safetensors is normalised, pictures are pixels.  \\[normalised]",
+            help="Values in npz: normalised (float32 N×C×H×W as stored) or pixels (8-bit N×H×W×C, clipped to 0…1). "
+            "safetensors is always normalised, pictures are always pixels.  \\[normalised]",
             autocompletion=options.one_of("normalised", "pixels"),
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replacement of an existing file or folder.")] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a set as a file or folder that other programs read."""
+    """Export a set as a file or folder for other programs."""
     import registry
     from dsactl.synthetic import bundled
     from registry.export import default_name, export, require_packages
@@ -70,18 +75,23 @@ def command(
     output.answer(value, [str(path)], [f"Wrote [bold]{escape(str(path))}[/]"])
     if exported.lost:
         output.note(
-            "Its soft labels are not in there; a picture has its class alone. They are in safetensors, npz and parquet."
+            "The soft labels are not exported, as pictures only have a class. safetensors, npz and parquet keep them."
         )
     if exported.clipped:
         share = 100 * exported.clipped / exported.values
         output.note(
-            f"{exported.clipped:,} of {exported.values:,} pixel values ({share:.1f} %) lay outside 0…1 and were "
-            "clipped. The exact numbers: --format safetensors, or npz."
+            f"{exported.clipped:,} of {exported.values:,} pixel values ({share:.1f} %) were outside 0…1 and "
+            "clipped. For exact values use --format safetensors or npz."
         )
 
 
 def _form(form: str | None, path: Path | None) -> str:
-    """The format that was asked for, or that a path's ending means."""
+    """Return the given format, or the one of the path's extension.
+
+    Raises:
+        UsageError: the extension is unknown.
+        UnknownNameError: the format is unknown.
+    """
     from registry.export import FORMATS
 
     if form is None:
@@ -89,7 +99,8 @@ def _form(form: str | None, path: Path | None) -> str:
         if ending in FORMATS and ending != "folder":
             return ending
         if ending or (path is not None and not path.is_dir()):
-            raise UsageError(f"The ending of {path} is that of no format.", f"Add --format {', '.join(FORMATS)}.")
+            what = f"Unknown file extension: .{ending}" if ending else f"{path} has no file extension"
+            raise UsageError(f"{what}.", f"Add --format with one of {', '.join(FORMATS)}.")
         return "safetensors"
     if form not in FORMATS:
         raise UnknownNameError("format", form, FORMATS)

@@ -1,4 +1,4 @@
-"""dsactl import"""
+"""The command `dsactl import`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,47 +20,52 @@ EXAMPLES = """Examples:
   dsactl import images_best.pt --labels labels_best.pt --dataset cifar10 --method mtt
   dsactl import pictures/ --dataset mnist --name mine"""
 
-_FOLDER = "For a data set that is a folder, as with condense."
-
 
 def command(
     path: Annotated[
         Path,
-        typer.Argument(metavar="PATH", help="A safetensors file of dsactl, a .pt file, or a folder of CLASS/*.png."),
+        typer.Argument(metavar="PATH", help="safetensors file of dsactl, .pt file, or folder with CLASS/*.png."),
     ],
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="Name or image folder that the set stands for; dsactl's own files and the authors' file names say it.",
+            help="Dataset that was condensed, as name or image folder.  \\[as stated by dsactl's own files and by the "
+            "authors' file names; required for others]",
             autocompletion=options.complete_dataset,
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What to call it.  \\[DATASET-METHOD-ipcN]")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the set.  \\[DATASET-METHOD-ipcN]")] = None,
     space: Annotated[
         str | None,
         typer.Option(
-            help="What the images of a .pt file are: normalised, or pixels of 0…1.  \\[normalised]",
+            help="Values of the images in a .pt file: normalised, or pixels (0…1).  \\[normalised]",
             autocompletion=options.one_of("normalised", "pixels"),
         ),
     ] = None,
     experiment: Annotated[
-        int | None, typer.Option(help="Which of a file's experiments, from 0.  \\[each a version]")
+        int | None, typer.Option(help="Index of the experiment in the file, from 0.  \\[all, one version each]")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="The .pt file of the labels, where they are not with the images.")
+        Path | None, typer.Option(help=".pt file with the labels, if they are not with the images.")
     ] = None,
     strategy: Annotated[
         str | None,
-        typer.Option(help="Kinds of augmentation to train with, or none.  \\[the data set's; none for DC]"),
+        typer.Option(help="Kinds of augmentation for training, or none.  \\[the dataset's; none for DC]"),
     ] = None,
-    method: Annotated[str | None, typer.Option(help="How it was made, in a word.  \\[imported]")] = None,
-    image_size: Annotated[int | None, typer.Option(help=_FOLDER)] = None,
-    test_fraction: Annotated[float | None, typer.Option(help=_FOLDER)] = None,
-    split_seed: Annotated[int, typer.Option(help=_FOLDER)] = 0,
+    method: Annotated[str | None, typer.Option(help="Name of the method that made the set.  \\[imported]")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the images of an image folder in pixels, as in condense.")
+    ] = None,
+    test_fraction: Annotated[
+        float | None, typer.Option(help="Share of an image folder held out for testing, as in condense.")
+    ] = None,
+    split_seed: Annotated[
+        int, typer.Option(help="Random seed of the test split of an image folder, as in condense.")
+    ] = 0,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Store a set that another program or another machine made, so that it can be evaluated here."""
+    """Import a set that was made by another program or on another machine."""
     source = Source(dataset, name, space, experiment, labels, strategy, method, image_size, test_fraction, split_seed)
     if not path.is_dir():
         check_file(path)

@@ -1,4 +1,4 @@
-"""dsactl ls"""
+"""The command `dsactl ls`."""
 
 import fnmatch
 import functools
@@ -34,7 +34,7 @@ _ORDERS: dict[str, Callable[["registry.Entry"], Any]] = {
     "size": lambda entry: entry.size,
     "accuracy": lambda entry: _mean(entry),
 }
-_FILTERS = "Which"
+_FILTERS = "Filters"
 _LONGEST_SEED = 6
 
 
@@ -44,35 +44,49 @@ def _complete_order(incomplete: str) -> list[str]:
 
 def command(
     pattern: Annotated[
-        str, typer.Argument(help="Of the names: * for anything.", autocompletion=options.complete_reference)
+        str,
+        typer.Argument(
+            metavar="PATTERN", help="Name pattern with * and ? (glob).", autocompletion=options.complete_reference
+        ),
     ] = "*",
     dataset: Annotated[
         str | None,
-        typer.Option(help="Of this data set.", autocompletion=options.complete_dataset, rich_help_panel=_FILTERS),
+        typer.Option(
+            help="Only sets of this dataset.", autocompletion=options.complete_dataset, rich_help_panel=_FILTERS
+        ),
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="Made by this method.", autocompletion=options.complete_method, rich_help_panel=_FILTERS),
+        typer.Option(
+            help="Only sets made by this method.", autocompletion=options.complete_method, rich_help_panel=_FILTERS
+        ),
     ] = None,
     arch: Annotated[
         str | None,
-        typer.Option(help="Made on this network.", autocompletion=options.complete_arch, rich_help_panel=_FILTERS),
+        typer.Option(
+            help="Only sets condensed on this network.", autocompletion=options.complete_arch, rich_help_panel=_FILTERS
+        ),
     ] = None,
-    ipc: Annotated[int | None, typer.Option(help="Of so many images per class.", rich_help_panel=_FILTERS)] = None,
+    ipc: Annotated[
+        int | None, typer.Option(help="Only sets with this many images per class.", rich_help_panel=_FILTERS)
+    ] = None,
     bundled: Annotated[
-        bool, typer.Option("--bundled", help="The sets that come with dsactl instead.", rich_help_panel=_FILTERS)
+        bool,
+        typer.Option(
+            "--bundled", help="Sets that come with dsactl, instead of the stored ones.", rich_help_panel=_FILTERS
+        ),
     ] = False,
     sort: Annotated[
-        str, typer.Option(help=f"By {', '.join(_ORDERS)}, smallest first.", autocompletion=_complete_order)
+        str, typer.Option(help=f"Sort key: {', '.join(_ORDERS)}; ascending.", autocompletion=_complete_order)
     ] = "stored",
-    reverse: Annotated[bool, typer.Option("--reverse", help="Largest first.")] = False,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Descending order.")] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """List the stored sets, oldest first.
 
-    The accuracy is the one on the set's own network by the paper's protocol, with the augmentation that the set was
-    made for, of the most networks; where there is none, the nearest to that, with what is unusual about it.
+    The accuracy shown is from the set's own network, the paper's protocol and the set's augmentation, with the most
+    networks. Without such a result the closest one is shown, with its differences.
     """
     import registry
     from dsactl.synthetic import bundled as own
@@ -104,12 +118,13 @@ def command(
         output.answer(list(values), (entry.reference for entry in wanted), [_table(wanted)] if wanted else [])
     if not entries and not as_json:
         output.note(f"The store {escape(str(store.home))} is empty. Make a set: dsactl condense digits --ipc 1")
-        output.note("Sets that come with dsactl: dsactl ls --bundled")
+        output.note("List the sets that come with dsactl: dsactl ls --bundled")
     elif not wanted and not as_json:
-        output.note(f"None of the {len(entries)} sets is such a one. All of them: dsactl ls")
+        where, more = ("bundled", " --bundled") if bundled else ("in the store", "")
+        output.note(f"No set matches ({len(entries)} {where}). List all: dsactl ls{more}")
         known = sorted({entry.dataset for entry in entries})
         if dataset is not None and dataset not in known:
-            output.note(f"They stand for: {escape(', '.join(known))}")
+            output.note(f"Datasets of these sets: {escape(', '.join(known))}")
 
 
 def _value(entry: "registry.Entry") -> dict[str, Any]:
@@ -154,13 +169,13 @@ def _shape(numbers: tuple[int, ...]) -> str:
 
 
 def _seed(seed: int) -> str:
-    """The root of a set's draws, short where it was derived from another set's."""
+    """Format the seed, shortened if it was derived from another set's."""
     text = str(seed)
     return text if len(text) <= _LONGEST_SEED else f"{text[: _LONGEST_SEED - 1]}…"
 
 
 def _accuracy(entry: "registry.Entry") -> tuple[str, str, str]:
-    """Accuracy, n, and the network with what is unusual about the training."""
+    """Return the accuracy, n, and the network with deviations from the usual training."""
     record = _best(entry)
     if record is None:
         return "–", "", ""
@@ -170,21 +185,23 @@ def _accuracy(entry: "registry.Entry") -> tuple[str, str, str]:
 
 
 def _is_usual(record: dict[str, Any]) -> bool:
-    """Whether networks were trained for as many epochs as the paper has with, or without, augmentation."""
+    """Return whether the training epochs are the paper's, which depend on augmentation."""
     plain = record.get("augmentation") == "none"
     return record.get("epochs") == (EPOCHS_PLAIN if plain else EPOCHS_AUGMENTED)
 
 
 def _mean(entry: "registry.Entry") -> float:
-    """The accuracy that is shown; below all others where there is none."""
+    """Return the accuracy shown in the list, or -1 if there is none."""
     record = _best(entry)
     mean = record.get("mean") if record else None
     return float(mean) if isinstance(mean, int | float) else -1.0
 
 
 def _best(entry: "registry.Entry") -> dict[str, Any] | None:
-    """The evaluation that says most: with the set's own augmentation, by the paper's protocol, on the set's own
-    network, of most networks, newest.
+    """Return the evaluation to show.
+
+    Criteria in this order: the set's own augmentation, the paper's epochs, the set's own network, most networks, latest
+    date.
     """
     if len(entry.evaluations) <= 1:
         return next(iter(entry.evaluations), None)

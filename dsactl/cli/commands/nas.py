@@ -1,4 +1,4 @@
-"""dsactl nas"""
+"""The command `dsactl nas`."""
 
 import contextlib
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ EXAMPLES = """Examples:
   dsactl nas cifar10 --dry-run"""
 
 _PAPER_NETWORKS = 720
-_BEST = 5  # networks of each proxy that are shown
+_BEST = 5  # number of networks per proxy in the table
 
 
 def command(
@@ -43,23 +43,32 @@ def command(
         str,
         typer.Option(
             metavar="A,B,…",
-            help="What networks are ranked by: random, early-stopping, whole, or a set's reference.  "
-            "\\[the first three]",
+            help="Proxies that rank the networks: random, early-stopping, whole, or a set's reference.  "
+            "\\[random, early-stopping, whole]",
             show_default=False,
         ),
     ] = "random,early-stopping,whole",
     where: Annotated[
-        str | None, typer.Option(metavar="CONDITIONS", help="Of the 720 ConvNets those with depth<=3,norm=batch|group.")
+        str | None,
+        typer.Option(
+            metavar="CONDITIONS", help="Conditions on the 720 ConvNets, e.g. depth<=3,norm=batch|group.  \\[none]"
+        ),
     ] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="So many of them, drawn by --seed.  \\[all]")] = None,
-    ipc: Annotated[int, typer.Option(min=1, help="Images per class of the proxy random.")] = 10,
-    epochs: Annotated[int, typer.Option(min=1, help="Of training on a set; early stopping takes as many steps.")] = 300,
-    whole_epochs: Annotated[int, typer.Option(min=1, help="Of training on all images.")] = 100,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Number of networks to sample (with --seed).  \\[all]")
+    ] = None,
+    ipc: Annotated[int, typer.Option(min=1, help="Number of images per class of the proxy random.")] = 10,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Training epochs on a proxy set; early stopping gets the same number of steps.")
+    ] = 300,
+    whole_epochs: Annotated[int, typer.Option(min=1, help="Training epochs on all images.")] = 100,
     batch: Annotated[
         int | None,
-        typer.Option(min=1, help="Images of a step. \\[256; 100 with early stopping]"),
+        typer.Option(min=1, help="Batch size.  \\[256; 100 for early stopping]"),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Of training the chosen networks on all images.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(min=1, max=1000, help="Number of trainings of each chosen network on all images.")
+    ] = 5,
     seed: study_runs.Seed = 0,
     image_size: study_runs.ImageSize = None,
     device: options.Device = "auto",
@@ -70,14 +79,13 @@ def command(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Search an architecture on proxies: Section 4.6, Table 6 and Figure 4 of the paper.
+    """Search architectures with proxies: Section 4.6, Table 6 and Figure 4 of the paper.
 
-    Each of the networks is trained on each proxy, and ranked on a tenth of the training images that is held out. What
-    each proxy chooses is then trained on all training images, and tested. With the proxy whole among them, the others'
-    rankings are compared with its own.
+    Each network is trained on each proxy, and ranked by its accuracy on a held-out tenth of the training images. The
+    best network of each proxy is then trained on all training images and tested. If whole is one of the proxies, the
+    other rankings are correlated with its ranking.
 
-    Every network's result is kept as it comes, for this and every later search. The comparison and its plot need the
-    extra "studies".
+    The result of each network is cached for later searches. The comparison and its plot need the extra "studies".
     """
     output = Output(as_json=as_json, quiet=quiet)
     words = study_runs.listed(proxy, "proxy")
@@ -128,30 +136,30 @@ def command(
     _answer(rows, folder, output, with_paper=papers)
     if failed:
         raise RunError(
-            f"{failed} networks were given up, as said above; what depends on them has no result.",
-            "The same command tries them again; all others are kept.",
+            f"{study_runs.many(failed, 'network')} failed (see above); results that depend on them are missing.",
+            "The same command retries them; all others are kept.",
         )
 
 
 def _wanted(where: str | None) -> list[NetworkSpec]:
-    """The networks that meet the conditions.
+    """Return the networks that satisfy the conditions.
 
     Raises:
-        UsageError: there are none.
+        UsageError: no network does.
     """
     wanted = space.space() if where is None else space.where(space.space(), where)
     if not wanted:
-        raise UsageError(f"No network of the space is such a one: {where}", f"There are: {space.CHOICES}.")
+        raise UsageError(f"No network in the search space satisfies {where}.", f"Choices: {space.CHOICES}.")
     return wanted
 
 
 def _networks(
     searched: "Searched", wanted: list[NetworkSpec], sample: int | None, seed: int, output: Output
 ) -> list[NetworkSpec]:
-    """Those of them that can take the images, or a sample of these.
+    """Return the networks that can take the images, or a sample of them.
 
     Raises:
-        UsageError: there are none.
+        UsageError: no network can.
     """
     from dsactl.nas.search import fitting
 
@@ -160,7 +168,7 @@ def _networks(
         shape = searched.full.shape_in_words
         output.remark(f"{len(wanted) - len(found)} of {len(wanted)} networks are too deep for {shape} images.")
     if not found:
-        raise UsageError("No network is left.", "Allow a smaller depth, or take larger images, as NAME@1x16x16.")
+        raise UsageError("No network is left.", "Allow a smaller depth or use larger images, e.g. NAME@1x16x16.")
     return found if sample is None else space.sample(found, sample, seed)
 
 
@@ -176,10 +184,10 @@ def _search(
     workers: "Workers",
     output: Output,
 ) -> "tuple[list[Row], int]":
-    """Train the networks on each proxy, then those that were chosen; write what came of each proxy as it comes.
+    """Train the networks on each proxy, then the chosen ones on all images; write the results after each proxy.
 
     Returns:
-        The rows that the folder has now, and how many networks were given up.
+        All rows in the folder, and the number of failed networks.
     """
     from dsactl.nas.results import Row, write
     from dsactl.nas.study import GivenUp, study
@@ -203,14 +211,14 @@ def _search(
             bar.update(100)
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            f"Interrupted; {len(rows)} of {len(made)} proxies are done, and every network that was trained is kept.",
-            "The same command goes on from there.",
+            f"Interrupted; {len(rows)} of {len(made)} proxies are done, and results of trained networks are kept.",
+            "The same command continues from there.",
         ) from None
     return everything, failed
 
 
 def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_paper: bool) -> None:
-    """Print the table, with the paper's figures beside ours where all is as the paper's, and where the files are."""
+    """Print the table, with the paper's results next to ours if all settings match, and the paths of the files."""
     from dsactl.nas.correlation import SHARES
     from dsactl.nas.proxy_names import WHOLE
     from dsactl.nas.results import differing, paper_column, ranks
@@ -219,17 +227,17 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
     papers = [paper_column(row) if with_paper else None for row in rows]
     ranked = [ranks(row, rows) for row in rows]
     in_words = [[_in_words(each.spearman, each.low, each.high) for each in found] for found in ranked]
-    # The whole agrees with itself, and of few networks some shares have no correlation: neither is worth a column.
+    # No columns for trivial values: whole correlates perfectly with itself, a share of few networks not at all.
     compared = [words for row, words in zip(rows, in_words, strict=True) if row.proxy != WHOLE and words]
-    told = [place for place in range(len(tops)) if any(words[place] != "–" for words in compared)]
-    right = ("accuracy %", *(tops[place] for place in told), "time", "images")
+    columns = [place for place in range(len(tops)) if any(words[place] != "–" for words in compared)]
+    right = ("accuracy %", *(tops[place] for place in columns), "time", "images")
     shown = Table(("proxy", "chosen network", *right), right=right, optional=("chosen network", "images", "time"))
     for row, paper, words in zip(rows, papers, in_words, strict=True):
         reached = accuracy({"mean": row.mean, "std": row.std, "n": row.n}) if row.accuracies else "–"
-        correlations = ["–" if row.proxy == WHOLE or not words else words[place] for place in told]
+        correlations = ["–" if row.proxy == WHOLE or not words else words[place] for place in columns]
         shown.add(row.proxy, row.chosen, reached, *correlations, duration(row.seconds), f"{row.images:,}")
         if paper:
-            theirs = [f"{paper['correlation']:.2f}" if place == 0 else "–" for place in told]
+            theirs = [f"{paper['correlation']:.2f}" if place == 0 else "–" for place in columns]
             numbers = duration(60 * paper["minutes"]), f"{paper['images']:,.0f}"
             shown.add("  paper", "", f"{paper['accuracy']:.1f}", *theirs, *numbers)
     value = {
@@ -240,23 +248,23 @@ def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_pap
             for row, paper, found in zip(rows, papers, ranked, strict=True)
         ],
     }
-    head = "Test accuracy of the network that each proxy chooses"
-    if told:
+    head = "Test accuracy of the network chosen by each proxy"
+    if columns:
         head += ", and Spearman's correlation of the proxy's ranking"
     best = Table(("rank", "network", "held-out %"), right=("rank", "held-out %"))
     for row in rows:
-        best.add("", f"by {row.proxy}:", "")
+        best.add("", f"proxy {row.proxy}:", "")
         for rank, (name, score) in enumerate(row.ranking[:_BEST], 1):
             best.add(str(rank), name, f"{score.accuracy:.1f}")
-    above = "The best by each proxy, on the held-out images; it chooses the first"
+    above = "Best networks by proxy, on the held-out images; the first is chosen"
     output.answer(value, [str(folder.path)], [head, shown, "", above, best])
     if any(each.low is not None for found in ranked for each in found):
-        output.remark("In brackets the 95 % interval by the bootstrap over networks.")
-    if apart := differing(rows):
-        output.remark(f"The proxies differ in {' and '.join(apart)}, on which all figures depend: see nas.json.")
-    output.remark("Time is of all networks on the proxy. Of equally good networks the first of the space is chosen.")
+        output.remark("In brackets: 95 % bootstrap interval over networks.")
+    if differences := differing(rows):
+        output.remark(f"The proxies differ in {' and '.join(differences)}, which affects all results: see nas.json.")
+    output.remark("Time is for training all networks on the proxy. Ties are resolved by the order of the search space.")
     written = ", ".join(name for name in ("nas.csv", "nas.json", "nas.png") if (folder.path / name).exists())
-    output.note(f"In {escape(str(folder.path))}: {written}")
+    output.note(f"Written to {escape(str(folder.path))}: {written}")
 
 
 def _in_words(spearman: float | None, low: float | None, high: float | None) -> str:
@@ -273,26 +281,27 @@ def _dry_run(
     workers: "Workers",
     output: Output,
 ) -> None:
-    """Say how many networks would be trained on each proxy, and how long that takes here; none is trained."""
+    """Print the number of networks to train per proxy and the estimated time on this machine; none is trained."""
     import registry
     from dsactl.engine.device import describe
     from dsactl.nas.cost import estimate
 
     store, costs = registry.Store(), []
-    with output.progress("trying steps", len(made), "proxies") as bar:
+    with output.progress("timing steps", len(made), "proxies") as bar:
         for index, proxy in enumerate(made):
             costs.append(estimate(proxy, networks, store, device, workers.suited(len(networks)).threads))
             bar.update(index + 1, proxy.name)
     shown = Table(
-        ("proxy", "networks", "known", "operations", "time"), right=("networks", "known", "operations", "time")
+        ("proxy", "networks", "cached", "operations", "time"), right=("networks", "cached", "operations", "time")
     )
     for proxy, cost in zip(made, costs, strict=True):
         numbers = str(cost.networks), str(cost.known), f"{cost.operations:.2g}", duration(cost.seconds)
         shown.add(proxy.name, *numbers)
     total = sum(cost.seconds for cost in costs)
     value = {proxy.name: vars(cost) for proxy, cost in zip(made, costs, strict=True)}
-    output.answer(value, [proxy.name for proxy in made], [shown, f"Together {duration(total)} on {describe(device)}."])
+    output.answer(value, [proxy.name for proxy in made], [shown, f"Total: {duration(total)} on {describe(device)}."])
     output.remark(
-        "From trials of a few steps of some of the networks, one after the other in this process. Training what each "
-        f"proxy chooses on all images, {repeats} times, is not counted; where networks are few, it takes longer."
+        "Estimated from a few steps of some of the networks, in sequence in this process. Not counted: training the "
+        f"chosen networks on all images, {study_runs.many(repeats, 'time')} each; with few networks this takes longer "
+        "than the search."
     )

@@ -1,4 +1,4 @@
-"""dsactl prune"""
+"""The command `dsactl prune`."""
 
 from rich.markup import escape
 
@@ -18,7 +18,7 @@ def command(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Take away the files that no set names: what a killed process or a removed set left behind."""
+    """Delete unreferenced files, left by killed processes or removed sets."""
     import registry
     from registry.upkeep import leftovers, prune
 
@@ -27,8 +27,8 @@ def command(
     size = sum(path.stat().st_size for path in found if path.exists())
     what = f"{len(found)} {'file' if len(found) == 1 else 'files'} ({bytes_in_words(size)})"
     if found and not dry_run:
-        output.confirm(f"Remove {what} that nothing names from {escape(str(store.home))}?", yes=yes)
+        output.confirm(f"Delete {what} without references from {escape(str(store.home))}?", yes=yes)
         found = prune(store)
     value = {"removed": [str(path) for path in found], "bytes": size, "dry_run": dry_run}
-    said = "Nothing is left over" if not found else f"Would remove {what}" if dry_run else f"Removed {what}"
-    output.answer(value, [str(path) for path in found], [*(escape(str(path)) for path in found), said])
+    summary = "No unreferenced files" if not found else f"Would delete {what}" if dry_run else f"Deleted {what}"
+    output.answer(value, [str(path) for path in found], [*(escape(str(path)) for path in found), summary])

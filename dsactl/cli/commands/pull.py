@@ -1,4 +1,4 @@
-"""dsactl pull"""
+"""The command `dsactl pull`."""
 
 from typing import Annotated
 
@@ -20,22 +20,22 @@ EXAMPLES = """Examples:
 
 def command(
     address: Annotated[
-        str, typer.Argument(metavar="USER/REPO[:VERSION]", help="A repository of a set; its newest version.")
+        str, typer.Argument(metavar="USER/REPO[:VERSION]", help="Repository on the Hub.  \\[newest version]")
     ],
-    revision: Annotated[str | None, typer.Option(help="A tag, branch or commit instead of a version.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Tag, branch or commit, instead of a version.")] = None,
     name: Annotated[
         str | None,
         typer.Option(
-            help="Store as \\[namespace/]name; needed where a revision is no version.  \\[user/repo in small letters]"
+            help="Name of the set, as \\[namespace/]name; required if the revision is not a version.  "
+            "\\[user/repo in lower case]"
         ),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Pull a set from the Hugging Face Hub, with what was measured on it, checked against its digests.
+    """Pull a set and its evaluations from the Hugging Face Hub, and verify the checksums.
 
-    Downloads go through the Hub client's cache, so without a network what was pulled before is found there.
-    Needs the extra "hub".
+    Downloads are cached by the Hub client, so earlier pulls are available offline. Needs the extra "hub".
     """
     import registry
     from dsactl.synthetic.bundled import own_name
@@ -44,7 +44,7 @@ def command(
     output = Output(as_json=as_json, quiet=quiet)
     repo_id, wanted = hub.parse_address(address)
     if wanted is not None and revision is not None:
-        raise UsageError(f"Both :{wanted} and --revision {revision} were given.", "Give one of them.")
+        raise UsageError(f"Both :{wanted} and --revision {revision} are given.", "Use one of them.")
     hub.configure_client_logging(quiet=quiet)
     given = own_name(name, repo_id)
     pulled = hub.pull(registry.Store(), repo_id, wanted or revision, given)
@@ -60,9 +60,9 @@ def command(
     }
     output.answer(value, [stored.reference], [f"[bold]{stored.reference}[/]  @sha256:{stored.digest}"])
     if pulled.from_cache:
-        output.note("The Hub was not reached; this is from the cache, and a newer version may be there.")
-    came = f" with {pulled.evaluations} results that were not here" if pulled.evaluations else ""
-    done = "checked; it was here already" if pulled.was_here else "checked and stored"
-    output.note(f"Pulled from {pulled.repo_id} at {escape(pulled.revision)}{came}, {done}.")
+        output.note("The Hub could not be reached; this is a cached copy, and a newer version may exist.")
+    new = f" with {pulled.evaluations} new results" if pulled.evaluations else ""
+    done = "verified; it was already stored" if pulled.was_here else "verified and stored"
+    output.note(f"Pulled from {pulled.repo_id} at {escape(pulled.revision)}{new}: {done}.")
     data = "" if entry_of(stored.manifest.dataset.name) else " --data FOLDER"
     output.note(f"Next: dsactl evaluate {stored.reference}{data}")

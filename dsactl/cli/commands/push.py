@@ -1,4 +1,4 @@
-"""dsactl push"""
+"""The command `dsactl push`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,37 +20,41 @@ EXAMPLES = """Examples:
   dsactl push mnist-dsa-convnet-ipc1:2 user/mnist-ipc1 --private
   dsactl push cifar10-dsa-convnet-ipc1 team/cifar10-ipc1 --create-pr --licence mit"""
 
-_DID = {
+_OUTCOMES = {
     "pushed": "Pushed.",
-    "tagged": "Its content was there already; only the tag was missing.",
-    "proposed": "Proposed. A pull request has no tag: once it is merged, push again without --create-pr to set it.",
-    "unchanged": "It was there already; nothing was changed, the card neither.",
+    "tagged": "Content already up to date; added the missing tag.",
+    "proposed": "Pull request opened, without a tag. Once merged, push again without --create-pr to set the tag.",
+    "unchanged": "Already up to date; nothing was pushed.",
 }
 
 
 def command(
     reference: options.Reference,
-    repository: Annotated[str, typer.Argument(metavar="USER/REPO", help="A data set repository; made if needed.")],
-    private: Annotated[bool, typer.Option("--private", help="Make it visible to its owners only.")] = False,
+    repository: Annotated[
+        str, typer.Argument(metavar="USER/REPO", help="Dataset repository on the Hub; created if missing.")
+    ],
+    private: Annotated[
+        bool, typer.Option("--private", help="Private repository; an existing public one is refused.")
+    ] = False,
     create_pr: Annotated[
-        bool, typer.Option("--create-pr", help="Propose it as a pull request, which sets no tag.")
+        bool, typer.Option("--create-pr", help="Pull request instead of a commit; sets no tag.")
     ] = False,
     licence: Annotated[
         str | None,
-        typer.Option("--licence", "--license", metavar="TEXT", help="Of the images, for the card.  \\[not stated]"),
+        typer.Option(
+            "--licence", "--license", metavar="TEXT", help="Licence of the images, for the card.  \\[not stated]"
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write the folder that would be pushed; touch no network.")
+        bool, typer.Option("--dry-run", help="Local folder with the files to push only; no network access.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where --dry-run writes it.  \\[the set's name]")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for --dry-run.  \\[the set's name]")] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Push a set to the Hugging Face Hub: a repository that `datasets` reads, a tag per version.
+    """Push a set to the Hugging Face Hub, as a repository that `datasets` reads, with one tag per version.
 
-    Pushing the same version again changes nothing; other content under a version that is there is refused.
+    Pushing the same version again changes nothing; different content under an existing version is refused.
     Needs the extra "hub".
     """
     import registry
@@ -58,7 +62,7 @@ def command(
     from registry import hub
 
     if out is not None and not dry_run:
-        raise UsageError("--out is for --dry-run.", "Pass both, or neither.")
+        raise UsageError("--out needs --dry-run.", "Give both or neither.")
     hub.require_packages()
     hub.parse_repo_id(repository)
     output = Output(as_json=as_json, quiet=quiet)
@@ -83,19 +87,19 @@ def command(
     }
     identifier = pushed.address if pushed.outcome == "proposed" else address
     output.answer(value, [identifier], [f"[bold]{address}[/]  {escape(pushed.address)}"])
-    output.note(_DID[pushed.outcome])
+    output.note(_OUTCOMES[pushed.outcome])
     if pushed.outcome != "proposed":
-        output.note(f"Anywhere: dsactl pull {address}")
+        output.note(f"Pull it with: dsactl pull {address}")
 
 
 def _tags(method: str) -> tuple[str, ...]:
-    """By what the Hub finds the paper of a method; of other programs' and packages' methods none is known."""
+    """Return the Hub tag of a method's paper; empty for methods of other programs and packages."""
     paper = find(method).paper if method in BUILT_IN else ""
     return (f"arxiv:{paper}",) if paper else ()
 
 
 def _write(folder: Path, files: dict[str, bytes], output: Output) -> None:
-    """Write the folder that would be pushed, and say what is in it."""
+    """Write the files to push to a folder, and print their names and sizes."""
     from registry import hub
 
     hub.write_folder(folder, files)

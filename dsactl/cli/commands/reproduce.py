@@ -1,4 +1,4 @@
-"""dsactl reproduce"""
+"""The command `dsactl reproduce`."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -37,7 +37,7 @@ def command(
         str,
         typer.Argument(
             metavar="TABLE",
-            help=f"{', '.join(_KNOWN)}.",
+            help=f"Table or figure: {', '.join(_KNOWN)}.",
             autocompletion=options.one_of(*_KNOWN),
         ),
     ],
@@ -45,13 +45,14 @@ def command(
         str | None,
         typer.Option(
             metavar="CELLS",
-            help="Cells whose name begins so, as mnist:1,cifar10:1:dsa; of a figure its parts, as noise,real.",
+            help="Cells by the beginning of their names, e.g. mnist:1,cifar10:1:dsa; for a figure its parts, e.g. "
+            "noise,real.  \\[all]",
         ),
     ] = None,
     sets: study_runs.Sets = 5,
     networks: study_runs.Networks = 20,
     scale: Annotated[
-        float, typer.Option(min=0.0001, max=1, help="Of the iterations of the methods that have some.")
+        float, typer.Option(min=0.0001, max=1, help="Factor on the iterations of iterative methods.")
     ] = 1.0,
     seed: study_runs.Seed = 0,
     device: options.Device = "auto",
@@ -62,12 +63,12 @@ def command(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Run a table or figure of the paper, cell by cell, into a document that has its numbers beside ours.
+    """Reproduce a table or figure of the paper as a document with the paper's results next to ours.
 
-    The document grows as cells are finished, says what was scaled down, and keeps the cells of earlier calls.
+    The document is updated after each cell, states what was scaled down, and keeps the cells of earlier calls.
 
-    An interrupted call goes on when it is given again; what other commands have made or measured is used. The plots
-    need the extra "studies".
+    The same command resumes an interrupted call. Stored sets and cached results are reused. The plots need the extra
+    "studies".
     """
     if table not in _KNOWN:
         raise UnknownNameError("table", table, _KNOWN)
@@ -109,10 +110,10 @@ def command(
 
 
 def _possible(plan: "Plan", device: str, output: Output) -> "Plan":
-    """The cells whose data sets are here or can be downloaded, and read; says before any work what is not.
+    """Return the plan without the cells whose dataset cannot be loaded, and print an error for each such dataset.
 
     Raises:
-        DataError, MissingPackageError: none of them is.
+        DataError, MissingPackageError: no dataset can be loaded.
     """
     from dsactl.studies.cells import check
 
@@ -126,7 +127,7 @@ def _possible(plan: "Plan", device: str, output: Output) -> "Plan":
     if not left:
         raise next(iter(wrong.values()))
     for name, fault in wrong.items():
-        output.error(f"Cells of {name} are passed over: {fault.message}", fault.hint)
+        output.error(f"Cells of {name} are skipped: {fault.message}", fault.hint)
     return replace(plan, entries=left)
 
 
@@ -135,31 +136,31 @@ def _in_order(plan: "Plan", cells: "Mapping[Key, Cell]") -> "dict[Key, Cell]":
 
 
 def _document(plan: "Plan", folder: "Folder", cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
-    """The document of what is finished, in Markdown and HTML, with its plots."""
+    """Return the document of the finished cells in Markdown and HTML, with its plots, by file name."""
     from dsactl.studies.document import Document, to_html, to_markdown
     from dsactl.studies.plots import against_the_paper
 
     done = _in_order(plan, cells)
     paper = [cell for cell in done.values() if cell.paper]
     ours = (
-        "The paper takes the figures of random, herding and forgetting from DC's; networks are trained on these sets "
-        "as DC's are: without augmentation, but for MNIST's. How long the networks are trained by which herding and "
-        "forgetting choose is ours. The figures of dd and ld are their authors', who train other networks in other "
-        "ways, and how long and with what augmentation the networks of whole are trained is not said: there the "
-        "difference means little and is left out."
+        "The paper quotes the results of random, herding and forgetting from the DC paper; networks are trained on "
+        "these sets as in DC: without augmentation, except on MNIST. The number of training epochs of the networks by "
+        "which herding and forgetting select is our choice. The results of dd and ld are quoted from their authors, "
+        "who use other networks and training. The paper does not state the epochs and augmentation of whole. For "
+        "these methods the difference means little and is omitted."
     )
     text = [
         "Test accuracy in percent, mean ± population standard deviation over n networks: 5 sets × 20 networks and "
-        "1000 iterations in the paper. Each cell says what it has less of; with fewer iterations it is not "
-        "comparable, and the difference is left out.",
-        f"Seed {folder.plan['seed']}. Time is that of making a cell's sets, which cells may share, and of training and "
+        "1000 iterations in the paper. Each cell states what was scaled down; with fewer iterations it is not "
+        "comparable, and the difference is omitted.",
+        f"Seed {folder.plan['seed']}. Time covers making the sets of a cell, which cells may share, and training and "
         "testing its networks.",
         *([ours] if plan.name in ("table1", "table2") else []),
     ]
     pictures, files = {}, {}
     if paper:
         plot = against_the_paper({" ".join(key): cell for key, cell in done.items() if cell.paper})
-        pictures["Ours over the paper's, with deviations; on the line they are equal"] = plot
+        pictures["Our accuracy over the paper's, with standard deviations; equal on the line"] = plot
         files[f"{plan.name}.png"] = plot
     document = Document(plan.title, text, plan.names, done, len(plan.entries), pictures)
     names = dict(zip(pictures, files, strict=True))

@@ -1,4 +1,4 @@
-"""dsactl rm"""
+"""The command `dsactl rm`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,17 +21,17 @@ EXAMPLES = """Examples:
 
 def command(
     references: options.References,
-    every: Annotated[bool, typer.Option("--all-versions", help="All that a name or digest means.")] = False,
+    every: Annotated[bool, typer.Option("--all-versions", help="All versions of a name or digest.")] = False,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Remove versions of sets, with the tags that point at them. What was measured on them stays."""
+    """Remove versions of sets and their tags. Evaluations are kept."""
     import registry
 
     store, output = registry.Store(), Output(as_json=as_json, quiet=quiet)
-    places = list(dict.fromkeys(place for text in references for place in _meant(store, text, every)))
+    places = list(dict.fromkeys(place for text in references for place in _versions_of(store, text, every)))
     removal = store.removal(places)
     value = {"removed": removal.references, "tags": removal.tags, "bytes": removal.bytes, "dry_run": dry_run}
     what = f"{', '.join(removal.references)} ({bytes_in_words(removal.bytes)})"
@@ -45,8 +45,12 @@ def command(
     output.answer(value, removal.references, [f"Removed {what}"])
 
 
-def _meant(store: "registry.Store", text: str, every: bool) -> "list[registry.Place]":
-    """The versions that a reference means: a bare name, or a digest, must mean one alone. They may be damaged."""
+def _versions_of(store: "registry.Store", text: str, every: bool) -> "list[registry.Place]":
+    """Return the versions of a reference, damaged ones included.
+
+    Raises:
+        UsageError: a bare name or digest has several versions, and `every` is false.
+    """
     import registry
     from dsactl.synthetic import bundled
 
@@ -67,6 +71,6 @@ def _meant(store: "registry.Store", text: str, every: bool) -> "list[registry.Pl
         more = "" if len(places) <= 5 else f" and {len(places) - 5} more"
         raise UsageError(
             f"{text} means {len(places)} versions: {known}{more}.",
-            "Say which, or remove them all with --all-versions.",
+            "Name a version, or remove all with --all-versions.",
         )
     return places

@@ -1,4 +1,4 @@
-"""dsactl show"""
+"""The command `dsactl show`."""
 
 import contextlib
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,15 +27,19 @@ _WIDEST_PICTURE, _CLASSES_PER_ROW = 120, 5
 
 def command(
     reference: options.Reference,
-    code: Annotated[bool, typer.Option("--code", help="Print Python that loads the set instead.")] = False,
+    code: Annotated[
+        bool, typer.Option("--code", help="Python code that loads the set, instead of the description.")
+    ] = False,
     picture: Annotated[
         bool | None,
-        typer.Option("--picture/--no-picture", help="Draw the images.  \\[on a terminal with colours]"),
+        typer.Option(
+            "--picture/--no-picture", help="Images as a picture in the terminal.  \\[on a terminal with colours]"
+        ),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show how a set was made, where its files are, what was measured on it, and its images."""
+    """Show a set's recipe, files, evaluations and images."""
     import registry
     from dsactl.synthetic import bundled
 
@@ -68,11 +72,11 @@ def _about(stored: "registry.StoredSet") -> Facts:
     about = Facts()
     about.add("set", stored.reference)
     about.add("digest", f"@sha256:{stored.digest}")
-    about.add("data set", f"{info.name} ({info.split}), {sum(info.counts):,} images")
+    about.add("dataset", f"{info.name} ({info.split}), {sum(info.counts):,} images")
     about.add("classes", ", ".join(info.class_names))
-    about.add("images", f"{shape}, normalised by mean {info.mean}, std {info.std}")
+    about.add("images", f"{shape}, normalised with mean {info.mean}, std {info.std}")
     if manifest.has_soft_labels:
-        about.add("labels", "soft: for each image a distribution over the classes")
+        about.add("labels", "soft: a distribution over the classes per image")
     about.add("method", manifest.method + (f" on {manifest.network}" if manifest.network else ""))
     for key, item in manifest.recipe.items():
         if key not in ("dataset", "checksum", "method"):
@@ -86,7 +90,7 @@ def _about(stored: "registry.StoredSet") -> Facts:
 
 
 def _results(evaluations: list[dict[str, Any]]) -> Table:
-    """A row for each result."""
+    """Return a table with one row per evaluation."""
     columns = ("tested on", "accuracy %", "n", "paper %", "epochs", "augmentation", "when")
     results = Table(columns, right=("accuracy %", "n", "paper %", "epochs"), optional=("when",))
     for record in evaluations:
@@ -104,7 +108,7 @@ def _results(evaluations: list[dict[str, Any]]) -> Table:
 
 
 def _drawn(store: "registry.Reader", stored: "registry.StoredSet", width: int) -> list[Text]:
-    """The images, as large as the terminal allows; nothing for those that cannot be drawn."""
+    """Draw the images at up to the terminal's width; empty if they cannot be drawn."""
     import registry
     from registry.pictures import grid_png
 
@@ -119,7 +123,7 @@ def _drawn(store: "registry.Reader", stored: "registry.StoredSet", width: int) -
 
 
 def _code(stored: "registry.StoredSet") -> str:
-    """Python to paste: with dsactl, and with nothing but safetensors."""
+    """Return Python code that loads a set, with dsactl and with safetensors alone."""
     info, shape = stored.manifest.dataset, "×".join(map(str, stored.manifest.tensors["images"].shape))
     strategy = stored.manifest.recipe.get("strategy")
     kinds = [kind for kind in KINDS if kind in strategy] if isinstance(strategy, list) else []
@@ -130,11 +134,11 @@ def _code(stored: "registry.StoredSet") -> str:
 import dsactl
 
 condensed = dsactl.load("{stored.reference}")
-for images, labels in condensed.batches(epochs=1000):  # shuffled, and augmented as the set was made for
+for images, labels in condensed.batches(epochs=1000):  # shuffled, with the set's augmentation
     ...  # one step of training
 
 # The same tensors without dsactl: images {shape} float32, normalised, and {what}.
-# Bring other images into the same space by (pixels / 255 - mean) / std. Made for the augmentation: {made_for}.
+# Normalise other images by (pixels / 255 - mean) / std. Augmentation of the set: {made_for}.
 from safetensors.torch import load_file
 
 tensors = load_file({str(stored.file)!r})

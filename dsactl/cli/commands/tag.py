@@ -1,4 +1,4 @@
-"""dsactl tag"""
+"""The command `dsactl tag`."""
 
 from typing import Annotated
 
@@ -19,12 +19,15 @@ EXAMPLES = """Examples:
 
 def command(
     reference: options.Reference,
-    tag: Annotated[str | None, typer.Argument(help="A word of a-z, 0-9, '.', '_' and '-'; none to list them.")] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Take the tag away; the version stays.")] = False,
+    tag: Annotated[
+        str | None,
+        typer.Argument(metavar="TAG", help="Tag of a-z, 0-9, '.', '_' and '-'; without it the tags are listed."),
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Removal of the tag; the version stays.")] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Let a tag point at a version of a set, wherever it pointed before; or list a name's tags."""
+    """Set, move or remove a tag of a set's version, or list the tags of a name."""
     import registry
     from dsactl.synthetic import bundled
 
@@ -32,10 +35,10 @@ def command(
     if remove:
         name = registry.parse_reference(reference).name
         if tag is None or name is None:
-            raise UsageError("--remove needs the name and the tag that is to go.", "dsactl tag NAME TAG --remove")
+            raise UsageError("--remove needs the name and the tag.", "Use: dsactl tag NAME TAG --remove")
         store.untag(name, tag)
         done = f"{name}:{tag}"
-        output.answer({"removed": done}, [done], [f"Took away {done}"])
+        output.answer({"removed": done}, [done], [f"Removed tag {done}"])
         return
     stored = bundled.own(reference, store)
     if tag is None:

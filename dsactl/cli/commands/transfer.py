@@ -1,4 +1,4 @@
-"""dsactl transfer"""
+"""The command `dsactl transfer`."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,12 +33,16 @@ _NAMES = ("condensed on", "tested on")
 
 def command(
     dataset: study_runs.DatasetName,
-    ipc: Annotated[int, typer.Option(help="Images per class.")] = 1,
-    archs: Annotated[str | None, typer.Option(metavar="A,B,…", help=f"Networks to condense on.  \\[{_USUAL}]")] = None,
+    ipc: Annotated[int, typer.Option(help="Number of images per class.")] = 1,
+    archs: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help=f"Networks to condense on.  \\[{', '.join(PAPER_ARCHS)}]")
+    ] = None,
     test_on: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Networks to test on.  \\[those of --archs]")
     ] = None,
-    method: Annotated[str, typer.Option(help="As of condense.", autocompletion=options.complete_method)] = "dsa",
+    method: Annotated[
+        str, typer.Option(help="Method, as in condense.", autocompletion=options.complete_method)
+    ] = "dsa",
     sets: study_runs.Sets = 1,
     networks: study_runs.Networks = 20,
     iterations: study_runs.Iterations = None,
@@ -53,16 +57,16 @@ def command(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Condense on each network and test on each: Table 3 of the paper, for any data set.
+    """Condense on each network and test on each: Table 3 of the paper, for any dataset.
 
-    Every set and every measurement is kept as it comes. An interrupted study goes on when the same command is given
-    again, and what other commands have made already is used. vgg11 and resnet18 are condensed with batch norm and
-    tested with instance norm. Its plot needs the extra "studies".
+    Each result is stored when it is finished; the same command resumes an interrupted study. Stored sets and cached
+    results are reused. vgg11 and resnet18 are condensed with batch norm and tested with instance norm. The plot needs
+    the extra "studies".
     """
     asked = archs or _USUAL
     rows, columns = (study_runs.words(each, "network", list(ARCHITECTURES)) for each in (asked, test_on or asked))
     if not methods.find(method).network:
-        raise UsageError(f"--method {method} uses no network, so that there is nothing to transfer from.")
+        raise UsageError(f"--method {method} uses no network to transfer from.", "Use a method that does, e.g. dsa.")
     output = Output(as_json=as_json, quiet=quiet)
     request = study_runs.request_of(
         dataset, ipc, method=method, seed=seed, iterations=iterations, image_size=image_size
@@ -76,7 +80,7 @@ def command(
     from dsactl.studies.folder import Folder
     from dsactl.studies.plots import heat_map
 
-    with _naming_those_that_fit(entries, rows, columns, device):
+    with _suggesting_networks(entries, rows, columns, device):
         if dry_run:
             study_runs.dry_run(entries, sets, device, output)
             return
@@ -104,24 +108,24 @@ def command(
 
 
 @contextlib.contextmanager
-def _naming_those_that_fit(
+def _suggesting_networks(
     entries: "list[Entry]", rows: Sequence[str], columns: Sequence[str], device: str
 ) -> Iterator[None]:
-    """Where a network cannot take the images, say which of those that are asked for can.
+    """Add the requested networks that can take the images to the error of one that cannot.
 
     Raises:
-        NetworkError: it cannot.
+        NetworkError: a network cannot take the images.
     """
     try:
         yield
     except NetworkError as error:
         fit = [name for name in dict.fromkeys([*rows, *columns]) if _fits(name, entries, device)]
-        others = f"These can: --archs {','.join(fit)}" if fit else "Larger images, or other networks, are needed."
+        others = f"Networks that can: --archs {','.join(fit)}" if fit else "Use larger images or other networks."
         raise NetworkError(error.message, others) from None
 
 
 def _fits(name: str, entries: "list[Entry]", device: str) -> bool:
-    """Whether a network can be condensed on as well as tested on, wherever it is asked for."""
+    """Return whether a network can take the images for both condensing and testing."""
     from dsactl.studies.cells import check
 
     try:

@@ -1,4 +1,4 @@
-"""dsactl verify"""
+"""The command `dsactl verify`."""
 
 from typing import Annotated
 
@@ -18,14 +18,18 @@ EXAMPLES = """Examples:
 def command(
     references: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[REF…]", help="Of the store, everything.", autocompletion=options.complete_reference),
+        typer.Argument(
+            metavar="REF",
+            help="Sets: name, name:version, name:tag or @sha256:…  \\[the whole store]",
+            autocompletion=options.complete_reference,
+        ),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Read everything and hold it against its digests: manifests, tensors, pictures, tags, evaluations.
+    """Verify the checksums of all stored files: manifests, tensors, pictures, tags, evaluations.
 
-    Names each file that is damaged, missing or changed, and ends with 1 if there is one. Changes nothing.
+    Prints each file that is damaged, missing or changed; the exit code is then 1. Nothing is changed.
     """
     import registry
     from dsactl.synthetic import bundled
@@ -47,13 +51,13 @@ def command(
     }
     count = len(findings.checked)
     faults = len(findings.faults)
-    verdict = f"{faults} {'fault' if faults == 1 else 'faults'}" if faults else "everything is whole"
+    verdict = f"{faults} {'error' if faults == 1 else 'errors'}" if faults else "no errors"
     output.answer(value, findings.checked, [f"{count} {'set' if count == 1 else 'sets'} checked: {verdict}"])
     for path in findings.leftovers:
-        output.note(f"Left over: {escape(str(path))}")
+        output.note(f"Unreferenced: {escape(str(path))}")
     if findings.leftovers:
-        output.note("Nothing names these files, and they do no harm. Take them away: dsactl prune")
+        output.note("No set refers to these files; they are harmless. Delete them: dsactl prune")
     if not findings.complete:
-        output.note("Files that a damaged set may need are not counted as left over.")
+        output.note("Files that a damaged set may need are not counted as unreferenced.")
     if findings.faults:
         raise typer.Exit(1)

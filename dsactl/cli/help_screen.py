@@ -1,0 +1,28 @@
+"""Commands whose help shows flags without a type: typer prints `<bool>` after each, as if it took a value."""
+
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+
+def _hide_flag_types(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if isinstance(parameter, TyperOption) and parameter.is_flag:
+            parameter.metavar = ""
+    return parameters
+
+
+class Command(TyperCommand):
+    """A command of the program."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, with an empty placeholder for flags."""
+        return _hide_flag_types(super().get_params(ctx))
+
+
+class Program(TyperGroup):
+    """The program, a group of commands."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, with an empty placeholder for flags."""
+        return _hide_flag_types(super().get_params(ctx))
