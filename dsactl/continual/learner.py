@@ -273,7 +273,7 @@ def _check_finite(losses: Tensor, step: int, phase: Phase) -> None:
         raise RunError(
             f"The network diverged within {step + 1} of {phase.steps} steps at a learning rate of {phase.lr:g}: its "
             "loss is no longer finite.",
-            "Try a smaller --lr, --balance-lr or --distillation-weight.",
+            "Try a smaller `lr`, `balance_lr` or `distillation_weight`.",
         )
 
 

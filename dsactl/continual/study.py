@@ -141,8 +141,8 @@ class Study:
         if ipc > fewest:
             name = task.dataset.class_names[task.dataset.train.counts.index(fewest)]
             raise UsageError(
-                f"--ipc {ipc} is more than there is: the smallest class, {name!r} of {task.name}, has {fewest} images.",
-                f"Use --ipc {fewest} or less.",
+                f"The smallest class, {name!r} of {task.name}, has {fewest} images, fewer than `ipc={ipc}`.",
+                f"Use `ipc={fewest}` or less.",
             )
         self._sets(device)
 

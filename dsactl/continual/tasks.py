@@ -81,7 +81,7 @@ def check_tasks(names: Sequence[str]) -> dict[str, int]:
     """
     if len(names) < 2:
         raise UsageError(
-            "One task alone is no sequence.", "Name two or more data sets with --tasks, or split one with --splits."
+            "One task alone is no sequence.", "Name two or more datasets with `tasks`, or split one with `splits`."
         )
     if len({*map(_short, names)}) < len(names):
         raise UsageError("Two tasks have one name.", "Name each data set once, and give folders different names.")
@@ -128,7 +128,7 @@ def _check_overlap(names: Sequence[str]) -> None:
 def _check_classes(counts: Mapping[str, int]) -> None:
     if len(set(counts.values())) > 1:
         each = ", ".join(f"{name} has {count}" for name, count in counts.items())
-        raise UsageError(f"The tasks differ in their number of classes: {each}.", "Choose --tasks that agree in it.")
+        raise UsageError(f"The tasks differ in their number of classes: {each}.", "Choose `tasks` with equally many.")
 
 
 def check_splits(name: str, splits: int) -> None:
@@ -148,7 +148,7 @@ def _check_splits(name: str, splits: int, classes: int) -> None:
         less = f"Leave a class out: {with_views(name, Classes(0, classes - 2))}" if classes > 4 else "It has too few."
         raise UsageError(
             f"{classes} classes cannot be shared out evenly among {splits} tasks, two at least to each.",
-            f"Use --splits {' or '.join(even)}." if even else less,
+            f"Use {' or '.join(f'`splits={each}`' for each in even)}." if even else less,
         )
 
 

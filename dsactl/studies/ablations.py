@@ -99,7 +99,7 @@ def refuse_batch_norm(network: NetworkSpec) -> None:
         UsageError: it has batch norm.
     """
     if network.has_batch_norm:
-        raise UsageError("Gradients are not measured of networks with batch norm.", "Use --arch convnet.")
+        raise UsageError("Gradient norms are not measured for networks with batch norm.", 'Use `arch="convnet"`.')
 
 
 def with_and_without(request: Request, protocol: Protocol) -> list[Entry]:

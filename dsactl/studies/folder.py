@@ -42,7 +42,7 @@ COLUMNS = (
 
 Written = TypeVar("Written")
 _BEGINNING = re.compile(rb'\s*\{\s*"study"\s*:')
-_ELSEWHERE = "Free space, or name another folder with --out."
+_ELSEWHERE = "Free space, or name another folder with `out`."
 
 
 class Folder:
@@ -60,7 +60,7 @@ class Folder:
     def __init__(self, path: Path, study: str, plan: Mapping[str, Any]) -> None:
         self.path, self.study, self.plan = path, study, json.loads(json.dumps(plan))
         if path.exists() and not path.is_dir():
-            raise UsageError(f"{path} is not a folder.", "Name another with --out.")
+            raise UsageError(f"{path} is not a folder.", "Name another with `out`.")
         self._check_plan()
 
     def _check_plan(self) -> None:
@@ -72,15 +72,15 @@ class Folder:
         results = self.path / f"{self.study}.json"
         for file in sorted(self.path.glob("*.json")):
             if file != results and _is_results(file):
-                raise UsageError(f"{self.path} has the results of {file.stem}.", "Name another folder with --out.")
+                raise UsageError(f"{self.path} has the results of {file.stem}.", "Name another folder with `out`.")
         try:
             found = dict(json.loads(results.read_bytes())["plan"]) if results.exists() else self.plan
         except (OSError, ValueError, KeyError, TypeError):
-            raise UsageError(f"{results} is not a study's results.", "Name another folder with --out.") from None
+            raise UsageError(f"{results} is not a study's results.", "Name another folder with `out`.") from None
         if found != self.plan:
             other = ", ".join(_differing(found, self.plan))
             raise UsageError(
-                f"{self.path} has the results of another plan (other {other}).", "Name another with --out."
+                f"{self.path} has the results of another plan (other {other}).", "Name another with `out`."
             )
 
     def cells(self, names: tuple[str, ...]) -> dict[Key, Cell]:

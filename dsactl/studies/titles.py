@@ -21,4 +21,4 @@ PARTS = {
     "figure5": ("cifar10",),
     "figure6": ("noise", "real"),
 }
-"""The parts of each figure, by the names that `reproduce --only` takes."""
+"""The parts of each figure, by the names that users select them by."""

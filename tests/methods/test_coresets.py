@@ -117,9 +117,9 @@ def test_the_mean_of_herding_is_nearer_than_that_of_random_choices(digits: Datas
 @pytest.mark.parametrize("method", METHODS)
 def test_more_images_than_a_class_has_are_refused(method: str, digits: Dataset) -> None:
     smallest = min(digits.train.counts)
-    with pytest.raises(DataError, match=rf"has {smallest} training images, fewer than --ipc {smallest + 1}") as raised:
+    with pytest.raises(DataError, match=rf"has {smallest} training images, fewer than `ipc={smallest + 1}`") as raised:
         condense(method, smallest + 1)
-    assert raised.value.hint == f"Use --ipc {smallest} or less, or add images."
+    assert raised.value.hint == f"Use `ipc={smallest}` or less, or add images."
 
 
 def test_nothing_is_said_of_a_schedule_that_the_method_has_not(program: Any) -> None:
