@@ -179,7 +179,7 @@ def test_foreign_and_damaged_checkpoints_are_refused_with_the_way_out() -> None:
     with pytest.raises(RunError, match=r"was written on cuda.*"):
         execute(job(), store)
     save_checkpoint(path, {**tensors, "images": tensors["images"][:5]}, about)
-    with pytest.raises(RunError, match="is of other images"):
+    with pytest.raises(RunError, match="has images of another shape"):
         execute(job(), store)
     save_checkpoint(path, {}, about)
     with pytest.raises(RunError, match="is damaged"):
@@ -195,7 +195,7 @@ def test_a_run_goes_on_with_as_many_processes_as_it_began() -> None:
     path = interrupted(store)
     tensors, about = read(path)
     save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "processes": 4}})
-    with pytest.raises(RunError, match=r"written on cpu.*, 4 processes; .* use 4 processes \(torchrun"):
+    with pytest.raises(RunError, match=r"written on cpu.*, 4 processes; .* use 4 processes, started by torchrun"):
         execute(job(), store)
 
 
@@ -236,7 +236,7 @@ def test_divergence_is_an_error_that_says_what_to_change(monkeypatch: pytest.Mon
 
 def test_bad_input_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(method, "condense", None)
-    with pytest.raises(DataError, match="fewer than --ipc 140"):
+    with pytest.raises(DataError, match="fewer than `ipc=140`"):
         job(ipc=140)
     with pytest.raises(NetworkError, match="lenet cannot take 1×8×8 images"):
         job(arch="lenet", width=None)
@@ -327,7 +327,7 @@ def test_without_a_working_compiler_runs_go_uncompiled(monkeypatch: pytest.Monke
     tensors, about = read(path)
     assert about["mode"]["compiled"] is False
     save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "compiled": True}})
-    with pytest.raises(RunError, match=r"begun on cpu.* compiled.*, which fails here \(RuntimeError: no compiler\)"):
+    with pytest.raises(RunError, match=r"started on cpu.* compiled.*, which fails here \(RuntimeError: no compiler\)"):
         execute(job(), store)
 
 
