@@ -90,7 +90,7 @@ REFUSED = [
     (("ablate", "ipc", "digits", "--methods", "dsa,herdin"), "Did you mean 'herding'"),
     (("ablate", "ipc", "digit"), "Did you mean 'digits'?"),
     (("ablate", "schemes", "digits", "--kinds", "rotat"), "Did you mean 'rotate'?"),
-    (("ablate", "gradients", "digits", "--arch", "resnet18bn"), "not measured of networks with batch norm"),
+    (("ablate", "gradients", "digits", "--arch", "resnet18bn"), "not measured for networks with batch norm"),
     (("continual", "--tasks", "digits,mnis"), "Did you mean 'mnist'"),
     (("continual", "--tasks", "digits"), "One task alone"),
     (("continual", "--tasks", "digits,cifar100"), "differ in their number of classes"),

@@ -29,10 +29,10 @@ class Coreset(Settings):
     """
 
     def check(self, recipe: Recipe) -> None:  # noqa: ARG002
-        """Refuse a training without an epoch.
+        """Refuse fewer than one epoch.
 
         Raises:
-            UsageError: it is that.
+            UsageError: `epochs` is below 1.
         """
         if self.epochs < 1:
             raise UsageError(f"`epochs={self.epochs}` must be at least 1.")
