@@ -100,11 +100,11 @@ def test_a_method_is_whatever_can_be_called(install: Install, what: str) -> None
 @pytest.mark.parametrize(
     ("code", "what", "said"),
     [
-        ("", "foreign:torch", "The method 'mine' is no function: foreign:torch"),
+        ("", "foreign:torch", "The method 'mine' is not a function: foreign:torch"),
         ("", "foreign:second", "The method 'mine' cannot be loaded: .*has no attribute 'second'"),
-        ("first.options = ['size']", "foreign:first", "options of the method 'mine' are not names with defaults"),
-        ("first.options = {'size': None}", "foreign:first", "options of the method 'mine' are not names with defaults"),
-        ("first.options = {'fast': True}", "foreign:first", "options of the method 'mine' are not names with defaults"),
+        ("first.options = ['size']", "foreign:first", "options of the method 'mine' must be a dict"),
+        ("first.options = {'size': None}", "foreign:first", "options of the method 'mine' must be a dict"),
+        ("first.options = {'fast': True}", "foreign:first", "options of the method 'mine' must be a dict"),
     ],
 )
 def test_what_is_no_method_is_refused_before_it_runs(install: Install, code: str, what: str, said: str) -> None:
@@ -238,9 +238,9 @@ def test_a_set_has_every_class_and_a_label_for_each_image(install: Install, code
 def test_a_name_that_no_method_can_have_is_refused_when_it_is_used(install: Install, name: str) -> None:
     install(name=name)
     assert name not in methods.names()
-    with pytest.raises(UsageError, match="of another package, is no name for a method") as refused:
+    with pytest.raises(UsageError, match="of another package, is not a valid name of a method") as refused:
         dsactl.condense("digits", ipc=1, method=name)
-    assert "at most 32 long, of a-z, 0-9" in refused.value.hint
+    assert "at most 32 characters out of a-z, 0-9" in refused.value.hint
     assert dsactl.condense("digits", ipc=1, method="random").reference == "digits-random-ipc1:1"
 
 
@@ -275,7 +275,7 @@ def test_entry_points_that_are_of_no_use_break_nothing(install: Install, program
     assert "mine" in completed.stdout
     refused = program("condense", "digits", "--ipc", "1", "--method", "Whole", **path)
     assert refused.returncode == 2
-    assert "'Whole', of another package, is no name for a method" in refused.stderr
+    assert "'Whole', of another package, is not a valid name of a method" in refused.stderr
 
 
 STOPS = FAILS.replace("{fault}", "raise KeyboardInterrupt")

@@ -35,7 +35,7 @@ class Coreset(Settings):
             UsageError: `epochs` is below 1.
         """
         if self.epochs < 1:
-            raise UsageError(f"`epochs={self.epochs}` must be at least 1.")
+            raise UsageError(f"`epochs` must be at least 1, not {self.epochs}.")
 
 
 _PACKAGE = "dsactl.methods.coresets"

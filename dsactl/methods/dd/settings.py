@@ -76,11 +76,11 @@ class DatasetDistillation(Settings):
         """
         refuse_batch_norm(recipe)
         if self.weights not in ("random", "fixed"):
-            raise UsageError(f'`weights="{self.weights}"` must be random or fixed.')
+            raise UsageError(f"`weights` must be random or fixed, not {self.weights!r}.")
         if self.networks < 1:
-            raise UsageError(f"`networks={self.networks}` must be at least 1.")
+            raise UsageError(f"`networks` must be at least 1, not {self.networks}.")
         if self.step_lr <= 0:
-            raise UsageError(f"`step_lr={self.step_lr}` must be above 0.")
+            raise UsageError(f"`step_lr` must be above 0, not {self.step_lr}.")
         if self.inner_steps < self.parts(recipe.ipc):
             raise UsageError(
                 f"{self.inner_steps} inner steps of {self.batch_synthetic} images per class do not reach all "

@@ -62,10 +62,10 @@ class LabelDistillation(Settings):
         """
         refuse_batch_norm(recipe)
         if not 0 < self.smoothing < 1:
-            raise UsageError(f"`smoothing={self.smoothing}` must be between 0 and 1.")
+            raise UsageError(f"`smoothing` must be between 0 and 1, not {self.smoothing}.")
         for name in ("label_lr", "patience"):
             if getattr(self, name) <= 0:
-                raise UsageError(f"`{name}={getattr(self, name)}` must be above 0.")
+                raise UsageError(f"`{name}` must be above 0, not {getattr(self, name)}.")
 
 
 LD = Method(
