@@ -49,7 +49,7 @@ REFUSED = [
     (("condense", "digits", "--ipc", "1", "--arch", "convnt"), "Did you mean 'convnet'?"),
     (("condense", "digits", "--ipc", "1", "--norm", "instanc"), "Unknown norm 'instanc'"),
     (("condense", "digits", "--ipc", "1", "--strategy", "rotat"), "Did you mean 'rotate'?"),
-    (("condense", "digits", "--ipc", "1", "--scheme", "siames"), "Did you mean 'siamese'?"),
+    (("condense", "digits", "--ipc", "1", "--scheme", "siames"), "input should be 'siamese', 'none'"),
     (("condense", "digits", "--ipc", "1", "--distance", "our"), "--distance: "),
     (("condense", "digits", "--ipc", "1", "--device", "gpu"), "Unknown device 'gpu'."),
     (("condense", "digits", "--ipc", "1", "--precision", "half"), "--precision: "),

@@ -161,7 +161,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli, tmp_path: Path) -> None:
         (("gradients", "digits", "--method", "dc"), "--method dc has nothing that it could vary"),
         (("gradients", "digits", "--sets", "2"), "gradients is a study of one set"),
         (("digits", "ipc"), "The study comes first: dsactl ablate ipc digits"),
-        (("gradients", large, "--arch", "resnet18bn"), "not measured of networks with batch norm"),
+        (("gradients", large, "--arch", "resnet18bn"), "not measured for networks with batch norm"),
         (("ipc", "digits", "--method", "dc"), "ipc compares --methods"),
         (("schemes", "digits", "--methods", "dc"), "--methods is for ipc, not for schemes"),
         (("init", "digits", "--kinds", "crop"), "--kinds is for schemes and strategies, not for init"),
