@@ -1,8 +1,7 @@
-"""dsactl from Python: the same work as the command line's, with the same defaults.
+"""The Python API: the same functions as the command line, with the same defaults.
 
-On a CPU these functions tell the C library to keep freed memory in the process (`engine.memory`), which about halves
-the time of the work and lasts as long as the process does; so does that numbers below 10⁻³⁸ are taken for 0
-(`engine.device`).
+On a CPU these functions make the C library keep freed memory in the process (`engine.memory`), which about halves the
+time, and make the processor flush numbers below 10⁻³⁸ to 0 (`engine.device`). Both last as long as the process.
 """
 
 from collections.abc import Callable
@@ -36,19 +35,20 @@ def condense(
     report: Callable[[Progress], None] = lambda progress: None,
     **options: Any,
 ) -> SyntheticSet:
-    """Condense a data set and store the result; go on where an earlier call was interrupted.
+    """Condense a dataset and store the result; resume an interrupted run of the same recipe.
 
     Args:
         dataset: a dataset's name or an image folder.
         ipc: images per class.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        fresh: forget an earlier run of the same recipe.
-        store: where the set goes; the default one if not given.
+        fresh: ignore an earlier run of the same recipe.
+        store: where the set goes; None for the default store.
         report: called after every inner step, and when the work changes.
-        options: any other field of `dsactl.recipes.recipe.Request`, e.g. `method="dc"`, `iterations=100`, `seed=1`.
+        options: any other field of `dsactl.recipes.recipe.Request`, or a setting of the method, e.g. `method="dc"`,
+            `iterations=100`, `seed=1`.
 
     Raises:
-        dsactl.Error: bad input, in one line; the store cannot be used; the run diverged; another process is at it.
+        dsactl.Error: bad input; the store cannot be used; the run diverged; another process is making the set.
 
     Examples:
         >>> import dsactl
@@ -81,28 +81,29 @@ def evaluate(
     workers: Workers | None = None,
     **options: Any,
 ) -> Evaluation:
-    """Train networks from scratch on a stored set, test them on the real test images, and keep the record.
+    """Train networks from scratch on a stored set, test them on the real test images, and cache the results.
 
-    What was measured under the same conditions is not measured again, and an interrupted evaluation goes on.
+    Results under the same conditions are looked up, and an interrupted evaluation is resumed.
 
     Args:
-        reference: `name`, `name:version`, `name:tag`, `@sha256:…` or a loaded set; the store's newest set if not given,
-            but for those of studies.
-        protocol: see `dsactl.Protocol`; the paper's if not given.
-        data: the image folder, for a set of a folder that this machine has not condensed itself.
-        image_size, test_fraction, split_seed: for that folder; as they were when the set was made, if not given.
-            Without `data` they are refused: the images are read as they were then.
+        reference: `name`, `name:version`, `name:tag`, `@sha256:…` or a loaded set; None for the store's newest set,
+            those of studies excepted.
+        protocol: see `dsactl.Protocol`; None for the paper's.
+        data: the image folder, for a set of a folder that was condensed on another machine.
+        image_size, test_fraction, split_seed: for that folder; None for the values that the set was made with. Without
+            `data` they are refused, since the images are read with those values.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        fresh: train every network anew.
-        store: the default one if not given.
-        report: called after every epoch with the number of networks done, a fraction for those in training.
-        keeping: told how many finished networks are kept, which an interrupted evaluation goes on with.
-        workers: who trains the networks (`dsactl.engine.on_ray.workers`); None for this process.
-        options: attributes of `dsactl.Protocol` in place of a protocol, e.g. `networks=5`.
+        fresh: ignore cached results.
+        store: None for the default store.
+        report: called after every epoch with the number of finished networks; those in training count as fractions.
+        keeping: called with the number of finished networks in the cache, from which an interrupted evaluation is
+            resumed.
+        workers: the executor that trains the networks (`dsactl.engine.on_ray.workers`); None for this process.
+        options: attributes of `dsactl.Protocol` instead of a protocol, e.g. `networks=5`.
 
     Raises:
-        dsactl.Error: bad input, in one line; the set is not there or damaged; the store cannot be written to.
-        TypeError: both a protocol and its attributes, or an unknown one.
+        dsactl.Error: bad input; the set is missing or damaged; the store cannot be written to.
+        TypeError: both a protocol and its attributes, or an unknown attribute.
 
     Examples:
         >>> import dsactl
@@ -150,16 +151,16 @@ def evaluate_whole(
     workers: Workers | None = None,
     **options: Any,
 ) -> Evaluation:
-    """Train networks from scratch on a whole training split, the upper bound of what a set of it can reach.
+    """Train networks from scratch on a whole training split: the upper bound for condensed sets.
 
     Args:
         dataset: a dataset's name or an image folder.
-        protocol, device, fresh, store, report, keeping, workers, options: as of `evaluate`.
+        protocol, device, fresh, store, report, keeping, workers, options: see `evaluate`.
         image_size, test_fraction, split_seed: for a folder.
 
     Raises:
-        dsactl.Error: bad input, in one line; the store cannot be written to.
-        TypeError: both a protocol and its attributes, or an unknown one.
+        dsactl.Error: bad input; the store cannot be written to.
+        TypeError: both a protocol and its attributes, or an unknown attribute.
 
     Examples:
         >>> import dsactl
@@ -186,17 +187,17 @@ def _protocol(protocol: Protocol | None, options: dict[str, Any]) -> Protocol:
 
 
 def pull(address: str, *, name: str | None = None, store: registry.Store | None = None) -> SyntheticSet:
-    """Bring a set from the Hugging Face Hub, checked against its digests, keep it in the store, and load it.
+    """Download a set from the Hugging Face Hub, verify its checksums, store it, and load it.
 
     Args:
-        address: `user/repo`, `user/repo:version`, or with a tag, branch or commit after the colon; without any, the
-            newest version.
-        name: what to call it in the store; `user/repo` in small letters if not given.
-        store: the default one if not given.
+        address: `user/repo`, `user/repo:version`, or with a tag, branch or commit after the colon; the newest version
+            for `user/repo` alone.
+        name: its name in the store; None for `user/repo` in lower case.
+        store: None for the default store.
 
     Raises:
-        dsactl.Error: the Hub's client is not installed (the extra `hub`); the Hub refused or cannot be reached; what
-            came is damaged or no set; the store has that version with other content.
+        dsactl.Error: the Hub's client is not installed (the extra `hub`); the Hub refused or cannot be reached; the
+            download is damaged or not a set; the store has that version with other content.
 
     Examples:
         >>> import dsactl

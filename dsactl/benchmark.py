@@ -1,6 +1,6 @@
-"""The program's own yardstick: what a step takes on this machine, and how near that is to what the machine can do.
+"""The benchmark: the time of steps of training on this machine, and the utilisation of its hardware.
 
-The images are random: speed does not depend on what they show, and no data set is needed.
+The images are random: speed does not depend on their content, and no dataset is needed.
 """
 
 import statistics
@@ -35,12 +35,12 @@ from dsactl.synthetic.synthetic_set import SyntheticSet
 from dsactl.training.sgd import stack
 
 STEPS = 5  # timed, after two that warm up caches, allocators and compilers
-SECONDS = 20.0  # for the pieces of one kind; slower machines take parts of pieces, so that all of it takes two minutes
-FEWEST = 5  # repetitions that this has to suffice for, those that warm up among them
-EXPECTED_SHARE = 0.4  # of a matrix product's speed; what a piece will take is guessed by it
-NETWORK_STEPS = 10  # in one repetition
+SECONDS = 20.0  # per kind of work; slower machines run a part of it and scale up, so that all takes about two minutes
+FEWEST = 5  # repetitions that must fit into this time, warm-up included
+EXPECTED_SHARE = 0.4  # of a matrix product's speed, from which the time of a piece of work is guessed
+NETWORK_STEPS = 10  # per repetition
 EPOCHS, CUDA_EPOCHS = 10, 200  # of the shorter evaluation that is timed
-CUDA_NETWORKS = 20  # that are evaluated side by side
+CUDA_NETWORKS = 20  # evaluated in parallel
 MATRICES = (4096, 2048, 1024)
 
 
@@ -50,9 +50,9 @@ class Timing:
 
     Attributes:
         median, low, high: over the repetitions.
-        repetitions: how many.
+        repetitions: number of repetitions.
         operations: floating-point operations of the piece.
-        share: of the speed of a large matrix product in the same precision here.
+        share: utilisation, as a fraction of the speed of a large matrix product in the same precision.
     """
 
     median: float
@@ -65,17 +65,17 @@ class Timing:
 
 @dataclass(frozen=True)
 class Bench:
-    """What was measured.
+    """The results of the benchmark.
 
     Attributes:
-        device, torch, precision, mode: with what.
-        dataset, ipc, network: of which shapes; 256 real images per class.
-        matrix_product: operations per second of a product of two square matrices, of side 4096 where that is fast.
-        inner_step: matching gradients of all classes and the images' update.
+        device, torch, precision, mode: the environment.
+        dataset, ipc, network: the shapes; there are 256 real images per class.
+        matrix_product: operations per second of a product of two square matrices, of side 4096 if that is fast enough.
+        inner_step: gradient matching of all classes, and the update of the images.
         network_step: one SGD step on the synthetic set, augmented.
         evaluation: one network trained by the protocol and tested.
-        memory: peak of the process (CPU) or of the device (CUDA), images and program included, bytes.
-        scaled: what was measured in part and scaled up, in words.
+        memory: peak of the process (CPU) or of the device (CUDA), including images and program, bytes.
+        scaled: descriptions of what was measured in part and scaled up.
     """
 
     device: str
@@ -93,15 +93,15 @@ class Bench:
     scaled: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return JSON values."""
         return asdict(self)
 
 
 def random_dataset(name: str, entry: CatalogueEntry, per_class: int, device: torch.device) -> Dataset:
-    """A data set of random pixels in the shapes of a named one.
+    """Return a dataset of random pixels in the shapes of a named one.
 
     Args:
-        name: of the data set.
+        name: of the dataset.
         entry: its shapes.
         per_class: training images of each class.
         device: where the images go.
@@ -122,13 +122,13 @@ def random_dataset(name: str, entry: CatalogueEntry, per_class: int, device: tor
 def bench(
     dataset: Dataset, recipe: Recipe, device: torch.device, phase: Callable[[str], None] = lambda doing: None
 ) -> Bench:
-    """Measure.
+    """Run the benchmark.
 
     Args:
         dataset: on the device, see `random_dataset`.
         recipe: of method "dsa".
         device: to compute on.
-        phase: told what comes next, in a few words.
+        phase: called with a short description of the next work.
     """
     assert recipe.network is not None
     prepare_device(device)
@@ -146,7 +146,7 @@ def bench(
     step_operations = forward * GRADIENT * min(images, settings.batch_train)
 
     def fitting(operations: float, seconds: float = SECONDS) -> float:
-        """How many times so many operations should fit into a time."""
+        """Return how many times a number of operations should fit into a time."""
         return seconds * EXPECTED_SHARE * limit / operations
 
     classes = max(1, min(dataset.classes, int(dataset.classes * fitting(inner_operations) / FEWEST)))
@@ -191,9 +191,9 @@ def bench(
 
 
 def matrix_product(device: torch.device, precision: str) -> float:
-    """Operations per second of a product of two large square matrices, the fastest of a few.
+    """Return operations per second of a product of two large square matrices, the fastest of a few repetitions.
 
-    They are as large as a machine multiplies within its part of the time.
+    They are as large as fits into the time on this machine.
     """
     speed = 0.0
     for side in reversed(MATRICES):
@@ -206,11 +206,11 @@ def matrix_product(device: torch.device, precision: str) -> float:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Of the evaluations that are timed, and scaled up to a whole one.
+    """The lengths of the evaluations that are timed and scaled up to a full one.
 
     Attributes:
         epochs: of the shorter training; the longer one has three times as many.
-        tests: images that the shorter test has, and the longer one.
+        tests: number of images of the shorter and of the longer test.
     """
 
     epochs: int
@@ -218,27 +218,27 @@ class Lengths:
 
     @classmethod
     def fitting(cls, test_images: int, *, epochs: float, tests: float, cuda: bool) -> "Lengths":
-        """The longest that fit into the time.
+        """Return the longest that fit into the time.
 
         Args:
-            test_images: of a whole test.
-            epochs, tests: epochs, and test images, that there is time for in all.
-            cuda: whether networks are trained on a GPU, where the first epochs are the slower ones.
+            test_images: of a full test.
+            epochs, tests: number of epochs, and of test images, that fit into the time in total.
+            cuda: whether networks are trained on a GPU, where the first epochs are slower.
         """
-        # Trainings of 2 epochs to warm up, 1 part, 3 parts, and 1 part; tests of 3 short ones, and a long one.
+        # Trainings: 2 epochs of warm-up, then 1 part, 3 parts and 1 part. Tests: three short ones and a long one.
         most = CUDA_EPOCHS if cuda else EPOCHS
         longer = max(2, min(test_images, int(tests * 4 / 7)))
         return cls(max(1, min(most, int((epochs - 2) / 5))), (longer // 4 or 1, longer))
 
     def in_words(self, test_images: int) -> str:
-        """ "10 and 30 of 1000 epochs, and 2,500 and 10,000 of 10,000 test images"."""
+        """Describe them: "10 and 30 of 1000 epochs, and 2,500 and 10,000 of 10,000 test images"."""
         shorter, longer = (f"{count:,}" for count in self.tests)
         epochs = f"{self.epochs} and {3 * self.epochs} of {EPOCHS_AUGMENTED} epochs"
         return f"{epochs}, and {shorter} and {longer} of {test_images:,} test images"
 
 
 def _timed(step: Callable[[], object], device: torch.device) -> list[float]:
-    """Seconds of each of a few steps; fewer than `STEPS` where they are slow, but three."""
+    """Return the seconds of each of a few steps: `STEPS`, or at least three if they are slow."""
     for _ in range(2):
         step()
     measured: list[float] = []
@@ -258,17 +258,17 @@ def _wait(device: torch.device) -> None:
 
 
 def _inner_step(dataset: Dataset, recipe: Recipe, mode: Mode, classes: int) -> Callable[[], object]:
-    """An inner step of the first classes, in one call: the work of one of several processes, without the others."""
+    """Return a function that takes an inner step of the first classes: one process's share of the work."""
     endless = recipe.with_settings(inner_steps=1, iterations=10**6)
     states = condense(dataset, endless, mode=mode, processes=FirstClasses(classes))
     return lambda: next(states)
 
 
 class FirstClasses(Rehearsal):
-    """A process that has the first classes alone.
+    """A process that has only the first classes.
 
     Args:
-        classes: how many.
+        classes: number of these.
     """
 
     def __init__(self, classes: int) -> None:
@@ -276,12 +276,12 @@ class FirstClasses(Rehearsal):
         self._classes = classes
 
     def share(self, classes: int) -> range:
-        """The first of them."""
+        """Return the first of them."""
         return range(min(classes, self._classes))
 
 
 def _network_steps(dataset: Dataset, recipe: Recipe, mode: Mode, steps: int) -> Callable[[], object]:
-    """Some steps of SGD in one call."""
+    """Return a function that takes several steps of SGD."""
     assert recipe.network is not None
     network = structure(recipe.network, dataset.channels, dataset.size, dataset.classes)
     if mode.native:
@@ -300,7 +300,7 @@ def _network_steps(dataset: Dataset, recipe: Recipe, mode: Mode, steps: int) -> 
 def _evaluation_seconds(
     dataset: Dataset, recipe: Recipe, device: torch.device, lengths: Lengths, networks: int
 ) -> float:
-    """One network by the whole protocol, from short trainings and tests that differ in their epochs and images."""
+    """Estimate the seconds of one network by the full protocol, from trainings and tests of two lengths each."""
     images_NCHW = initial(dataset, recipe).images_KICHW.flatten(0, 1).cpu()
     labels_N = torch.arange(dataset.classes).repeat_interleave(recipe.ipc)
     made = replace(recipe, checksum=dataset.train.checksum())

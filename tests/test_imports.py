@@ -38,6 +38,13 @@ ALLOWED = {
     },
 }
 """What the registry says of the command line all the same, by file, and why."""
+ALLOWED_IN_DSACTL = {
+    "dsactl/engine/native.py": {"--version": "a flag of the C++ compiler"},
+    "dsactl/engine/on_ray.py": {"dsactl ": "the program and its version, compared between machines"},
+    "dsactl/evaluation/cache.py": {"dsactl ": "the program and its version, stored with results"},
+    "dsactl/synthetic/storage.py": {"dsactl ": "the program and its version, stored with sets"},
+}
+"""The same of dsactl outside dsactl/cli."""
 
 
 def of_the_command_line(source: str) -> set[str]:
@@ -53,6 +60,17 @@ def test_the_registry_does_not_speak_of_the_command_line() -> None:
         if found := of_the_command_line(path.read_text()):
             said[path.relative_to(ROOT).as_posix()] = found
     assert said == {path: set(words) for path, words in ALLOWED.items()}
+
+
+def test_below_the_command_line_nothing_speaks_of_it() -> None:
+    """Environment variables may be named: Python users set them as well."""
+    said = {}
+    for path in (ROOT / "dsactl").rglob("*.py"):
+        name = path.relative_to(ROOT).as_posix()
+        found = {word for word in of_the_command_line(path.read_text()) if not word.startswith("DSACTL_")}
+        if found and not name.startswith("dsactl/cli/"):
+            said[name] = found
+    assert said == {path: set(words) for path, words in ALLOWED_IN_DSACTL.items()}
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Continual learning (Section 4.5, Figure 3): one network learns task after task and rehearses the earlier ones."""
+"""Continual learning (Section 4.5, Figure 3): one network learns task after task, with a memory of earlier tasks."""

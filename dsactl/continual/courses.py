@@ -1,7 +1,7 @@
-"""The courses of a study: one after the other in this process, or each a task of somebody's (`engine.tasks`).
+"""The courses of a study: one after the other in this process, or each as a task of an executor (`engine.tasks`).
 
-Elsewhere all sets are made first. Whoever goes through a course keeps what is learned in the store's home, where that
-is to be had (`engine.shared_folder`), so that courses share what they have in common; else each learns all by itself.
+With workers, all sets are made first. A worker writes the trained networks to the store's home if it can reach it
+(`engine.shared_folder`), so that courses share their common phases; otherwise each course trains all of them itself.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 
 @dataclass(frozen=True)
 class _Shared:
-    """What all courses need."""
+    """The data that all courses need."""
 
     tasks: Sequence[Stage]
     settings: Settings
@@ -38,36 +38,41 @@ def go_through(
     workers: Workers | None = None,
     report: Report = lambda share, doing: None,
 ) -> Iterator[tuple[Course, Outcome | RunError]]:
-    """Go through all courses.
+    """Run all courses.
 
     Args:
         study: see `Study`.
-        store: keeps sets and what is learned.
+        store: holds sets and trained networks.
         device: where to compute.
-        workers: who does it; None for this process.
-        report: told of the progress.
+        workers: the executor; None for this process.
+        report: called with the progress.
 
     Yields:
-        Each course with what came of it, as it is done; or with its error, if it failed, after which others follow.
+        Each finished course with its outcome; or with its error if it failed, after which the others continue.
 
     Raises:
         registry.StoreError: the store cannot be written to.
     """
-    who = (workers or InProcess()).suited(len(study.courses))
-    if isinstance(who, InProcess):
-        yield from _here(study, store, device, report)
+    executor = (workers or InProcess()).suited(len(study.courses))
+    if isinstance(executor, InProcess):
+        yield from _run_locally(study, store, device, report)
         return
-    # What is only to be looked up wants no workers.
+    # Finished courses are looked up without workers.
     runner = Runner(study.tasks, study.settings, store, device, study.seed)
     known = {course: found for course in study.courses if (found := runner.find(course)) is not None}
     yield from known.items()
     wanted = [course for course in study.courses if course not in known]
     if wanted:
-        yield from _side_by_side(study, wanted, store, device, who, report)
+        yield from _run_on_workers(study, wanted, store, device, executor, report)
 
 
-def _side_by_side(
-    study: Study, wanted: Sequence[Course], store: registry.Store, device: torch.device, who: Workers, report: Report
+def _run_on_workers(
+    study: Study,
+    wanted: Sequence[Course],
+    store: registry.Store,
+    device: torch.device,
+    executor: Workers,
+    report: Report,
 ) -> Iterator[tuple[Course, Outcome | RunError]]:
     meter, needed = study.meter(str(device)), {(course.memory.method, course.repeat) for course in wanted}
     jobs = {key: job for key, job in study.sets(str(device)).items() if (key[0], key[2]) in needed}
@@ -78,7 +83,7 @@ def _side_by_side(
     sets: dict[SetKey, SyntheticSet] = {}
     failed: dict[SetKey, RunError] = {}
     keys = list(jobs)
-    for index, made in make_all(list(jobs.values()), store, who, making, wait=True):
+    for index, made in make_all(list(jobs.values()), store, executor, making, wait=True):
         if isinstance(made, RunError):
             failed[keys[index]] = made
         else:
@@ -97,24 +102,24 @@ def _side_by_side(
         report(meter.share_apart(1, before + (1 - before) * share), f"courses, {doing}")
 
     cpu, folder = torch.device("cpu"), offer(store.home)
-    # Those of different repeats begin, for they have nothing in common that one would wait for.
+    # Courses of different repeats start first: they share no phases for which one would wait for another.
     in_turn = sorted(courses, key=lambda name: _rank(courses[name], courses.values()))
-    tasks = [Task(name, _elsewhere, (courses[name], folder, who.place(device))) for name in in_turn]
+    tasks = [Task(name, _run_on_worker, (courses[name], folder, executor.place(device))) for name in in_turn]
     stages = [replace(task, dataset=task.dataset.to(cpu)) for task in study.tasks]
     shared = _Shared(stages, study.settings, study.seed, sets)
-    for task, found in who.run(shared, tasks, learning) if tasks else ():
+    for task, found in executor.run(shared, tasks, learning) if tasks else ():
         if isinstance(found, Failure):
-            yield courses[task.name], RunError(f"It was given up: {found.message}.", AGAIN)
+            yield courses[task.name], RunError(f"The course failed: {found.message}.", AGAIN)
         else:
             yield courses[task.name], found
 
 
 def _rank(course: Course, courses: Iterable[Course]) -> int:
-    """How many courses of the same repeat come before."""
+    """Return the number of earlier courses with the same repeat."""
     return [each for each in courses if each.repeat == course.repeat].index(course)
 
 
-def _here(
+def _run_locally(
     study: Study, store: registry.Store, device: torch.device, report: Report
 ) -> Iterator[tuple[Course, Outcome | RunError]]:
     runner, meter = Runner(study.tasks, study.settings, store, device, study.seed), study.meter(str(device))
@@ -129,10 +134,10 @@ def _here(
             yield course, error
 
 
-def _elsewhere(
+def _run_on_worker(
     shared: _Shared, course: Course, home: SharedFolder, device: str, report: Callable[[float], None]
 ) -> Outcome | RunError:
-    """Go through a course; what went wrong is a value, so that others go on."""
+    """Run a course; return an error as a value, so that other tasks continue."""
 
     def tell(done: float, total: int, _doing: str) -> None:
         report(done / total)

@@ -1,13 +1,13 @@
 """EEIL: a network learns a new task with a memory of the old ones (Castro et al., ECCV 2018; Section 4.5).
 
-One phase of it is SGD on
+One phase is SGD on
 
     ℓ(x, y) + λ Σ_t Σ_k −p_k(x) log q_k(x),    p = softmax(teacher_t(x) / τ),  q = softmax(student(x) / τ)
 
-over the outputs k that teacher t is asked for. While the new task is learned, x are its images and the memory's, and
-the one teacher is the network as it was before, with all of its outputs. While the network is balanced, x are as many
-images of every task, those of the memory, and a second teacher joins the first: the network as it was when balancing
-began, with the outputs of the new task.
+over the outputs k of teacher t. While the new task is learned, x are its images and the memory's, and the only teacher
+is the network before the task, with all of its outputs. While the network is balanced, x are equally many images of
+every task, from the memory, and there is a second teacher: the network at the start of balancing, with the outputs of
+the new task.
 
 Shapes: N images, C, H, W, B images of a batch, K classes. Stacked tensors (`_M`) have one network.
 """
@@ -32,7 +32,7 @@ from dsactl.training.sgd import Descent, Penalty, Plan, stack, stacked_logits, t
 
 @dataclass(frozen=True)
 class Phase:
-    """How long and how fast a phase learns; its learning rate is divided by 10 at half time.
+    """The steps and the learning rate of a phase; the learning rate is divided by 10 at half time.
 
     Attributes:
         steps: of SGD.
@@ -44,28 +44,28 @@ class Phase:
 
     @property
     def decay_at(self) -> int:
-        """The step, from 0 on, before which the learning rate is divided by 10 and the momentum forgotten."""
+        """The step, from 0, before which the learning rate is divided by 10 and the momentum reset."""
         return self.steps - self.steps // 2
 
 
 LEARN, BALANCE = Phase(400, 0.03), Phase(100, 0.001)
-"""Of a task with the memory, and of the memory alone."""
+"""The phases for a task with the memory, and for the memory alone."""
 DISTILLATION = 0.3
 """λ"""
-_LOOK = 25  # steps from one look at the loss to the next
+_LOOK = 25  # steps between checks of the loss
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is the same for all memories. docs/continual.md says whose each value is.
+    """Hyper-parameters shared by all memories (provenance: docs/continual.md).
 
     Attributes:
         network: to train.
         strategy: kinds of augmentation of every batch; empty for none.
         learn, balance: the two phases.
-        distillation: λ, where there is distillation.
+        distillation: λ of courses with distillation.
         temperature: τ.
-        batch: images of a step.
+        batch: batch size.
         precision: "float32" or "bfloat16".
     """
 
@@ -81,12 +81,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Images:
-    """What a phase learns from.
+    """The training images of a phase.
 
     Attributes:
-        at: gives the normalised images B×C×H×W at places on the device.
-        targets_N: the network's outputs for them, int64, or N×K shares of each output, on the device.
-        origin: which images these are, by checksums.
+        at: returns the normalised images B×C×H×W at indices on the device.
+        targets_N: indices of the network's outputs, int64, or N×K distributions over them, on the device.
+        origin: checksums that identify the images.
     """
 
     at: Callable[[Tensor], Tensor]
@@ -99,10 +99,10 @@ class Images:
     def __add__(self, other: "Images") -> "Images":
         count = len(self)
 
-        def at(places_B: Tensor) -> Tensor:
-            own_B = places_B < count
-            first, second = self.at(places_B[own_B]), other.at(places_B[~own_B] - count)
-            both = torch.empty(len(places_B), *second.shape[1:], device=places_B.device)
+        def at(indices_B: Tensor) -> Tensor:
+            own_B = indices_B < count
+            first, second = self.at(indices_B[own_B]), other.at(indices_B[~own_B] - count)
+            both = torch.empty(len(indices_B), *second.shape[1:], device=indices_B.device)
             both[own_B], both[~own_B] = first, second
             return both
 
@@ -110,7 +110,7 @@ class Images:
 
 
 def joined(targets: Sequence[Tensor]) -> Tensor:
-    """Targets one after the other: N int64, or N×K where some are shares of K outputs."""
+    """Concatenate targets: N int64, or N×K if some are distributions over K outputs."""
     widths = {each.shape[1] for each in targets if each.dim() == 2}
     if not widths:
         return torch.cat(list(targets))
@@ -125,7 +125,7 @@ class Network:
     Attributes:
         outputs: K.
         parameters, buffers: by name.
-        key: of the phase that it comes out of; empty for a fresh one.
+        key: of the phase that trained it last; empty for a fresh one.
     """
 
     outputs: int
@@ -134,18 +134,18 @@ class Network:
     key: str = ""
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of them as `network_of` takes them."""
+        """Return all tensors in the form that `network_of` takes."""
         parts = {"parameter": self.parameters, "buffer": self.buffers}
         return {f"{part}.{name}": tensor[None] for part, tensors in parts.items() for name, tensor in tensors.items()}
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A network whose answers another one keeps to.
+    """A network whose outputs are distilled.
 
     Attributes:
-        network: that answers.
-        first, end: the outputs that it is asked for, `end` not among them.
+        network: the teacher.
+        first, end: range of the distilled outputs, `end` excluded.
     """
 
     network: Network
@@ -154,7 +154,7 @@ class Teacher:
 
 
 class Learner:
-    """Trains networks by some settings on images of one shape.
+    """Training of networks with some settings on images of one shape.
 
     Args:
         settings: see `Settings`.
@@ -167,7 +167,7 @@ class Learner:
         self._augment = Augmenter(settings.strategy, shape[1:]) if settings.strategy else None
 
     def structure(self, outputs: int) -> nn.Module:
-        """The network's structure with so many outputs."""
+        """Return the network's structure with a number of outputs."""
         channels, *size = self._shape
         network = structure(self.settings.network, channels, (size[0], size[1]), outputs)
         if self._device.type == "cpu":
@@ -175,7 +175,7 @@ class Learner:
         return network
 
     def grown(self, network: Network | None, outputs: int, seed: int) -> Network:
-        """A network with more outputs, or a fresh one; the new outputs are freshly drawn."""
+        """Return a network with more outputs, or a fresh one for None; weights of new outputs are freshly drawn."""
         parameters, buffers = initial_state(
             self.structure(outputs), generator(seed, "continual-network", outputs), self._device
         )
@@ -198,16 +198,16 @@ class Learner:
         kept: Mapping[str, Tensor] | None = None,
         keep: Callable[[int, int, dict[str, Tensor]], None] = lambda done, total, tensors: None,
     ) -> Network:
-        """One phase.
+        """Train a network for one phase.
 
         Args:
-            network: to begin with; not changed.
-            images: to learn from.
-            phase: how long and how fast.
-            seed: of the draws.
-            teachers: whose answers are kept to; none for no distillation.
-            kept: tensors that `keep` was given last, to go on from there.
-            keep: told after every step how many are done, of how many, and the tensors to go on from.
+            network: to start from; not changed.
+            images: to train on.
+            phase: steps and learning rate.
+            seed: the random seed.
+            teachers: for distillation; empty for none.
+            kept: the tensors of the last call of `keep`, to resume from.
+            keep: called after every step with the number of steps done, their total, and the tensors to resume from.
 
         Raises:
             RunError: the loss is no longer finite.
@@ -273,12 +273,12 @@ def _check_finite(losses: Tensor, step: int, phase: Phase) -> None:
         raise RunError(
             f"The network diverged within {step + 1} of {phase.steps} steps at a learning rate of {phase.lr:g}: its "
             "loss is no longer finite.",
-            "Try a smaller --lr, --balance-lr or --distillation-weight.",
+            "Try a smaller `lr`, `balance_lr` or `distillation_weight`.",
         )
 
 
 def network_of(tensors: Mapping[str, Tensor], outputs: int) -> Network:
-    """The network in the tensors of a descent of one network."""
+    """Return the network in the tensors of a descent of one network."""
     parameters, buffers = (
         {name: tensor[0] for name, tensor in tensors_of(tensors, part).items()} for part in ("parameter", "buffer")
     )
@@ -286,10 +286,10 @@ def network_of(tensors: Mapping[str, Tensor], outputs: int) -> Network:
 
 
 def distillation(logits_BK: Tensor, taught_BK: Tensor, temperature: float) -> Tensor:
-    """The cross-entropy of the student's softened answers with the teacher's, in the mean over the batch.
+    """Return the mean cross-entropy of the student's softened outputs with the teacher's.
 
     Args:
-        logits_BK: the student's, of the outputs that the teacher is asked for.
+        logits_BK: the student's distilled outputs.
         taught_BK: the teacher's.
         temperature: τ.
     """

@@ -1,4 +1,4 @@
-"""What is kept of a task: a set of a few images per class, made as `condense` makes it and found by its recipe.
+"""Memories of tasks: sets of a few images per class, made like those of `condense` and found by their recipes.
 
 Shapes: N images, C, H, W, K outputs of the network.
 """
@@ -21,17 +21,17 @@ from dsactl.studies.cells import Steps
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 
 NONE = "none"
-"""The memory that keeps nothing."""
+"""The name for no memory."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """How memories are made.
+    """The way to make memories.
 
     Attributes:
         method: a method of `condense`, or "none".
         ipc: images per class and task.
-        iterations: of methods that have some; None for their own.
+        iterations: of methods with iterations; None for the method's default.
         precision: "auto", "float32" or "bfloat16".
     """
 
@@ -46,7 +46,7 @@ class Memory:
         return self.method != NONE and "iterations" in find(self.method).settings.names()
 
     def request(self, task: Task, seed: int) -> Request:
-        """What makes the set of a task."""
+        """Return the request for the set of a task."""
         return Request.of(
             task.source,
             self.ipc,
@@ -58,15 +58,15 @@ class Memory:
         )
 
     def job(self, task: Task, seed: int, device: str) -> Job:
-        """The same with its data set.
+        """Return the job for the set of a task.
 
         Raises:
-            dsactl.Error: it cannot be made, as where a class has fewer images.
+            dsactl.Error: it cannot be made, for example since a class has too few images.
         """
         return prepare(self.request(task, seed), device, loaded=task.dataset).within(CONTINUAL)
 
     def make(self, job: Job, store: registry.Store, report: Steps) -> SyntheticSet:
-        """Make the set, or find it made, or wait for another process that makes it."""
+        """Make the set, look it up, or wait for another process that makes it."""
 
         def tell(progress: Progress) -> None:
             report(progress.done, progress.total, str(progress))
@@ -75,7 +75,7 @@ class Memory:
 
 
 def images_of(kept: list[tuple[Task, SyntheticSet]], outputs: int, device: torch.device) -> Images:
-    """Sets of tasks, one at least, as images to learn from, with what the network should answer.
+    """Return the images and targets of the sets of one or more tasks.
 
     Args:
         kept: the sets, each with its task.
@@ -89,7 +89,7 @@ def images_of(kept: list[tuple[Task, SyntheticSet]], outputs: int, device: torch
 
 
 def all_of(task: Task) -> Images:
-    """Every training image of a task, whose data set is on the device."""
+    """Return all training images of a task, whose dataset is on the device."""
     real = task.dataset
     return Images(real.at, real.train.labels_N + task.first, (_origin(real.train.checksum(), task),))
 
@@ -99,7 +99,7 @@ def _origin(checksum: str, task: Task) -> str:
 
 
 def _normalised(task: Task, synthetic: SyntheticSet) -> Tensor:
-    """The images in the task's space: a set of some of a folder's classes may be older than images of the others."""
+    """Return the images in the task's normalisation, which may have changed if images were added to other classes."""
     real = task.dataset
     if (synthetic.mean, synthetic.std) == (real.mean, real.std):
         return synthetic.images

@@ -1,7 +1,7 @@
-"""What is written of continual learning: JSON with every accuracy, CSV, a plot; one entry for each course.
+"""The results of continual learning: JSON with every accuracy, CSV, and a plot; one entry for each course.
 
-An entry of JSON has the memory, whether there was distillation, the repeat, and after each stage the accuracies of the
-tasks so far.
+An entry of the JSON has the memory, whether there was distillation, the repeat, and the accuracies of the tasks so far
+after each stage.
 """
 
 import csv
@@ -24,14 +24,14 @@ Score = tuple[float, float]
 
 @dataclass(frozen=True)
 class Entry:
-    """One course and what came of it.
+    """The results of one course.
 
     Attributes:
         memory: the method.
         distilled: whether there was distillation.
-        repeat: from 0 on.
-        rows, references, seconds: as of `run.Outcome`.
-        device: where it was last gone through, in words.
+        repeat: from 0.
+        rows, references, seconds: see `run.Outcome`.
+        device: description of the device of its last run.
     """
 
     memory: str
@@ -44,11 +44,11 @@ class Entry:
 
     @property
     def key(self) -> tuple[str, bool, int]:
-        """What tells it from others of a sequence."""
+        """The key of the course within a sequence."""
         return self.memory, self.distilled, self.repeat
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "memory": self.memory,
             "distillation": self.distilled,
@@ -63,14 +63,14 @@ class Entry:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Entry":
-        """The inverse of `to_dict`.
+        """Return an entry from the values of `to_dict`.
 
         Raises:
-            ValueError, KeyError, TypeError: the values are others.
+            ValueError, KeyError, TypeError: the values are not those of an entry.
         """
         rows = tuple(tuple(float(each) for each in row) for row in values["accuracies"])
         if not rows or any(len(row) != stage + 1 for stage, row in enumerate(rows)):
-            raise ValueError("accuracies that are no triangle")
+            raise ValueError("accuracies are not triangular")
         return cls(
             str(values["memory"]),
             bool(values["distillation"]),
@@ -84,14 +84,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Line:
-    """A memory with or without distillation, over its repeats; percent.
+    """The scores of a memory with or without distillation, over its repeats; percent.
 
     Attributes:
-        memory, distilled: which.
-        means: after each stage, the mean over the tasks so far.
-        tasks: after the last stage, the accuracy of each task.
+        memory, distilled: the memory's method, and whether there was distillation.
+        means: the mean over the tasks so far, after each stage.
+        tasks: accuracy of each task after the last stage.
         forgetting: after the last stage; None with one stage.
-        n: repeats.
+        n: number of repeats.
     """
 
     memory: str
@@ -102,7 +102,7 @@ class Line:
     n: int
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "memory": self.memory,
             "distillation": self.distilled,
@@ -114,7 +114,7 @@ class Line:
 
 
 def in_order(entries: Iterable[Entry], memories: Sequence[str]) -> list[Entry]:
-    """Memory by memory, without distillation before with it, by repeats, whichever was ready first.
+    """Sort entries by memory, then without distillation before with it, then by repeat.
 
     Args:
         entries: in any order.
@@ -126,12 +126,12 @@ def in_order(entries: Iterable[Entry], memories: Sequence[str]) -> list[Entry]:
 
 
 def memories_of(folder: Folder) -> list[str]:
-    """The memories of a folder's entries, in their order."""
+    """Return the memories of a folder's entries, in their order."""
     return list(dict.fromkeys(entry.memory for entry in folder.earlier("courses", Entry.from_dict)))
 
 
 def lines_of(entries: Iterable[Entry]) -> list[Line]:
-    """Lines, in the order in which their first entries come."""
+    """Return the lines of entries, in the order of their first entries."""
     grouped: dict[tuple[str, bool], list[Entry]] = {}
     for entry in entries:
         grouped.setdefault((entry.memory, entry.distilled), []).append(entry)
@@ -154,7 +154,7 @@ def lines_of(entries: Iterable[Entry]) -> list[Line]:
 
 
 def paper_mean(line: Line) -> float | None:
-    """The paper's mean accuracy over its three tasks after the last stage; None where it says none."""
+    """Return the paper's mean accuracy over its three tasks after the last stage; None if it states none."""
     if line.distilled or line.memory not in ("dsa", "dc", "herding"):
         return None
     return float(tables()["continual"][line.memory])
@@ -169,15 +169,15 @@ def write(
     *,
     is_papers: bool,
 ) -> None:
-    """Write JSON, CSV and the plot, of these entries and of those that earlier calls wrote.
+    """Write JSON, CSV and the plot of these entries and those of earlier calls.
 
     Args:
         folder: of the study.
-        entries: that are done, one at least.
+        entries: the finished ones, at least one.
         tasks: their names.
-        memories: as of `in_order`.
+        memories: see `in_order`.
         title: of the plot.
-        is_papers: whether the paper's figures are of the same study.
+        is_papers: whether the study is the paper's, so that its results are shown.
 
     Raises:
         StoreError: the folder cannot be written to.
@@ -197,7 +197,7 @@ def write(
 
 
 def to_csv(entries: Iterable[Entry], tasks: Sequence[str]) -> bytes:
-    """One row for each course, stage and task seen."""
+    """Return CSV with one row for each course, stage and task seen."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

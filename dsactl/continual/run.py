@@ -1,13 +1,12 @@
-"""A network goes through the tasks; whatever it learned is kept, and found again by all that went into it.
+"""Runs of continual learning: a network is trained on task after task, and cached after every phase.
 
-Each phase lies in the store's home, under a key of the phase before and of everything that it depends on itself:
+Each phase is stored in the store's home, under a key of the previous phase and of everything that it depends on itself:
 
     runs/continual/KEY.safetensors          the network after the phase, its seconds, and accuracies if a stage ends
-    runs/continual/KEY.part.safetensors     its training so far, until it is done
+    runs/continual/KEY.part.safetensors     the checkpoint of its training, until it is finished
     runs/continual/KEY.lock                 held by the process that works on it
 
-So an interrupted run goes on where it was, and runs that begin alike, as those of all memories do, share what is alike,
-also at the same time.
+So interrupted runs are resumed, and runs share their common first phases, also at the same time.
 """
 
 import contextlib
@@ -41,24 +40,24 @@ from dsactl.training.sgd import count_correct
 from registry.manifest import key_of
 
 REVISION = 3
-"""To be raised when a change of the program changes what a phase gives."""
+"""Must be raised when a change of the program changes the result of a phase."""
 REAL, CONDENSED = "real", "condensed"
 CHECKPOINT_SECONDS = 5.0
 _Tell = Callable[[float, str], None]
-"""Told what share is done, and what is done now."""
+"""Called with the fraction done, and a description of the current work."""
 SetKey = tuple[str, str, int]
-"""What tells a set of a study from others: the memory's method, the task's name, the repeat."""
+"""The key of a set in a study: the memory's method, the task's name, the repeat."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """One network's way through the tasks.
+    """The training of one network on all tasks.
 
     Attributes:
-        memory: what is kept of each task.
-        distilled: whether it keeps to what it knew.
-        repeat: which of several, from 0 on: other draws, and other sets.
-        new_data: "real", or "condensed" for the new task's set in place of its images.
+        memory: of each task.
+        distilled: whether there is distillation from the earlier network.
+        repeat: index from 0; repeats have different random numbers and sets.
+        new_data: "real", or "condensed" for the new task's set instead of its images.
     """
 
     memory: Memory
@@ -68,23 +67,23 @@ class Course:
 
     @property
     def key(self) -> tuple[str, bool, int]:
-        """What tells it from others of a study."""
+        """The key of the course in a study."""
         return self.memory.method, self.distilled, self.repeat
 
     @property
     def in_words(self) -> str:
-        """Memory, way and repeat, from 1 on."""
+        """A description: memory, distillation, and repeat counted from 1."""
         return f"{self.memory.method}{', distilled' if self.distilled else ''}, repeat {self.repeat + 1}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a course.
+    """The results of a course.
 
     Attributes:
         rows: accuracies in percent after each stage, of the tasks so far.
-        references: of the sets, task by task; none without a memory.
-        seconds: of learning, whenever that was; phases that courses share count in each.
+        references: of the sets, task by task; empty without a memory.
+        seconds: of training, in this or earlier calls; phases that courses share count in each.
     """
 
     rows: tuple[tuple[float, ...], ...]
@@ -93,12 +92,12 @@ class Outcome:
 
 
 class _MissingError(Exception):
-    """Something was only looked for, and is not there."""
+    """A result is not cached, and was only to be looked up."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """A phase with all that it depends on, but for the network that it begins with."""
+    """A phase with everything that it depends on, except the network that it starts from."""
 
     what: str
     phase: Phase
@@ -109,15 +108,15 @@ class _Step:
 
 
 class Runner:
-    """Goes through courses of one sequence.
+    """The runner of courses on one sequence of tasks.
 
     Args:
         tasks: in their order.
         settings: of the network and its training.
-        store: keeps sets and phases.
+        store: holds sets and phases.
         device: where to compute.
-        seed: the root of every draw.
-        sets: that were made before, by method, task and repeat; others are made when their turn comes.
+        seed: the random seed.
+        sets: sets made before, by method, task and repeat; others are made when they are needed.
     """
 
     def __init__(
@@ -136,16 +135,16 @@ class Runner:
         self._settings, self._store, self._device, self._seed = settings, store, device, seed
         self._folder = store.home / "runs" / "continual"
         self._failed: dict[str, RunError] = {}
-        self._sets, self._looking = sets or {}, False
+        self._sets, self._lookup_only = sets or {}, False
         first = tasks[0].dataset
         self._learner = Learner(settings, (first.channels, *first.size), device)
 
     def run(self, course: Course, report: Steps = lambda done, total, doing: None) -> Outcome:
-        """Go through all tasks.
+        """Run a course on all tasks.
 
         Args:
             course: see `Course`.
-            report: told how many stages are done, with a fraction of the one in progress.
+            report: called with the number of stages done, with a fraction for the one in progress.
 
         Raises:
             RunError: the network diverged, or a set cannot be made.
@@ -165,14 +164,14 @@ class Runner:
         return Outcome(tuple(rows), tuple(synthetic.reference for _, synthetic in sets), seconds)
 
     def find(self, course: Course) -> Outcome | None:
-        """What came of a course that was gone through before; None if anything of it would have to be made."""
-        self._looking = True
+        """Return the outcome of a finished course; None if anything of it would have to be computed."""
+        self._lookup_only = True
         try:
             return self.run(course)
         except _MissingError:
             return None
         finally:
-            self._looking = False
+            self._lookup_only = False
 
     def _stage(
         self,
@@ -183,34 +182,34 @@ class Runner:
         seed: int,
         tell: _Tell,
     ) -> tuple[Network, tuple[float, ...], float]:
-        """Learn a task, and balance where there is a memory of earlier ones. The task's own set joins the sets."""
+        """Learn a task, and balance if there is a memory of earlier ones; append the task's own set to `sets`."""
         task, seen, earlier = self._tasks[stage], self._tasks[: stage + 1], list(sets)
         remembers = course.memory.method != NONE
         parts = remembers + 1 + bool(earlier)
         if remembers:
-            sets.append((task, self._remember(course, task, _part(tell, 0, parts))))
+            sets.append((task, self._memory_set(course, task, _part(tell, 0, parts))))
         new = images_of(sets[-1:], task.outputs, self._device) if course.new_data == CONDENSED else all_of(task)
         images = new + images_of(earlier, task.outputs, self._device) if earlier else new
         network = self._learner.grown(known, task.outputs, seed)
         teachers = [Teacher(known, 0, known.outputs)] if known is not None and course.distilled else []
         step = _Step("learning", self._settings.learn, images, teachers, seed, () if earlier else seen)
-        network, about = self._take(step, network, _part(tell, int(remembers), parts))
+        network, about = self._run_phase(step, network, _part(tell, int(remembers), parts))
         seconds = about["seconds"]
         if earlier:
             teachers += [Teacher(network, task.first, task.outputs)] if course.distilled else []
             images, draws = images_of(sets, task.outputs, self._device), derive_seed(seed, "balancing")
             step = _Step("balancing", self._settings.balance, images, teachers, draws, seen)
-            network, about = self._take(step, network, _part(tell, 2, parts))
+            network, about = self._run_phase(step, network, _part(tell, 2, parts))
             seconds += about["seconds"]
         return network, tuple(about["accuracies"]), seconds
 
-    def _remember(self, course: Course, task: Task, tell: _Tell) -> SyntheticSet:
-        """The set of a task."""
+    def _memory_set(self, course: Course, task: Task, tell: _Tell) -> SyntheticSet:
+        """Return the set of a task."""
         there = self._sets.get((course.memory.method, task.name, course.repeat))
         if there is not None:
             return there
         job = course.memory.job(task, self._seed, str(self._device)).with_seed(course.repeat)
-        if self._looking:
+        if self._lookup_only:
             stored = find_made(self._store, job)
             if stored is None:
                 raise _MissingError
@@ -221,22 +220,22 @@ class Runner:
 
         return course.memory.make(job, self._store, report)
 
-    def _take(self, step: _Step, network: Network, tell: _Tell) -> tuple[Network, Mapping[str, Any]]:
-        """Make a step, go on with it, or find it made, or wait for another process that makes it."""
+    def _run_phase(self, step: _Step, network: Network, tell: _Tell) -> tuple[Network, Mapping[str, Any]]:
+        """Run or resume a phase, look it up, or wait for another process that runs it."""
         key = self._key(step, network)
         if key in self._failed:
             raise self._failed[key]
         found = self._found(key, network.outputs)
-        if found is None and self._looking:
+        if found is None and self._lookup_only:
             raise _MissingError
         if found is None:
-            with _alone(self._folder / f"{key}.lock", lambda: tell(0.0, f"{step.what}, in another process")):
+            with _locked(self._folder / f"{key}.lock", lambda: tell(0.0, f"{step.what}, in another process")):
                 found = self._found(key, network.outputs) or self._make(key, step, network, tell)
         learned, about = found
         return replace(learned, key=key), about
 
     def _found(self, key: str, outputs: int) -> tuple[Network, Mapping[str, Any]] | None:
-        """What was made before; None if it was not, or is damaged."""
+        """Return the cached result of a phase; None if it is missing or damaged."""
         kept = _read(self._folder / f"{key}.safetensors", self._device)
         return None if kept is None else (network_of(kept[0], outputs), kept[1])
 
@@ -277,7 +276,7 @@ class Runner:
         return learned, about
 
     def _key(self, step: _Step, network: Network) -> str:
-        """What decides the outcome of a step."""
+        """Return the cache key of a phase: a digest of everything that its result depends on."""
         settings = asdict(self._settings)
         del settings["learn"], settings["balance"]
         if not step.teachers:
@@ -301,7 +300,7 @@ class Runner:
         return key_of(decisive)
 
     def _test(self, network: Network, task: Task) -> float:
-        """Accuracy on a task's test images among all outputs, percent."""
+        """Return the accuracy on a task's test images among all outputs, percent."""
         test, real = task.dataset.test, task.dataset
         right = count_correct(
             self._learner.structure(network.outputs),
@@ -314,12 +313,12 @@ class Runner:
 
 
 def _part(tell: _Tell, index: int, parts: int) -> _Tell:
-    """Tells of one of several parts of equal size."""
+    """Return a function that reports the progress of one of several equal parts."""
     return lambda share, doing: tell((index + share) / parts, doing)
 
 
 def _read(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and description of a checkpoint; None if there is none, or it is damaged, so that it is made again."""
+    """Return tensors and description of a checkpoint; None if it is missing or damaged and must be recomputed."""
     try:
         return read_checkpoint(path.read_bytes(), path, device)
     except (FileNotFoundError, RunError):
@@ -327,10 +326,10 @@ def _read(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str
 
 
 @contextlib.contextmanager
-def _alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock, and wait for whoever holds it.
+def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock, after waiting for a process that holds it.
 
-    The lock's file is removed in the end: whoever gets it next looks first whether anything is left to do.
+    The lock's file is removed at the end; the next process to get the lock looks first whether any work is left.
 
     Raises:
         StoreError: the folder cannot be written to.

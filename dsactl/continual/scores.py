@@ -1,4 +1,4 @@
-"""What is said of a network that has learned several tasks: accuracies by stage and task, their mean, forgetting.
+"""Scores of continual learning: mean accuracy and forgetting, from accuracies by stage and task.
 
 Shapes: T stages, of which stage t has the accuracies of tasks 0 … t.
 """
@@ -10,15 +10,15 @@ Rows = Sequence[Sequence[float]]
 
 
 def means(rows: Rows) -> list[float]:
-    """The mean over the tasks seen so far, after each stage."""
+    """Return the mean over the tasks seen so far, after each stage."""
     return [sum(row) / len(row) for row in rows]
 
 
 def forgetting(rows: Rows) -> list[float | None]:
-    """How much less is known of the earlier tasks than was known at best, in the mean, after each stage.
+    """Return the mean forgetting of the earlier tasks, after each stage.
 
-    Of task i after stage t that is max over the stages i … t − 1 of its accuracy, less its accuracy after stage t
-    (Chaudhry et al., 2018). None after the first stage, which has no earlier task.
+    The forgetting of task i after stage t is the maximum of its accuracy over the stages i … t − 1, minus its accuracy
+    after stage t (Chaudhry et al., 2018). None after the first stage, which has no earlier task.
     """
     found: list[float | None] = []
     for stage, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""What a study of continual learning is: tasks, memories, ways to learn; its plan, and its cost before it is begun."""
+"""Studies of continual learning: tasks, memories, with and without distillation; their plans and estimated costs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,24 +22,24 @@ from dsactl.studies.costs import Cost, estimate
 from dsactl.studies.entries import Entry
 
 _TRIAL = 4  # steps; the first warms up
-_FORWARD = 1 / 3  # of a step: what a teacher's answers cost, and a test
+_FORWARD = 1 / 3  # cost of a forward pass, of a teacher or a test, relative to a step
 PAPER_TASKS = ("svhn", "mnist", "usps")
 PAPER_SHAPE = (3, 32, 32)
 Key = tuple[object, ...]
-"""What tells a piece of work from others."""
+"""The key of a piece of work."""
 
 
 @dataclass(frozen=True)
 class _Work:
-    """A phase before it is made.
+    """The work of a phase.
 
     Attributes:
-        key: what tells it from others, so that it is counted once.
-        stage: from 0 on.
-        images: that it learns from.
-        phase: how long.
-        teachers: how many.
-        tested: test images at its end.
+        key: its key, so that it is counted once.
+        stage: from 0.
+        images: number of training images.
+        phase: its steps.
+        teachers: number of teachers.
+        tested: number of test images at its end.
     """
 
     key: Key
@@ -60,8 +60,8 @@ class Study:
         ways: with distillation, without, or both.
         repeats: of each course.
         settings: of the network and its training.
-        new_data: as of `Course`.
-        seed: the root of every draw.
+        new_data: see `Course`.
+        seed: the random seed.
     """
 
     tasks: Sequence[Task]
@@ -74,7 +74,7 @@ class Study:
 
     @property
     def courses(self) -> list[Course]:
-        """Repeat by repeat, so that early results are of all memories."""
+        """All courses, repeat by repeat, so that early results cover all memories."""
         return [
             Course(memory, distilled, repeat, self.new_data)
             for repeat in range(self.repeats)
@@ -84,7 +84,7 @@ class Study:
 
     @property
     def plan(self) -> dict[str, Any]:
-        """What makes two studies the same, whichever memories, ways and repeats are asked for."""
+        """The parameters that must agree between calls with other memories, ways and repeats, as JSON values."""
         first = self.tasks[0].dataset
         return {
             "tasks": [task.name for task in self.tasks],
@@ -101,7 +101,7 @@ class Study:
 
     @property
     def title(self) -> str:
-        """Of the plot: the data set whose classes come in parts, and the size of the memory."""
+        """The title of the plot: the dataset whose classes are split, if any, and the size of the memory."""
         words = f"{self.memories[0].ipc} images per class and task in memory"
         if self.tasks[-1].first == 0:
             return words
@@ -110,7 +110,7 @@ class Study:
 
     @property
     def is_papers(self) -> bool:
-        """Whether all that the paper says of its study is so here."""
+        """Whether everything that the paper states about its study holds."""
         first = self.tasks[0].dataset
         return (
             tuple(task.name for task in self.tasks) == PAPER_TASKS
@@ -121,7 +121,7 @@ class Study:
         )
 
     def sets(self, device: str) -> dict[SetKey, Job]:
-        """What makes the sets of all repeats."""
+        """Return the jobs of the sets of all repeats."""
         entries, jobs = self._sets(device)
         return {
             (entry.key[0], entry.key[1], repeat): job.with_seed(repeat)
@@ -130,24 +130,24 @@ class Study:
         }
 
     def check(self, device: str) -> None:
-        """Refuse memories that cannot be made, before anything is.
+        """Refuse memories that cannot be made, before any work is done.
 
         Raises:
             UsageError: a memory is larger than a class.
-            dsactl.Error: says what else cannot work.
+            dsactl.Error: a memory cannot be made for another reason.
         """
         ipc = max((memory.ipc for memory in self.memories if memory.method != NONE), default=0)
         fewest, task = min(((min(each.dataset.train.counts), each) for each in self.tasks), key=lambda pair: pair[0])
         if ipc > fewest:
             name = task.dataset.class_names[task.dataset.train.counts.index(fewest)]
             raise UsageError(
-                f"--ipc {ipc} is more than there is: the smallest class, {name!r} of {task.name}, has {fewest} images.",
-                f"Use --ipc {fewest} or less.",
+                f"The smallest class, {name!r} of {task.name}, has {fewest} images, fewer than `ipc={ipc}`.",
+                f"Use `ipc={fewest}` or less.",
             )
         self._sets(device)
 
     def meter(self, device: str) -> "Meter":
-        """Tells how far the courses are."""
+        """Return the meter of the courses' progress."""
         entries, jobs = self._sets(device)
         sets = {entry.key: making_operations(job.recipe, job.dataset) for entry, job in zip(entries, jobs, strict=True)}
         first = self.tasks[0].dataset
@@ -172,16 +172,15 @@ class Study:
         device: torch.device,
         report: Callable[[int, int], None] = lambda done, total: None,
     ) -> tuple[Cost, int, float]:
-        """Count and try.
+        """Estimate the cost by counting operations, and by trials.
 
         Args:
-            store: tells which sets are there.
+            store: holds the finished sets.
             device: where to compute.
-            report: told of trials that are done, of how many.
+            report: called with the number of trials done, and their total.
 
         Returns:
-            The cost of the sets; phases to learn; and seconds for them, of which those that were learned before are
-            counted too.
+            The cost of the sets; the number of phases; and their seconds, including those of cached phases.
         """
         entries, jobs = self._sets(str(device))
         cost = estimate(entries, jobs, self.repeats, store, report, tested=False)
@@ -190,7 +189,7 @@ class Study:
         per_image = {size: self._step(size, device) / size for size in sizes}
         seconds = 0.0
         for work in phases:
-            step = work.images / -(-work.images // self.settings.batch)  # images, in the mean over a pass
+            step = work.images / -(-work.images // self.settings.batch)  # mean images per step of a pass
             learned = work.phase.steps * step * (1 + _FORWARD * work.teachers) * per_image[self._batch(work)]
             seconds += learned + work.tested * _FORWARD * min(per_image.values())
         return cost, len(phases), seconds
@@ -199,7 +198,7 @@ class Study:
         return min(self.settings.batch, work.images)
 
     def _sets(self, device: str) -> tuple[list[Entry], list[Job]]:
-        """What is to be made of each task by each memory, for the first repeat."""
+        """Return an entry and a job for each memory and task, of the first repeat."""
         entries, jobs = [], []
         for memory in self.memories:
             for task in self.tasks if memory.method != NONE else ():
@@ -208,7 +207,7 @@ class Study:
         return entries, jobs
 
     def _phases(self) -> list[_Work]:
-        """What is to be learned, each phase once: courses share what they have in common."""
+        """Return all phases, without repetition: courses share common phases."""
         found = {work.key: work for course in self.courses for work in self._phases_of(course)}
         return list(found.values())
 
@@ -221,7 +220,7 @@ class Study:
             kept = 0 if method == NONE else seen * ipc
             seen, tested = seen + classes, tested + len(real.test)
             teachers = int(course.distilled and stage > 0)
-            # What the first task gives depends on the memory only where it is learned from its set.
+            # The first phase depends on the memory only if it trains on the task's set.
             own = (method, course.distilled) if stage else (method,) if course.new_data == CONDENSED else ()
             key = (course.repeat, stage, own, "learn")
             yield _Work(key, stage, new + kept, learn, teachers, 0 if kept else tested)
@@ -230,13 +229,13 @@ class Study:
                 yield _Work(key, stage, seen * ipc, balance, 2 * teachers, tested)
 
     def _step(self, batch: int, device: torch.device) -> float:
-        """Seconds of one step of SGD without a teacher."""
+        """Time one step of SGD without a teacher, in seconds."""
         task = self.tasks[0]
         first = task.dataset.to(device)
         learner = Learner(self.settings, (first.channels, *first.size), device)
-        # Images may come again: a memory can have more of them than the first task.
-        places_B = torch.arange(batch, device=device) % len(first.train)
-        few_BCHW, labels_B = first.at(places_B), first.train.labels_N[places_B]
+        # Images may repeat: a memory can have more of them than the first task.
+        indices_B = torch.arange(batch, device=device) % len(first.train)
+        few_BCHW, labels_B = first.at(indices_B), first.train.labels_N[indices_B]
         clock = Clock(device)
         clock.mark()
 
@@ -249,18 +248,18 @@ class Study:
 
 
 class Meter:
-    """How far a study is, as a share of its operations, each piece counted once.
+    """The progress of a study, as a fraction of its operations, each piece counted once.
 
     Args:
-        courses: of each course, stage by stage, its pieces: what tells them from others, and operations.
-        sets: operations of those pieces that are sets.
+        courses: the pieces of each course, stage by stage, with keys and operations.
+        sets: operations of the pieces that are sets.
     """
 
     def __init__(self, courses: Sequence[Sequence[Sequence[tuple[Key, float]]]], sets: float = 0.0) -> None:
         seen, self._total = set[Key](), 0.0
         self._courses: list[tuple[float, list[list[float]]]] = []
         for stages in courses:
-            # A piece that another course has done is no work here, but keeps its place.
+            # A piece of an earlier course costs nothing here, but is still listed.
             weights = [[0.0 if key in seen else weight for key, weight in pieces] for pieces in stages]
             self._courses.append((self._total, weights))
             self._total += sum(map(sum, weights))
@@ -268,16 +267,16 @@ class Meter:
         self._sets = sets
 
     def share_apart(self, sets: float, courses: float) -> float:
-        """Where all sets are made first: after shares of their operations, and then of the courses', 0 … 1."""
+        """Return the progress if all sets are made first, from the fractions 0 … 1 of sets and of courses done."""
         of_sets = self._sets / self._total if self._total else 0.0
         return of_sets * sets + (1 - of_sets) * courses
 
     def share(self, index: int, done: float) -> float:
-        """After so many stages of a course, when all before it are done.
+        """Return the progress within a course, after all earlier courses.
 
         Args:
             index: of the course.
-            done: stages, with a fraction for the one in progress, in which each piece has an equal part.
+            done: number of stages, with a fraction for the one in progress, in which all pieces count equally.
         """
         operations, stages = self._courses[index]
         whole = min(int(done), len(stages))

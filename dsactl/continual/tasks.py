@@ -1,9 +1,9 @@
-"""The tasks that follow each other: data sets of the same classes, or parts of the classes of one data set.
+"""The sequence of tasks: datasets with the same classes, or parts of the classes of one dataset.
 
-Importing this imports no torch before a data set is loaded.
+Importing this loads no torch before a dataset is loaded.
 
-Where tasks share their classes, so do they the outputs of the network; where each has classes of its own, the network
-gets an output for each of them when they come.
+Tasks with the same classes share the outputs of the network; if each task has its own classes, the network gets new
+outputs with every task.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """A stage of the sequence.
+    """One task of the sequence.
 
     Attributes:
-        name: what it is called in tables.
+        name: its name in tables.
         dataset: its images, in the shape of the sequence.
-        first: the network's output for its first class.
-        source: the name by which its data set is loaded, and sets of it are condensed.
-        image_size: the same of a folder; None for a named data set.
+        first: index of the network's output for its first class.
+        source: the name by which its dataset is loaded and condensed.
+        image_size: of an image folder; None for a named dataset.
     """
 
     name: str
@@ -41,24 +41,24 @@ class Task:
 
     @property
     def outputs(self) -> int:
-        """How many outputs the network needs for this task and those before it."""
+        """The number of outputs that the network needs for this task and the earlier ones."""
         return self.first + self.dataset.classes
 
 
 def tasks_of(names: Sequence[str], shape: Shape) -> list[Task]:
-    """Tasks that share their classes, one for each data set.
+    """Load tasks that share their classes, one for each dataset.
 
     Args:
-        names: of data sets, or folders.
-        shape: that the images of all are brought to.
+        names: of datasets, or folders.
+        shape: to which all images are resized.
 
     Raises:
-        UsageError: fewer than two; they differ in the number of classes.
-        DataError: one is not there.
+        UsageError: there are fewer than two; they differ in the number of classes.
+        DataError: one is missing.
     """
     counts = check_tasks(names)
     found: dict[str, Task] = {}
-    # What would have to be fetched comes last, when all that can be known has been found to agree.
+    # Datasets that must be downloaded come last, after all other checks.
     for name in sorted(names, key=lambda name: bool(missing_files(name))):
         _check_classes(counts)
         source, size = with_views(name, shape), shape.height if is_folder(name) else None
@@ -69,23 +69,24 @@ def tasks_of(names: Sequence[str], shape: Shape) -> list[Task]:
 
 
 def check_tasks(names: Sequence[str]) -> dict[str, int]:
-    """Refuse what can be seen to be no sequence before a data set is loaded.
+    """Refuse what is not a sequence of tasks, as far as that is known before a dataset is loaded.
 
     Args:
-        names: of data sets, or folders.
+        names: of datasets, or folders.
 
     Returns:
-        The number of classes of the named ones, by what their tasks are called.
+        The number of classes of the named datasets, by their tasks' names.
 
     Raises:
-        DsactlError: as of `tasks_of`.
+        DsactlError: see `tasks_of`.
     """
     if len(names) < 2:
         raise UsageError(
-            "One task alone is no sequence.", "Name two or more data sets with --tasks, or split one with --splits."
+            "A sequence needs two or more tasks.",
+            "Name two or more datasets with `tasks`, or split one with `splits`.",
         )
     if len({*map(_short, names)}) < len(names):
-        raise UsageError("Two tasks have one name.", "Name each data set once, and give folders different names.")
+        raise UsageError("Two tasks have the same name.", "Name each dataset once, and give folders different names.")
     _check_overlap(names)
     for name in names:
         check_name(name)
@@ -95,13 +96,13 @@ def check_tasks(names: Sequence[str]) -> dict[str, int]:
 
 
 def _short(name: str) -> str:
-    """What a task is called: a folder by its own name, without where it lies."""
+    """Return the name of a task: for a folder, only the last part of its path."""
     base, views = split_name(name)
     return with_views(Path(base).resolve().name if is_folder(name) else base, *views)
 
 
 def _classes_of(name: str) -> int | None:
-    """How many classes a named data set has, without a look at its files; None for a folder."""
+    """Return the number of classes of a named dataset, without reading its files; None for a folder."""
     entry = entry_of(name)
     if entry is None:
         return None
@@ -110,10 +111,10 @@ def _classes_of(name: str) -> int | None:
 
 
 def _check_overlap(names: Sequence[str]) -> None:
-    """Refuse that one task is tested on images that another learns from.
+    """Refuse tasks of which one is tested on images that another is trained on.
 
     Raises:
-        UsageError: one of two views of a data set holds training images out, and the other does not.
+        UsageError: one of two views of a dataset holds training images out, and the other does not.
     """
     held: dict[str, tuple[str, bool]] = {}
     for name in names:
@@ -121,7 +122,7 @@ def _check_overlap(names: Sequence[str]) -> None:
         other, before = held.setdefault(base, (name, Validation() in views))
         if before != (Validation() in views):
             raise UsageError(
-                f"One of {other} and {name} is tested on images that the other learns from.",
+                f"One of {other} and {name} is tested on images that the other is trained on.",
                 f"Use {base}@validation in both, or in neither.",
             )
 
@@ -129,14 +130,16 @@ def _check_overlap(names: Sequence[str]) -> None:
 def _check_classes(counts: Mapping[str, int]) -> None:
     if len(set(counts.values())) > 1:
         each = ", ".join(f"{name} has {count}" for name, count in counts.items())
-        raise UsageError(f"The tasks differ in their number of classes: {each}.", "Choose --tasks that agree in it.")
+        raise UsageError(
+            f"The tasks differ in their number of classes: {each}.", "Choose `tasks` with the same number."
+        )
 
 
 def check_splits(name: str, splits: int) -> None:
-    """Refuse, before a data set is loaded, what can be seen not to be shared out; a folder's classes are not known yet.
+    """Refuse a dataset that cannot be split, before it is loaded; the classes of a folder are not known yet.
 
     Raises:
-        DsactlError: as of `splits_of`.
+        DsactlError: see `splits_of`.
     """
     check_name(name)
     if (classes := _classes_of(name)) is not None:
@@ -146,24 +149,24 @@ def check_splits(name: str, splits: int) -> None:
 def _check_splits(name: str, splits: int, classes: int) -> None:
     if splits < 2 or classes % splits or classes == splits:
         even = [str(n) for n in range(2, classes) if classes % n == 0]
-        less = f"Leave a class out: {with_views(name, Classes(0, classes - 2))}" if classes > 4 else "It has too few."
+        fewer = f"Leave a class out: {with_views(name, Classes(0, classes - 2))}" if classes > 4 else "It has too few."
         raise UsageError(
-            f"{classes} classes cannot be shared out evenly among {splits} tasks, two at least to each.",
-            f"Use --splits {' or '.join(even)}." if even else less,
+            f"{classes} classes cannot be split evenly into {splits} tasks of at least two classes.",
+            f"Use {' or '.join(f'`splits={each}`' for each in even)}." if even else fewer,
         )
 
 
 def splits_of(name: str, splits: int, shape: Shape | None) -> list[Task]:
-    """Tasks of one data set that have classes of their own, equally many, in the order of the classes.
+    """Split a dataset into tasks with equally many classes each, in the order of the classes.
 
     Args:
-        name: of the data set, or folder.
-        splits: how many tasks.
-        shape: that the images are brought to; None for that of the data set.
+        name: of the dataset, or folder.
+        splits: number of tasks.
+        shape: to which the images are resized; None for that of the dataset.
 
     Raises:
-        UsageError: the classes cannot be shared out.
-        DataError: the data set is not there.
+        UsageError: the classes cannot be split evenly.
+        DataError: the dataset is missing.
     """
     size = shape.height if shape and is_folder(name) else None
     views = (shape,) if shape else ()

@@ -1,4 +1,4 @@
-"""Count floating-point operations, and time the steps of a trial.
+"""Floating-point operations of networks, and the clock of a trial's steps.
 
 An operation is one addition or multiplication. A gradient costs three forward passes: one forward, two backward.
 """
@@ -18,7 +18,7 @@ GRADIENT = 3
 
 
 class Clock:
-    """Measure the time between the steps of a trial, each after the device has finished.
+    """The time between the steps of a trial, each measured after the device has finished.
 
     Attributes:
         marks: seconds since some fixed moment.
@@ -28,21 +28,21 @@ class Clock:
         self._device, self.marks = device, list[float]()
 
     def mark(self) -> None:
-        """Mark the end of a step, or the beginning of the first."""
+        """Mark the end of a step, or the start of the first."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         self.marks.append(time.perf_counter())
 
     def fastest(self, first: int = 0) -> float:
-        """Return the seconds of the fastest step, from the `first` mark on."""
+        """Return the seconds of the fastest step after mark `first`."""
         return min(later - earlier for earlier, later in pairwise(self.marks[first:]))
 
 
 def forward_operations(spec: NetworkSpec, dataset: Dataset) -> float:
-    """Count the operations of one image's forward pass: those of convolutions and linear layers, no others."""
+    """Count the operations of one image's forward pass: those of convolutions and linear layers only."""
     network = structure(spec, dataset.channels, dataset.size, dataset.classes)
     shapes = output_shapes(network, (dataset.channels, *dataset.size))
-    # Every output of such a layer is a sum of as many products as its unit has weights.
+    # Each output of such a layer is a sum of one product per weight of its unit.
     return float(
         sum(
             2 * math.prod(output) * layer.weight[0].numel()

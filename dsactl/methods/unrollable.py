@@ -1,19 +1,19 @@
-"""Check which networks training can be unrolled through. Importing this loads no torch."""
+"""The check that training can be unrolled through a network. Importing this loads no torch."""
 
 from dsactl.errors import UsageError
 from dsactl.recipes.settings import Checked
 
 
 def refuse_batch_norm(recipe: Checked) -> None:
-    """Refuse networks whose statistics would have to be unrolled as well.
+    """Refuse a network with batch norm, whose statistics would have to be unrolled as well.
 
     Raises:
-        UsageError: names the same network with instance norm.
+        UsageError: it has batch norm; the hint names the same network with instance norm.
     """
     if recipe.network is not None and recipe.network.has_batch_norm:
         twin = recipe.network.instance_twin
         instead = f'`arch="{twin.arch}"`' if twin.arch != "convnet" else '`norm="instance"`'
         raise UsageError(
-            f"Method {recipe.method!r} does not take networks with batch norm, as {recipe.network_label} is.",
+            f"Method {recipe.method!r} does not take networks with batch norm, such as {recipe.network_label}.",
             f"Use the same with instance norm: {instead}.",
         )

@@ -1,10 +1,10 @@
-"""Training unrolled: the loss of real images after a few steps on a small set, and its gradient.
+"""Unrolled training: the loss of real images after a few steps on a small set, and its gradient.
 
     θ_{t+1} = θ_t − η_t ∇_θ ℓ(x̃_t, ỹ_t; θ_t),  t = 0 … T−1
     L = ℓ(x, y; θ_T)
 
-The images x̃, the labels ỹ and the step sizes η depend on what is learned, z. The derivative goes back through the
-steps, each computed again from its θ_t, so that memory is that of one step and T copies of θ:
+The images x̃, the labels ỹ and the step sizes η depend on the learned tensors z. Back-propagation recomputes each step
+from its θ_t, so that it needs the memory of one step and T copies of θ:
 
     v_T = ∂L/∂θ_T;   ∂L/∂z = Σ_t ∂⟨v_{t+1}, θ_{t+1}⟩/∂z;   v_t = ∂⟨v_{t+1}, θ_{t+1}⟩/∂θ_t
 
@@ -27,7 +27,7 @@ from dsactl.networks.fused import fuse
 
 
 class Batch(NamedTuple):
-    """What one step trains on.
+    """The batch of one step.
 
     Attributes:
         images_BCHW, targets: x̃_t and ỹ_t, labels B or distributions B×K.
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Unrolled:
-    """What training on the small set led to.
+    """The result of training on the small set.
 
     Attributes:
         loss: L, of the real images at θ_T.
@@ -56,11 +56,11 @@ class Unrolled:
 
 @dataclass(frozen=True)
 class Learner:
-    """The loss of one network, and how it is learned from.
+    """Unrolled training of one network.
 
     Attributes:
-        loss: ℓ; it can be differentiated twice.
-        first: the same for first-order gradients, where there is a faster one.
+        loss: ℓ, which can be differentiated twice.
+        first: the same for first-order gradients, faster on some devices.
     """
 
     loss: Loss
@@ -79,7 +79,7 @@ class Learner:
         Args:
             parameters: θ_0.
             steps: T.
-            batch: what step t trains on, computed from `learned`.
+            batch: returns the batch of step t, computed from `learned`.
             learned: z, leaves that require a gradient.
             real: images N×C×H×W, and their labels N.
         """
@@ -102,7 +102,7 @@ class Learner:
     def _back(
         self, state: Parameters, batch: Batch, v: list[Tensor], learned: Sequence[Tensor], *, further: bool
     ) -> list[Tensor]:
-        """∂⟨v, −η ∇_θ ℓ⟩ with respect to z, and to θ where a step came before."""
+        """Return ∂⟨v, −η ∇_θ ℓ⟩ with respect to z, and to θ unless this is the first step."""
         leaves = list(state.values())
         inner = self.loss(state, {}, batch.images_BCHW, batch.targets)
         slope = torch.autograd.grad(inner, leaves, create_graph=True)
@@ -112,13 +112,13 @@ class Learner:
 
 
 def learner(work: Work) -> tuple[Learner, Callable[..., Parameters]]:
-    """The network of a recipe: its loss, and a function that draws fresh parameters for a purpose and position."""
+    """Return the learner of a recipe's network, and a function that draws its parameters for a purpose and position."""
     recipe, real = work.recipe, work.dataset
     assert recipe.network is not None, "an unrolled method needs a network"
     shape = (recipe.network, real.channels, real.size, real.classes)
     network = structure(*shape)
     loss = loss_function(network, recipe.precision)
-    # Fused layers, which only a CPU has, cannot be differentiated twice.
+    # Fused layers exist only on a CPU, and cannot be differentiated twice.
     first = loss_function(fuse(structure(*shape)), recipe.precision) if work.mode.native else loss
 
     def fresh(purpose: str, *position: int) -> Parameters:
@@ -128,7 +128,7 @@ def learner(work: Work) -> tuple[Learner, Callable[..., Parameters]]:
 
 
 def real_batch(work: Work, batch_real: int, iteration: int) -> tuple[Tensor, Tensor]:
-    """Training images of an iteration, of all classes together without replacement, and their labels."""
+    """Draw the training images of an iteration, of all classes together without replacement, and their labels."""
     train = work.dataset.train
     source = work.generator("real-batch", iteration)
     places_N = draw_without_replacement(len(train), batch_real, source).to(work.device)
@@ -138,7 +138,7 @@ def real_batch(work: Work, batch_real: int, iteration: int) -> tuple[Tensor, Ten
 def adam(
     state: dict[str, Tensor], gradient: dict[str, Tensor], step: int, lr: float, betas: tuple[float, float]
 ) -> dict[str, Tensor]:
-    """One step of Adam (Kingma and Ba, 2015) on the tensors that a gradient names, with ε = 10⁻⁸.
+    """Take one step of Adam (Kingma and Ba, 2015) on the tensors that a gradient names, with ε = 10⁻⁸.
 
         m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  z ← z − lr · m/(1 − β₁ˢ) / (√(v/(1 − β₂ˢ)) + ε)
 
@@ -149,7 +149,7 @@ def adam(
         lr, betas: of Adam.
 
     Returns:
-        The whole state, new.
+        A new state with all tensors.
     """
     state = dict(state)
     for name, g in gradient.items():
@@ -162,15 +162,15 @@ def adam(
 
 
 def finite(loss: Tensor, gradient: Sequence[Tensor], iteration: int) -> float:
-    """The loss as a number.
+    """Return the loss as a number.
 
     Raises:
-        RunError: it, or the gradient, is not finite.
+        RunError: the loss or the gradient is not finite.
     """
     if not bool(torch.stack([loss, *(each.sum() for each in gradient)]).isfinite().all()):
         raise RunError(
             f"The loss after training diverged in iteration {iteration + 1}.",
-            "Start over with `fresh=True` and a smaller `network_lr`, or smaller learning rates of what is learned.",
+            "Start over with `fresh=True` and a smaller `network_lr`, or smaller learning rates for what is learned.",
         )
     return loss.item()
 

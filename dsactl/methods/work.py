@@ -1,4 +1,4 @@
-"""What a method is given, and what it gives.
+"""The interface of methods: what they are given, and what they return.
 
 Shapes: N images sorted by class, C, H, W, K classes.
 """
@@ -20,15 +20,15 @@ from dsactl.recipes.recipe import Recipe
 
 
 class Work:
-    """One set to be made, without a checkpoint: `dsactl.runs.runner` has the one that resumes.
+    """The context of a method's run, without a checkpoint; `dsactl.runs.runner` has the one that resumes.
 
     Attributes:
-        dataset: the dataset, on the device to compute on. Only its training images are for a method.
+        dataset: the dataset, on the device to compute on. A method may use only its training images.
         recipe: resolved.
-        mode: how to compute. A method that has several ways chooses one by `settle_mode`.
-        processes: that share the classes, of a method that is registered so; else this one.
-        done: steps done when the tensors of `resume` were kept; 0 at the beginning.
-        may_compile: whether the work is long enough to look into compiling at all; False in trials of a few steps.
+        mode: how to compute. A method with several modes chooses one by `settle_mode`.
+        processes: that share the classes, if the method is registered so; otherwise this process.
+        done: steps done when the tensors of `resume` were kept; 0 at the start.
+        may_compile: whether compiling may pay off; False in trials of a few steps.
     """
 
     may_compile = True
@@ -45,7 +45,7 @@ class Work:
 
     @property
     def wants_figures(self) -> bool:
-        """Whether figures of this step would be recorded: about once a second, since a GPU has to be waited for."""
+        """Whether figures of this step would be recorded: about once a second, since reading them waits for a GPU."""
         return False
 
     def generator(self, purpose: str, *position: int) -> Generator:
@@ -57,18 +57,18 @@ class Work:
         return self.recipe.settings.option(name)
 
     def settle_mode(self, choose: Callable[[], Mode], try_out: Callable[[Mode], object]) -> Mode:  # noqa: ARG002
-        """Settle how to compute, once, before the first step; an interrupted run keeps the mode it was begun in.
+        """Settle how to compute, once, before the first step; an interrupted run keeps the mode it was started in.
 
         Args:
-            choose: gives the mode of a new run.
-            try_out: takes one step in a mode, without effect, and raises what goes wrong. Where compiling or capturing
-                fails, the run does without.
+            choose: returns the mode of a new run.
+            try_out: takes one step in a mode, without effect, and raises if that fails. If compiling or capturing
+                fails, the run continues without.
         """
         self.mode = choose()
         return self.mode
 
     def resume(self) -> dict[str, Tensor]:
-        """Return copies of the tensors that were kept last, on the device; empty at the beginning."""
+        """Return copies of the tensors that were kept last, on the device; empty at the start."""
         return {}
 
     def keep(
@@ -82,28 +82,28 @@ class Work:
         doing: str = "",
         copy: bool = True,
     ) -> None:
-        """Report progress, with what is needed to resume from here.
+        """Report progress, and keep the tensors that are needed to resume from here.
 
         Args:
             done, total: steps.
-            tensors: with which `resume` lets the method continue to the same bits.
-            loss: of the last step, where it is known.
+            tensors: what `resume` returns, from which the method continues bit-exactly.
+            loss: of the last step, if known.
             figures: other figures of the last step, by name.
-            doing: what comes next, in a few words.
-            copy: whether the tensors are copied. They need not be where the method never changes them in place.
+            doing: short description of the next step.
+            copy: whether to copy the tensors; needed unless the method never changes them in place.
         """
 
     def expect(self, total: int) -> None:
-        """Say how many steps there will be in all, before the first is done."""
+        """Announce the number of steps, before the first is done."""
 
     def report(self, doing: str) -> None:
-        """Report what is done now, in a few words, between two steps."""
+        """Report a short description of the current work, between two steps."""
 
     def refuse_checkpoint(self, reason: str) -> NoReturn:
-        """Refuse to resume from what was kept.
+        """Refuse to resume from the tensors that were kept.
 
         Args:
-            reason: what is wrong with it, after "The checkpoint".
+            reason: what is wrong with them, as a phrase after "The checkpoint".
 
         Raises:
             RunError: always.
@@ -113,13 +113,13 @@ class Work:
 
 @dataclass(frozen=True)
 class Made:
-    """A set.
+    """A condensed set.
 
     Attributes:
         images_NCHW: float32, in normalised space, sorted by class.
         labels_N: int64, ascending.
-        soft_labels_NK: float32, each row a distribution over the classes; None where an image has its class alone.
-        provenance: what should be known about how it was made, and does not change the content.
+        soft_labels_NK: float32, each row a distribution over the classes; None for hard labels only.
+        provenance: facts about how it was made that do not change the content.
     """
 
     images_NCHW: Tensor
@@ -129,14 +129,14 @@ class Made:
 
 
 def try_smaller(recipe: Recipe, setting: str) -> str:
-    """Say what to do where the numbers of a run diverged.
+    """Return the hint for a run that diverged.
 
     Args:
         recipe: of the run.
-        setting: the step size, by its name in the recipe.
+        setting: name of the learning rate in the recipe.
     """
     advice = f"Try a smaller `{setting}` than {getattr(recipe.settings, setting):g}"
     if recipe.precision == "float32":
         return f"{advice}."
-    # An unfinished run in one precision is begun in another only if that is asked for.
+    # An unfinished run is restarted in another precision only on request.
     return f'{advice}, or `precision="float32"` with `fresh=True`.'

@@ -1,1 +1,1 @@
-"""What a set is made by: methods, their settings, and recipes. Importing it loads no torch."""
+"""Recipes of sets, and the methods and settings they consist of. Importing this loads no torch."""

@@ -1,7 +1,7 @@
-"""Recipes: every hyper-parameter of a run, frozen, resolved, stored with its result. No torch here.
+"""Recipes: all hyper-parameters of a run, frozen, resolved, and stored with its result. Importing this loads no torch.
 
-A `Request` is what a user asks for, without what is left to the defaults; `Request.resolve` turns it into a `Recipe`,
-in which nothing is left open, so that equal recipes give equal sets.
+A `Request` has what the user specifies; `Request.resolve` fills in the defaults and returns a `Recipe`, which is
+complete, so that equal recipes give equal sets.
 """
 
 import functools
@@ -31,7 +31,7 @@ class Recipe:
 
     Attributes:
         dataset, checksum: the dataset's name and the SHA-256 of its training images and labels.
-        method: the name of a method (`dsactl.recipes.methods`), or for an imported set any word.
+        method: the name of a method (`dsactl.recipes.methods`); for an imported set any word that `WORD` matches.
         ipc: largest number of images per class.
         seed: the random seed.
         image_shape: (C, H, W) of the images.
@@ -53,7 +53,7 @@ class Recipe:
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values: the settings beside the other fields, without what is left to the defaults."""
+        """Return plain JSON values: settings and other fields on one level, without values that manifests leave out."""
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "settings"}
         values |= {"strategy": list(self.strategy), "image_shape": list(self.image_shape)}
         if self.network is None:
@@ -66,10 +66,10 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Recipe":
-        """Read what `to_dict` returned, with every type checked.
+        """Return the recipe from the values of `to_dict`, with all types checked.
 
         Raises:
-            DataError: a field is unknown, of the wrong type, or names what this version does not know.
+            DataError: a field is unknown or of the wrong type, or has a value that this version does not know.
         """
         try:
             read = _adapter(_Stored).validate_python(values)
@@ -90,10 +90,10 @@ class Recipe:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def settings_as(self, kind: type[Kind]) -> Kind:
-        """Return the settings of a recipe that is known to be of a method with these.
+        """Return the settings, which are known to be of this class.
 
         Raises:
-            TypeError: it is of another method.
+            TypeError: they are of another class.
         """
         if not isinstance(self.settings, kind):
             raise TypeError(f"a recipe of method {self.method!r} has no {kind.__name__}")
@@ -116,19 +116,19 @@ class Recipe:
 
     @property
     def network_label(self) -> str | None:
-        """What the network is called; None without one."""
+        """The network's label; None without a network."""
         channels, *size = self.image_shape
         return self.network.label(channels, (size[0], size[1])) if self.network else None
 
     @property
     def is_papers(self) -> bool:
-        """Whether every hyper-parameter but the seed is the paper's, or the paper does not say: of coresets."""
+        """Whether all hyper-parameters but the seed are the paper's; of coresets, those that the paper states."""
         if self.method not in BUILT_IN or not find(self.method).in_paper or self.ipc not in SCHEDULE:
             return False
         return self == replace(self.usual(), seed=self.seed)
 
     def usual(self) -> "Recipe":
-        """Return the recipe that its dataset, method, network and images per class have by default."""
+        """Return the default recipe for the same dataset, method, network and images per class."""
         request = Request(self.dataset, self.ipc, self.method, self.network.arch if self.network else "convnet")
         mirrored = is_mirrored(self.dataset)
         return request.resolve(
@@ -138,7 +138,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class _Stored:
-    """The fields of a recipe as a manifest has them, for their types."""
+    """The fields of a recipe in a manifest, with their types."""
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
@@ -167,7 +167,7 @@ class _Stored:
 
 
 def _settings_of(read: _Stored, values: Mapping[str, Any]) -> Settings:
-    """Return a stored recipe's settings; free ones where its method is not here, or has others by now."""
+    """Return a stored recipe's settings; free ones if its method is not installed, or has different settings by now."""
     given = {name: getattr(read, name) for name in TOP_LEVEL if name in values} | read.options
     try:
         method: Method | None = find(read.method)
@@ -183,12 +183,12 @@ def _settings_of(read: _Stored, values: Mapping[str, Any]) -> Settings:
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks to be condensed: the keywords of `dsactl.condense`, the keys of a TOML file.
+    """A user's request for a set: the keywords of `dsactl.condense`, the keys of a TOML file.
 
-    What is not given, or None, is left to the default, which may depend on method, network, ipc and dataset.
+    Values that are missing or None get the default, which may depend on method, network, ipc and dataset.
 
     Attributes:
-        settings: of the method, those that are given.
+        settings: the given settings of the method.
     """
 
     dataset: str
@@ -211,26 +211,26 @@ class Request:
 
     @classmethod
     def of(cls, dataset: str, ipc: int, **values: Any) -> "Request":
-        """Make a request from keywords, settings of the method among them; nothing is checked."""
+        """Return a request from keywords, including settings of the method; nothing is checked."""
         own = {name: value for name, value in values.items() if name in _REQUEST}
         settings = {name: value for name, value in values.items() if name not in _REQUEST and value is not None}
         return cls(dataset, ipc, **own, settings=settings)
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "Request":
-        """Check types, ranges and names.
+        """Return a request from options, with types, ranges and names checked.
 
         Args:
-            values: options by name; "-" and "_" are the same in a name. Settings of the method are among them, or
-                under "options".
+            values: options by name, in which "-" and "_" are the same. Settings of the method are among them, or under
+                "options".
 
         Raises:
-            UsageError: names the option, what is wrong with it, and the nearest known one.
+            UsageError: an option is unknown, does not fit the method, or has a wrong value.
         """
         values = {name.replace("-", "_"): value for name, value in values.items() if value is not None}
         more = values.pop("options", {})
         if not isinstance(more, dict):
-            raise UsageError(f"`options`: input should be a table, not {more!r}.")
+            raise UsageError(f"`options` must be a table of names and values, not {more!r}.")
         own = {name: value for name, value in values.items() if name in _REQUEST}
         given = {name: value for name, value in values.items() if name not in _REQUEST}
         try:
@@ -242,7 +242,7 @@ class Request:
             if name not in (*setting_names(), *method.settings.names()):
                 raise UnknownNameError("option", name, [*_REQUEST, *setting_names()])
         if "arch" in values and not method.network:
-            raise UsageError(f"`arch` is not for method {request.method!r}, which has no network.", "Leave it out.")
+            raise UsageError(f"`arch` is not for method {request.method!r}, which uses no network.", "Leave it out.")
         for name in given:
             if name not in method.settings.names():
                 raise UsageError(f"`{name}` is not for method {request.method!r}.", "Leave it out.")
@@ -254,12 +254,12 @@ class Request:
         return request
 
     def varied(self, **settings: Any) -> "Request":
-        """Return the request with other settings of the method; None leaves one to its default."""
+        """Return the request with other settings of the method; None stands for the default."""
         given = {name: value for name, value in {**self.settings, **settings}.items() if value is not None}
         return replace(self, settings=given)
 
     def network(self) -> NetworkSpec:
-        """The network to condense on."""
+        """Return the network to condense on."""
         return NetworkSpec(self.arch, self.depth, self.width, self.norm, self.activation, self.pooling)
 
     def method_settings(self) -> Settings:
@@ -274,10 +274,10 @@ class Request:
     def resolve(
         self, dataset: str, checksum: str, image_shape: tuple[int, int, int], *, mirrored: bool, precision: str
     ) -> Recipe:
-        """Fill in what was left open.
+        """Return the recipe: the request with all defaults filled in.
 
         Args:
-            dataset, checksum, image_shape, mirrored: of the dataset that was loaded.
+            dataset, checksum, image_shape, mirrored: of the loaded dataset.
             precision: resolved for the device.
         """
         method = find(self.method)
@@ -299,11 +299,11 @@ _REQUEST = tuple(each.name for each in fields(Request) if each.name != "settings
 
 @functools.cache
 def setting_names() -> list[str]:
-    """The names of all settings that a built-in method has."""
+    """Return the names of all settings of built-in methods."""
     return list(dict.fromkeys(name for method in BUILT_IN for name in find(method).settings.names()))
 
 
-# Made when first needed: it takes as long as listing some thousand sets.
+# Built on first use: it takes as long as listing some thousand sets.
 @functools.cache
 def _adapter(kind: Any) -> Any:
     return TypeAdapter(kind)

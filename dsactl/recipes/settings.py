@@ -1,6 +1,6 @@
 """Settings of methods: one frozen dataclass per method, with a docstring under each field.
 
-From the fields come the options of the command line with their help, the keys of TOML files, and the method's part of
+The fields define the options of the command line with their help, the keys of TOML files, and the method's part of
 recipes and manifests. Importing this loads no torch.
 """
 
@@ -27,11 +27,11 @@ TOP_LEVEL = (
     *("iterations", "inner_steps", "network_epochs", "image_lr", "image_momentum", "network_lr"),
     *("batch_real", "batch_synthetic", "batch_train", "init", "distance", "scheme"),
 )
-"""Settings that manifests have beside the recipe's other fields; all others are under "options" there."""
+"""Settings that manifests have on the level of the recipe's other fields; all others are under "options"."""
 
 
 class Asked(NamedTuple):
-    """What defaults may depend on.
+    """The values that defaults may depend on.
 
     Attributes:
         method: its name.
@@ -61,8 +61,8 @@ class FieldDoc(NamedTuple):
     """The docstring under a field.
 
     Attributes:
-        text: what the setting is, as a noun phrase.
-        default: its default and whose it is.
+        text: a noun phrase that describes the setting.
+        default: its default, and whether it is the paper's or ours.
     """
 
     text: str
@@ -71,7 +71,7 @@ class FieldDoc(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of a method that has none, or of a set of which they are not known.
+    """The settings of a method without settings, or of a set whose settings are unknown.
 
     A subclass is a frozen dataclass with keyword fields. Under each field is a docstring: a noun phrase, then a
     paragraph that begins with "Default:" and says whose default it is.
@@ -79,23 +79,23 @@ class Settings:
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
     left_out: ClassVar[Mapping[str, Value]] = {}
-    """Values that a manifest leaves out, by field: those that recipes had before they had the field."""
+    """Values that a manifest leaves out, by field: those of older recipes, which lack the field."""
     states_precision: ClassVar[bool] = False
-    """Whether a recipe states float32 as well."""
+    """Whether recipes state the precision even if it is float32."""
 
     @classmethod
     def dependent_defaults(cls, asked: Asked, given: Mapping[str, Any]) -> dict[str, Value]:
-        """Return the defaults of the fields that have no constant one.
+        """Return the defaults of the fields without a constant default.
 
         Args:
-            asked: what they depend on.
-            given: the settings that the user gives.
+            asked: the values that they depend on.
+            given: the user's settings.
         """
         return {}
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any], asked: Asked, *, own: bool = False) -> Self:
-        """Fill in the defaults, and check types and ranges.
+        """Return the settings with defaults filled in, and types and ranges checked.
 
         Args:
             given: the settings that the user gives.
@@ -120,71 +120,71 @@ class Settings:
             raise UsageError(first_fault(error, own=own)) from None
 
     def check(self, recipe: Checked) -> None:
-        """Refuse what the method cannot make.
+        """Refuse a recipe that the method cannot run.
 
         Args:
-            recipe: that has these settings.
+            recipe: has these settings.
 
         Raises:
-            UsageError: says what to change.
+            UsageError: a setting is out of range, or does not fit the recipe.
         """
 
     @classmethod
     def names(cls) -> list[str]:
-        """The names of the settings, in their order."""
+        """Return the names of the settings, in their order."""
         return [each.name for each in fields(cls)]
 
     @classmethod
     def constant_default(cls, name: str) -> Any:
-        """The default of a setting; None where there is no such setting, or it has no constant default."""
+        """Return the constant default of a setting; None if it has none, or there is no such setting."""
         found: Field[Any] | None = {each.name: each for each in fields(cls)}.get(name)
         return None if found is None or found.default is MISSING else found.default
 
     @classmethod
     def docs(cls) -> dict[str, FieldDoc]:
-        """The docstrings under the fields, by name."""
+        """Return the docstrings under the fields, by name."""
         known: Any = cls
         return _field_docs(known)
 
     @classmethod
     def types(cls) -> dict[str, Any]:
-        """The types of the fields, with their ranges, by name."""
+        """Return the types of the fields with their ranges, by name."""
         hints = get_type_hints(cls, include_extras=True)
         return {name: hints[name] for name in cls.names()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values as a manifest has them, without what it leaves out."""
+        """Return plain JSON values for a manifest, without those that it leaves out."""
         values = {name: value for name, value in self.values().items() if self.left_out.get(name) != value}
         own = {name: value for name, value in values.items() if name not in TOP_LEVEL}
         return {name: value for name, value in values.items() if name in TOP_LEVEL} | ({"options": own} if own else {})
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """Return the settings that were in a manifest.
+        """Return the settings from the values of a manifest.
 
         Raises:
-            pydantic.ValidationError: they are not this method's.
+            pydantic.ValidationError: they are not valid for this method.
         """
         kind: Any = cls
         read: Self = _adapter(kind).validate_python({**cls.left_out, **values})
         return read
 
     def values(self) -> dict[str, Any]:
-        """All settings by name."""
+        """Return all settings by name."""
         return asdict(self)
 
     def option(self, name: str) -> Any:
-        """Return one of the method's own settings, which are those that no other method shares.
+        """Return one of the method's own settings: those that it shares with no other method.
 
         Raises:
-            KeyError: it has none of that name.
+            KeyError: there is none with this name.
         """
         return {own: value for own, value in self.values().items() if own not in TOP_LEVEL}[name]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FreeSettings(Settings):
-    """Settings that no class describes: of a package that does not say which it takes, or that is not installed."""
+    """Settings without a class: of a method whose package does not declare them, or is not installed."""
 
     free: dict[str, Value] = field(default_factory=dict)
     """Values by name."""
@@ -209,8 +209,8 @@ def first_fault(error: ValidationError, *, own: bool = False) -> str:
     """Return the first fault that pydantic found, as one line with the parameter's name.
 
     Args:
-        error: of pydantic.
-        own: whether the parameters are a method's own, which are given as options.
+        error: raised by pydantic.
+        own: whether the parameters are a method's own, which are given as `options`.
     """
     fault = error.errors()[0]
     name = ".".join(map(str, fault["loc"]))
@@ -218,7 +218,7 @@ def first_fault(error: ValidationError, *, own: bool = False) -> str:
     return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}."
 
 
-# Made when first needed: it takes as long as listing some thousand sets.
+# Built on first use: it takes as long as listing some thousand sets.
 @functools.cache
 def _adapter(cls: Any) -> Any:
     return TypeAdapter(cls)
@@ -226,7 +226,7 @@ def _adapter(cls: Any) -> Any:
 
 @functools.cache
 def _field_docs(cls: Any) -> dict[str, FieldDoc]:
-    """Read the docstrings under the fields of a class and its bases, from their sources."""
+    """Return the docstrings under the fields of a class and its bases, read from their source code."""
     found: dict[str, FieldDoc] = {}
     for base in reversed(cls.__mro__):
         if issubclass(base, Settings) and base is not Settings:

@@ -1,1 +1,1 @@
-"""Running a method: jobs, checkpoints, and what a run costs."""
+"""Runs of methods: jobs, checkpoints and costs."""

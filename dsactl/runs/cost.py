@@ -1,4 +1,4 @@
-"""What a run costs: floating-point operations by counting, seconds and memory by trying a few steps."""
+"""The cost of a run: floating-point operations by counting, seconds and memory by trying a few steps."""
 
 import contextlib
 import time
@@ -18,10 +18,10 @@ from dsactl.recipes.recipe import Recipe
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a trial step tells.
+    """An estimate from a few trial steps.
 
     Attributes:
-        seconds: for the whole run, uncompiled.
+        seconds: of the whole run, uncompiled.
         memory: peak of the process (CPU) or of the device (CUDA) during the trial, bytes.
     """
 
@@ -30,7 +30,7 @@ class Estimate:
 
 
 def making_operations(recipe: Recipe, dataset: Dataset) -> float:
-    """Count the operations of making a set; roughly, where the method does not count them itself."""
+    """Count the operations of making a set; roughly, unless the method counts them itself."""
     method = find(recipe.method)
     if recipe.network is None:
         return 0.0
@@ -44,14 +44,14 @@ def making_operations(recipe: Recipe, dataset: Dataset) -> float:
 
 
 def try_a_step(recipe: Recipe, dataset: Dataset) -> Estimate | None:
-    """Time a few steps and scale up; nothing is kept.
+    """Time a few steps and scale up; nothing is stored.
 
     Args:
         recipe: of any method.
         dataset: on the device to compute on.
 
     Returns:
-        The estimate; None for a method of another package, whose steps are not known.
+        The estimate; None for a method of another package, whose steps are unknown.
     """
     method = find(recipe.method)
     if recipe.method not in BUILT_IN:
@@ -63,11 +63,11 @@ def try_a_step(recipe: Recipe, dataset: Dataset) -> Estimate | None:
 
 
 class _EnoughError(Exception):
-    """A trial has seen what it wanted."""
+    """A trial has timed enough steps."""
 
 
 class _Trial(Work):
-    """Work that is stopped after a few steps."""
+    """A run that stops after a few steps."""
 
     def __init__(self, dataset: Dataset, recipe: Recipe) -> None:
         super().__init__(dataset, recipe)
@@ -75,7 +75,7 @@ class _Trial(Work):
         self.clock.mark()
 
     def keep(self, done: int, total: int, tensors: Mapping[str, Tensor], **_: object) -> None:
-        del done, tensors  # the clock alone is looked at
+        del done, tensors  # only the time is of interest
         self.total = total
         self.clock.mark()
         if len(self.clock.marks) > _STEPS + 1:
@@ -83,7 +83,7 @@ class _Trial(Work):
 
 
 def _from_first_steps(recipe: Recipe, dataset: Dataset) -> float:
-    """Seconds of a run, from its first steps; where a step is a pass over all images, on a part of them."""
+    """Estimate the seconds of a run from its first steps; on a part of the images if a step is a pass over all."""
     share = 1.0
     if find(recipe.method).passes:
         few = first_of_each(dataset, max(recipe.ipc, -(-_TRIAL_IMAGES // dataset.classes)))

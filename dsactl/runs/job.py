@@ -1,4 +1,4 @@
-"""From what a user asks for to a job that can be done: data set, recipe, device and name, checked."""
+"""Jobs: a request with its dataset, recipe, device and name, all checked."""
 
 import json
 from dataclasses import dataclass, replace
@@ -22,19 +22,19 @@ from dsactl.runs.request_check import check_request
 
 STUDIES, CONTINUAL = "studies", "continual"
 OF_STUDIES = (STUDIES, CONTINUAL)
-"""Namespaces of sets that studies make: one that is unusual in something should not be `NAME:latest`, or the newest."""
+"""Namespaces of sets that studies make: a set with unusual settings should not be `NAME:latest`, or the newest set."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A request with everything it needs, checked: nothing that follows fails on bad input.
+    """A request with everything it needs, checked: no later step fails on bad input.
 
     Attributes:
         dataset: on the device.
         recipe: resolved.
         device: where to compute.
         name: of the set in the store.
-        source: the arguments of `load_dataset` that found the data set. They stay on this machine: a path says more
+        source: the arguments of `load_dataset` that found the dataset. They stay on this machine: a path says more
             about its owner than about the set.
     """
 
@@ -45,28 +45,28 @@ class Job:
     source: dict[str, Any]
 
     def within(self, namespace: str) -> "Job":
-        """The same job under a name of a namespace."""
+        """Return the same job with its name in a namespace."""
         return replace(self, name=registry.SetName(namespace, self.name.name))
 
     def with_seed(self, index: int) -> "Job":
-        """The job of the `index`-th of several sets: 0 is this one, the others have seeds derived from its own."""
+        """Return the job of the `index`-th of several sets: this one for 0, otherwise with a derived seed."""
         if index == 0:
             return self
         return replace(self, recipe=replace(self.recipe, seed=derive_seed(self.recipe.seed, "set", index)))
 
 
 def prepare(request: Request, device: str = "auto", like: Job | None = None, *, loaded: Dataset | None = None) -> Job:
-    """Load the data set, resolve the recipe, and refuse whatever cannot work.
+    """Load the dataset, resolve the recipe, and refuse whatever cannot work.
 
     Args:
-        request: what is asked for.
+        request: the request.
         device: where to compute.
-        like: a job that may have the data set already.
-        loaded: the data set, where the caller has it.
+        like: a job that may have loaded the dataset already.
+        loaded: the dataset, if the caller has loaded it.
 
     Raises:
-        DsactlError: of the data set, the options, the network or the device.
-        registry.BadNameError: of the set's name.
+        DsactlError: the dataset, an option, the network or the device cannot be used.
+        registry.BadNameError: the set's name is not valid.
     """
     check_request(request)
     target = resolve_device(device)
@@ -102,12 +102,12 @@ def _own_name(recipe: Recipe) -> registry.SetName:
 
 
 def run_folder(store: registry.Store, recipe: Recipe) -> Path:
-    """The folder of a recipe's run."""
+    """Return the folder of a recipe's run."""
     return store.home / "runs" / recipe.digest()[:32]
 
 
 def load_source(store: registry.Store, recipe: Recipe) -> Dataset:
-    """The data set that a set of this store was made from, found where its run found it; a named one, by its name.
+    """Load the dataset that a set of this store was made from: from where its run read it, or by its name.
 
     Raises:
         DataError: it is a folder that this machine does not know, or it cannot be read any more.
@@ -120,7 +120,7 @@ def load_source(store: registry.Store, recipe: Recipe) -> Dataset:
         if entry_of(recipe.dataset):
             return load_dataset(recipe.dataset)
         raise DataError(
-            f"The images of {recipe.dataset} are needed to test on, and this machine does not know where they are.",
+            f"The images of {recipe.dataset} are needed for testing, and this machine does not know where they are.",
             "Name their folder with `data`.",
         )
     return load_dataset(**source)

@@ -1,8 +1,7 @@
-"""Several sets: one after the other in this process, or each a task of somebody's (`engine.tasks`).
+"""Several runs: one after the other in this process, or each as a task of an executor (`engine.tasks`).
 
-Whoever makes a set works in its run's folder, where that is to be had (`engine.shared_folder`): then the checkpoint
-survives him. Elsewhere a task that is tried again begins anew. The process that was started holds the runs meanwhile,
-and stores the sets.
+A worker writes its checkpoint to the run's folder if it can reach it (`engine.shared_folder`); otherwise a retried task
+restarts from scratch. Meanwhile the driver holds the locks of the runs, and it stores the sets.
 """
 
 import contextlib
@@ -27,7 +26,7 @@ from dsactl.runs.run import BusyError, Outcome, carry_out, claim, execute, keep
 from dsactl.runs.runner import CHECKPOINT_SECONDS, Product
 
 WORKER_CHECKPOINT_SECONDS = 5.0
-"""Between checkpoints of a worker, which are all that is left when it is killed."""
+"""Between checkpoints of a worker: shorter than usual, since a worker that is killed leaves nothing else."""
 LOOK_SECONDS = 1.0
 AGAIN = "Run the same again (without `fresh=True`) to retry it."
 _CPU = torch.device("cpu")
@@ -43,37 +42,39 @@ def make_all(
     wait: bool = False,
     checkpoint_every: float | None = None,
 ) -> Iterator[tuple[int, Outcome | RunError]]:
-    """Make sets, or find them made.
+    """Make sets; look up those that are in the store.
 
     Args:
-        jobs: of recipes that differ.
+        jobs: with different recipes.
         store: where the sets go.
-        workers: who makes them; None for this process.
-        report: told of the progress.
-        fresh: as of `execute`.
-        checkpoint_every: the same; None for five seconds of a worker's, and the usual of this process.
-        wait: of workers, for sets that another process makes, when all others are made; this process refuses them.
+        workers: the executor; None for this process.
+        report: called with the progress.
+        fresh: see `execute`.
+        checkpoint_every: see `execute`; None for `WORKER_CHECKPOINT_SECONDS` in a worker, and the default of `execute`
+            in this process.
+        wait: whether workers wait, after all other sets, for those that another process makes; this process refuses
+            them.
 
     Yields:
-        The place of each job with its set, as that is made; or with the error of a run that failed, after which others
-        follow.
+        The index of each job with its set, as that is made; or with the error of a run that failed, after which the
+        others continue.
 
     Raises:
         registry.StoreError: the store cannot be written to.
     """
-    who = (workers or InProcess()).suited(len(jobs))
-    if isinstance(who, InProcess):
-        yield from _here(jobs, store, report, fresh=fresh, checkpoint_every=checkpoint_every)
+    executor = (workers or InProcess()).suited(len(jobs))
+    if isinstance(executor, InProcess):
+        yield from _run_locally(jobs, store, report, fresh=fresh, checkpoint_every=checkpoint_every)
         return
     every = WORKER_CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
     operations = [max(1.0, making_operations(job.recipe, job.dataset)) for job in jobs]
     total, done, left = sum(operations), 0.0, list(range(len(jobs)))
     while left:
-        # What another process makes is looked for again when all others are made: to wait with these in hand would
-        # hold them up, and for ever two processes that wait for each other.
+        # Sets that another process makes are looked for again after all others. Waiting while holding other runs would
+        # delay those, and two processes that wait for each other would wait forever.
         busy = list[int]()
-        tell = _part(report, done, total)
-        for index, outcome in _round(jobs, left, operations, store, who, tell, every, fresh=fresh):
+        tell = _scale_progress(report, done, total)
+        for index, outcome in _run_unclaimed(jobs, left, operations, store, executor, tell, every, fresh=fresh):
             if wait and isinstance(outcome, BusyError):
                 busy.append(index)
             else:
@@ -85,23 +86,23 @@ def make_all(
         left = busy
 
 
-def _part(report: Report, done: float, total: float) -> Report:
-    """Tells of what is left, from its operations."""
+def _scale_progress(report: Report, done: float, total: float) -> Report:
+    """Return a function that takes operations and reports the share of all operations."""
     return lambda operations, doing: report((done + operations) / total, doing)
 
 
-def _round(
+def _run_unclaimed(
     jobs: Sequence[Job],
     which: Sequence[int],
     operations: Sequence[float],
     store: registry.Store,
-    who: Workers,
+    executor: Workers,
     report: Report,
     checkpoint_every: float,
     *,
     fresh: bool,
 ) -> Iterator[tuple[int, Outcome | RunError]]:
-    """Make those of the sets that nobody else makes, all held meanwhile; told of operations."""
+    """Make those sets that no other process makes, holding the locks of all their runs; report operations."""
     known = 0.0
     with contextlib.ExitStack() as held:
         datasets, tasks = dict[str, Dataset](), list[Task[Product | RunError]]()
@@ -121,28 +122,28 @@ def _round(
             key = f"{job.dataset.train.checksum()} {job.dataset.mean} {job.dataset.std}"
             if key not in datasets:
                 datasets[key] = job.dataset.to(_CPU)
-            arguments = (job.recipe, key, job.name, offer(folder), checkpoint_every, who.place(job.device))
-            tasks.append(Task(f"{job.name}, seed {job.recipe.seed}", _elsewhere, arguments, operations[index]))
+            arguments = (job.recipe, key, job.name, offer(folder), checkpoint_every, executor.place(job.device))
+            tasks.append(Task(f"{job.name}, seed {job.recipe.seed}", _run_on_worker, arguments, operations[index]))
             places[job.recipe.digest()] = index, folder, own
         work = sum(task.cost for task in tasks)
 
         def tell(share: float, doing: str) -> None:
             report(known + work * share, doing)
 
-        for task, found in who.run(datasets, tasks, tell) if tasks else ():
+        for task, found in executor.run(datasets, tasks, tell) if tasks else ():
             recipe, *_ = task.arguments
             index, folder, own = places[recipe.digest()]
             if isinstance(found, Product):
                 outcome: Outcome | RunError = keep(folder, jobs[index], store, found)
             elif isinstance(found, Failure):
-                outcome = RunError(f"{task.name} was given up: {found.message}.", AGAIN)
+                outcome = RunError(f"{task.name} failed: {found.message}.", AGAIN)
             else:
                 outcome = found
             own.close()
             yield index, outcome
 
 
-def _here(
+def _run_locally(
     jobs: Sequence[Job],
     store: registry.Store,
     report: Report,
@@ -165,7 +166,7 @@ def _here(
         yield index, outcome
 
 
-def _elsewhere(
+def _run_on_worker(
     datasets: Mapping[str, Dataset],
     recipe: Recipe,
     key: str,
@@ -175,7 +176,7 @@ def _elsewhere(
     device: str,
     report: Callable[[float], None],
 ) -> Product | RunError:
-    """Make the set of a recipe: its images on the CPU, or what went wrong as a value, so that others go on."""
+    """Make the set of a recipe; return it with its images on the CPU, or the error, so that other tasks continue."""
     target = torch.device(device)
 
     def tell(progress: Progress) -> None:
@@ -194,10 +195,10 @@ def _elsewhere(
 
 @contextlib.contextmanager
 def as_value() -> Iterator[list[RunError]]:
-    """Catch what ends one task of several, so that the others go on: an error of this program, the system, or memory.
+    """Catch what ends one task of several, so that the others continue: errors of dsactl, the system, or memory.
 
     Yields:
-        A list that gets it.
+        A list to which the error is appended.
     """
     failed = list[RunError]()
     try:

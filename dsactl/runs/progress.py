@@ -1,4 +1,4 @@
-"""What a run reports while it works."""
+"""The progress that a run reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         done, total: steps.
-        seconds: of work, those before interruptions included.
-        doing: what it does now, in a few words.
-        figures: of the last step that was looked at, by name: iteration and matching distance, or the loss.
+        seconds: of work, including those before interruptions.
+        doing: short description of the current work.
+        figures: of the last step that was measured, by name: iteration and matching distance, or the loss.
     """
 
     done: int
@@ -23,11 +23,11 @@ class Progress:
 
     @property
     def distance(self) -> float | None:
-        """The mean matching distance over classes, of methods that have one; None before the first."""
+        """The mean matching distance over classes; None before the first, and for methods without one."""
         return self.figures.get("distance")
 
     def __str__(self) -> str:
-        """The figures and what is done now: "distance 4.1, matching gradients"."""
+        """Return the figures and the current work: "distance 4.1, matching gradients"."""
         digits = {"distance": 1, "loss": 3}
         words = [f"{name} {value:.{digits[name]}f}" for name, value in self.figures.items() if name in digits]
         return ", ".join([*words, *([self.doing] if self.doing else [])])

@@ -1,4 +1,4 @@
-"""What can be refused in a request before a data set is loaded, and torch with it."""
+"""The checks of a request that need neither its dataset nor torch."""
 
 import registry
 from dsactl.data.catalogue import is_mirrored
@@ -7,20 +7,20 @@ from dsactl.recipes.recipe import Request
 from dsactl.synthetic.bundled import check_own_name
 
 _ANY_SHAPE = (3, 32, 32)
-"""In place of the images', which are not known yet; what is refused here does not depend on it."""
+"""Stands for the shape of the images, which is not known yet; these checks do not depend on it."""
 
 
 def check_request(request: Request) -> None:
-    """Refuse names that there are not, and settings that the method cannot have.
+    """Refuse unknown names, and settings that the method cannot have.
 
-    What depends on the images or the machine is refused later, by `job.prepare`.
+    `job.prepare` checks what depends on the images or the machine.
 
     Args:
-        request: that has been parsed.
+        request: parsed.
 
     Raises:
-        DsactlError: of the data set's name, its options, or the method's settings.
-        registry.BadNameError: of the set's name.
+        DsactlError: the dataset's name, its options, or the method's settings are not valid.
+        registry.BadNameError: the set's name is not valid.
     """
     if request.name is not None:
         check_own_name(registry.parse_name(request.name))

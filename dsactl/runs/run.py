@@ -1,15 +1,15 @@
-"""One run, from what a user asks for to a set in the store; interrupted at any moment, it goes on to the same bits.
+"""A run, from a job to a set in the store; interrupted at any moment, it resumes bit-exactly.
 
 A run has a folder in the store's home, keyed by its recipe's digest:
 
     runs/DIGEST/lock               held by the process that works on it
-    runs/DIGEST/recipe.json        what is being made
-    runs/DIGEST/source.json        where its data set was read from on this machine
+    runs/DIGEST/recipe.json        the recipe
+    runs/DIGEST/source.json        where its dataset was read from on this machine
     runs/DIGEST/checkpoint.safetensors
     runs/DIGEST/events.jsonl       step, mean distance or loss, and seconds, about once a second
     runs/DIGEST/finished.json      the digest of the set, once it is stored
-    runs/DIGEST/.worker            held by the process that computes, be it the same, or a worker of it
-    runs/DIGEST/.here              what workers know the folder by
+    runs/DIGEST/.worker            held by the process that computes: the same one, or a worker of it
+    runs/DIGEST/.here              the marker by which workers recognise the folder
 """
 
 import contextlib
@@ -40,21 +40,21 @@ from registry.files import write_atomically
 from registry.tensors import Array
 
 FINISHED = "finished.json"
-_WORK, _NOTHING = b"work", b"nothing"  # what process 0 tells the others
+_WORK, _NOTHING = b"work", b"nothing"  # messages of process 0 to the others
 
 
 class BusyError(RunError):
-    """Another process makes the set."""
+    """Another process is making the set."""
 
 
 @dataclass
 class Outcome:
-    """How a run ended.
+    """The result of a run.
 
     Attributes:
         stored: the set.
-        seconds: of work, earlier sittings included.
-        repeated: it had been made before and was only looked up.
+        seconds: of work, including those before interruptions.
+        repeated: whether it had been made before and was only looked up.
     """
 
     stored: registry.StoredSet
@@ -73,26 +73,26 @@ def execute(
     report: Callable[[Progress], None] = lambda progress: None,
     watch: Watch = lambda done, tensors: None,
 ) -> Outcome:
-    """Make the set, or go on making it, or find it made.
+    """Make the set, resume an interrupted run, or look up a finished one.
 
     Args:
         job: see `prepare`.
         store: where it goes.
         processes: that share the classes; this function is for process 0, and `follow` for the others.
-        fresh: forget an earlier run of the same recipe.
-        wait: for another process that is at it, instead of refusing.
-        checkpoint_every: seconds between checkpoints, at least; one is also written when the run is interrupted.
+        fresh: ignore an earlier run of the same recipe.
+        wait: wait for another process that makes the set, instead of refusing.
+        checkpoint_every: smallest number of seconds between checkpoints; one is also written on an interruption.
         report: called after every inner step, and when the work changes.
-        watch: called after every step with what the method keeps.
+        watch: called after every step with the tensors that the method keeps.
 
     Raises:
-        RunError: another process is at it; a checkpoint is damaged or of another device; the images diverged.
+        RunError: another process makes the set; a checkpoint is damaged or from another device; the images diverged.
         registry.StoreError: the store cannot be written to.
-        KeyboardInterrupt: as it came, after the checkpoint is written.
+        KeyboardInterrupt: passed on after the checkpoint is written.
     """
 
     def waiting() -> None:
-        report(Progress(0, 1, doing="waiting for another process that makes it"))
+        report(Progress(0, 1, doing="waiting for another process that is making the set"))
 
     with claim(job, store, fresh=fresh, waiting=waiting if wait else None) as (folder, made):
         if made is not None:
@@ -106,18 +106,18 @@ def execute(
 def claim(
     job: Job, store: registry.Store, *, fresh: bool = False, waiting: Callable[[], None] | None = None
 ) -> Iterator[tuple[Path, Outcome | None]]:
-    """Hold a run, so that no other process works on it.
+    """Hold the lock of a run, so that no other process works on it.
 
     Args:
-        job, store, fresh: as of `execute`.
-        waiting: called before another process is waited for; None to refuse.
+        job, store, fresh: see `execute`.
+        waiting: called before waiting for another process; None to refuse.
 
     Yields:
-        The run's folder, and its set, if that is made.
+        The run's folder, and its set if it is finished.
 
     Raises:
-        BusyError: another process is at it.
-        RunError: it stands half done in another precision.
+        BusyError: another process makes the set.
+        RunError: an unfinished run in another precision exists.
         registry.StoreError: the store cannot be written to.
     """
     folder = run_folder(store, job.recipe)
@@ -125,7 +125,7 @@ def claim(
         lock = hold(folder / "lock", waiting)
     except Timeout:
         raise BusyError(
-            f"Another process is making {job.name} with this recipe.", f"Wait for it, or look at {folder}."
+            f"Another process is making {job.name} with this recipe.", f"Wait for it. The run's folder is {folder}."
         ) from None
     try:
         if fresh:
@@ -135,9 +135,9 @@ def claim(
         write_atomically(folder / "source.json", json.dumps(job.source, indent=1).encode())
         outcome = _finished(folder, job, store)
         if outcome is not None:
-            (folder / CHECKPOINT).unlink(missing_ok=True)  # of a process that was killed before it could
+            (folder / CHECKPOINT).unlink(missing_ok=True)  # left by a process that was killed before it removed it
         else:
-            (folder / FINISHED).unlink(missing_ok=True)  # of a set that is gone
+            (folder / FINISHED).unlink(missing_ok=True)  # its set was removed
             if not fresh:
                 _refuse_other_precision(job, store)
         yield folder, outcome
@@ -146,7 +146,7 @@ def claim(
 
 
 def steps_done(store: registry.Store, job: Job) -> float:
-    """Return how many steps of a job its checkpoint has; infinity if its set is there."""
+    """Return the number of steps in a job's checkpoint; infinity if its set is in the store."""
     folder = run_folder(store, job.recipe)
     if _finished(folder, job, store) is not None:
         return math.inf
@@ -158,18 +158,18 @@ def steps_done(store: registry.Store, job: Job) -> float:
 
 
 def is_made(store: registry.Store, job: Job) -> bool:
-    """Whether the set of a job is there, so that it would only be looked up."""
+    """Return whether the set of a job is in the store, so that it would only be looked up."""
     return find_made(store, job) is not None
 
 
 def find_made(store: registry.Store, job: Job) -> registry.StoredSet | None:
-    """The set of a job, whatever it is called; None if it is not there."""
+    """Return the set of a job under any name; None if it is not in the store."""
     found = _find(run_folder(store, job.recipe), store)
     return None if found is None else found[0]
 
 
 def _finished(folder: Path, job: Job, store: registry.Store) -> Outcome | None:
-    """The set of a run that is done, under the job's name; None if it is not done or the set is gone or damaged."""
+    """Return the set of a finished run under the job's name; None if unfinished, or the set is gone or damaged."""
     found = _find(folder, store)
     if found is None:
         return None
@@ -181,7 +181,7 @@ def _finished(folder: Path, job: Job, store: registry.Store) -> Outcome | None:
 
 
 def _find(folder: Path, store: registry.Store) -> tuple[registry.StoredSet, dict[str, Array], float] | None:
-    """The set of a run, its tensors and the seconds it took, whatever it is called."""
+    """Return the set of a finished run under any name, its tensors, and the run's seconds."""
     try:
         done = json.loads((folder / FINISHED).read_text())
         stored = store.find(registry.Reference(None, digest=done["digest"]))
@@ -191,7 +191,7 @@ def _find(folder: Path, store: registry.Store) -> tuple[registry.StoredSet, dict
 
 
 def follow(job: Job, processes: Processes) -> None:
-    """What processes other than the first do while it executes the same job: compute the distances of their classes.
+    """Compute the distances of this process's classes while process 0 executes the same job.
 
     Raises:
         ProcessError: another process died, or stopped.
@@ -201,10 +201,10 @@ def follow(job: Job, processes: Processes) -> None:
 
 
 def _refuse_other_precision(job: Job, store: registry.Store) -> None:
-    """Refuse to begin anew in another precision what is unfinished in one: "auto" depends on the machine.
+    """Refuse to start from scratch if there is an unfinished run in another precision: "auto" depends on the machine.
 
     Raises:
-        RunError: says how to go on.
+        RunError: there is one.
     """
     if has_checkpoint(store, job.recipe):
         return
@@ -225,18 +225,18 @@ def carry_out(
     report: Callable[[Progress], None] = lambda progress: None,
     watch: Watch = lambda done, tensors: None,
 ) -> Product:
-    """Make the set of a job from its checkpoint, or the beginning, in a folder that nobody else works in.
+    """Run a job, from its checkpoint if there is one, in a folder that no other process works in.
 
     Args:
-        folder: has the checkpoint and the events.
-        job, processes, checkpoint_every, report, watch: as of `execute`.
+        folder: holds the checkpoint and the events.
+        job, processes, checkpoint_every, report, watch: see `execute`.
 
     Raises:
-        RunError: as of `execute`.
-        KeyboardInterrupt: as it came, after the checkpoint is written.
+        RunError: see `execute`.
+        KeyboardInterrupt: passed on after the checkpoint is written.
     """
     prepare_device(job.device)
-    with FileLock(folder / ".worker"):  # a worker may outlive for a while who began it
+    with FileLock(folder / ".worker"):  # a worker may outlive the process that started it for a while
         shared = find(job.recipe.method).shares_classes
         processes.broadcast(_WORK if shared else _NOTHING)
         how: dict[str, Any] = {"checkpoint_every": checkpoint_every, "report": report, "watch": watch}
@@ -244,7 +244,7 @@ def carry_out(
 
 
 def keep(folder: Path, job: Job, store: registry.Store, done: Product) -> Outcome:
-    """Store what came of a run that is held.
+    """Store the result of a run whose lock is held.
 
     Raises:
         registry.StoreError: the store cannot be written to.
@@ -257,13 +257,13 @@ def keep(folder: Path, job: Job, store: registry.Store, done: Product) -> Outcom
 
 
 def has_checkpoint(store: registry.Store, recipe: Recipe) -> bool:
-    """Whether a recipe's run stands half done."""
+    """Return whether there is an unfinished run of a recipe."""
     folder = run_folder(store, recipe)
     return (folder / CHECKPOINT).exists() and not (folder / FINISHED).exists()
 
 
 def _store(job: Job, store: registry.Store, done: Product) -> registry.StoredSet:
-    # Where the folder lies stays on this machine; how it was read must be known wherever the set is evaluated.
+    # An image folder's path stays on this machine; how it was read must be known wherever the set is evaluated.
     folder = {} if entry_of(job.recipe.dataset) else folder_options(job.source)
     provenance = {"environment": "; then ".join(done.environments), "seconds": round(done.seconds, 3), **folder}
     return store_set(store, job.name, job.dataset, job.recipe, done.made, {**done.made.provenance, **provenance})

@@ -1,9 +1,9 @@
-"""Run a method: from its checkpoint, or the beginning, to its set, or to an interruption.
+"""The runner of methods: from the checkpoint or from scratch, to the set or to an interruption.
 
-A run is whole at any moment: its checkpoint is replaced by a later one or left alone, and says in which mode it was
-computed, so that resuming it gives the bits of a run that was never interrupted. A method says after each step what it
-needs to continue (`Work.keep`); that is written to the checkpoint now and then, and whenever the method ends before
-its time.
+A run can be interrupted at any moment. Its checkpoint is replaced atomically and states the mode of the computation, so
+that a resumed run gives the same bits as one that was never interrupted. After each step a method hands over the
+tensors that it needs to continue (`Work.keep`). They are written to the checkpoint at intervals, and whenever the
+method ends early.
 """
 
 import json
@@ -33,11 +33,11 @@ from registry.errors import Error
 
 CHECKPOINT = "checkpoint.safetensors"
 EVENTS = "events.jsonl"
-CHECKPOINT_SECONDS = 30.0  # a checkpoint takes milliseconds; half a minute of work is little to lose
+CHECKPOINT_SECONDS = 30.0  # a checkpoint takes milliseconds, and half a minute of work is little to lose
 EVENT_SECONDS = 1.0
 
 Watch = Callable[[int, Mapping[str, Tensor]], None]
-"""Given the steps done, and the tensors that a method keeps."""
+"""Takes the number of steps done, and the tensors that a method keeps."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Product:
 
     Attributes:
         made: the set.
-        seconds: of work, those before interruptions included.
-        environments: it was made in, in words.
+        seconds: of work, including those before interruptions.
+        environments: descriptions of those it was made in.
     """
 
     made: Made
@@ -70,15 +70,15 @@ def run_method(
         folder: the run's; None in processes other than the first, which write nothing.
         job: of any method.
         processes: that share the classes; each of them calls this function.
-        checkpoint_every: seconds between checkpoints, at least; one is also written when the run is interrupted.
-        report: called after every step that the method tells of, and when the work changes.
-        watch: called after every step with what the method keeps.
+        checkpoint_every: smallest number of seconds between checkpoints; one is also written on an interruption.
+        report: called after every step that the method reports, and when the work changes.
+        watch: called after every step with the tensors that the method keeps.
 
     Raises:
-        RunError: the checkpoint is damaged or of another mode; the numbers diverged; the method gave what is no set;
-            or it is of another package, and failed.
+        RunError: the checkpoint is damaged or from another mode; the numbers diverged; the method returned no valid
+            set; or it is a method of another package, and failed.
         ProcessError: another process died.
-        KeyboardInterrupt: as it came, after the checkpoint is written.
+        KeyboardInterrupt: passed on after the checkpoint is written.
     """
     if job.device.type == "cpu":
         keep_freed_memory()
@@ -90,14 +90,14 @@ def run_method(
         work.save()
         raise
     except RunError:
-        raise  # what diverged is not worth keeping
+        raise  # diverged numbers are not worth a checkpoint
     except BaseException as error:
-        # Ctrl-C above all; but whatever ends the run, the work so far is kept.
+        # Above all Ctrl-C; but the work so far is saved whatever ends the run.
         work.save()
         if job.recipe.method not in BUILT_IN and error is not work.from_report and _is_a_fault(error):
             raise RunError(
-                f"The method {job.recipe.method!r} failed: {_in_words(error)}, at {_place(error)}.",
-                "That is to be mended in its package; DSACTL_DEBUG=1 shows the traceback.",
+                f"The method {job.recipe.method!r} failed: {_summary(error)}, at {_location(error)}.",
+                "Fix it in its package; DSACTL_DEBUG=1 shows the traceback.",
             ) from error
         raise
     work.save()
@@ -105,10 +105,10 @@ def run_method(
 
 
 class CheckpointedWork(Work):
-    """Work whose checkpoint is a file in the run's folder, with a log of events beside it.
+    """A run whose checkpoint is a file in the run's folder, together with a log of events.
 
     Attributes:
-        from_report: what `report` or `watch` raised, if one did.
+        from_report: the exception that `report` or `watch` raised, if any.
     """
 
     def __init__(
@@ -134,12 +134,12 @@ class CheckpointedWork(Work):
 
     @property
     def seconds(self) -> float:
-        """Seconds of work, those before interruptions included."""
+        """Seconds of work, including those before interruptions."""
         return self._earlier + time.monotonic() - self._started
 
     @property
     def environments(self) -> list[str]:
-        """The environments that the set was made in, in words: what may change its bits, and is not refused."""
+        """Descriptions of the environments that the set was made in: what may change its bits, and is not refused."""
         here = f"torch {torch.__version__}, {describe(self._job.device)}; {self.mode}"
         return list(dict.fromkeys([*self._environments, here]))
 
@@ -153,7 +153,7 @@ class CheckpointedWork(Work):
     def settle_mode(self, choose: Callable[[], Mode], try_out: Callable[[Mode], object]) -> Mode:
         mode = self._begun
         if mode is None:
-            # The modes of several processes must be one: that of process 0.
+            # All processes must use the same mode: that of process 0.
             mode = Mode.from_dict(json.loads(self.processes.broadcast(json.dumps(choose().to_dict()).encode())))
         if mode.compiled or mode.captured:
             self.report("compiling, up to a minute" if mode.compiled else "capturing")
@@ -174,7 +174,7 @@ class CheckpointedWork(Work):
     ) -> None:
         for name, tensor in tensors.items():
             if not isinstance(tensor, Tensor):
-                raise TypeError(f"{name!r} is to be kept, and is no tensor but of type {type(tensor).__name__}")
+                raise TypeError(f"keep() takes tensors; {name!r} is of type {type(tensor).__name__}")
         now = time.monotonic()
         self.done, self._tensors = done, _copies(tensors) if copy else dict(tensors)
         figures = {**({} if loss is None else {"loss": loss}), **(figures or {})}
@@ -199,10 +199,10 @@ class CheckpointedWork(Work):
 
     def refuse_checkpoint(self, reason: str) -> NoReturn:
         path = CHECKPOINT if self._folder is None else self._folder / CHECKPOINT
-        raise RunError(f"The checkpoint {path} {reason}.", self._way_out(""))
+        raise RunError(f"The checkpoint {path} {reason}.", self._hint())
 
     def save(self) -> None:
-        """Write the checkpoint, if there is something to keep."""
+        """Write the checkpoint, if the method has kept any tensors."""
         if self._tensors and self._folder is not None:
             about = {
                 "done": self.done,
@@ -214,7 +214,7 @@ class CheckpointedWork(Work):
             self._saved = time.monotonic()
 
     def _tell(self, call: Callable[[], None]) -> None:
-        """Call what is not the method's own, and remember what it raised."""
+        """Call a function that is not part of the method, and record the exception that it raises."""
         try:
             call()
         except Exception as error:
@@ -239,14 +239,14 @@ class CheckpointedWork(Work):
         return path.read_bytes() if path is not None and path.exists() else b""
 
     def _read(self, data: bytes) -> None:
-        """Resume from a checkpoint, if there is one; process 0 has read it for all."""
+        """Resume from a checkpoint, if there is one; process 0 has read it for all processes."""
         if not data:
             return
         path = Path(CHECKPOINT) if self._folder is None else self._folder / CHECKPOINT
         self._tensors, about = read_checkpoint(data, path, self.device)
         try:
             begun = Mode.from_dict(about["mode"])
-            if "done" not in about:  # a checkpoint of dsactl 0.1 of Algorithm 1
+            if "done" not in about:  # written by Algorithm 1 in dsactl 0.1
                 about["done"] = int(about["iteration"]) * self._setting("inner_steps") + int(about["step"])
             self.done, self._earlier = int(about["done"]), float(about["seconds"])
             self._environments = list(map(str, about["environments"]))
@@ -255,13 +255,13 @@ class CheckpointedWork(Work):
         if not self._tensors:
             self.refuse_checkpoint("is damaged (it is empty)")
         way_out = difference(begun, self.device, self.processes.count)
-        # A method of another package may use our layers without asking in which mode its run was begun.
+        # A method of another package may use dsactl's layers without regard to the mode its run was started in.
         if way_out is None and self.recipe.method not in BUILT_IN and begun.native != self.mode.native:
             way_out = "set DSACTL_NATIVE=0"
         if way_out is not None:
             raise RunError(
-                f"The checkpoint was written on {begun}; it cannot be resumed to the same bits on {self.mode}.",
-                self._way_out(f"To go on, {way_out}; to start over, "),
+                f"The checkpoint was written on {begun}; it cannot be resumed bit-exactly on {self.mode}.",
+                self._hint(f"To continue it, {way_out}; to start over, "),
             )
         self.mode = self._begun = begun
         self._progress.done, self._progress.seconds = self.done, self._earlier
@@ -269,18 +269,18 @@ class CheckpointedWork(Work):
     def _setting(self, name: str) -> int:
         return int(self.recipe.settings.values()[name])
 
-    def _way_out(self, before: str) -> str:
-        """How to start over, where that is the command's option and where it is not."""
+    def _hint(self, before: str = "To start over, ") -> str:
+        """Return how to start over, for callers with and without the parameter `fresh`."""
         where = "" if self._folder is None else f", or remove {self._folder / CHECKPOINT}"
-        return f"{before or 'To start over, '}use `condense` with `fresh=True`{where}."
+        return f"{before}use `fresh=True`{where}."
 
     def _working(self, mode: Mode, try_out: Callable[[Mode], object]) -> Mode:
-        """Return the mode, without capturing or compiling where that fails for the run's own functions.
+        """Return the mode, without capturing or compiling if that fails for the run's own functions.
 
-        Every process tries by itself, and what fails in one of them is dropped by all.
+        Every process tries by itself; all drop what fails in one of them.
 
         Raises:
-            RunError: it fails, and the run was begun with it.
+            RunError: it fails, and the run was started with it.
         """
         uncaptured = replace(mode, captured=False)
         for candidate in dict.fromkeys([mode, uncaptured, replace(uncaptured, compiled=False)]):
@@ -290,43 +290,41 @@ class CheckpointedWork(Work):
                 return candidate
             why = f"{type(failure).__name__}: {failure}".splitlines()[0] if failure else "in another process"
             if self._begun is not None:
-                raise RunError(
-                    f"The run was begun on {mode}, which fails here ({why}).", self._way_out("")
-                ) from failure
+                raise RunError(f"The run was started on {mode}, which fails here ({why}).", self._hint()) from failure
             if failure is not None and not (candidate.captured or candidate.compiled):
                 raise failure
-            self.report(f"going on without, since it failed ({why})")
-        raise RunError("Another process cannot take a step.", "Its own message says why.")
+            self.report(f"continuing without, since it failed ({why})")
+        raise RunError("Another process cannot take a step.", "See its own message for the reason.")
 
 
 def _failure(try_out: Callable[[Mode], object], mode: Mode) -> Exception | None:
-    """Return what goes wrong in this process's own part of a step; None if it works."""
+    """Return the exception of this process's own part of a step; None if it works."""
     try:
         try_out(mode)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # whatever the compiler, or the capture, stumbles over
+    except Exception as error:  # the compiler and the capture raise many kinds
         return error
     return None
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copy tensors, which may then be changed in place."""
+    """Return copies of tensors, which may then be changed in place."""
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
 def _is_a_fault(error: BaseException) -> bool:
-    """Whether an exception is one that nobody raised on purpose, and no want of memory."""
+    """Return whether an exception is a fault: no error with a message for users, and no lack of memory."""
     return isinstance(error, Exception) and not isinstance(error, Error) and not is_want_of_memory(error)
 
 
-def _in_words(error: BaseException) -> str:
+def _summary(error: BaseException) -> str:
     """Return the type, and the first line of the message if there is one."""
     return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
 
 
-def _place(error: BaseException) -> str:
-    """Return FILE:LINE where an exception was raised; of what torch or this program raised, where that was called."""
+def _location(error: BaseException) -> str:
+    """Return FILE:LINE where an exception was raised; if torch or dsactl raised it, where they were called."""
     frames = list(traceback.walk_tb(error.__traceback__))
     theirs = [(frame, line) for frame, line in frames if _package(frame.f_globals) not in ("torch", "dsactl")]
     frame, line = (theirs or frames)[-1]

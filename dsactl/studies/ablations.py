@@ -1,6 +1,4 @@
-"""Ablations: which batches are augmented (Table 4), by what (Table 5), where images start (Section 5.2), and how many
-there are.
-"""
+"""Ablations: scheme (Table 4) and strategy (Table 5) of augmentation, initial images (Section 5.2), and ipc."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +22,7 @@ SCHEMES: dict[str, tuple[str, bool]] = {
     "E": ("siamese", False),
     "F": ("both", True),
 }
-"""The rows of Table 4: the scheme of condensing, and whether networks that are trained on the set augment it."""
+"""The rows of Table 4: the scheme while condensing, and whether networks are trained on the set with augmentation."""
 SCHEME_KINDS = ("crop", "flip", "scale", "rotate")
 """The columns of Table 4."""
 COMBINATION = "combination"
@@ -33,18 +31,18 @@ COMBINATION = "combination"
 def schemes(
     request: Request, rows: Sequence[str], kinds: Sequence[str], protocol: Protocol, *, scaled: bool = False
 ) -> list[Entry]:
-    """Table 4: for each scheme and kind of augmentation a cell.
+    """Return a cell for each scheme and kind of augmentation (Table 4).
 
-    Where nothing is augmented while condensing, one set serves all kinds.
+    Rows without augmentation while condensing use one set for all kinds.
 
     Args:
-        request: the set, but for its scheme and strategy.
+        request: of the sets, without scheme and strategy.
         rows: keys of `SCHEMES`.
         kinds: of augmentation, one at a time.
-        protocol: of every cell, but for its strategy.
-        scaled: whether the paper's figures stand beside ours though iterations are cut; the caller says so.
+        protocol: of every cell, without its strategy.
+        scaled: whether to show the paper's results also with fewer iterations, which the caller must state.
     """
-    beside = is_comparable(request, protocol, scaled=scaled)
+    comparable = is_comparable(request, protocol, scaled=scaled)
     entries = []
     for row in rows:
         scheme, augmented = SCHEMES[row]
@@ -57,22 +55,22 @@ def schemes(
                         request.varied(scheme=None if scheme in ("siamese", "none") else scheme), strategy=made_with
                     ),
                     replace(protocol, strategy=kind if augmented else "none"),
-                    _scheme_paper(request, row, kind) if beside else None,
+                    _scheme_paper(request, row, kind) if comparable else None,
                 )
             )
     return entries
 
 
 def strategies(request: Request, kinds: Strategy, protocol: Protocol, *, scaled: bool = False) -> list[Entry]:
-    """Table 5: no augmentation, each kind alone, and all of them together; where some are left out, by their names.
+    """Return cells for no augmentation, each kind alone, and all given kinds together (Table 5).
 
     Args:
-        request: the set, but for its strategy.
-        kinds: to compare.
+        request: of the sets, without strategy.
+        kinds: to compare; their combination is called `COMBINATION` only if they are the default strategy.
         protocol: of every cell.
-        scaled: as of `schemes`.
+        scaled: see `schemes`.
     """
-    beside = is_comparable(request, protocol, scaled=scaled)
+    comparable = is_comparable(request, protocol, scaled=scaled)
     together = "_".join(kinds)
     every = set(kinds) == set(default_strategy(mirrored=is_mirrored(request.dataset)))
     columns = {"none": "none", **{kind: kind for kind in kinds}, COMBINATION if every else together: together}
@@ -81,41 +79,41 @@ def strategies(request: Request, kinds: Strategy, protocol: Protocol, *, scaled:
             (name,),
             replace(request, strategy=strategy),
             protocol,
-            _strategy_paper(request, name) if beside else None,
+            _strategy_paper(request, name) if comparable else None,
         )
         for name, strategy in columns.items()
     ]
 
 
 def starts(request: Request, protocol: Protocol) -> list[Entry]:
-    """Images that start as noise and as real ones, watched on their way (Section 5.2)."""
+    """Return cells for images initialised from noise and from real images, recorded while learned (Section 5.2)."""
     return [Entry((init,), request.varied(init=init), protocol, watched=True) for init in ("noise", "real")]
 
 
 def refuse_batch_norm(network: NetworkSpec) -> None:
-    """Refuse a network whose statistics a run freezes before each matching.
+    """Refuse a network with batch norm, whose statistics a run freezes before each matching.
 
     Raises:
         UsageError: it has batch norm.
     """
     if network.has_batch_norm:
-        raise UsageError("Gradients are not measured of networks with batch norm.", "Use --arch convnet.")
+        raise UsageError("Gradient norms are not measured for networks with batch norm.", 'Use `arch="convnet"`.')
 
 
 def with_and_without(request: Request, protocol: Protocol) -> list[Entry]:
-    """With the strategy of the request, and without augmentation (Figure 5).
+    """Return cells with the strategy of the request, and without augmentation (Figure 5).
 
     Raises:
-        UsageError: as of `refuse_batch_norm`.
+        UsageError: see `refuse_batch_norm`.
     """
     refuse_batch_norm(request.network())
     return [Entry(("with",), request, protocol), Entry(("without",), replace(request, strategy="none"), protocol)]
 
 
 def ipcs(request: Request, numbers: Sequence[int], methods: Sequence[str], protocol: Protocol) -> list[Entry]:
-    """Accuracy over the number of images per class, for some methods, all tested on one network.
+    """Return cells for numbers of images per class and methods, all tested on one network.
 
-    The request's iterations are those of methods with the same settings as its own.
+    The request's settings apply to the methods that share its class of settings.
     """
     protocol = replace(protocol, network=request.network().instance_twin)
 
@@ -143,11 +141,11 @@ def _strategy_paper(request: Request, name: str) -> Figure | None:
 
 
 def is_comparable(request: Request, protocol: Protocol, *, scaled: bool = False) -> bool:
-    """Whether all but what a study varies is the paper's: network, hyper-parameters, protocol.
+    """Return whether network, hyper-parameters and protocol are the paper's, apart from what a study varies.
 
     Args:
-        request, protocol: of the study; what it varies is not looked at.
-        scaled: pass over the number of iterations.
+        request, protocol: of the study, before it varies them.
+        scaled: whether to ignore the number of iterations.
     """
     usual = Request(request.dataset, request.ipc, request.method, seed=request.seed, precision=request.precision)
     if scaled:

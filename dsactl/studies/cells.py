@@ -1,7 +1,7 @@
-"""A cell of a table: sets of one recipe, and what networks that are trained on them reach, pooled.
+"""Cells of tables: sets of one recipe, and the pooled accuracies of networks that are trained on them.
 
-Nothing is kept here. Sets are found again by their runs and accuracies by their records, so that whatever was finished
-before is only looked up, by whichever study or command it was made.
+This module stores nothing itself. Finished sets are found by their runs, and accuracies in the cache, whichever study
+or command produced them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,23 +26,23 @@ from dsactl.synthetic.full_data import whole_set
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 
 Steps = Callable[[float, int, str], None]
-"""Told how many parts are done, of how many, and what is done now."""
+"""Called with the number of parts done, their total, and a description of the current work."""
 
 
 @dataclass(frozen=True)
 class Cell(Sample):
-    """What was measured for one cell.
+    """The results of one cell.
 
     Attributes:
         references, digests: of its sets.
-        network: label of the networks that were trained.
+        network: label of the trained networks.
         accuracies: of every network on every set, percent.
-        epochs, augmentation, device, program: as of `Evaluation`.
-        made_in: the programs and environments that the sets were made by; empty for a whole data set.
+        epochs, augmentation, device, program: see `Evaluation`.
+        made_in: the programs and environments that made the sets; empty for a whole dataset.
         making, testing: seconds of making the sets, which other cells may share, and of training and testing the
-            networks, whenever that was.
-        paper: the paper's mean and standard deviation; None where it has none.
-        comparable, remark: as of `Entry`.
+            networks, in this or an earlier call.
+        paper: the paper's mean and standard deviation; None if it has none.
+        comparable, remark: see `Entry`.
     """
 
     references: tuple[str, ...]
@@ -62,17 +62,17 @@ class Cell(Sample):
 
     @property
     def in_words(self) -> str:
-        """Mean and deviation; one network has no deviation."""
+        """The mean and standard deviation as text; only the mean for one network."""
         return f"{self.mean:.1f}" if self.n == 1 else f"{self.mean:.1f} ± {self.std:.1f}"
 
     @property
     def paper_in_words(self) -> str:
-        """The paper's mean and deviation, or a dash."""
+        """The paper's mean and standard deviation as text, or a dash."""
         return f"{self.paper[0]:.1f} ± {self.paper[1]:.1f}" if self.paper else "–"
 
     @property
     def deviations(self) -> float | None:
-        """How far the mean is from the paper's, in the paper's standard deviations; None where that means nothing."""
+        """The difference from the paper's mean in its standard deviations; None if the two are not comparable."""
         if self.paper is None or not self.paper[1] or not self.comparable:
             return None
         return (self.mean - self.paper[0]) / self.paper[1]
@@ -87,23 +87,22 @@ def fill(
     like: Job | None = None,
     workers: Workers | None = None,
 ) -> Iterator[tuple[Entry, Cell | RunError]]:
-    """Make and measure cell after cell.
+    """Condense and evaluate, cell by cell.
 
     Args:
-        entries: of the cells; those of one request should follow each other.
-        sets: of each request, with derived seeds.
-        store: keeps sets and records.
-        device: as of `condense`.
-        report: told of parts: the sets of each request are one, and each cell's evaluation is another.
-        like: a job that may have the data set already.
-        workers: who makes the sets, and trains the networks that are tested; None for this process.
+        entries: of the cells; those with the same request should be adjacent.
+        sets: number of sets per request, with derived seeds.
+        store: holds the sets and the cache of results.
+        device: see `condense`.
+        report: called with the parts done: the sets of each request are one part, and each cell's evaluation another.
+        like: a job that may have loaded the dataset already.
+        workers: the executor of condensing and evaluation; None for this process.
 
     Yields:
-        Each entry with its cell, as it is finished; or with the error of a run that failed, after which the next
-        follows.
+        Each entry with its finished cell; or with the error of a run that failed, after which the others continue.
 
     Raises:
-        dsactl.Error: of a request, when its turn comes; see `check`.
+        dsactl.Error: a request cannot be used; see `check`.
     """
     total = parts(entries)
     known: _Sets | None = None
@@ -127,20 +126,20 @@ def fill(
 
 
 def parts(entries: Sequence[Entry]) -> int:
-    """What `fill` reports of: requests that differ from the one before, and cells."""
+    """Return the number of parts that `fill` reports: requests that differ from the previous one, and cells."""
     return len(entries) + sum(
         index == 0 or entries[index - 1].request != entry.request for index, entry in enumerate(entries)
     )
 
 
 def check(entries: Sequence[Entry], device: str = "auto") -> list[Job]:
-    """Refuse what cannot be made or evaluated, before anything is.
+    """Refuse entries that cannot be condensed or evaluated, before any work is done.
 
     Returns:
         The job of each entry.
 
     Raises:
-        dsactl.Error: names what cannot work, and why.
+        dsactl.Error: an entry cannot be condensed or evaluated.
     """
     found: list[Job] = []
     for entry in entries:
@@ -152,24 +151,24 @@ def check(entries: Sequence[Entry], device: str = "auto") -> list[Job]:
 
 
 def _request(request: Request) -> Request:
-    """What can be prepared: a whole data set is not made, but loaded as for any set."""
+    """Return a request that can be prepared: a whole dataset is loaded by a request for a set of it."""
     return replace(request, method="random", ipc=1) if request.method == WHOLE else request
 
 
 def make_one(request: Request, store: registry.Store, device: str, report: Steps) -> tuple[Job, registry.StoredSet]:
-    """Make one set, or find it made.
+    """Make one set, or look it up.
 
     Args:
         request: of the set.
-        store: keeps it.
-        device: as of `condense`.
-        report: told of steps.
+        store: where the set goes.
+        device: see `condense`.
+        report: called with the steps.
 
     Raises:
-        dsactl.Error: of the request, see `prepare`; the store cannot be written to.
-        RunError: another process makes it (`BusyError`); a checkpoint is damaged or of another device; the
+        dsactl.Error: the request cannot be used, see `prepare`; the store cannot be written to.
+        RunError: another process makes the set (`BusyError`); a checkpoint is damaged or from another device; the
             images diverged.
-        KeyboardInterrupt: as it came, after the checkpoint is written.
+        KeyboardInterrupt: passed on after the checkpoint is written.
     """
     job = prepare(request, device).within(STUDIES)
     outcome = execute(job, store, report=lambda step: report(step.done, step.total, str(step)))
@@ -194,7 +193,7 @@ def _make(
     report: Callable[[float, str], None],
     workers: Workers | None,
 ) -> _Sets:
-    """Make the sets of a request, or find them made."""
+    """Make the sets of a request, or look them up."""
     job = prepare(_request(request), device, like)
     if request.method == WHOLE:
         return _Sets(request, job, [whole_set(job.dataset)], (), 0.0)
@@ -203,7 +202,7 @@ def _make(
     found = dict(make_all(wanted, store, workers, report))
     for outcome in found.values():
         if isinstance(outcome, RunError):
-            raise outcome  # when the others are made
+            raise outcome  # only now that the others are made
     outcomes = [outcome for _, outcome in sorted(found.items()) if isinstance(outcome, Outcome)]
     about = [outcome.stored.manifest.provenance for outcome in outcomes]
     made_in = dict.fromkeys(f"{each.get('program')}, {each.get('environment')}" for each in about)

@@ -1,8 +1,8 @@
-"""What a study costs before it is begun, in sets, networks, operations and time.
+"""The estimated cost of a study, in sets, networks, operations and time.
 
-Seconds come from trials of a few steps on this machine. Algorithm 1 is tried once for each network and shape of image,
-with and without training of the network, and scaled by its operations; the training of the networks that are tested,
-once for each network, shape and size of batch.
+Seconds come from trials of a few steps on this machine. Algorithm 1 is tried once for each network and image shape,
+with and without training of the network, and scaled by its operations; evaluation is tried once for each network, shape
+and batch size.
 """
 
 import contextlib
@@ -34,16 +34,16 @@ _TESTED = 500  # images
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a study.
+    """The estimated cost of a study.
 
     Attributes:
-        sets: to be made.
-        made: sets that are there already.
-        operations: floating-point operations of Algorithm 1, of the sets to be made.
-        making: seconds for them; those of foreign methods are not counted.
-        unknown: methods of other packages, whose time is not known.
-        networks: to be trained and tested; those that were measured before are only looked up, but counted here.
-        testing: seconds for them.
+        sets: number of sets to make.
+        made: number of sets in the store.
+        operations: floating-point operations of making the sets.
+        making: seconds of making the sets, without those of methods of other packages.
+        unknown: methods of other packages, whose time is unknown.
+        networks: number of networks to train and test, including those with cached results.
+        testing: seconds of training and testing them.
     """
 
     sets: int
@@ -64,14 +64,14 @@ def estimate(
     *,
     tested: bool = True,
 ) -> Cost:
-    """Count and try.
+    """Estimate the cost by counting operations, and by trials.
 
     Args:
         entries: of the cells.
         prepared: the job of each, from `cells.check`.
-        sets: of each request.
-        store: tells which sets are there.
-        report: told of trials that are done, of how many.
+        sets: number of sets per request.
+        store: holds the finished sets.
+        report: called with the number of trials done, and their total.
         tested: whether networks are trained on the sets.
     """
     trials = _Trials()
@@ -102,20 +102,20 @@ def estimate(
 
 
 def _is_made(store: registry.Store, entry: Entry, job: Job, number: int) -> bool:
-    """Whether one of an entry's sets would only be looked up."""
+    """Return whether one of an entry's sets would only be looked up."""
     known = is_watched if entry.watched and number == 0 else is_made
     return known(store, job.with_seed(number).within(STUDIES))
 
 
 class _Trials:
-    """What was tried, so that nothing is tried twice."""
+    """Results of trials, so that none is repeated."""
 
     def __init__(self) -> None:
         self._making: dict[Hashable, float | None] = {}
         self._testing: dict[Hashable, tuple[float, float]] = {}
 
     def making(self, job: Job) -> float | None:
-        """Seconds of making one set; None where that is not known."""
+        """Return the seconds of making one set; None if unknown."""
         recipe = job.recipe
         size, same = _size(recipe, job.dataset)
         key = (same, recipe.network_label, recipe.image_shape, recipe.precision)
@@ -126,7 +126,7 @@ class _Trials:
         return None if rate is None else rate * size
 
     def testing(self, job: Job, entry: Entry) -> float:
-        """Seconds of training and testing one network on a set of an entry."""
+        """Return the seconds of training and testing one network on a set of an entry."""
         dataset, batch = job.dataset, entry.protocol.batch
         whole = entry.request.method == WHOLE
         recipe = replace(job.recipe, method=WHOLE) if whole else job.recipe
@@ -154,13 +154,13 @@ class _Trials:
 
 
 def _size(recipe: Recipe, dataset: Dataset) -> tuple[float, str]:
-    """Return a measure of the work of a run, and what has the same seconds per unit of it."""
+    """Return a measure of a run's work, and a key of the runs that need the same seconds per unit of it."""
     method, settings = find(recipe.method), recipe.settings.values()
     if method.cost:
         return making_operations(recipe, dataset), f"{method.home}, trained: {settings.get('inner_steps', 1) > 1}"
     if method.passes:
         return float(len(dataset.train)) * settings["epochs"], "passes"
-    # Of a method that learns through training: its iterations, each with some images of the set and real ones.
+    # For a method with unrolled training: its iterations, each with some images of the set and some real images.
     images = recipe.ipc * dataset.classes
     batch = settings.get("batch_train", settings.get("batch_synthetic", 0) * dataset.classes)
     step = min(images, batch or images)
@@ -173,10 +173,13 @@ def _size(recipe: Recipe, dataset: Dataset) -> tuple[float, str]:
 def try_training(
     synthetic: SyntheticSet, dataset: Dataset, protocol: Protocol, device: torch.device
 ) -> tuple[float, float]:
-    """Seconds of an epoch on a set, and of the test, of one network: from the first networks and a few epochs.
+    """Time an epoch on a set, and the test, of one network: from the first networks and a few epochs.
 
     Args:
-        synthetic, dataset, protocol, device: as of `evaluate`; small ones will do.
+        synthetic, dataset, protocol, device: see `evaluate`; small ones suffice.
+
+    Returns:
+        Seconds of an epoch and of the test.
     """
     watch = _Watch(device)
     with contextlib.suppress(_EnoughError):
@@ -185,11 +188,11 @@ def try_training(
 
 
 class _EnoughError(Exception):
-    """A trial has seen what it wanted."""
+    """A trial has timed enough."""
 
 
 class _Watch(ResultCache):
-    """Looks at the clock while the first networks are trained and tested, and stops the evaluation after them.
+    """A cache that times the training and test of the first networks, and stops the evaluation after them.
 
     Attributes:
         seconds: of an epoch, and of the test, of one network.
@@ -201,7 +204,7 @@ class _Watch(ResultCache):
         self._clock.mark()
 
     def report(self, _networks: float) -> None:
-        """Take the time of an epoch's end."""
+        """Mark the end of an epoch."""
         self._clock.mark()
 
     def load(self, key: EvaluationKey) -> NetworkResults:

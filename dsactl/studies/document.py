@@ -1,4 +1,4 @@
-"""A study as a document: Markdown, and HTML in one file with its pictures in it. It grows as cells are finished."""
+"""Documents of studies: Markdown, and HTML in one file with embedded pictures; rewritten as cells finish."""
 
 import base64
 import html
@@ -37,14 +37,14 @@ $body
 
 @dataclass
 class Document:
-    """What a document says.
+    """The content of a document.
 
     Attributes:
         title: its heading.
-        about: paragraphs below it: what was run, on what, and what was scaled down.
-        names: of the parts of the cells' keys.
-        cells: that are finished.
-        total: cells, or pictures where there are no cells, of the plan.
+        about: paragraphs below it: what was run, where, and what was scaled down.
+        names: of the parts of the cells' keys; empty for a document of pictures.
+        cells: the finished ones.
+        total: number of cells, or else of pictures, in the plan.
         pictures: PNG or WebP, by their captions.
     """
 
@@ -56,12 +56,12 @@ class Document:
     pictures: Mapping[str, bytes] = field(default_factory=dict)
 
     def heads(self) -> list[str]:
-        """Of the table's columns."""
+        """Return the headings of the table's columns."""
         return [
             *self.names,
             "ours, %",
             "the paper's, %",
-            "difference in its deviations",
+            "difference (paper's σ)",
             "n",
             "scaled down",
             "time: sets, networks",
@@ -70,16 +70,16 @@ class Document:
         ]
 
     def rows(self) -> list[list[str]]:
-        """Of the table."""
+        """Return the rows of the table."""
         return [[*key, *_row(cell)] for key, cell in self.cells.items()]
 
     def state(self) -> str:
-        """How far the plan is."""
+        """Return the progress as a sentence."""
         return f"{self.done} of {self.total} {'cells' if self.names else 'pictures'} are finished."
 
     @property
     def done(self) -> int:
-        """How many cells, or pictures, are finished."""
+        """The number of finished cells or pictures."""
         return len(self.cells if self.names else self.pictures)
 
 
@@ -90,7 +90,7 @@ def _row(cell: Cell) -> list[str]:
         cell.paper_in_words,
         f"{far:+.1f}" if far is not None else "–",
         str(cell.n),
-        cell.remark or "nothing",
+        cell.remark or "no",
         f"{_duration(cell.making)}, {_duration(cell.testing)}",
         "; ".join(cell.made_in) or "–",
         f"{cell.program}, {cell.device}, {cell.epochs} epochs, augmentation {cell.augmentation}",
@@ -103,10 +103,10 @@ def _duration(seconds: float) -> str:
 
 
 def to_markdown(document: Document, picture_files: Mapping[str, str]) -> str:
-    """The document in Markdown.
+    """Return the document in Markdown.
 
     Args:
-        document: what it says.
+        document: the content.
         picture_files: names of the pictures' files, by caption.
     """
     heads = document.heads()
@@ -121,7 +121,7 @@ def to_markdown(document: Document, picture_files: Mapping[str, str]) -> str:
 
 
 def to_html(document: Document) -> str:
-    """The document in HTML: one file, which needs nothing else."""
+    """Return the document in HTML: one self-contained file."""
 
     def cells(tag: str, texts: Sequence[str]) -> str:
         number = range(len(document.names), len(document.names) + 4)
@@ -145,5 +145,5 @@ def to_html(document: Document) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text that does not break a table or an emphasis in Markdown."""
+    """Escape a text for a table or an emphasis in Markdown."""
     return text.replace("|", "\\|").replace("*", "\\*").replace("\n", " ")

@@ -1,4 +1,4 @@
-"""What the cells of a table are to be: a name, a set, a protocol. Importing this imports no torch."""
+"""Specifications of a table's cells: key, request and protocol. Importing this loads no torch."""
 
 from dataclasses import dataclass
 
@@ -7,21 +7,21 @@ from dsactl.paper import Figure
 from dsactl.recipes.recipe import Request
 
 Key = tuple[str, ...]
-"""What names a cell: its row and its column, for example."""
+"""The key of a cell, such as its row and its column."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a cell is to be.
+    """The specification of a cell.
 
     Attributes:
-        key: its name.
-        request: what is made.
-        protocol: how it is evaluated.
-        paper: the paper's mean and standard deviation; None for the one that the evaluation finds itself, if any.
-        comparable: whether the paper's is by the same protocol.
-        remark: what should be said beside the result, such as what was scaled down.
-        watched: whether the first of its sets is watched while it is made (`evolution.watch_condensing`).
+        key: its key.
+        request: of its sets.
+        protocol: of their evaluation.
+        paper: the paper's mean and standard deviation; None for those that the evaluation looks up, if any.
+        comparable: whether the paper's result was obtained by the same protocol.
+        remark: a note on the result, such as what was scaled down.
+        watched: whether the images of its first set are recorded while learned (`evolution.watch_condensing`).
     """
 
     key: Key

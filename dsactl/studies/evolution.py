@@ -1,7 +1,7 @@
-"""How synthetic images change while they are learned, from noise and from real images (Section 5.2, Figure 6).
+"""Synthetic images while they are learned, from noise and from real images (Section 5.2, Figure 6).
 
-Images are looked at on the way: at numbers of iterations that grow by a constant factor, since they change most at the
-start. What was seen is kept in the run's folder.
+Images are recorded at numbers of iterations that grow by a constant factor, since they change most at the start. The
+recorded images are kept in the run's folder.
 
 Shapes: K classes, I images per class, C, H, W.
 """
@@ -28,22 +28,22 @@ from dsactl.studies.cells import Steps
 from registry.pictures import png, to_pixels, to_uint8
 
 Seen = dict[int, Tensor]
-"""Images K×I×C×H×W on the CPU, by the number of iterations that led to them."""
+"""Recorded images K×I×C×H×W on the CPU, by number of iterations."""
 
-_FRAMES, _COLUMNS = 24, 8  # of an animation, and of a strip, at most
-_MILLISECONDS = 250  # that a frame is shown; the last one eight times as long
-_SEEN = "seen"  # a folder in the run's
+_FRAMES, _COLUMNS = 24, 8  # maximum of an animation, and of a strip
+_MILLISECONDS = 250  # per frame; the last one is shown eight times as long
+_SEEN = "seen"  # folder of recorded images in the run's folder
 _SIDE, _GAP, _LABEL, _NAMES = 48, 4, 14, 76  # pixels of a strip
 
 
 def milestones(iterations: int) -> list[int]:
-    """Numbers of iterations to look at, from 0 to all, each a constant factor above the one before."""
+    """Return the numbers of iterations at which images are recorded: 0 to all, growing by a constant factor."""
     grown = {round(iterations ** (index / (_FRAMES - 2))) for index in range(_FRAMES - 1)}
     return sorted({0, *grown, iterations})
 
 
 def is_watched(store: registry.Store, job: Job) -> bool:
-    """Whether a job's set is made and every milestone was seen, so that nothing would be run."""
+    """Return whether a job's set is made and every milestone is recorded, so that nothing would be run."""
     folder = run_folder(store, job.recipe) / _SEEN
     seen = all(
         (folder / _file(number)).exists()
@@ -58,33 +58,33 @@ def watch_condensing(
     device: str = "auto",
     report: Steps = lambda done, total, doing: None,
 ) -> tuple[Job, Seen]:
-    """Condense, and keep the images of every milestone; a run that was finished unwatched is run again.
+    """Condense, and record the images of every milestone; a run that was finished without recording is repeated.
 
     Args:
         request: of Algorithm 1.
-        store: keeps the set, the run and what was seen.
-        device: as of `condense`.
-        report: told of steps.
+        store: holds the set, and the run with the recorded images.
+        device: see `condense`.
+        report: called with the steps.
 
     Raises:
-        dsactl.Error, KeyboardInterrupt: as of `cells.make_one`.
-        RunError: as of it, and where what was seen is damaged.
+        dsactl.Error, KeyboardInterrupt: see `cells.make_one`.
+        RunError: see `cells.make_one`; or recorded images are damaged.
     """
     job = prepare(request, device).within(STUDIES)
     folder = run_folder(store, job.recipe) / _SEEN
     wanted = milestones(job.recipe.settings_as(GradientMatching).iterations)
     start = initial(job.dataset, job.recipe).images_KICHW.cpu()
 
-    def place(iteration: int) -> Path:
+    def path(iteration: int) -> Path:
         return folder / _file(iteration)
 
     def watch(done: int, tensors: Mapping[str, Tensor]) -> None:
         iteration, step = divmod(done, job.recipe.settings_as(GradientMatching).inner_steps)
         if step == 0 and iteration in wanted:
-            save_checkpoint(place(iteration), {"images": tensors["images"]}, {"iteration": iteration})
+            save_checkpoint(path(iteration), {"images": tensors["images"]}, {"iteration": iteration})
 
-    unseen = [iteration for iteration in wanted[1:] if not place(iteration).exists()]
-    # What was run unwatched beyond a milestone is run again from the start, to the same bits.
+    unseen = [iteration for iteration in wanted[1:] if not path(iteration).exists()]
+    # A run that has passed a milestone without recording it is repeated from the start, with the same bits.
     passed = steps_done(store, job) / job.recipe.settings_as(GradientMatching).inner_steps
     execute(
         job,
@@ -95,17 +95,17 @@ def watch_condensing(
     )
     seen: Seen = {0: start}
     for iteration in wanted[1:]:
-        data = place(iteration).read_bytes()
-        seen[iteration] = read_checkpoint(data, place(iteration), torch.device("cpu"))[0]["images"]
+        data = path(iteration).read_bytes()
+        seen[iteration] = read_checkpoint(data, path(iteration), torch.device("cpu"))[0]["images"]
     return job, seen
 
 
 def strip(seen: Mapping[int, Tensor], real: Dataset, labels: Sequence[int]) -> bytes:
-    """Some classes' first images over the iterations, as a PNG: a row for each class, a column for each number.
+    """Draw the first images of some classes as a PNG: a row for each class, a column for each number of iterations.
 
     Args:
-        seen: what was seen.
-        real: the data set, for its normalisation.
+        seen: the recorded images.
+        real: the dataset, for its normalisation.
         labels: the classes.
     """
     numbers = sorted(seen)
@@ -127,11 +127,11 @@ def strip(seen: Mapping[int, Tensor], real: Dataset, labels: Sequence[int]) -> b
 
 
 def animation(seen: Mapping[int, Tensor], real: Dataset) -> bytes:
-    """Every class's first image over the iterations, as an animated WebP that ends on the finished ones.
+    """Draw the first image of every class over the iterations, as an animated WebP that ends on the finished set.
 
     Args:
-        seen: what was seen.
-        real: the data set, for its normalisation.
+        seen: the recorded images.
+        real: the dataset, for its normalisation.
     """
     frames = []
     for number in sorted(seen):
@@ -155,7 +155,7 @@ def _file(iteration: int) -> str:
 
 
 def _levels(images_NCHW: Tensor, real: Dataset) -> npt.NDArray[np.uint8]:
-    """N×H×W×3 8-bit."""
+    """Convert images to 8-bit RGB, N×H×W×3."""
     levels_NHWC, _ = to_uint8(to_pixels(images_NCHW.numpy(), list(real.mean), list(real.std)))
     return np.repeat(levels_NHWC, 3, axis=3) if levels_NHWC.shape[3] == 1 else levels_NHWC
 

@@ -1,4 +1,4 @@
-"""The paper's figures, drawn of ours: sets (Figure 2), gradient norms (Figure 5), images on their way (Figure 6)."""
+"""The paper's figures with our results: sets (Figure 2), gradient norms (Figure 5), images while learned (Figure 6)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from dsactl.studies.plots import norms_histogram
 from dsactl.studies.titles import PARTS
 
 CLASSES = ("automobile", "cat")
-"""The classes that Figure 6 shows."""
+"""The classes in Figure 6."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Part:
     """A picture of a figure.
 
     Attributes:
-        name: of the part, such as a data set's.
-        caption: what is below it.
+        name: of the part, such as a dataset's name.
+        caption: the text below it.
         requests: of the sets that it shows.
-        make: draws it, PNG, from the store, the device and a report of steps.
-        watched: whether its sets are watched while they are made.
+        make: returns the PNG, given the store, the device and a callback for steps.
+        watched: whether the images of its sets are recorded while learned.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Part:
     watched: bool = False
 
     def origin(self, store: registry.Store, device: str) -> str:
-        """How its sets were made, in words, once they are: iterations, time, program and machine."""
+        """Describe how its finished sets were made: iterations, time, program and machine."""
         made = [make_one(request, store, device, lambda done, total, doing: None) for request in self.requests]
         about = [stored.manifest.provenance for _, stored in made]
         seconds = sum(float(str(each.get("seconds", 0.0))) for each in about)
@@ -47,12 +47,12 @@ class Part:
 
 
 def parts(figure: str, base: Request, networks: int) -> list[Part]:
-    """The pictures of a figure.
+    """Return the pictures of a figure.
 
     Args:
         figure: a key of `titles.FIGURES`.
-        base: seed and iterations.
-        networks: that gradients are measured with.
+        base: has the seed and the iterations.
+        networks: number of networks for gradient norms.
     """
     if figure == "figure2":
         tens = {name: replace(base, dataset=name, ipc=10) for name in PARTS[figure]}
@@ -65,15 +65,15 @@ def parts(figure: str, base: Request, networks: int) -> list[Part]:
     both = f"{' and '.join(CLASSES)}, one image per class, from"
     noise, real = (cifar10.varied(init=init) for init in ("noise", "real"))
     return [
-        Part("noise", f"{both} noise", (noise,), partial(_way, noise), watched=True),
-        Part("real", f"{both} real images", (real,), partial(_way, real), watched=True),
+        Part("noise", f"{both} noise", (noise,), partial(_evolution, noise), watched=True),
+        Part("real", f"{both} real images", (real,), partial(_evolution, real), watched=True),
     ]
 
 
 def _set(request: Request, store: registry.Store, device: str, report: Steps) -> bytes:
     _, stored = make_one(request, store, device, report)
     picture = store.picture_bytes(stored)
-    assert picture is not None, "every set that is condensed has one"
+    assert picture is not None, "condensed sets have a picture"
     return picture
 
 
@@ -85,6 +85,6 @@ def _norms(pair: Sequence[Request], networks: int, store: registry.Store, device
     return norms_histogram(found, title=f"{pair[0].dataset}, {pair[0].ipc} per class")
 
 
-def _way(request: Request, store: registry.Store, device: str, report: Steps) -> bytes:
+def _evolution(request: Request, store: registry.Store, device: str, report: Steps) -> bytes:
     job, seen = watch_condensing(request, store, device, report)
     return strip(seen, job.dataset, [job.dataset.class_names.index(name) for name in CLASSES])

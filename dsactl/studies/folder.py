@@ -1,6 +1,6 @@
 """The folder of a study's results: JSON with every accuracy, CSV for a spreadsheet, plots; rewritten as cells finish.
 
-It is only an answer: everything in it can be made again from the store, so a folder may be removed at any time.
+It can be removed at any time: everything in it can be derived from the store again.
 """
 
 import contextlib
@@ -42,16 +42,16 @@ COLUMNS = (
 
 Written = TypeVar("Written")
 _BEGINNING = re.compile(rb'\s*\{\s*"study"\s*:')
-_ELSEWHERE = "Free space, or name another folder with --out."
+_ELSEWHERE = "Free space, or name another folder with `out`."
 
 
 class Folder:
-    """Where one study's results are written.
+    """The folder of one study's results.
 
     Args:
-        path: the folder; made if needed.
-        study: its name, which its files are called by.
-        plan: what the study is, as JSON: another plan's folder is refused.
+        path: the folder; created if needed.
+        study: its name, and that of its files.
+        plan: the parameters of the study, as JSON values; a folder of another plan is refused.
 
     Raises:
         UsageError: the folder has the results of another plan, or cannot be used.
@@ -60,31 +60,31 @@ class Folder:
     def __init__(self, path: Path, study: str, plan: Mapping[str, Any]) -> None:
         self.path, self.study, self.plan = path, study, json.loads(json.dumps(plan))
         if path.exists() and not path.is_dir():
-            raise UsageError(f"{path} is not a folder.", "Name another with --out.")
+            raise UsageError(f"{path} is not a folder.", "Name another folder with `out`.")
         self._check_plan()
 
     def _check_plan(self) -> None:
-        """Refuse a folder that has another plan's results.
+        """Refuse a folder with the results of another plan.
 
         Raises:
-            UsageError: it has.
+            UsageError: it has such results.
         """
         results = self.path / f"{self.study}.json"
         for file in sorted(self.path.glob("*.json")):
             if file != results and _is_results(file):
-                raise UsageError(f"{self.path} has the results of {file.stem}.", "Name another folder with --out.")
+                raise UsageError(f"{self.path} has the results of {file.stem}.", "Name another folder with `out`.")
         try:
             found = dict(json.loads(results.read_bytes())["plan"]) if results.exists() else self.plan
         except (OSError, ValueError, KeyError, TypeError):
-            raise UsageError(f"{results} is not a study's results.", "Name another folder with --out.") from None
+            raise UsageError(f"{results} is not a study's results.", "Name another folder with `out`.") from None
         if found != self.plan:
             other = ", ".join(_differing(found, self.plan))
             raise UsageError(
-                f"{self.path} has the results of another plan (other {other}).", "Name another with --out."
+                f"{self.path} has the results of another plan (other {other}).", "Name another folder with `out`."
             )
 
     def cells(self, names: tuple[str, ...]) -> dict[Key, Cell]:
-        """The cells that were written before, by their keys.
+        """Return the cells in the folder, by their keys.
 
         Args:
             names: of the parts of the keys.
@@ -99,14 +99,14 @@ class Folder:
         return dict(self.earlier("cells", parse, "its cells are"))
 
     def earlier(
-        self, part: str, parse: Callable[[Mapping[str, Any]], Written], what: str = "what is in it is"
+        self, part: str, parse: Callable[[Mapping[str, Any]], Written], what: str = "its results are"
     ) -> list[Written]:
-        """What was written before into a part of the study's JSON.
+        """Return the objects in a part of the study's JSON.
 
         Args:
             part: its name.
-            parse: makes of each of its objects what it stands for.
-            what: can be found again, for the error.
+            parse: converts a JSON object.
+            what: subject and verb of the hint, for what can be found again.
 
         Raises:
             UsageError: the file was changed by hand.
@@ -127,18 +127,18 @@ class Folder:
         self.put(f"{self.study}.json", (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
     def add(self, cells: Mapping[Key, Cell], names: tuple[str, ...]) -> dict[Key, Cell]:
-        """Write cells into JSON and CSV beside those that are there, which other processes may add to as well.
+        """Add cells to JSON and CSV; other processes may do so at the same time.
 
         Args:
-            cells: by what names them, such as row and column.
-            names: of these parts.
+            cells: by their keys.
+            names: of the parts of the keys.
 
         Returns:
-            All cells that are there now.
+            All cells in the folder.
 
         Raises:
             StoreError: the folder cannot be written to.
-            UsageError: the file was changed by hand, or another process has begun another plan here.
+            UsageError: the file was changed by hand, or another process has started another plan here.
         """
         with self.writing():
             merged = {**self.cells(names), **cells}
@@ -149,11 +149,11 @@ class Folder:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the folder, so that what is read in it can be added to.
+        """Hold the folder's lock, so that results can be read and added to.
 
         Raises:
             StoreError: the folder cannot be written to.
-            UsageError: another process has begun another plan here.
+            UsageError: another process has started another plan here.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -168,7 +168,7 @@ class Folder:
             lock.release()
 
     def put(self, name: str, data: bytes) -> Path:
-        """Write one file, whole or not at all.
+        """Write one file atomically.
 
         Raises:
             StoreError: the folder cannot be written to.
@@ -181,7 +181,7 @@ class Folder:
 
 
 def _is_results(path: Path) -> bool:
-    """Whether a file begins as `Folder.put_json` does."""
+    """Return whether a file begins like those of `Folder.put_json`."""
     try:
         with path.open("rb") as file:
             return _BEGINNING.match(file.read(100)) is not None
@@ -190,7 +190,7 @@ def _is_results(path: Path) -> bool:
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
-    """The names of what differs, to the bottom: "settings.learn.lr"."""
+    """Yield the names of values that differ, nested ones as "settings.learn.lr"."""
     for name in {**one, **other}:
         a, b = one.get(name), other.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
@@ -200,12 +200,12 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str
 
 
 def rows_of(cells: Mapping[Key, Cell], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Cells as JSON objects, with the parts of their keys by name."""
+    """Return cells as JSON objects, with the parts of their keys by name."""
     return [{**dict(zip(names, key, strict=True)), **_as_json(cell)} for key, cell in cells.items()]
 
 
 def _as_json(cell: Cell) -> dict[str, Any]:
-    """A cell with what is derived from it."""
+    """Return a cell as JSON values, derived ones included."""
     mean, std = cell.paper or (None, None)
     return {
         **asdict(cell),
@@ -224,12 +224,12 @@ def _from_json(row: Mapping[str, Any]) -> Cell:
     if not values["accuracies"]:
         raise ValueError("no accuracies")
     if not all(isinstance(each, float | int) for each in (*values["accuracies"], *(values["paper"] or ()))):
-        raise TypeError("an accuracy that is no number")
+        raise TypeError("an accuracy is not a number")
     return Cell(**values)
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]], columns: tuple[str, ...]) -> str:
-    """Rows as CSV; what is None is empty, and lists are joined by spaces."""
+    """Return rows as CSV; None becomes an empty field, and lists are joined by spaces."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

@@ -1,8 +1,8 @@
 """Gradient norms of real and synthetic batches, with and without augmentation (Section 5.1, Figure 5).
 
-Where the gradient of a synthetic batch vanishes, so does the update of its images: the paper's reason why augmentation
-helps. The norms are those that the last outer iterations of a run would see: a fresh network is matched on the finished
-set and trained on it, inner step by inner step.
+If the gradient of a synthetic batch vanishes, so does the update of its images: the paper's explanation of why
+augmentation helps. The norms are those of further outer iterations after a run: a fresh network is matched on the
+finished set and trained on it, inner step by inner step.
 
 Shapes: K classes, I images per class, C, H, W.
 """
@@ -27,7 +27,7 @@ from dsactl.studies.cells import Steps, make_one
 from dsactl.synthetic.synthetic_set import from_store
 
 CONDENSED = ("with DSA", "without")
-"""How the two sets were condensed that are compared."""
+"""Labels of the two compared sets, by how they were condensed."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Norms:
     """Norms of the mean cross-entropy's gradient with respect to all weights, for a class in one inner step.
 
     Attributes:
-        network, step, label: where.
+        network, step, label: indices of network, inner step and class.
         real, synthetic: the two norms.
     """
 
@@ -53,14 +53,14 @@ def gradient_norms(
     networks: int,
     report: Callable[[int], None] = lambda done: None,
 ) -> Iterator[Norms]:
-    """The norms of every class and inner step, for some networks without batch norm.
+    """Yield the norms of every class and inner step, for some networks without batch norm.
 
     Args:
-        real: the data set, on the device.
-        recipe: of Algorithm 1, whose augmentation and inner loop are followed.
+        real: the dataset, on the device.
+        recipe: of Algorithm 1; determines the augmentation and the inner loop.
         images_KICHW: the finished set, on the device.
-        networks: how many, each from scratch.
-        report: told the number of networks done.
+        networks: number of networks, each from scratch.
+        report: called with the number of networks done.
 
     Raises:
         UsageError: the network has batch norm.
@@ -72,14 +72,14 @@ def gradient_norms(
     inner_network = InnerNetwork(real, recipe, network)
     settings = recipe.settings_as(GradientMatching)
     for index in range(networks):
-        # Positions that no iteration of the run itself has.
+        # Positions beyond the iterations of the run itself.
         k = settings.iterations + index
         parameters, buffers = inner_network.fresh(k)
         for t in range(settings.inner_steps):
             network.train()
             for label in range(real.classes):
-                places_R, (on_real, on_synthetic) = draw_class(real, recipe, images_KICHW.shape[1], k, t, label)
-                batch_RCHW = real.at(places_R.to(images_KICHW.device))
+                indices_R, (on_real, on_synthetic) = draw_class(real, recipe, images_KICHW.shape[1], k, t, label)
+                batch_RCHW = real.at(indices_R.to(images_KICHW.device))
                 batches = (augment(batch_RCHW, on_real), augment(images_KICHW[label], on_synthetic))
                 pair = (_norm(real_gradient(loss, parameters, buffers, batch, label)) for batch in batches)
                 yield Norms(index, t, label, *pair)
@@ -89,18 +89,18 @@ def gradient_norms(
 
 
 def measure_norms(request: Request, networks: int, store: registry.Store, device: str, report: Steps) -> list[Norms]:
-    """The norms on a set that is made, or found made.
+    """Return the norms on a set, which is made if it is not in the store.
 
     Args:
         request: of the set.
-        networks: as of `gradient_norms`.
-        store: keeps the set.
-        device: as of `condense`.
-        report: told of the set's steps, then of networks.
+        networks: see `gradient_norms`.
+        store: holds the set.
+        device: see `condense`.
+        report: called with the set's steps, then with networks.
 
     Raises:
-        dsactl.Error, RunError, KeyboardInterrupt: as of `make_one`.
-        registry.CorruptError: the set was damaged meanwhile.
+        dsactl.Error, RunError, KeyboardInterrupt: see `make_one`.
+        registry.CorruptError: the set was damaged in the meantime.
         UsageError: the network has batch norm.
     """
     job, stored = make_one(request, store, device, report)

@@ -1,4 +1,4 @@
-"""What is written of gradient norms: their medians as JSON, every norm as CSV, a histogram."""
+"""Files of gradient norms: medians as JSON, every norm as CSV, and a histogram."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ def write(folder: Folder, found: Mapping[str, Sequence[Norms]], title: str) -> d
         title: of the histogram.
 
     Returns:
-        What the JSON has of each set: the medians of both norms, their ratio, and how many there are.
+        The JSON of each set: the medians of both norms, their ratio, and the number of norms.
 
     Raises:
         StoreError: the folder cannot be written to.
-        UsageError: another process has begun another plan here.
+        UsageError: another process has started another plan here.
     """
     summary = {name: _medians(several) for name, several in found.items()}
     rows = [{"condensed": name, **asdict(norms)} for name, several in found.items() for norms in several]

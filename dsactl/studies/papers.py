@@ -1,7 +1,4 @@
-"""The paper's tables and figures as plans: which cells they have, how they are laid out, and what is scaled down.
-
-Shapes do not occur here: a plan is made of requests and protocols.
-"""
+"""The paper's tables as plans: their cells, as requests and protocols, and notes on what is scaled down."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +26,7 @@ class Plan:
 
     Attributes:
         name: "table1" …
-        title: what it compares, and where the paper has it.
+        title: what it compares, and its number in the paper.
         names: of the parts of its cells' keys.
         entries: its cells.
     """
@@ -40,28 +37,28 @@ class Plan:
     entries: tuple[Entry, ...]
 
     def only(self, wanted: Sequence[str]) -> "Plan":
-        """The cells whose key begins as one of some texts says, "mnist:1" or "cifar10".
+        """Return the plan with only the cells whose keys begin with one of some texts, such as "mnist:1" or "cifar10".
 
         Raises:
-            UsageError: no cell's does.
+            UsageError: no key begins with one of them.
         """
         for text in wanted:
             if not any(_begins(entry.key, text.split(":")) for entry in self.entries):
                 known = ", ".join(":".join(entry.key) for entry in self.entries[:8])
-                raise UsageError(f"{self.name} has no cell that begins with {text}.", f"It has {known} …")
+                raise UsageError(f"{self.name} has no cell that begins with {text}.", f"Its cells are {known} …")
         kept = [entry for entry in self.entries if any(_begins(entry.key, text.split(":")) for text in wanted)]
         return replace(self, entries=tuple(kept))
 
 
 def plan(name: str, sets: int, networks: int, scale: float, seed: int = 0) -> Plan:
-    """A plan by its name.
+    """Return a plan by its name.
 
     Args:
         name: a key of `TABLES`.
-        sets: per cell.
-        networks: per set and cell.
-        scale: of the paper's iterations.
-        seed: the root of every draw.
+        sets: number of sets per cell.
+        networks: number of networks per set and cell.
+        scale: fraction of the paper's iterations.
+        seed: the random seed.
     """
     title, names = TABLES[name]
     protocol = Protocol(networks=networks)
@@ -70,7 +67,7 @@ def plan(name: str, sets: int, networks: int, scale: float, seed: int = 0) -> Pl
 
 
 def _with_remark(entry: Entry, sets: int) -> Entry:
-    """A cell that says what it has less of than the paper's; with fewer iterations it is not comparable."""
+    """Return an entry with a remark on what is scaled down from the paper's; fewer iterations are not comparable."""
     request, networks = entry.request, entry.protocol.networks
     usual, iterations = _usual_iterations(request.method), request.settings.get("iterations")
     less = [
@@ -82,7 +79,7 @@ def _with_remark(entry: Entry, sets: int) -> Entry:
 
 
 def scaled_request(scale: float, seed: int) -> Request:
-    """A request of no data set yet, with a share of the paper's iterations."""
+    """Return a request with a fraction of the paper's iterations, and without a dataset yet."""
     return Request("", 1, seed=seed).varied(iterations=_scaled("dsa", scale))
 
 
@@ -107,7 +104,7 @@ def _entries(name: str, base: Request, protocol: Protocol, scale: float) -> Iter
 
 
 def _accuracy(request: Request, method: str, protocol: Protocol, scale: float) -> Entry:
-    """A cell of Tables 1 and 2: networks are those that the paper's figure is of."""
+    """Return a cell of Tables 1 and 2, with the networks of the paper's result."""
     dataset, ipc = request.dataset, request.ipc
     if method == WHOLE:
         request = replace(request, method=WHOLE, settings={})
@@ -128,13 +125,13 @@ def _accuracy(request: Request, method: str, protocol: Protocol, scale: float) -
 
 
 def _usual_iterations(method: str) -> int | None:
-    """Return the default number of iterations of a method; None for one that has none."""
+    """Return the default number of iterations of a method; None for a method without iterations."""
     usual = find(method).settings.constant_default("iterations") if method in BUILT_IN else None
     return usual if isinstance(usual, int) else None
 
 
 def _scaled(method: str, scale: float) -> int | None:
-    """Return a share of it; None for the default."""
+    """Return a fraction of the default iterations; None for all of them."""
     usual = _usual_iterations(method)
     scaled = None if usual is None else max(1, round(usual * scale))
     return None if scaled == usual else scaled

@@ -1,4 +1,4 @@
-"""Plots: readable in grey and on paper, with axes that say what they are."""
+"""Plots, readable in greyscale and in print, with labelled axes."""
 
 import io
 import textwrap
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 150
-_TITLE = 48  # letters over a panel
+_TITLE = 48  # characters per line of a panel's title
 _MARKERS, _DASHES = "osD^vPX*<>", ("-", "--", "-.", ":")
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Networks by a proxy and by all images.
+    """Accuracies of networks by a proxy and by all images.
 
     Attributes:
         proxy, whole: accuracy of each network, percent.
-        best: how many of the proxy's best are told apart.
-        spearman: rank correlation of these; None where there is none.
+        best: number of the proxy's best networks, which are highlighted.
+        spearman: rank correlation of these; None if there is none.
     """
 
     proxy: Sequence[float]
@@ -43,12 +43,12 @@ def heat_map(
     row_label: str,
     column_label: str,
 ) -> bytes:
-    """A matrix of accuracies as a PNG, each with its number; those that are not there yet stay white.
+    """Draw a matrix of accuracies with their numbers as a PNG; missing cells stay white.
 
     Args:
         rows, columns: their names.
         cells: by row and column; those of other rows and columns are left out.
-        title, row_label, column_label: what to write.
+        title, row_label, column_label: the labels.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -76,12 +76,12 @@ def heat_map(
 
 
 def points(names: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> bytes:
-    """Accuracies side by side as a PNG, with deviations, and the paper's beside them where it has any.
+    """Draw accuracies side by side as a PNG, with standard deviations, and with the paper's results if there are any.
 
     Args:
-        names: the keys' only parts, in order; those that are not there yet are left free.
-        cells: by name.
-        title: what to write.
+        names: the keys' only parts, in order; missing cells leave a gap.
+        cells: by key.
+        title: the title.
     """
     figure = _figure(1.2 + 0.9 * len(names), 3.2)
     axes = figure.add_subplot()
@@ -109,19 +109,19 @@ def points(names: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> by
 
 
 def lines(methods: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> bytes:
-    """Accuracy over images per class as a PNG, a line for each method.
+    """Draw accuracy over images per class as a PNG, a line for each method.
 
     Args:
         methods: their names.
-        cells: by method and number.
-        title: what to write.
+        cells: by method and images per class.
+        title: the title.
     """
     figure = _figure(5.5, 3.6)
     axes = figure.add_subplot()
     for index, method in enumerate(methods):
         points = sorted((int(ipc), cell) for (name, ipc), cell in cells.items() if name == method)
         if points:
-            # On a logarithmic axis a factor sets the methods a little apart.
+            # On a logarithmic axis a factor separates the methods a little.
             apart = 1.03 ** (index - (len(methods) - 1) / 2)
             axes.errorbar(
                 [ipc * apart for ipc, _ in points],
@@ -153,13 +153,13 @@ def stages(
     title: str,
     papers: Mapping[str, float] | None = None,
 ) -> bytes:
-    """Mean accuracy over the tasks so far, after each stage, as a PNG (Figure 3).
+    """Draw the mean accuracy over the tasks so far, after each stage, as a PNG (Figure 3).
 
     Args:
-        courses: mean and deviation after each stage, by the memory and whether there was distillation, which has a
-            broken line and an empty marker.
+        courses: mean and standard deviation after each stage, by the memory and whether there was distillation, which
+            is drawn with a broken line and an empty marker.
         tasks: their names.
-        title: what to write.
+        title: the title.
         papers: the paper's means after the last stage, by the memory, without distillation.
     """
     figure = _figure(3.8 + 0.6 * len(tasks), 3.6)
@@ -196,18 +196,18 @@ def stages(
 
 
 def norms_histogram(found: Mapping[str, Sequence[Norms]], *, title: str) -> bytes:
-    """Distributions of gradient norms as a PNG, a panel for each way of condensing (Figure 5).
+    """Draw histograms of gradient norms as a PNG, a panel for each way of condensing (Figure 5).
 
     Args:
-        found: the norms, by what is written above the panel.
-        title: what to write above all.
+        found: the norms, by the panel's title.
+        title: the title above all panels.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     figure = _figure(3.4 * len(found), 3.2)
     figure.suptitle(title, fontsize=10)
     everything = [norm for several in found.values() for each in several for norm in (each.real, each.synthetic)]
-    # A logarithmic axis has no zero: norms below a millionth of the largest stand at its left end.
+    # A logarithmic axis has no zero: norms below a millionth of the largest are drawn at its left end.
     high = max(everything) or 1.0
     low = max(min(everything), high / 1e6)
     edges = [low * (high / low) ** (index / 40) for index in range(40)] + [high] if high > low else [high / 2, 2 * high]
@@ -229,10 +229,10 @@ def norms_histogram(found: Mapping[str, Sequence[Norms]], *, title: str) -> byte
 
 
 def against_the_paper(cells: Mapping[str, Cell]) -> bytes:
-    """Our accuracies over the paper's as a PNG, with both deviations; equal ones lie on the line.
+    """Draw our accuracies over the paper's as a PNG, with both standard deviations; equal ones lie on the line.
 
     Args:
-        cells: that have a figure of the paper's, by what is written at the point.
+        cells: those with a result of the paper, by the point's label.
     """
     figure = _figure(5.2, 4.8)
     axes = figure.add_subplot()
@@ -266,11 +266,11 @@ def against_the_paper(cells: Mapping[str, Cell]) -> bytes:
 
 
 def rankings(panels: Mapping[str, Ranking], *, title: str) -> bytes:
-    """What networks reach on a proxy and on all images as a PNG, a panel for each proxy (Figure 4).
+    """Draw accuracies of networks by a proxy and by all images as a PNG, a panel for each proxy (Figure 4).
 
     Args:
         panels: by the proxy's name.
-        title: what to write above all.
+        title: the title above all panels.
     """
     figure = _figure(3.3 * len(panels), 3.8)
     figure.suptitle(title, fontsize=10)
@@ -292,7 +292,7 @@ def rankings(panels: Mapping[str, Ranking], *, title: str) -> bytes:
         if not index:
             axes.set_ylabel("held-out accuracy, trained on all images, %", fontsize=9)
             shown = axes.get_legend_handles_labels()
-    # Below the plots, where none of it is taken for a network.
+    # Below the plots, where its markers are not mistaken for networks.
     figure.legend(*shown, frameon=False, fontsize=7, loc="outside lower center", ncols=2)
     return _png(figure)
 

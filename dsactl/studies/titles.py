@@ -1,4 +1,4 @@
-"""The tables and figures of the paper that `reproduce` knows. No torch here."""
+"""Titles of the paper's tables and figures that can be reproduced. Importing this loads no torch."""
 
 TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "table1": ("Coresets and training set synthesis, ten classes (Table 1)", ("data set", "ipc", "method")),
@@ -7,18 +7,18 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "table4": ("Schemes of augmentation, CIFAR-10, ten images per class (Table 4)", ("scheme", "kind")),
     "table5": ("Strategies of augmentation, ten images per class (Table 5)", ("data set", "strategy")),
 }
-"""Their titles, and what names their cells."""
+"""The tables' titles, and the names of the parts of their cells' keys."""
 
 FIGURES = {
     "figure2": "Synthetic sets of ten images per class (Figure 2)",
     "figure5": "Gradient norms of real and synthetic batches, CIFAR-10, ten images per class (Figure 5)",
     "figure6": "Images while they are learned, CIFAR-10 (Figure 6)",
 }
-"""Their titles."""
+"""The figures' titles."""
 
 PARTS = {
     "figure2": ("mnist", "fashionmnist", "svhn", "cifar10"),
     "figure5": ("cifar10",),
     "figure6": ("noise", "real"),
 }
-"""The parts of each figure, by the names that `reproduce --only` takes."""
+"""The names of each figure's parts, by which users select them."""

@@ -1,7 +1,7 @@
 """Cross-architecture transfer (Section 4.3, Table 3): sets condensed on one network, tested on others.
 
-A set is condensed on each network of the rows; networks of each of the columns are trained on it. VGG and ResNet are
-condensed with batch norm by Algorithm 1, and tested with instance norm, as the paper's are.
+A set is condensed on the network of each row, and the networks of all columns are trained on it. As in the paper,
+Algorithm 1 condenses on VGG and ResNet with batch norm, and they are tested with instance norm.
 """
 
 from collections.abc import Sequence
@@ -19,23 +19,23 @@ from dsactl.studies.entries import Entry
 def transfer(
     request: Request, rows: Sequence[str], columns: Sequence[str], protocol: Protocol, *, scaled: bool = False
 ) -> list[Entry]:
-    """The cells, row by row.
+    """Return the cells, row by row.
 
     Args:
-        request: the set, but for its network.
+        request: of the sets, without network.
         rows: networks to condense on.
         columns: networks to test on.
-        protocol: of every cell, but for its network.
-        scaled: whether the paper's figures stand beside ours though iterations are cut; the caller says so.
+        protocol: of every cell, without network.
+        scaled: whether to show the paper's results also with fewer iterations, which the caller must state.
     """
-    beside = is_comparable(request, protocol, scaled=scaled)
+    comparable = is_comparable(request, protocol, scaled=scaled)
     return [
         Entry(
             (row, column),
             replace(request, arch=_condensed_on(request.method, row)),
             replace(protocol, network=NetworkSpec(column)),
             paper_accuracy(request.dataset, request.ipc, request.method, CONDENSED_ON.get(row, row), column)
-            if beside
+            if comparable
             else None,
         )
         for row in rows
@@ -44,5 +44,5 @@ def transfer(
 
 
 def _condensed_on(method: str, row: str) -> str:
-    """The network that a row's sets are made with."""
+    """Return the network that a row's sets are condensed on."""
     return CONDENSED_ON.get(row, row) if find(method).batch_norm_twins else row

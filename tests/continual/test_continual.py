@@ -241,24 +241,24 @@ def test_what_makes_no_sense_is_refused(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     two = str(write_folder(tmp_path / "two"))
     for arguments, said in (
-        (("--tasks", "digits"), "One task alone is no sequence"),
+        (("--tasks", "digits"), "A sequence needs two or more tasks"),
         (("--tasks", f"digits,{two}"), "differ in their number of classes: digits has 10, two has 2"),
         (("--tasks", "mnist,cifar100"), "mnist has 10, cifar100 has 100"),
         (("--tasks", "digits@classes0-4,cifar10@classes0-3"), "has 5, cifar10@classes0-3 has 4"),
         (("--tasks", f"{two},cifar10"), "two has 2"),
         (("--tasks", "digits,cifar10", "--lr", "nan"), "--lr must be above 0"),
-        (("--tasks", "digits,digits"), "Two tasks have one name"),
-        (("--tasks", "digits,digits@validation"), "is tested on images that the other learns from"),
+        (("--tasks", "digits,digits"), "Two tasks have the same name"),
+        (("--tasks", "digits,digits@validation"), "is tested on images that the other is trained on"),
         (("--tasks", "digits", "--splits", "5", "--seed", "-1"), "--seed"),
-        (("--tasks", "digits", "--splits", "3"), "10 classes cannot be shared out evenly among 3 tasks"),
-        (("--tasks", "digits", "--splits", "10"), "Use --splits 2 or 5."),
+        (("--tasks", "digits", "--splits", "3"), "10 classes cannot be split evenly into 3 tasks"),
+        (("--tasks", "digits", "--splits", "10"), "Use --splits 2 or --splits 5."),
         (("--tasks", "digits@classes0-6", "--splits", "7"), "Leave a class out: digits@classes0-6@classes0-5"),
         (("--tasks", "mnist,usps,digits", "--dry-run"), "mnist, usps are not on this machine, and --dry-run downloads"),
         (("--tasks", "digits,mnist", "--splits", "2"), "--splits takes one dataset, not 2"),
         (("--tasks", "digits", "--splits", "5", "--memory", "herdin"), "Unknown memory 'herdin'"),
         (
             ("--tasks", "digits", "--splits", "5", "--ipc", "500"),
-            "--ipc 500 is more than there is: the smallest class, '8' of classes 8-9, has 139 images.",
+            "The smallest class, '8' of classes 8-9, has 139 images, fewer than --ipc 500.",
         ),
         (("--tasks", "digits", "--splits", "5", "--distillation", "of"), "Unknown distillation 'of'"),
         (
@@ -270,7 +270,7 @@ def test_what_makes_no_sense_is_refused(
         ((), "Without SVHN: --tasks mnist,usps,digits"),
     ):
         assert said in refused("continual", *arguments)
-    with pytest.raises(UsageError, match="Two tasks have one name"):
+    with pytest.raises(UsageError, match="Two tasks have the same name"):
         tasks_of(["digits", "digits"], Shape(3, 8, 8))
     assert registry.Store().sets() == []
 

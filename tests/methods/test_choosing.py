@@ -229,7 +229,7 @@ def test_the_test_split_is_not_looked_at(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_training_that_cannot_be_done_says_so(method: str) -> None:
     recipe = work(small_dataset(), method, options={"epochs": 0}).recipe
-    with pytest.raises(UsageError, match="`epochs=0` must be at least 1"):
+    with pytest.raises(UsageError, match="`epochs` must be at least 1, not 0"):
         recipe.settings.check(recipe)
     with pytest.raises(RunError, match=r"diverged in epoch \d: its loss is no longer finite") as raised:
         find(method).load()(work(small_dataset(), method, arch="mlp", network_lr=1e30))

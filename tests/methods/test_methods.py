@@ -151,13 +151,13 @@ def test_options_are_checked_by_what_the_method_says_of_them(
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("shape", "made images of shape (10, 1, 7, 8), not N×1×H×W"),
-        ("order", "made labels that are not int64, from 0 on, ascending"),
-        ("many", "made 2 images of a class, not 1"),
+        ("shape", "made images of shape (10, 1, 7, 8), not N×1×8×8"),
+        ("order", "made labels that are not int64, not negative, and in ascending order"),
+        ("many", "made 2 images of a class, more than --ipc 1"),
         ("nan", "made images that are not finite"),
         ("soft", "made soft labels that do not sum to one"),
         ("narrow", "made soft labels of shape (10, 5)"),
-        ("nothing", "gave an object of type NoneType, not Made"),
+        ("nothing", "returned an object of type NoneType, not Made"),
         ("fails", "failed: ValueError: of its own making, at "),
     ],
 )

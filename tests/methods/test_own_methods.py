@@ -100,11 +100,11 @@ def test_a_method_is_whatever_can_be_called(install: Install, what: str) -> None
 @pytest.mark.parametrize(
     ("code", "what", "said"),
     [
-        ("", "foreign:torch", "The method 'mine' is no function: foreign:torch"),
+        ("", "foreign:torch", "The method 'mine' is not a function: foreign:torch"),
         ("", "foreign:second", "The method 'mine' cannot be loaded: .*has no attribute 'second'"),
-        ("first.options = ['size']", "foreign:first", "options of the method 'mine' are not names with defaults"),
-        ("first.options = {'size': None}", "foreign:first", "options of the method 'mine' are not names with defaults"),
-        ("first.options = {'fast': True}", "foreign:first", "options of the method 'mine' are not names with defaults"),
+        ("first.options = ['size']", "foreign:first", "options of the method 'mine' must be a dict"),
+        ("first.options = {'size': None}", "foreign:first", "options of the method 'mine' must be a dict"),
+        ("first.options = {'fast': True}", "foreign:first", "options of the method 'mine' must be a dict"),
     ],
 )
 def test_what_is_no_method_is_refused_before_it_runs(install: Install, code: str, what: str, said: str) -> None:
@@ -116,8 +116,8 @@ def test_what_is_no_method_is_refused_before_it_runs(install: Install, code: str
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("None", "gave an object of type NoneType, not Made"),
-        ("(first(work).images_NCHW, torch.arange(10))", "gave an object of type tuple, not Made"),
+        ("None", "returned an object of type NoneType, not Made"),
+        ("(first(work).images_NCHW, torch.arange(10))", "returned an object of type tuple, not Made"),
         ("Made([1.0], torch.arange(10))", "made images of type list, not Tensor"),
         ("Made(first(work).images_NCHW, None)", "made labels of type NoneType, not Tensor"),
         ("Made(first(work).images_NCHW, torch.arange(10), [[1.0]])", "made soft labels of type list, not Tensor"),
@@ -153,7 +153,7 @@ def kept() -> list[Path]:
         ("open('/nowhere')", "FileNotFoundError: [Errno 2] No such file or directory: '/nowhere'"),
         ("F.cross_entropy(torch.zeros(3, 10), torch.arange(2))", "ValueError: Expected input batch_size (3)"),
         ("work.option('size')", "KeyError: 'size'"),
-        ("work.keep(1, 2, {'step': 1})", "TypeError: 'step' is to be kept, and is no tensor but of type int"),
+        ("work.keep(1, 2, {'step': 1})", "TypeError: keep() takes tensors; 'step' is of type int"),
     ],
 )
 def test_an_exception_of_a_method_is_told_as_its_own(install: Install, fault: str, said: str) -> None:
@@ -222,7 +222,10 @@ def test_a_set_is_shown_though_its_method_s_package_is_broken(install: Install) 
     [
         ("Made(torch.zeros(3, 1, 8, 8), torch.arange(3))", "made no image of class '3'"),
         ("Made(torch.zeros(9, 1, 8, 8), torch.arange(10))", "made 9 images and 10 labels"),
-        ("Made(torch.zeros(10, 1, 8, 8), torch.arange(10).flip(0))", "labels that are not int64, from 0 on, ascending"),
+        (
+            "Made(torch.zeros(10, 1, 8, 8), torch.arange(10).flip(0))",
+            "labels that are not int64, not negative, and in ascending order",
+        ),
     ],
 )
 def test_a_set_has_every_class_and_a_label_for_each_image(install: Install, code: str, said: str) -> None:
@@ -235,9 +238,9 @@ def test_a_set_has_every_class_and_a_label_for_each_image(install: Install, code
 def test_a_name_that_no_method_can_have_is_refused_when_it_is_used(install: Install, name: str) -> None:
     install(name=name)
     assert name not in methods.names()
-    with pytest.raises(UsageError, match="of another package, is no name for a method") as refused:
+    with pytest.raises(UsageError, match="of another package, is not a valid name of a method") as refused:
         dsactl.condense("digits", ipc=1, method=name)
-    assert "at most 32 long, of a-z, 0-9" in refused.value.hint
+    assert "at most 32 characters out of a-z, 0-9" in refused.value.hint
     assert dsactl.condense("digits", ipc=1, method="random").reference == "digits-random-ipc1:1"
 
 
@@ -272,7 +275,7 @@ def test_entry_points_that_are_of_no_use_break_nothing(install: Install, program
     assert "mine" in completed.stdout
     refused = program("condense", "digits", "--ipc", "1", "--method", "Whole", **path)
     assert refused.returncode == 2
-    assert "'Whole', of another package, is no name for a method" in refused.stderr
+    assert "'Whole', of another package, is not a valid name of a method" in refused.stderr
 
 
 STOPS = FAILS.replace("{fault}", "raise KeyboardInterrupt")
@@ -308,11 +311,11 @@ def test_a_run_goes_on_on_its_device_alone(stopped: Path) -> None:
     tensors, about = read_checkpoint(stopped.read_bytes(), stopped, torch.device("cpu"))
     save_checkpoint(stopped, tensors, {**about, "mode": {**about["mode"], "device": "cuda", "native": False}})
     with pytest.raises(
-        RunError, match="The checkpoint was written on cuda; it cannot be resumed to the same bits on cpu"
+        RunError, match="The checkpoint was written on cuda; it cannot be resumed bit-exactly on cpu"
     ) as refused:
         make()
-    start_over = f"to start over, use `condense` with `fresh=True`, or remove {stopped}."
-    assert refused.value.hint == f'To go on, use `device="cuda"`; {start_over}'
+    start_over = f"to start over, use `fresh=True`, or remove {stopped}."
+    assert refused.value.hint == f'To continue it, use `device="cuda"`; {start_over}'
     stopped.unlink()
     with pytest.raises(KeyboardInterrupt):
         make()
@@ -343,9 +346,9 @@ def test_a_run_goes_on_with_its_layers_alone(
     with pytest.raises(KeyboardInterrupt):
         make()
     use(now)
-    with pytest.raises(RunError, match="cannot be resumed to the same bits on cpu") as refused:
+    with pytest.raises(RunError, match="cannot be resumed bit-exactly on cpu") as refused:
         make()
-    assert refused.value.hint.startswith(f"To go on, {way_out}; to start over, ")
+    assert refused.value.hint.startswith(f"To continue it, {way_out}; to start over, ")
     use(begun)
     make()
 

@@ -296,12 +296,12 @@ def test_what_diverges_says_so(method: str) -> None:
     [
         ("dd", {"norm": "batch"}, "does not take networks with batch norm"),
         ("ld", {"norm": "batch"}, "does not take networks with batch norm"),
-        ("dd", {"options": {"weights": "mine"}}, 'weights="mine"` is neither random nor fixed'),
-        ("dd", {"options": {"networks": 0}}, "networks=0` is not at least 1"),
-        ("dd", {"options": {"step_lr": -1.0}}, "step_lr=-1.0` is not above 0"),
+        ("dd", {"options": {"weights": "mine"}}, "`weights` must be random or fixed, not 'mine'"),
+        ("dd", {"options": {"networks": 0}}, "`networks` must be at least 1, not 0"),
+        ("dd", {"options": {"step_lr": -1.0}}, "`step_lr` must be above 0, not -1.0"),
         ("dd", {"ipc": 4}, "3 inner steps of 1 images per class do not reach all 4"),
-        ("ld", {"options": {"smoothing": 1.0}}, "smoothing=1.0` is not between 0 and 1"),
-        ("ld", {"options": {"patience": 0}}, "patience=0` is not above 0"),
+        ("ld", {"options": {"smoothing": 1.0}}, "`smoothing` must be between 0 and 1, not 1.0"),
+        ("ld", {"options": {"patience": 0}}, "`patience` must be above 0, not 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(method: str, options: dict[str, object], said: str) -> None:
@@ -314,6 +314,6 @@ def test_another_network_than_one_with_batch_norm_is_named() -> None:
     for options, instead in (({"norm": "batch"}, '`norm="instance"`'), ({"arch": "resnet18bn"}, '`arch="resnet18"`.')):
         plain = {"width": None, "depth": None, "activation": None} if "arch" in options else {}
         unfit = recipe("dd", **options, **plain)
-        with pytest.raises(UsageError, match="batch norm, as ") as caught:
+        with pytest.raises(UsageError, match="batch norm, such as ") as caught:
             unfit.settings.check(unfit)
         assert instead in caught.value.hint

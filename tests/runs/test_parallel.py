@@ -94,7 +94,7 @@ def test_what_fails_leaves_the_others() -> None:
     found = dict(make_all(wanted, registry.Store(), Away(2)))
     lost, diverged, made = found[0], found[1], found[2]
     assert isinstance(lost, RunError)
-    assert lost.message == "digits-dsa-convnet-width16-ipc1, seed 0 was given up: its worker died."
+    assert lost.message == "digits-dsa-convnet-width16-ipc1, seed 0 failed: its worker died."
     assert isinstance(diverged, RunError)
     assert "diverged" in diverged.message
     assert isinstance(made, Outcome)

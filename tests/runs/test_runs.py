@@ -179,7 +179,7 @@ def test_foreign_and_damaged_checkpoints_are_refused_with_the_way_out() -> None:
     with pytest.raises(RunError, match=r"was written on cuda.*"):
         execute(job(), store)
     save_checkpoint(path, {**tensors, "images": tensors["images"][:5]}, about)
-    with pytest.raises(RunError, match="is of other images"):
+    with pytest.raises(RunError, match="has images of another shape"):
         execute(job(), store)
     save_checkpoint(path, {}, about)
     with pytest.raises(RunError, match="is damaged"):
@@ -327,7 +327,7 @@ def test_without_a_working_compiler_runs_go_uncompiled(monkeypatch: pytest.Monke
     tensors, about = read(path)
     assert about["mode"]["compiled"] is False
     save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "compiled": True}})
-    with pytest.raises(RunError, match=r"begun on cpu.* compiled.*, which fails here \(RuntimeError: no compiler\)"):
+    with pytest.raises(RunError, match=r"started on cpu.* compiled.*, which fails here \(RuntimeError: no compiler\)"):
         execute(job(), store)
 
 

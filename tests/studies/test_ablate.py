@@ -161,7 +161,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli, tmp_path: Path) -> None:
         (("gradients", "digits", "--method", "dc"), "has nothing to vary in --method dc"),
         (("gradients", "digits", "--sets", "2"), "The study gradients uses one set"),
         (("digits", "ipc"), "Give the study first: dsactl ablate ipc digits"),
-        (("gradients", large, "--arch", "resnet18bn"), "not measured of networks with batch norm"),
+        (("gradients", large, "--arch", "resnet18bn"), "not measured for networks with batch norm"),
         (("ipc", "digits", "--method", "dc"), "The study ipc takes --methods"),
         (("schemes", "digits", "--methods", "dc"), "--methods is for ipc, not for schemes"),
         (("init", "digits", "--kinds", "crop"), "--kinds is for schemes and strategies, not for init"),

@@ -1,4 +1,4 @@
-"""What a network trained on the whole set sees in the images of a class: the input of its last linear layer.
+"""Features of a class's images: the input of the last linear layer of a network trained on the whole training split.
 
 Shapes: N images, C, H, W, D features.
 """
@@ -16,10 +16,10 @@ BATCH = 500
 
 @torch.no_grad()
 def class_features(trained: Trained, real: Dataset, label: int) -> Tensor:
-    """Features of every training image of a class, N×D float32, in evaluation mode and without augmentation.
+    """Return features of every training image of a class, N×D float32, in evaluation mode and without augmentation.
 
     Args:
-        trained: the network; it is put into evaluation mode.
+        trained: the network; it is set to evaluation mode.
         real: on the network's device.
         label: the class, 0 … K − 1.
     """
@@ -28,10 +28,10 @@ def class_features(trained: Trained, real: Dataset, label: int) -> Tensor:
     features: list[Tensor] = []
     handle = last.register_forward_pre_hook(lambda _module, inputs: features.append(inputs[0].float()))
     first = real.train.starts[label]
-    places_N = torch.arange(first, first + real.train.counts[label], device=real.train.images_NCHW.device)
+    indices_N = torch.arange(first, first + real.train.counts[label], device=real.train.images_NCHW.device)
     try:
-        for chosen in torch.split(places_N, BATCH):
-            with autocast(places_N.device, trained.precision):
+        for chosen in torch.split(indices_N, BATCH):
+            with autocast(indices_N.device, trained.precision):
                 functional_call(network, (trained.parameters, trained.buffers), (real.at(chosen),))
     finally:
         handle.remove()
@@ -39,6 +39,6 @@ def class_features(trained: Trained, real: Dataset, label: int) -> Tensor:
 
 
 def centred(features_ND: Tensor) -> Tensor:
-    """Features less their mean, in float64 on the CPU, where small differences decide which image is next."""
+    """Subtract the mean from features, in float64 on the CPU, since small differences decide which image is next."""
     features_ND = features_ND.cpu().double()
     return features_ND - features_ND.mean(0)

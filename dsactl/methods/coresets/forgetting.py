@@ -1,4 +1,4 @@
-"""Forgetting: real images that a network in training forgets most often (Toneva et al., 2019; Section 4.2).
+"""Forgetting: the real images that a network forgets most often in training (Toneva et al., 2019; Section 4.2).
 
 Shapes: N images of the training split, or of a class; B of a batch, K classes.
 """
@@ -13,17 +13,17 @@ from dsactl.methods.coresets.selection import coreset
 from dsactl.methods.work import Made, Work
 
 NEVER_LEARNED = torch.iinfo(torch.int32).max
-"""Counts as more events than any image has."""
+"""Stands for more events than any image has."""
 
 
 @dataclass(frozen=True)
 class History:
-    """What is remembered of each image while a network is trained; changed in place.
+    """The predictions for each image while a network is trained; changed in place.
 
     Attributes:
-        right_N: whether its last answer was right; False before the first.
-        learned_N: whether any answer was right.
-        events_N: how often a wrong answer followed a right one, int32.
+        right_N: whether its last prediction was right; False before the first.
+        learned_N: whether any prediction was right.
+        events_N: forgetting events, in which a wrong prediction followed a right one, int32.
     """
 
     right_N: Tensor
@@ -32,26 +32,25 @@ class History:
 
     @classmethod
     def empty(cls, count: int, device: torch.device) -> "History":
-        """Of `count` images that were not seen yet."""
+        """Return the history of `count` images that have not been seen yet."""
         right_N, learned_N = torch.zeros(2, count, dtype=torch.bool, device=device).unbind()
         return cls(right_N, learned_N, torch.zeros(count, dtype=torch.int32, device=device))
 
     def see(self, places_B: Tensor, right_B: Tensor) -> None:
-        """The answers to a batch of different images."""
+        """Record the predictions for a batch of distinct images."""
         self.events_N[places_B] += self.right_N[places_B] & ~right_B
         self.learned_N[places_B] |= right_B
         self.right_N[places_B] = right_B
 
     def forgotten(self) -> Tensor:
-        """Events of each image, N on the CPU; `NEVER_LEARNED` for one that never was right."""
+        """Return the events of each image, N on the CPU; `NEVER_LEARNED` if no prediction was right."""
         return self.events_N.masked_fill(~self.learned_N, NEVER_LEARNED).cpu()
 
 
 def forgetting(work: Work) -> Made:
-    """`ipc` images of every class by `most_forgotten`, in the training of a network on the whole set.
+    """Choose `ipc` images of every class by `most_forgotten`, while a network is trained on the whole training split.
 
-    As in the source, an image's answer is looked at whenever it is in a batch, augmented as it is there, and before the
-    update.
+    As in the source, the prediction for an image is taken whenever it is in a batch, augmented, and before the update.
     """
     train, ipc = work.dataset.train, work.recipe.ipc
     history = History.empty(len(train), work.device)
@@ -65,6 +64,6 @@ def forgetting(work: Work) -> Made:
 
 
 def most_forgotten(forgotten_N: Tensor, count: int, generator: Generator) -> Tensor:
-    """The places of the `count` images with the most events, those first; equals in an order that is drawn."""
+    """Return the indices of the `count` images with the most events, in descending order; ties in random order."""
     drawn_N = torch.randperm(len(forgotten_N), generator=generator)
     return drawn_N[forgotten_N[drawn_N].argsort(descending=True, stable=True)][:count]

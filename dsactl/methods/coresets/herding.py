@@ -13,24 +13,24 @@ from dsactl.methods.work import Made, Work
 
 
 def herding(work: Work) -> Made:
-    """`ipc` images of every class by `herd`, on the features of a network trained on the whole set."""
+    """Choose `ipc` images of every class by `herd`, on features of a network trained on the whole training split."""
     trained, real, ipc = train_on_whole(work), work.dataset, work.recipe.ipc
     return coreset(work, lambda label: herd(class_features(trained, real, label), ipc))
 
 
 def herd(features_ND: Tensor, count: int) -> Tensor:
-    """Choose greedily, without replacement, so that the mean of the chosen comes near the mean μ of all:
+    """Choose images greedily, without replacement, so that their mean is near the mean μ of all:
 
         p_k = argmin_x ‖μ − (φ(x) + Σ_{j<k} φ(p_j)) / k‖
 
-    (Rebuffi et al., 2017, Algorithm 4, but for the features' length, which is left as it is). Of equals the first.
+    (Rebuffi et al., 2017, Algorithm 4, except that features are not normalised). The first of several wins a tie.
 
     Args:
         features_ND: φ of every image.
-        count: how many, N at most.
+        count: number of images to choose, at most N.
 
     Returns:
-        Places, in the order of choice: the first n are the choice of n.
+        Indices in the order of choice: the first n are the choice of n.
     """
     features_ND = centred(features_ND)
     squares_N = features_ND.square().sum(1)

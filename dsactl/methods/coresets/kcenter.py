@@ -13,24 +13,25 @@ from dsactl.methods.work import Made, Work
 
 
 def kcenter(work: Work) -> Made:
-    """`ipc` images of every class by `farthest_points`, on the features of a network trained on the whole set."""
+    """Choose `ipc` images of every class by `farthest_points`, on features of the trained reference network."""
     trained, real, ipc = train_on_whole(work), work.dataset, work.recipe.ipc
     return coreset(work, lambda label: farthest_points(class_features(trained, real, label), ipc))
 
 
 def farthest_points(features_ND: Tensor, count: int) -> Tensor:
-    """Choose first the image nearest to the mean, then again and again the one farthest from all that are chosen:
+    """Choose the image nearest to the mean, then repeatedly the one farthest from all chosen images:
 
         p_k = argmax_x min_{j<k} ‖φ(x) − φ(p_j)‖
 
-    The first one is ours; the others are as in Sener and Savarese (2018), Algorithm 1. Of equals the first.
+    The choice of the first is ours; the others follow Sener and Savarese (2018), Algorithm 1. The first of several wins
+    a tie.
 
     Args:
         features_ND: φ of every image.
-        count: how many, N at most.
+        count: number of images to choose, at most N.
 
     Returns:
-        Places, in the order of choice: the first n are the choice of n.
+        Indices in the order of choice: the first n are the choice of n.
     """
     features_ND = centred(features_ND)
     squares_N = features_ND.square().sum(1)
@@ -40,6 +41,6 @@ def farthest_points(features_ND: Tensor, count: int) -> Tensor:
         last = chosen[-1]
         distances_N = squares_N + squares_N[last] - 2 * (features_ND @ features_ND[last])
         nearest_N = torch.minimum(nearest_N, distances_N.clamp_min(0))
-        nearest_N[last] = -1  # of nothing but duplicates, one that is not chosen yet
+        nearest_N[last] = -1  # among duplicates, prefer one that is not chosen yet
         chosen.append(int(nearest_N.argmax()))
     return torch.tensor(chosen)

@@ -6,7 +6,7 @@ from dsactl.methods.work import Made, Work
 
 
 def random(work: Work) -> Made:
-    """`ipc` real images of every class."""
+    """Draw `ipc` real images of every class."""
     real, ipc = work.dataset, work.recipe.ipc
     images = [real.draw(label, ipc, work.generator("coreset", label)) for label in range(real.classes)]
     return Made(torch.cat(images), torch.arange(real.classes).repeat_interleave(ipc))

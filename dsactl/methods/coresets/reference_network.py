@@ -1,7 +1,7 @@
-"""A network trained on the whole training split, for methods that choose images by what it makes of them.
+"""The reference network, trained on the whole training split, for methods that choose images by its outputs.
 
-Optimiser, batch and augmentation are those of evaluation (Section 4.1); how long it is trained, and that its
-learning rate is constant, is ours.
+Optimiser, batch size and augmentation are those of evaluation (Section 4.1); the number of epochs and the constant
+learning rate are ours.
 
 Shapes: N images, C, H, W, B images of a batch, K classes. Stacked tensors (`_M`) have one network.
 """
@@ -23,7 +23,7 @@ from dsactl.paper import MOMENTUM, WEIGHT_DECAY
 from dsactl.training.sgd import Descent, Plan, stack, tensors_of, unstack
 
 Look = Callable[[Tensor, Tensor], None]
-"""Told in every step, before the update, the places of the batch B and the logits B×K."""
+"""Called in every step, before the update, with the indices of the batch, B, and the logits, B×K."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Trained:
     """A network with its weights.
 
     Attributes:
-        network: gives the structure.
+        network: the structure.
         parameters, buffers: of the network.
         precision: of its forward pass.
     """
@@ -45,12 +45,12 @@ class Trained:
 def train_on_whole(
     work: Work, look: Look = lambda places_B, logits_BK: None, beside: Mapping[str, Tensor] | None = None
 ) -> Trained:
-    """Train the recipe's network for `epochs` epochs; after each everything is kept, and training goes on from there.
+    """Train the recipe's network on the whole training split; it can be resumed after every epoch.
 
     Args:
-        work: of a method with an option `epochs`, and the settings `network_lr` and `batch_train`.
+        work: of a method with the settings `Coreset`.
         look: see `Look`.
-        beside: tensors that `look` changes in place; they are kept, and restored, with the network.
+        beside: tensors that `look` changes in place; they are kept and restored together with the network.
 
     Raises:
         RunError: the training diverged.
@@ -77,7 +77,7 @@ def train_on_whole(
         loss = _epoch(work, descent, epoch, look)
         if not math.isfinite(loss):
             raise RunError(
-                f"The training on the whole set diverged in epoch {epoch + 1}: its loss is no longer finite.",
+                f"Training on the whole training split diverged in epoch {epoch + 1}: its loss is no longer finite.",
                 try_smaller(recipe, "network_lr"),
             )
         work.keep(epoch + 1, epochs, _tensors(descent, epoch + 1, beside), loss=loss, doing=_doing(epoch + 1, epochs))
@@ -86,7 +86,7 @@ def train_on_whole(
 
 
 def _epoch(work: Work, descent: Descent, epoch: int, look: Look) -> float:
-    """One epoch with draws of its own; its mean loss."""
+    """Train for one epoch, and return its mean loss."""
     real = work.dataset
     total = torch.zeros((), device=work.device)
 
@@ -100,7 +100,7 @@ def _epoch(work: Work, descent: Descent, epoch: int, look: Look) -> float:
 
 
 def _tensors(descent: Descent, epoch: int, beside: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All that training goes on from."""
+    """Return all tensors that are needed to resume training."""
     others = {f"beside.{name}": tensor for name, tensor in beside.items()}
     return {"epoch": torch.tensor(epoch), **descent.tensors(), **others}
 

@@ -1,4 +1,4 @@
-"""A set of real images, chosen class by class."""
+"""Sets of real images, chosen class by class."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,12 @@ from dsactl.methods.work import Made, Work
 
 
 def coreset(work: Work, choose: Callable[[int], Tensor]) -> Made:
-    """The training images that were chosen, sorted by class, within a class as they were chosen.
+    """Make a set of the chosen training images, sorted by class, and within a class in the order of choice.
 
     Args:
-        work: what is to be made.
-        choose: gives for a class the places of `ipc` images among those of the class, on the CPU.
+        work: the context of the run.
+        choose: returns for a class the indices of `ipc` of its images, within the class, on the CPU.
     """
     real = work.dataset
-    places_N = torch.cat([choose(label) + start for label, start in enumerate(real.train.starts)])
-    return Made(real.at(places_N.to(work.device)), torch.arange(real.classes).repeat_interleave(work.recipe.ipc))
+    indices_N = torch.cat([choose(label) + start for label, start in enumerate(real.train.starts)])
+    return Made(real.at(indices_N.to(work.device)), torch.arange(real.classes).repeat_interleave(work.recipe.ipc))

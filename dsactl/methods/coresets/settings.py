@@ -28,13 +28,13 @@ class Coreset(Settings):
     """
 
     def check(self, recipe: Checked) -> None:  # noqa: ARG002
-        """Refuse a training without an epoch.
+        """Refuse fewer than one epoch.
 
         Raises:
-            UsageError: it is that.
+            UsageError: `epochs` is below 1.
         """
         if self.epochs < 1:
-            raise UsageError(f"`epochs={self.epochs}` must be at least 1.")
+            raise UsageError(f"`epochs` must be at least 1, not {self.epochs}.")
 
 
 _PACKAGE = "dsactl.methods.coresets"

@@ -1,1 +1,1 @@
-"""Dataset Distillation."""
+"""Dataset Distillation (Wang et al., 2018)."""

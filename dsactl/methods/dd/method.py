@@ -1,12 +1,12 @@
 """Dataset Distillation: images and step sizes from which a network learns in a few steps (Wang et al., 2018).
 
     for i = 0 … iterations − 1:
-        (x, y) ~ real images;  θ_0 ~ P(θ_0)                       several networks, fresh or always the same
+        (x, y) ~ real images;  θ_0 ~ P(θ_0)                       one or several networks, fresh or always the same
         θ_{t+1} = θ_t − η_t ∇_θ ℓ(x̃_t; θ_t),  t = 0 … T−1         η_t = softplus(raw step size)
         x̃, η ← Adam on the mean over networks of ℓ(x, y; θ_T)
 
-That is Algorithm 1 of arXiv 1811.10959. Step t trains on part t mod P of the set, a part being the next
-`batch_synthetic` images of every class: on the whole set, where each class has no more than that.
+This is Algorithm 1 of arXiv 1811.10959. Step t trains on part t mod P of the set, a part being the next
+`batch_synthetic` images of every class; the whole set is one part if no class has more than that.
 
 Shapes: N images, K classes, I images per class, B of them in a step, C, H, W, T steps.
 """
@@ -28,7 +28,7 @@ HALVINGS = 10  # of the learning rate: after 40, 80, … of the authors' 400 epo
 
 
 def dd(work: Work) -> Made:
-    """Learn images and step sizes by back-propagation through training."""
+    """Make a set by learning images and step sizes through unrolled training."""
     recipe, classes = work.recipe, work.dataset.classes
     settings = recipe.settings_as(DatasetDistillation)
     network, fresh = learner(work)
@@ -61,7 +61,7 @@ def dd(work: Work) -> Made:
 
 
 def _start(work: Work) -> dict[str, Tensor]:
-    """The first images, and the step sizes by the inverse of softplus."""
+    """Return the first state: the initial images, and the step sizes by the inverse of softplus."""
     recipe = work.recipe
     settings = recipe.settings_as(DatasetDistillation)
     rate_T = torch.full((settings.inner_steps,), settings.network_lr, device=work.device)
@@ -70,7 +70,7 @@ def _start(work: Work) -> dict[str, Tensor]:
 
 
 def _batch(work: Work, images_NCHW: Tensor, raw_T: Tensor, t: int) -> Batch:
-    """What step t trains on."""
+    """Return the batch of step t."""
     recipe, classes = work.recipe, work.dataset.classes
     settings = recipe.settings_as(DatasetDistillation)
     first = t % settings.parts(recipe.ipc) * settings.batch_synthetic

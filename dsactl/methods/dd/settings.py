@@ -12,7 +12,7 @@ from dsactl.recipes.settings import Checked, Count, Number, Rate, Settings, Valu
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetDistillation(Settings):
-    """Settings of Dataset Distillation. The defaults are ours; docs/methods.md says what the authors have."""
+    """Settings of Dataset Distillation. Most defaults are ours; docs/methods.md lists the authors'."""
 
     left_out: ClassVar[Mapping[str, Value]] = {"init": "real"}
 
@@ -32,7 +32,7 @@ class DatasetDistillation(Settings):
     Default: 0.1, ours.
     """
     network_lr: Rate = 0.1
-    """Learning rate of the networks; where it is learned, its first value.
+    """Initial value of the networks' learned learning rates.
 
     Default: 0.1, ours.
     """
@@ -68,18 +68,18 @@ class DatasetDistillation(Settings):
     """
 
     def check(self, recipe: Checked) -> None:
-        """Refuse settings that make no sense.
+        """Refuse settings out of range, too few inner steps, and networks with batch norm.
 
         Raises:
-            UsageError: says which, and what to give instead.
+            UsageError: one of these; the hint says what to use instead.
         """
         refuse_batch_norm(recipe)
         if self.weights not in ("random", "fixed"):
-            raise UsageError(f'`weights="{self.weights}"` is neither random nor fixed.')
+            raise UsageError(f"`weights` must be random or fixed, not {self.weights!r}.")
         if self.networks < 1:
-            raise UsageError(f"`networks={self.networks}` is not at least 1.")
+            raise UsageError(f"`networks` must be at least 1, not {self.networks}.")
         if self.step_lr <= 0:
-            raise UsageError(f"`step_lr={self.step_lr}` is not above 0.")
+            raise UsageError(f"`step_lr` must be above 0, not {self.step_lr}.")
         if self.inner_steps < self.parts(recipe.ipc):
             raise UsageError(
                 f"{self.inner_steps} inner steps of {self.batch_synthetic} images per class do not reach all "
@@ -88,7 +88,7 @@ class DatasetDistillation(Settings):
             )
 
     def parts(self, ipc: int) -> int:
-        """Count the inner steps that reach all of a class's synthetic images once."""
+        """Return the number of inner steps that use all synthetic images of a class once."""
         return -(-ipc // self.batch_synthetic)
 
 

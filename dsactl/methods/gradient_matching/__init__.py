@@ -1,1 +1,1 @@
-"""Dataset Condensation with Differentiable Siamese Augmentation (Zhao and Bilen, ICML 2021)."""
+"""Gradient matching: Dataset Condensation with Differentiable Siamese Augmentation (Zhao and Bilen, ICML 2021)."""

@@ -10,9 +10,9 @@
             θ_{t+1} ← SGD on L(A(S)), ς_θ epochs         except after the last inner step
 
 The classes' images are disjoint and θ is fixed within an inner step, so the sum over classes is one step for all.
-DC is the same with no kind of augmentation. Batch norm uses statistics of real images, frozen for the matching.
+DC is the same without augmentation. Batch norm uses statistics of real images, frozen for the matching.
 
-Shapes: K classes, I images per class, C, H, W, R real images per class; a chunk of K classes where memory asks for it.
+Shapes: K classes, or a chunk of them if memory is short; I images per class, C, H, W, R real images per class.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,13 +35,13 @@ from dsactl.recipes.recipe import Recipe
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands, before inner step `step` of outer iteration `iteration`. Nothing else is needed to go on.
+    """The state of a run before inner step `step` of outer iteration `iteration`: all that is needed to continue.
 
     Attributes:
         images_KICHW: the synthetic images, in normalised space, never clamped.
         velocity_KICHW: their momentum, kept across networks.
         parameters, buffers: of the network; empty before step 0, which draws a new one.
-        distance_K: of the last step taken, per class; empty before the first.
+        distance_K: matching distance of the last step, per class; empty before the first.
     """
 
     iteration: int
@@ -64,7 +64,7 @@ def initial_images(real: Dataset, recipe: Recipe, init: str) -> Tensor:
 
     Args:
         real: the dataset.
-        recipe: says how many per class, and has the seed.
+        recipe: has the number of images per class, and the seed.
         init: "real" or "noise".
     """
     device = real.train.images_NCHW.device
@@ -93,14 +93,14 @@ def condense(
     Args:
         real: on the device to compute on.
         recipe: of method "dsa" or "dc".
-        start: where to go on; None for the beginning.
+        start: the state to continue from; None to start from scratch.
         mode: how to compute; see `engine.mode.best_mode`.
         processes: that share the classes; each of them runs this function.
-        phase: told what comes next, in a few words.
+        phase: called with a short description of the next work.
 
     Yields:
-        The state after every inner step. Each is whole: the iterator can be dropped at any time, and another one
-        started from the last state that it gave goes on to the same bits.
+        The state after every inner step. Each is complete: the iterator can be dropped at any time, and another one
+        that starts from its last state continues bit-exactly.
 
     Raises:
         ProcessError: another process died.

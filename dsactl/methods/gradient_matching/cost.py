@@ -1,7 +1,7 @@
-"""What a run of Algorithm 1 costs: operations by counting, seconds by timing a few inner steps.
+"""The cost of a run of Algorithm 1: operations by counting, seconds by timing a few inner steps.
 
 The gradient of the matching distance with respect to the images costs seven forward passes, since each convolution's
-backward pass is differentiated again with respect to its input and its incoming gradient, but not to the weights.
+backward pass is differentiated again with respect to its input and its incoming gradient, but not its weights.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class OperationCount:
         inner_steps: of the whole run.
         network_steps: SGD steps of networks in the whole run.
         operations: floating-point operations of the whole run.
-        matching_operations: those of them that the matching distance takes.
+        matching_operations: the part of the matching distance.
     """
 
     inner_steps: int
@@ -65,7 +65,7 @@ def operations(recipe: Recipe, dataset: Dataset) -> float:
 
 
 def seconds(recipe: Recipe, dataset: Dataset) -> float:
-    """Estimate the seconds of a run, uncompiled, from inner steps with and without a network epoch after them."""
+    """Estimate the seconds of an uncompiled run, from inner steps with and without a network epoch after them."""
     settings = recipe.settings_as(GradientMatching)
     inner = _seconds_per_step(recipe.with_settings(inner_steps=1), dataset)
     epoch = 0.0
@@ -79,7 +79,7 @@ def seconds(recipe: Recipe, dataset: Dataset) -> float:
 
 
 def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:
-    """Time the fastest of a few steps, or of one if they are long; the first warms up and does not count."""
+    """Return the seconds of the fastest of a few steps, or of one if they are long; the first is a warm-up."""
     device = dataset.train.images_NCHW.device
     mode = choose_mode(dataset, recipe, device, long=False)
     clock = Clock(device)

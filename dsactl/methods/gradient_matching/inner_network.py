@@ -1,4 +1,4 @@
-"""The network of an outer iteration of Algorithm 1: drawn anew, and trained on the synthetic images.
+"""The network of an outer iteration of Algorithm 1: newly drawn, and trained on the synthetic images.
 
     θ_0 ~ P(θ_0);  θ_{t+1} ← SGD on L(A(S)), ς_θ epochs
 
@@ -26,12 +26,12 @@ Training = Callable[..., tuple[Parameters, Buffers]]
 
 
 class InnerNetwork:
-    """Draws and trains the networks of a run, which are given by their positions in it.
+    """The networks of a run, drawn and trained by their positions in it.
 
     Args:
-        real: the data set, on the device to compute on.
+        real: the dataset, on the device to compute on.
         recipe: of method "dsa" or "dc".
-        network: gives the structure; may be fused.
+        network: the structure; may be fused.
         captured: whether steps are replayed as CUDA graphs.
     """
 
@@ -41,13 +41,13 @@ class InnerNetwork:
         self._labels_N = torch.arange(real.classes, device=self._device).repeat_interleave(recipe.ipc)
 
     def fresh(self, k: int) -> tuple[Parameters, Buffers]:
-        """Parameters and buffers of outer iteration k, before its first inner step."""
+        """Return parameters and buffers of outer iteration k before its first inner step."""
         return initial_state(self._network, generator(self._recipe.seed, "network", k), self._device)
 
     def train(
         self, parameters: Parameters, buffers: Buffers, images_KICHW: Tensor, k: int, t: int
     ) -> tuple[Parameters, Buffers]:
-        """Parameters and buffers after the training that follows inner step t."""
+        """Return parameters and buffers after the training that follows inner step t."""
         parameters_M, buffers_M = self._training(
             stack([parameters]),
             stack([buffers]),
@@ -59,9 +59,9 @@ class InnerNetwork:
 
 
 def training_of(network: nn.Module, recipe: Recipe, size: tuple[int, int], *, captured: bool) -> Training:
-    """What trains networks on synthetic images, as a recipe of Algorithm 1 has it."""
+    """Return the function that trains networks on synthetic images by a recipe of Algorithm 1."""
     settings = recipe.settings_as(GradientMatching)
     plan = Plan(settings.network_epochs, settings.network_lr, batch=settings.batch_train, precision=recipe.precision)
-    # They are augmented wherever the matching augments the synthetic images.
+    # They are augmented if the matching augments the synthetic images.
     augment = Augmenter(recipe.strategy if SCHEMES[settings.scheme].synthetic else (), size)
     return CapturedTraining(network, plan, augment) if captured else partial(train, network, plan, augment)

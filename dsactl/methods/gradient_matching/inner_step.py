@@ -1,7 +1,7 @@
 """One inner step of Algorithm 1 (lines 5 to 8): the distances of all classes and their gradient.
 
-What is random is drawn on the host, from generators of its own position; the arithmetic that follows is the same
-whatever was drawn. On a GPU it is captured once and replayed.
+All random numbers are drawn on the host, from generators of their position; the arithmetic that follows does not depend
+on them. On a GPU it is captured once and replayed.
 
 Shapes: K classes, k of them at once, I images per class, C, H, W, R real images per class, W numbers for an ω.
 """
@@ -38,7 +38,7 @@ from dsactl.recipes.recipe import Recipe
 from dsactl.training.sgd import stack, tensors_of
 
 BATCH_NORM_IMAGES = 16  # real images per class for the running statistics
-CPU_IMAGES_AT_ONCE = 16  # synthetic ones, see `classes_at_once`
+CPU_IMAGES_AT_ONCE = 16  # synthetic images, see `classes_at_once`
 REAL_IMAGES_AT_ONCE = 64  # on a CPU: activations that stay in its cache, a tenth faster than 256
 
 
@@ -47,48 +47,48 @@ Augmentation = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class _Draws:
-    """What is random in the step of k classes, on the CPU.
+    """The random draws of a step for k classes, on the CPU.
 
     Attributes:
         labels_k: the classes.
-        places: of every class's real images in the training split, R of them or as many as there are.
-        omegas: for every class the transformations of its real and of its synthetic images: one and the same, or as the
-            recipe's scheme has it.
-        chosen: which of a class's synthetic images, where a batch does not hold them all; else None.
+        indices: of each class's real images in the training split: R, or all if there are fewer.
+        omegas: transformations of each class's real and synthetic images: the same one, or by the recipe's scheme.
+        chosen: indices of each class's synthetic images in the batch; None if it holds all of them.
     """
 
     labels_k: Tensor
-    places: list[Tensor]
+    indices: list[Tensor]
     omegas: list[Pair]
     chosen: list[Tensor] | None
 
 
 def draw_class(real: Dataset, recipe: Recipe, synthetic: int, k: int, t: int, label: int) -> tuple[Tensor, Pair]:
-    """What is random in the step of a class whose synthetic images are given.
+    """Draw the real images and the transformations of a step for one class.
 
     Args:
-        real: the data set.
+        real: the dataset.
         recipe: of method "dsa" or "dc".
-        synthetic: how many of them.
+        synthetic: number of synthetic images.
         k, t, label: the position of the draws.
 
     Returns:
-        The places of its real images in the training split, on the CPU, and the transformations of both.
+        Indices of the class's real images in the training split, on the CPU, and the transformations of the real and
+        the synthetic images.
     """
     settings = recipe.settings_as(GradientMatching)
-    places_R = real.choose(label, settings.batch_real, generator(recipe.seed, "real-batch", k, t, label))
+    indices_R = real.choose(label, settings.batch_real, generator(recipe.seed, "real-batch", k, t, label))
     source = generator(recipe.seed, "transformation", k, t, label)
-    counts = (len(places_R), synthetic)
-    return places_R, draw_pair(SCHEMES[settings.scheme], recipe.strategy, counts, real.size, source)
+    counts = (len(indices_R), synthetic)
+    return indices_R, draw_pair(SCHEMES[settings.scheme], recipe.strategy, counts, real.size, source)
 
 
 class InnerStep:
     """Distances and gradients for all classes, chunk by chunk.
 
     Args:
-        real: the data set, on the device.
+        real: the dataset, on the device.
         recipe: of method "dsa" or "dc".
-        network: gives the structure for first-order gradients; may be fused.
+        network: the structure for first-order gradients; may be fused.
         mode: how to compute.
         processes: that share the classes.
     """
@@ -100,9 +100,9 @@ class InnerStep:
         self._real, self._recipe, self._network, self._processes = real, recipe, network, processes
         settings = recipe.settings_as(GradientMatching)
         self._batch_norm = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-        # Fused layers cannot be differentiated twice, compiled ones need not be fused.
+        # Fused layers cannot be differentiated twice; compiled layers need no fusing.
         twice = structure(recipe.network, real.channels, real.size, real.classes)
-        # Evaluation mode freezes the batch norm; no other layer heeds it.
+        # Evaluation mode freezes the batch norm, and changes no other layer.
         twice.train(not self._batch_norm)
         self._own = processes.share(real.classes)
         self._chunk = max(1, min(mode.chunk, len(self._own)))
@@ -118,7 +118,7 @@ class InnerStep:
         self._graphs: dict[int, _CapturedMatch] = {}
 
     def running_statistics(self, parameters: Parameters, buffers: Buffers, k: int, t: int) -> Buffers:
-        """One forward pass of real images in training mode, which moves the running statistics."""
+        """Update the running statistics by one forward pass of real images in training mode."""
         if not self._batch_norm:
             return buffers
         sources = [generator(self._recipe.seed, "batch-norm", k, t, label) for label in range(self._real.classes)]
@@ -132,7 +132,7 @@ class InnerStep:
     def __call__(
         self, parameters: Parameters, buffers: Buffers, images_KICHW: Tensor, k: int, t: int
     ) -> tuple[Tensor, Tensor]:
-        """distance_K, and the gradient of their sum with respect to the images, K×I×C×H×W.
+        """Return distance_K, and the gradient of their sum with respect to the images, K×I×C×H×W.
 
         Args:
             parameters, buffers: of the network.
@@ -163,20 +163,20 @@ class InnerStep:
             chosen = [draw_without_replacement(recipe.ipc, settings.batch_synthetic, source) for source in sources]
         synthetic = synthetic_batch(recipe)
         drawn = [draw_class(self._real, recipe, synthetic, k, t, label) for label in labels]
-        places, omegas = [places for places, _ in drawn], [omega for _, omega in drawn]
-        return _Draws(torch.arange(labels.start, labels.stop), places, omegas, chosen)
+        indices, omegas = [indices for indices, _ in drawn], [omega for _, omega in drawn]
+        return _Draws(torch.arange(labels.start, labels.stop), indices, omegas, chosen)
 
     def _compute(
         self, parameters: Parameters, buffers: Buffers, images_kICHW: Tensor, draws: _Draws
     ) -> tuple[Tensor, Tensor]:
         device = images_kICHW.device
-        places = [send(each, device) for each in draws.places]
+        indices = [send(each, device) for each in draws.indices]
         chosen = draws.chosen and [send(each, device) for each in draws.chosen]
         augmentations = [
             (partial(augment, transformation=real), partial(augment, transformation=synthetic))
             for real, synthetic in draws.omegas
         ]
-        return self._match(parameters, buffers, images_kICHW, draws.labels_k.to(device), places, augmentations, chosen)
+        return self._match(parameters, buffers, images_kICHW, draws.labels_k.to(device), indices, augmentations, chosen)
 
     def _replay(
         self, parameters: Parameters, buffers: Buffers, images_kICHW: Tensor, draws: _Draws
@@ -185,7 +185,7 @@ class InnerStep:
         inputs = {
             "images": images_kICHW,
             "labels": draws.labels_k,
-            "places": torch.stack(draws.places),
+            "indices": torch.stack(draws.indices),
             "real_omegas": torch.stack([pack(real) for real, _ in draws.omegas]),
             "synthetic_omegas": torch.stack([pack(synthetic) for _, synthetic in draws.omegas]),
             **({} if draws.chosen is None else {"chosen": torch.stack(draws.chosen)}),
@@ -197,7 +197,7 @@ class InnerStep:
         return self._graphs[count](inputs)
 
     def _match_packed(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """`_match` of tensors alone, whose values nothing depends on but values."""
+        """Call `_match` with tensors only, on whose values the control flow does not depend."""
         strategy = self._recipe.strategy
         augmentations = [
             (
@@ -212,7 +212,7 @@ class InnerStep:
             tensors_of(inputs, "buffer"),
             inputs["images"],
             inputs["labels"],
-            list(inputs["places"]),
+            list(inputs["indices"]),
             augmentations,
             chosen,
         )
@@ -223,21 +223,21 @@ class InnerStep:
         buffers: Buffers,
         images_kICHW: Tensor,
         labels_k: Tensor,
-        places: list[Tensor],
+        indices: list[Tensor],
         augmentations: Sequence[tuple[Augmentation, Augmentation]],
         chosen: list[Tensor] | None,
     ) -> tuple[Tensor, Tensor]:
-        """Distances and gradients of k classes from what was drawn, all on the device."""
+        """Compute distances and gradients of k classes from the draws, all on the device."""
         images_kICHW = images_kICHW.detach().requires_grad_()
         real, augmented = [], []
         for index, (augment_real, augment_synthetic) in enumerate(augmentations):
-            batch_RCHW = augment_real(self._real.at(places[index]))
+            batch_RCHW = augment_real(self._real.at(indices[index]))
             label = labels_k[index]
             real.append(real_gradient(self._loss, parameters, buffers, batch_RCHW, label, self._at_once))
             own_ICHW = images_kICHW[index]
             augmented.append(augment_synthetic(own_ICHW if chosen is None else own_ICHW[chosen[index]]))
-        # ω differs from class to class, so A_ω stays outside of the stacked function: the chain rule's last factor,
-        # ∂A/∂S, is applied here (the equation after eq. 3).
+        # ω differs between classes, so A_ω stays outside of the stacked function: the chain rule's last factor, ∂A/∂S,
+        # is applied here (the equation after eq. 3).
         augmented_kICHW = torch.stack(augmented)
         distance_k, gradient_kICHW = self._matching(
             parameters, buffers, augmented_kICHW.detach(), labels_k, stack(real)
@@ -247,7 +247,7 @@ class InnerStep:
 
 
 class _CapturedMatch:
-    """A function of named tensors as a graph with inputs that stay where they are."""
+    """A function of named tensors, captured as a graph with inputs at fixed addresses."""
 
     def __init__(
         self,
@@ -269,10 +269,10 @@ class _CapturedMatch:
 def choose_mode(
     real: Dataset, recipe: Recipe, device: torch.device, *, long: bool, processes: Processes = ALONE
 ) -> Mode:
-    """The fastest mode for a recipe on this machine.
+    """Return the fastest mode for a recipe on this machine.
 
     Args:
-        real: the data set.
+        real: the dataset.
         recipe: of method "dsa" or "dc".
         device: to compute on.
         long: whether the work is long enough for the half minute that compiling takes.
@@ -290,15 +290,15 @@ def choose_mode(
 
 
 def classes_at_once(classes: int, recipe: Recipe, device: torch.device) -> int:
-    """How many classes the matching should stack: a divisor of `classes`, so that all chunks are of one size.
+    """Return how many classes the matching should stack: a divisor of `classes`, so that all chunks have one size.
 
-    A GPU takes what fits into half of its free memory, rounded down to a power of two so that small differences in what
-    is free make none in the result's bits. A CPU takes few images, since a stack costs more there than the calls it
+    A GPU takes what fits into half of its free memory, rounded down to a power of two so that small differences in free
+    memory do not change the result's bits. A CPU takes few images, since stacking costs more there than the calls it
     saves: for 10 classes of CIFAR-10 on two cores, compiled in bfloat16, 26 ms stacked and 47 ms one by one at one
     image per class, 238 and 118 ms at ten.
 
     Args:
-        classes: that this process has.
+        classes: number of this process's classes.
         recipe: of method "dsa" or "dc".
         device: to compute on.
     """
@@ -310,18 +310,18 @@ def classes_at_once(classes: int, recipe: Recipe, device: torch.device) -> int:
 
 
 def synthetic_batch(recipe: Recipe) -> int:
-    """Return how many synthetic images of a class are in a matching step."""
+    """Return the number of synthetic images per class in a matching step."""
     return min(recipe.ipc, recipe.settings_as(GradientMatching).batch_synthetic)
 
 
 def class_bytes(recipe: Recipe, classes: int) -> float:
-    """About what the matching of one class takes on a GPU."""
+    """Estimate the memory of matching one class on a GPU, in bytes."""
     assert recipe.network is not None
     channels, height, width = recipe.image_shape
     network = structure(recipe.network, channels, (height, width), classes)
     outputs = count_outputs(network, synthetic_batch(recipe), recipe.image_shape)
     weights = sum(parameter.numel() for parameter in network.parameters())
-    # Affine kinds are products with a matrix of all pixels there, and captured steps compute every kind.
+    # On a GPU affine kinds are products with a matrix of all pixels, and captured steps compute every kind.
     affine = sum(kind in ("scale", "rotate") for kind in recipe.strategy) * (height * width) ** 2
-    # Every output is kept for the first pass, its backward pass, and the second pass over both.
+    # Each output is kept for the first pass, its backward pass, and the second pass over both.
     return 4.0 * (8 * outputs + 4 * weights + 2 * affine)

@@ -26,7 +26,7 @@ MatchingGradient = Callable[[Parameters, Buffers, Tensor, Tensor, Parameters], t
 
 
 def _row_distance(ours: Tensor, theirs: Tensor) -> Tensor:
-    """Σ over rows of 1 − ⟨g, g'⟩ / (‖g‖‖g'‖ + ε), a row being the weights of one output unit."""
+    """Return Σ over rows of 1 − ⟨g, g'⟩ / (‖g‖‖g'‖ + ε), a row being the weights of one output unit."""
     ours, theirs = ours.flatten(1), theirs.flatten(1)
     dot: Tensor = (ours * theirs).sum(1)
     norms: Tensor = torch.linalg.vector_norm(ours, dim=1) * torch.linalg.vector_norm(theirs, dim=1)
@@ -38,7 +38,7 @@ def _concatenate(gradient: Parameters) -> Tensor:
 
 
 def distance(synthetic: Parameters, real: Parameters, metric: Distance = "ours") -> Tensor:
-    """D(g, g'), a scalar: float64 where the gradients are, else float32.
+    """Return D(g, g'), a scalar: float64 for float64 gradients, otherwise float32.
 
     Args:
         synthetic, real: two gradients of one network.
@@ -62,9 +62,9 @@ def distance(synthetic: Parameters, real: Parameters, metric: Distance = "ours")
 
 
 def loss_function(network: nn.Module, precision: str = "float32") -> Loss:
-    """L(parameters, buffers, images, labels): the mean cross-entropy of a batch, as a pure function.
+    """Return L(parameters, buffers, images, labels): the mean cross-entropy of a batch, as a pure function.
 
-    The network's mode (training or evaluation, which only batch norm heeds) is the caller's to set.
+    The caller sets the network's mode (training or evaluation), which affects only batch norm.
     """
 
     def loss(parameters: Parameters, buffers: Buffers, images_NCHW: Tensor, labels_N: Tensor) -> Tensor:
@@ -83,14 +83,14 @@ def real_gradient(
     label: int | Tensor,
     at_once: int | None = None,
 ) -> Parameters:
-    """∇_θ L of one class's real batch (Algorithm 1, line 7), by plain first-order autograd.
+    """Return ∇_θ L of one class's real batch (Algorithm 1, line 7), by plain first-order autograd.
 
     Args:
         loss: see `loss_function`.
         parameters, buffers: θ, and the running statistics.
         images_NCHW: the batch, augmented.
-        label: its class; a tensor without dimensions, where it may not be looked at.
-        at_once: images of one pass, whose activations fit into a cache; None for all. The result is the same up to the
+        label: its class; a tensor without dimensions if its value must not be read.
+        at_once: images per pass, whose activations fit into a cache; None for all. The result is the same up to the
             order of float sums, and the network must treat images one by one: no batch norm in training mode.
     """
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
@@ -105,18 +105,18 @@ def real_gradient(
 
 
 def matching_gradient(loss: Loss, *, metric: Distance = "ours", stacked: bool = True) -> MatchingGradient:
-    """Make the function that Algorithm 1 is about (line 8):
+    """Return the matching function of Algorithm 1 (line 8):
 
         matching_gradient(parameters, buffers, images_KICHW, labels_K, real_K) -> distance_K, gradient_KICHW
 
     with distance_c = D(∇_θ L(images_c, c), real_c) and gradient_c its gradient with respect to the class's images.
-    Classes do not meet: a part of them gives the same part of the result.
+    Classes are independent: a part of them gives the same part of the result.
 
     Args:
         loss: see `loss_function`.
         metric: see `distance`.
-        stacked: all classes at once, as one batch of `torch.func.vmap`; otherwise one after the other. The result is
-            the same up to the order of float sums.
+        stacked: whether all classes are one batch of `torch.func.vmap`, or are computed one after the other. The result
+            is the same up to the order of float sums.
     """
 
     def class_distance(

@@ -15,14 +15,14 @@ from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.methods.work import Made, Work, try_smaller
 from dsactl.training.sgd import tensors_of
 
-COMPILE_OPERATIONS = 5e12  # of the matching: about a minute of two CPU cores, of which compiling saves two thirds
+COMPILE_OPERATIONS = 5e12  # of the matching: about a minute on two CPU cores, of which compiling saves two thirds
 
 
 def gradient_matching(work: Work) -> Made:
     """Condense by matching gradients (Algorithm 1), with augmentation (DSA) or without (DC).
 
     Raises:
-        RunError: the images diverged, or what was kept is damaged.
+        RunError: the images diverged, or the checkpoint is damaged.
         ProcessError: another process died.
     """
     dataset, recipe = work.dataset, work.recipe
@@ -51,7 +51,7 @@ def gradient_matching(work: Work) -> Made:
 
 
 def _worth_compiling(work: Work) -> bool:
-    """Whether the matching is long enough."""
+    """Return whether the matching is long enough for compiling to pay off."""
     return count_work(work.recipe, work.dataset).matching_operations >= COMPILE_OPERATIONS
 
 
@@ -64,14 +64,14 @@ def _check_finite(state: State, work: Work) -> None:
 
 
 def _tensors(state: State) -> dict[str, torch.Tensor]:
-    """Return all that a state consists of but its position, by name."""
+    """Return the tensors of a state, by name; its position is not among them."""
     tensors = {"images": state.images_KICHW, "velocity": state.velocity_KICHW, "distance": state.distance_K}
     tensors |= {f"parameter.{name}": tensor for name, tensor in state.parameters.items()}
     return tensors | {f"buffer.{name}": tensor for name, tensor in state.buffers.items()}
 
 
 def _resumed(work: Work) -> State | None:
-    """Return the state that was kept last; None at the beginning."""
+    """Return the state that was kept last; None at the start."""
     tensors, recipe, dataset = work.resume(), work.recipe, work.dataset
     if not tensors:
         return None
@@ -81,7 +81,7 @@ def _resumed(work: Work) -> State | None:
     except KeyError as error:
         work.refuse_checkpoint(f"has no {error}")
     if images_KICHW.shape != shape:
-        work.refuse_checkpoint("is of other images")
+        work.refuse_checkpoint("has images of another shape")
     iteration, step = divmod(work.done, recipe.settings_as(GradientMatching).inner_steps)
     return State(
         iteration,

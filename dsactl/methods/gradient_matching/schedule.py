@@ -1,4 +1,4 @@
-"""How many inner steps and network epochs an outer iteration has (Section 4.1, T and ς_θ). No torch here."""
+"""Inner steps and network epochs of an outer iteration (Section 4.1, T and ς_θ). Importing this loads no torch."""
 
 from dsactl.paper import SCHEDULE
 
@@ -8,7 +8,7 @@ def loops(ipc: int, steps: int | None = None) -> tuple[int, int]:
 
     Args:
         ipc: images per class, at least 1.
-        steps: inner steps that were asked for; None for those that belong to `ipc`.
+        steps: the requested inner steps; None for the default of `ipc`.
 
     Returns:
         The published pair where there is one. Otherwise ours: T = min(ipc, 50), epochs = max(1, round(500 / T)).

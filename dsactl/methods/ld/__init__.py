@@ -1,1 +1,1 @@
-"""Label Distillation."""
+"""Label Distillation (Bohdal, Yang and Hospedales, 2020)."""

@@ -4,9 +4,9 @@
         (x, y) ~ real images
         θ_{t+1} = θ_t − η ∇_θ ℓ(x̃_t, ỹ_t; θ_t),  t = 0 … T−1      on `batch_train` images of the set
         ỹ ← Adam on ℓ(x, y; θ_T)                                   ỹ = softmax(z)
-        θ_0 ← θ_T, or a fresh network where the loss has stopped falling
+        θ_0 ← θ_T, or a fresh network once the loss has stopped falling
 
-That is the second-order method of arXiv 2006.08572. The images x̃ are real ones and stay as they are.
+This is the second-order method of arXiv 2006.08572. The images x̃ are real images and do not change.
 
 Shapes: N images, B of a step, K classes, C, H, W.
 """
@@ -28,7 +28,7 @@ _NETWORK = "network."
 
 
 def ld(work: Work) -> Made:
-    """Learn soft labels by back-propagation through training."""
+    """Make a set by learning soft labels of real images through unrolled training."""
     settings = work.recipe.settings_as(LabelDistillation)
     network, fresh = learner(work)
     chosen = random(work)
@@ -52,7 +52,7 @@ def ld(work: Work) -> Made:
 
 
 def _start(work: Work, labels_N: Tensor) -> dict[str, Tensor]:
-    """The images' own classes, with the share `smoothing` of each label spread over all classes; nothing seen yet."""
+    """Return the first state: one-hot labels, with the share `smoothing` of each spread over all classes."""
     classes, smoothing = work.dataset.classes, work.recipe.settings_as(LabelDistillation).smoothing
     own_NK = F.one_hot(labels_N, classes).float()
     logits_NK = (own_NK * (1 - smoothing) + smoothing / classes).log().to(work.device)
@@ -60,13 +60,13 @@ def _start(work: Work, labels_N: Tensor) -> dict[str, Tensor]:
 
 
 def _unseen(work: Work) -> dict[str, Tensor]:
-    """What is known of the losses of a fresh network."""
+    """Return the loss statistics of a fresh network."""
     none = torch.tensor(torch.inf, device=work.device)
     return {"sum": torch.zeros_like(none), "seen": torch.tensor(0), "lowest": none}
 
 
 def _judge(work: Work, state: dict[str, Tensor], loss: Tensor) -> tuple[dict[str, Tensor], bool]:
-    """Take a loss down; a network whose mean loss over `patience` iterations is no lower than before has stalled."""
+    """Record a loss; a network has stalled if its mean loss over `patience` iterations is no lower than before."""
     total, seen = state["sum"] + loss, state["seen"] + 1
     if seen < work.recipe.settings_as(LabelDistillation).patience:
         return {"sum": total, "seen": seen}, False
@@ -76,14 +76,14 @@ def _judge(work: Work, state: dict[str, Tensor], loss: Tensor) -> tuple[dict[str
 
 
 def _batch(work: Work, images_NCHW: Tensor, logits_NK: Tensor, iteration: int, t: int) -> Batch:
-    """What step t of an iteration trains on."""
+    """Return the batch of step t of an iteration."""
     order = torch.randperm(len(images_NCHW), generator=work.generator("set-batch", iteration, t))
     settings = work.recipe.settings_as(LabelDistillation)
-    places_B = order[: settings.batch_train].to(work.device)
+    indices_B = order[: settings.batch_train].to(work.device)
     rate = torch.tensor(settings.network_lr, device=work.device)
-    return Batch(images_NCHW[places_B], logits_NK[places_B].softmax(1), rate)
+    return Batch(images_NCHW[indices_B], logits_NK[indices_B].softmax(1), rate)
 
 
 def _network(parameters: Parameters) -> dict[str, Tensor]:
-    """Parameters by their names in the state."""
+    """Return parameters by their names in the state."""
     return {f"{_NETWORK}{name}": tensor for name, tensor in parameters.items()}

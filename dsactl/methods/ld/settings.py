@@ -10,7 +10,7 @@ from dsactl.recipes.settings import Checked, Count, Number, Rate, Settings
 
 @dataclass(frozen=True, kw_only=True)
 class LabelDistillation(Settings):
-    """Settings of Label Distillation. The defaults are ours; docs/methods.md says what the authors have."""
+    """Settings of Label Distillation. Most defaults are ours; docs/methods.md lists the authors'."""
 
     iterations: Count = 500
     """Number of updates of the labels.
@@ -54,17 +54,17 @@ class LabelDistillation(Settings):
     """
 
     def check(self, recipe: Checked) -> None:
-        """Refuse settings that make no sense.
+        """Refuse settings out of range, and networks with batch norm.
 
         Raises:
-            UsageError: says which.
+            UsageError: one of these.
         """
         refuse_batch_norm(recipe)
         if not 0 < self.smoothing < 1:
-            raise UsageError(f"`smoothing={self.smoothing}` is not between 0 and 1.")
+            raise UsageError(f"`smoothing` must be between 0 and 1, not {self.smoothing}.")
         for name in ("label_lr", "patience"):
             if getattr(self, name) <= 0:
-                raise UsageError(f"`{name}={getattr(self, name)}` is not above 0.")
+                raise UsageError(f"`{name}` must be above 0, not {getattr(self, name)}.")
 
 
 LD = Method(
