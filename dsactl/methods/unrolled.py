@@ -131,8 +131,8 @@ def real_batch(work: Work, batch_real: int, iteration: int) -> tuple[Tensor, Ten
     """Draw the training images of an iteration, of all classes together without replacement, and their labels."""
     train = work.dataset.train
     source = work.generator("real-batch", iteration)
-    places_N = draw_without_replacement(len(train), batch_real, source).to(work.device)
-    return work.dataset.at(places_N), train.labels_N[places_N]
+    indices_N = draw_without_replacement(len(train), batch_real, source).to(work.device)
+    return work.dataset.at(indices_N), train.labels_N[indices_N]
 
 
 def adam(
