@@ -151,7 +151,7 @@ def test_a_process_that_dies_is_named_and_the_checkpoint_is_good(
     assert about["done"] < 60
     refused = processes.run(*OPTIONS, *LONG, env=environment(tmp_path))
     assert refused.returncode == 1
-    assert "use 2 processes (torchrun --nproc-per-node)" in refused.stderr
+    assert "use 2 processes, started by torchrun" in refused.stderr
     assert answer(*together(tmp_path, 2, *LONG))["digest"] == uninterrupted["digest"]
 
 
