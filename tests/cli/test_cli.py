@@ -136,7 +136,7 @@ def test_flags_come_before_the_file_and_the_file_before_the_defaults(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["condense", "digit", "--ipc", "1"], 2, "Unknown data set 'digit'. Did you mean 'digits'?"),
+        (["condense", "digit", "--ipc", "1"], 2, "Unknown dataset 'digit'. Did you mean 'digits'?"),
         (["condense", "digits"], 2, "Missing --ipc N"),
         (["condense"], 2, "Missing a data set"),
         (["condense", "digits", "--ipc", "0"], 2, "--ipc: input should be greater than or equal to 1, not 0."),
@@ -146,7 +146,7 @@ def test_flags_come_before_the_file_and_the_file_before_the_defaults(
         (["condense", "digits", "--ipc", "1", "--arch", "lenet"], 2, "lenet cannot take 1×8×8 images: the second"),
         (["condense", "digits", "--ipc", "500"], 1, "fewer than --ipc 500. Use --ipc 139 or less"),
         (["condense", "digits", "--ipc", "1", "--device", "tpu"], 2, "Unknown device 'tpu'. Use auto, cpu"),
-        (["condense", "digits", "--ipc", "1", "--device", "cuda:99"], 2, "Device 'cuda:99' is not here"),
+        (["condense", "digits", "--ipc", "1", "--device", "cuda:99"], 2, "Device 'cuda:99' is not available"),
         (["condense", "digits", "--ipc", "1", "--precision", "float8"], 2, "--precision"),
         (["condense", "digits", "--ipc", "1", "--name", "../x"], 2, "'../x' is not a name."),
         (["condense", "./nowhere", "--ipc", "1"], 1, "nowhere is not a folder."),

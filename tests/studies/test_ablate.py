@@ -88,10 +88,10 @@ def test_the_paper_s_figures_stand_beside_what_is_the_paper_s_alone() -> None:
     assert papers(cifar, ("flip", "crop"), usual)[-1] is None
     assert papers(cifar, KINDS, usual)[-1] == papers(cifar, KINDS[::-1], usual)[-1] == (52.1, 0.5)
     assert papers(Request("mnist", 10), ("flip",), usual)[1] is None
-    for request in (replace(cifar, arch="mlp"), replace(cifar, iterations=10), replace(cifar, image_lr=1.0)):
+    for request in (replace(cifar, arch="mlp"), cifar.varied(iterations=10), cifar.varied(image_lr=1.0)):
         assert papers(request, ("flip",), usual) == [None] * 2
     assert papers(cifar, ("flip",), dsactl.Protocol(epochs=5)) == [None] * 2
-    assert papers(replace(cifar, iterations=10), ("flip",), usual, scaled=True)[0] == (45.5, 0.6)
+    assert papers(cifar.varied(iterations=10), ("flip",), usual, scaled=True)[0] == (45.5, 0.6)
     (first, *_) = ablations.schemes(cifar, ["siamese"], ["crop"], usual)
     assert first.paper == (49.1, 0.6)
     (first, *_) = ablations.schemes(replace(cifar, ipc=1), ["siamese"], ["crop"], usual)

@@ -110,7 +110,7 @@ def test_a_figure_grows_too(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monkey
     """Of a narrow network that is not trained on the way: of the usual one an iteration takes half a minute."""
 
     def narrow(scale: float, seed: int) -> Request:
-        return replace(scaled_request(scale, seed), width=8, inner_steps=1)
+        return replace(scaled_request(scale, seed), width=8).varied(inner_steps=1)
 
     monkeypatch.setattr("dsactl.cli.commands.reproduce.scaled_request", narrow)
     write_idx(tmp_path / "data", "MNIST", (120, 20))
