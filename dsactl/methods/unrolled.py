@@ -55,7 +55,7 @@ class Unrolled:
 
 
 @dataclass(frozen=True)
-class Learner:
+class UnrolledLearner:
     """Unrolled training of one network.
 
     Attributes:
@@ -111,7 +111,7 @@ class Learner:
         return list(torch.autograd.grad(-batch.rate * along, wanted, materialize_grads=True))
 
 
-def learner(work: Work) -> tuple[Learner, Callable[..., Parameters]]:
+def learner(work: Work) -> tuple[UnrolledLearner, Callable[..., Parameters]]:
     """Return the learner of a recipe's network, and a function that draws its parameters for a purpose and position."""
     recipe, real = work.recipe, work.dataset
     assert recipe.network is not None, "an unrolled method needs a network"
@@ -124,15 +124,15 @@ def learner(work: Work) -> tuple[Learner, Callable[..., Parameters]]:
     def fresh(purpose: str, *position: int) -> Parameters:
         return initial_state(network, work.generator(purpose, *position), work.device)[0]
 
-    return Learner(loss, first), fresh
+    return UnrolledLearner(loss, first), fresh
 
 
 def real_batch(work: Work, batch_real: int, iteration: int) -> tuple[Tensor, Tensor]:
     """Draw the training images of an iteration, of all classes together without replacement, and their labels."""
     train = work.dataset.train
     source = work.generator("real-batch", iteration)
-    places_N = draw_without_replacement(len(train), batch_real, source).to(work.device)
-    return work.dataset.at(places_N), train.labels_N[places_N]
+    indices_N = draw_without_replacement(len(train), batch_real, source).to(work.device)
+    return work.dataset.at(indices_N), train.labels_N[indices_N]
 
 
 def adam(

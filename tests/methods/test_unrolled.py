@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from dsactl.engine.random import generator
 from dsactl.errors import RunError, UsageError
 from dsactl.methods.gradient_matching.matching import loss_function
-from dsactl.methods.unrolled import Batch, Learner, adam, learner
+from dsactl.methods.unrolled import Batch, UnrolledLearner, adam, learner
 from dsactl.methods.work import Made, Work
 from dsactl.networks.build import Parameters, initial_state, structure
 from dsactl.recipes.methods import find
@@ -91,7 +91,7 @@ def test_one_step_of_a_linear_model_by_hand() -> None:
 
     model = loss_function(nn.Linear(features, classes, bias=False).double())
     learned = [torch.tensor(value, requires_grad=True) for value in (images, targets, np.array(rate))]
-    result = Learner(model, model).unroll(
+    result = UnrolledLearner(model, model).unroll(
         {"weight": torch.tensor(weight)},
         1,
         lambda t: Batch(*learned),
@@ -262,7 +262,7 @@ def test_bfloat16_goes_the_same_way(method: str) -> None:
 @needs_compiler
 def test_our_own_layers_give_the_same_gradient() -> None:
     fast, fresh = learner(Notebook(recipe("dd", width=16, activation="relu")))
-    slow = Learner(fast.loss, fast.loss)
+    slow = UnrolledLearner(fast.loss, fast.loss)
     images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
     batch = Batch(images, torch.arange(3), torch.tensor(0.1))
     real = (DATASET.at(torch.arange(60)), DATASET.train.labels_N)

@@ -36,11 +36,11 @@ class History:
         right_N, learned_N = torch.zeros(2, count, dtype=torch.bool, device=device).unbind()
         return cls(right_N, learned_N, torch.zeros(count, dtype=torch.int32, device=device))
 
-    def see(self, places_B: Tensor, right_B: Tensor) -> None:
+    def see(self, indices_B: Tensor, right_B: Tensor) -> None:
         """Record the predictions for a batch of distinct images."""
-        self.events_N[places_B] += self.right_N[places_B] & ~right_B
-        self.learned_N[places_B] |= right_B
-        self.right_N[places_B] = right_B
+        self.events_N[indices_B] += self.right_N[indices_B] & ~right_B
+        self.learned_N[indices_B] |= right_B
+        self.right_N[indices_B] = right_B
 
     def forgotten(self) -> Tensor:
         """Return the events of each image, N on the CPU; `NEVER_LEARNED` if no prediction was right."""
@@ -55,8 +55,8 @@ def forgetting(work: Work) -> Made:
     train, ipc = work.dataset.train, work.recipe.ipc
     history = History.empty(len(train), work.device)
 
-    def look(places_B: Tensor, logits_BK: Tensor) -> None:
-        history.see(places_B, logits_BK.argmax(1) == train.labels_N[places_B])
+    def look(indices_B: Tensor, logits_BK: Tensor) -> None:
+        history.see(indices_B, logits_BK.argmax(1) == train.labels_N[indices_B])
 
     train_on_whole(work, look, vars(history))
     of_classes = torch.split(history.forgotten(), list(train.counts))

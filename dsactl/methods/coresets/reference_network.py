@@ -43,7 +43,7 @@ class Trained:
 
 
 def train_on_whole(
-    work: Work, look: Look = lambda places_B, logits_BK: None, beside: Mapping[str, Tensor] | None = None
+    work: Work, look: Look = lambda indices_B, logits_BK: None, beside: Mapping[str, Tensor] | None = None
 ) -> Trained:
     """Train the recipe's network on the whole training split; it can be resumed after every epoch.
 
