@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import registry
-from dsactl.data.load import check_without_folder, load_dataset
+from dsactl.data.load import check_no_folder_options, load_dataset
 from dsactl.engine.device import resolve_device
-from dsactl.engine.tasks import Workers
+from dsactl.engine.tasks import Executor
 from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.evaluation.protocol import Evaluation, Protocol
 from dsactl.recipes.recipe import Request
@@ -78,7 +78,7 @@ def evaluate(
     store: registry.Store | None = None,
     report: Callable[[float], None] = lambda networks: None,
     keeping: Callable[[int], None] = lambda networks: None,
-    workers: Workers | None = None,
+    workers: Executor | None = None,
     **options: Any,
 ) -> Evaluation:
     """Train networks from scratch on a stored set, test them on the real test images, and cache the results.
@@ -119,7 +119,7 @@ def evaluate(
     given = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
     given = {name: value for name, value in given.items() if value is not None}
     if data is None:
-        check_without_folder(**given)
+        check_no_folder_options(**given)
     target = resolve_device(device)
     store = store or registry.Store()
     if isinstance(reference, SyntheticSet):
@@ -148,7 +148,7 @@ def evaluate_whole(
     store: registry.Store | None = None,
     report: Callable[[float], None] = lambda networks: None,
     keeping: Callable[[int], None] = lambda networks: None,
-    workers: Workers | None = None,
+    workers: Executor | None = None,
     **options: Any,
 ) -> Evaluation:
     """Train networks from scratch on a whole training split: the upper bound for condensed sets.

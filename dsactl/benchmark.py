@@ -17,7 +17,7 @@ from dsactl.data.dataset import Dataset, ImageSet
 from dsactl.engine.device import describe, prepare_device
 from dsactl.engine.memory import keep_freed_memory, peak_memory, reset_peak_memory
 from dsactl.engine.mode import Mode
-from dsactl.engine.processes import ALONE, Rehearsal
+from dsactl.engine.processes import SINGLE_PROCESS, DryRunGroup
 from dsactl.engine.random import generator
 from dsactl.evaluation.evaluate import evaluate
 from dsactl.evaluation.protocol import Protocol
@@ -264,7 +264,7 @@ def _inner_step(dataset: Dataset, recipe: Recipe, mode: Mode, classes: int) -> C
     return lambda: next(states)
 
 
-class FirstClasses(Rehearsal):
+class FirstClasses(DryRunGroup):
     """A process that has only the first classes.
 
     Args:
@@ -272,7 +272,7 @@ class FirstClasses(Rehearsal):
     """
 
     def __init__(self, classes: int) -> None:
-        super().__init__(ALONE)
+        super().__init__(SINGLE_PROCESS)
         self._classes = classes
 
     def share(self, classes: int) -> range:

@@ -77,16 +77,16 @@ class ProcessError(RunError):
         self.mine = mine
 
 
-def is_want_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an exception means out of memory, of the process or of a GPU; decided without importing torch."""
     said = str(error)  # torch's CPU allocator has no exception class of its own
     return (
         isinstance(error, MemoryError)
-        or is_of_a_gpu(error)
+        or is_cuda_oom(error)
         or (isinstance(error, RuntimeError) and "alloc" in said and "memory" in said)
     )
 
 
-def is_of_a_gpu(want: BaseException) -> bool:
+def is_cuda_oom(want: BaseException) -> bool:
     """Return whether an out-of-memory error is a GPU's."""
     return type(want).__name__ == "OutOfMemoryError"

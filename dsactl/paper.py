@@ -58,7 +58,7 @@ def paper_accuracy(dataset: str, ipc: int, method: str, condensed_on: str | None
     return None
 
 
-def whole_accuracy(dataset: str) -> Figure | None:
+def full_data_accuracy(dataset: str) -> Figure | None:
     """Return the paper's accuracy of networks trained on the whole dataset, or None if it has none."""
     whole = tables()["accuracy"].get("whole", {})
     return _mean_std(whole.get(dataset))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dsactl.engine.on_ray import OnRay
+from dsactl.engine.on_ray import RayExecutor
 
 ALIKE = {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
 """An environment in which a process computes as Ray's workers do, and clusters of this machine ask for no token."""
@@ -16,7 +16,7 @@ TESTS = os.pathsep.join(str(Path(__file__).parent / folder) for folder in ("", "
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[OnRay]:
+def cluster() -> Iterator[RayExecutor]:
     """Workers of this machine that find the tests' functions.
 
     They compute as a process in `ALIKE` does, though the environment would have them take two threads.
@@ -24,7 +24,7 @@ def cluster() -> Iterator[OnRay]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**ALIKE, "PYTHONPATH": TESTS, "OMP_NUM_THREADS": "2"}.items():
             patch.setenv(name, value)
-        with contextlib.closing(OnRay(None, "cpu")) as who:
+        with contextlib.closing(RayExecutor(None, "cpu")) as who:
             yield who
 
 

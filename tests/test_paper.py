@@ -3,7 +3,7 @@ import json
 import pytest
 from conftest import SHARED
 
-from dsactl.paper import paper_accuracy, tables, whole_accuracy
+from dsactl.paper import full_data_accuracy, paper_accuracy, tables
 
 
 def test_cells_are_found_only_where_the_paper_has_them() -> None:
@@ -22,8 +22,8 @@ def test_cells_are_found_only_where_the_paper_has_them() -> None:
     assert paper_accuracy("mnist", 10, "dd", "lenet", "lenet") == (79.5, 8.1), "as its authors had it"
     assert paper_accuracy("mnist", 10, "dd", "convnet", "convnet") is None
     assert paper_accuracy("mnist", 1, "dd", "lenet", "lenet") is None
-    assert whole_accuracy("cifar10") == (84.8, 0.1)
-    assert whole_accuracy("digits") is None
+    assert full_data_accuracy("cifar10") == (84.8, 0.1)
+    assert full_data_accuracy("digits") is None
 
 
 def test_figures_are_those_of_the_tables() -> None:

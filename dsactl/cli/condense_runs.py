@@ -15,7 +15,7 @@ from dsactl.recipes.recipe import Request
 
 if TYPE_CHECKING:
     from dsactl.engine.processes import Processes
-    from dsactl.engine.tasks import Workers
+    from dsactl.engine.tasks import Executor
     from dsactl.runs.job import Job
     from dsactl.runs.progress import Progress
     from dsactl.runs.run import Outcome
@@ -97,7 +97,7 @@ def run(job: "Job", index: int, sets: int, output: Output, processes: "Processes
 
 
 def side_by_side(
-    job: "Job", sets: int, who: "Workers", output: Output, *, fresh: bool, checkpoint_every: float | None
+    job: "Job", sets: int, who: "Executor", output: Output, *, fresh: bool, checkpoint_every: float | None
 ) -> tuple[list["Outcome"], int]:
     """Condense sets on workers, and print the errors of sets that fail.
 

@@ -9,7 +9,7 @@ import typer
 
 import registry
 from dsactl.cli.output import Output
-from dsactl.errors import InterruptedRunError, ProcessError, UsageError, is_of_a_gpu, is_want_of_memory
+from dsactl.errors import InterruptedRunError, ProcessError, UsageError, is_cuda_oom, is_out_of_memory
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 _SMALLER = "Use a smaller network, fewer images per class, or smaller batches."
@@ -59,8 +59,8 @@ def report(error: BaseException, output: Output) -> int:
         case typer.Abort() | KeyboardInterrupt():
             output.error("Interrupted.")
             return INTERRUPTED
-        case _ if is_want_of_memory(error):
-            if is_of_a_gpu(error):
+        case _ if is_out_of_memory(error):
+            if is_cuda_oom(error):
                 output.error("Out of GPU memory.", f"{_SMALLER} Or use --device cpu.")
             else:
                 output.error("Out of memory.", _SMALLER)

@@ -15,7 +15,7 @@ from dsactl.continual.run import Course, Outcome, Runner, SetKey
 from dsactl.continual.study import Study
 from dsactl.continual.tasks import Task as Stage
 from dsactl.engine.shared_folder import SharedFolder, offer
-from dsactl.engine.tasks import Failure, InProcess, Report, Task, Workers
+from dsactl.engine.tasks import Executor, Failure, LocalExecutor, Report, Task
 from dsactl.errors import RunError
 from dsactl.runs.parallel import AGAIN, as_value, make_all
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
@@ -35,7 +35,7 @@ def go_through(
     study: Study,
     store: registry.Store,
     device: torch.device,
-    workers: Workers | None = None,
+    workers: Executor | None = None,
     report: Report = lambda share, doing: None,
 ) -> Iterator[tuple[Course, Outcome | RunError]]:
     """Run all courses.
@@ -53,8 +53,8 @@ def go_through(
     Raises:
         registry.StoreError: the store cannot be written to.
     """
-    executor = (workers or InProcess()).suited(len(study.courses))
-    if isinstance(executor, InProcess):
+    executor = (workers or LocalExecutor()).suited(len(study.courses))
+    if isinstance(executor, LocalExecutor):
         yield from _run_locally(study, store, device, report)
         return
     # Finished courses are looked up without workers.
@@ -71,7 +71,7 @@ def _run_on_workers(
     wanted: Sequence[Course],
     store: registry.Store,
     device: torch.device,
-    executor: Workers,
+    executor: Executor,
     report: Report,
 ) -> Iterator[tuple[Course, Outcome | RunError]]:
     meter, needed = study.meter(str(device)), {(course.memory.method, course.repeat) for course in wanted}

@@ -27,7 +27,7 @@ from dsactl.networks.build import Buffers, Parameters, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.networks.fused import fuse
 from dsactl.paper import MOMENTUM, WEIGHT_DECAY
-from dsactl.training.sgd import Descent, Penalty, Plan, stack, stacked_logits, tensors_of
+from dsactl.training.sgd import Penalty, Plan, SgdTraining, stack, stacked_logits, tensors_of
 
 
 @dataclass(frozen=True)
@@ -218,10 +218,10 @@ class Learner:
         plan = Plan(epochs, phase.lr, MOMENTUM, WEIGHT_DECAY, settings.batch, precision=settings.precision)
         module = self.structure(network.outputs)
         if kept:
-            descent, first = Descent.resumed(module, plan, self._augment, kept), int(kept["step"])
+            descent, first = SgdTraining.resumed(module, plan, self._augment, kept), int(kept["step"])
         else:
             state = stack([network.parameters]), stack([network.buffers])
-            descent, first = Descent(module, plan, self._augment, *state), 0
+            descent, first = SgdTraining(module, plan, self._augment, *state), 0
         penalty, losses = self._distillation(teachers), torch.zeros((), device=self._device)
 
         def add(_chosen_MB: Tensor, _logits_BK: Tensor, loss: Tensor) -> None:
@@ -233,7 +233,7 @@ class Learner:
             if not order or batch == 0:
                 order = descent.shuffled(images.targets_N, [generator(seed, "continual-order", epoch)])
             if step == phase.decay_at:
-                descent.forget_momentum()
+                descent.reset_momentum()
             rate = phase.lr / 10 if step >= phase.decay_at else phase.lr
             source = generator(seed, "continual-training", step)
             descent.step(images.at, images.targets_N, order[batch], [source], rate, add, penalty)

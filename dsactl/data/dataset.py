@@ -88,7 +88,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         return (
-            f"Dataset({self.name}, {self.shape_in_words}, {self.classes} classes, {len(self.train):,} training and "
+            f"Dataset({self.name}, {self.shape_text}, {self.classes} classes, {len(self.train):,} training and "
             f"{len(self.test):,} test images)"
         )
 
@@ -108,7 +108,7 @@ class Dataset:
         return (self.train.images_NCHW.shape[2], self.train.images_NCHW.shape[3])
 
     @property
-    def shape_in_words(self) -> str:
+    def shape_text(self) -> str:
         """Shape of an image as text: "3×32×32"."""
         return "×".join(map(str, (self.channels, *self.size)))
 
@@ -147,14 +147,14 @@ class Dataset:
 
     def choose(self, label: int, count: int, generator: Generator) -> Tensor:
         """Return the indices in the training split of the images that `draw` samples, on the CPU."""
-        return draw_without_replacement(self.train.counts[label], count, generator) + self.train.starts[label]
+        return sample_without_replacement(self.train.counts[label], count, generator) + self.train.starts[label]
 
     def at(self, indices_N: Tensor) -> Tensor:
         """Return training images by index, normalised, N×C×H×W; the indices are on the dataset's device."""
         return self.normalise(self.train.images_NCHW[indices_N])
 
 
-def draw_without_replacement(population: int, count: int, generator: Generator) -> Tensor:
+def sample_without_replacement(population: int, count: int, generator: Generator) -> Tensor:
     """Sample `count` distinct indices below `population`, all subsets equally likely; all indices if there are fewer.
 
     For a small sample of a large population, repeats are rejected instead of shuffling the whole population.

@@ -39,7 +39,7 @@ def check_name(
         extras.require(name, "svhn", "scipy")
 
 
-def check_without_folder(**given: object) -> None:
+def check_no_folder_options(**given: object) -> None:
     """Check that no folder's options are given without a folder.
 
     Args:

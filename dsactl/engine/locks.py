@@ -10,7 +10,7 @@ import registry
 
 
 @contextlib.contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
+def writable_folder(folder: Path) -> Iterator[None]:
     """Create a folder if it does not exist, and report a failed write inside the context as a store error.
 
     Raises:
@@ -39,7 +39,7 @@ def hold(path: Path, waiting: Callable[[], None] | None = None) -> BaseFileLock:
         Timeout: another process holds the lock, and `waiting` is None.
         StoreError: the lock's folder cannot be written to.
     """
-    with writing_to(path.parent):
+    with writable_folder(path.parent):
         lock = FileLock(path)
         try:
             lock.acquire(timeout=0)

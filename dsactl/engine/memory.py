@@ -35,7 +35,7 @@ def limit_gpu_memory(device: torch.device, part: float) -> None:
     _gpu_fractions[number] = part
 
 
-def free_on_gpu(device: torch.device) -> int:
+def free_gpu_memory(device: torch.device) -> int:
     """Return how many more bytes of a GPU's memory this process may allocate."""
     free, total = torch.cuda.mem_get_info(device)
     ours = int(_gpu_fractions.get(_index(device), 1.0) * total) - torch.cuda.memory_reserved(device)

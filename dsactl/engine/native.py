@@ -41,7 +41,7 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def remark_on_speed(device: torch.device) -> list[str]:
+def compiler_remark(device: torch.device) -> list[str]:
     """Return a remark if networks on this device are slow because no compiler was found; otherwise an empty list."""
     if device.type != "cpu" or os.environ.get("DSACTL_NATIVE") == "0" or library() is not None:
         return []

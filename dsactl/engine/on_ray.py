@@ -21,7 +21,7 @@ from dsactl import __version__
 from dsactl.engine.device import describe, resolve_device
 from dsactl.engine.memory import limit_gpu_memory
 from dsactl.engine.native import library
-from dsactl.engine.tasks import Failure, InProcess, Report, Result, Task, Workers
+from dsactl.engine.tasks import Executor, Failure, LocalExecutor, Report, Result, Task
 from dsactl.engine.words import AUTO, OFF, check_cluster, check_gpu_share
 from dsactl.errors import ClusterError, UsageError
 from registry import extras
@@ -47,7 +47,7 @@ end.cancel()
 _WORKER_DEATHS = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "OwnerDiedError", "ObjectLostError")
 
 
-def workers(where: str, device: str, share_of_gpu: float = 1.0) -> Workers:
+def workers(where: str, device: str, share_of_gpu: float = 1.0) -> Executor:
     """Return the executor for a command's tasks.
 
     Args:
@@ -64,7 +64,7 @@ def workers(where: str, device: str, share_of_gpu: float = 1.0) -> Workers:
     check_gpu_share(share_of_gpu)
     check_cluster(where)
     if where == OFF or (where == AUTO and not extras.is_installed("ray")):
-        return InProcess()
+        return LocalExecutor()
     extras.require(f'`ray="{where}"`', "ray", "ray", otherwise='Or use `ray="off"`.')
     if ":" in device:
         raise UsageError(
@@ -74,7 +74,7 @@ def workers(where: str, device: str, share_of_gpu: float = 1.0) -> Workers:
     target = resolve_device(device).type
     if where == AUTO:
         return AutoExecutor(target, share_of_gpu)
-    cluster = OnRay(where, target, share_of_gpu)
+    cluster = RayExecutor(where, target, share_of_gpu)
     if device == AUTO and target == "cpu" and cluster.gpus:
         cluster.close()
         raise ClusterError(
@@ -85,17 +85,17 @@ def workers(where: str, device: str, share_of_gpu: float = 1.0) -> Workers:
     return cluster
 
 
-class AutoExecutor(InProcess):
+class AutoExecutor(LocalExecutor):
     """An executor that runs single tasks in this process and starts a local Ray cluster for two or more.
 
     Args:
-        device, share_of_gpu: see `OnRay`.
+        device, share_of_gpu: see `RayExecutor`.
     """
 
     def __init__(self, device: str, share_of_gpu: float = 1.0) -> None:
-        self._ray = OnRay(None, device, share_of_gpu)
+        self._ray = RayExecutor(None, device, share_of_gpu)
 
-    def suited(self, tasks: int) -> Workers:
+    def suited(self, tasks: int) -> Executor:
         """Return the Ray executor for two or more tasks."""
         return self if tasks < MIN_TASKS_FOR_RAY else self._ray
 
@@ -104,7 +104,7 @@ class AutoExecutor(InProcess):
         self._ray.close()
 
 
-class OnRay(Workers):
+class RayExecutor(Executor):
     """An executor that runs tasks on Ray's workers.
 
     Args:
@@ -160,7 +160,7 @@ class OnRay(Workers):
     def run(
         self, shared: Any, tasks: Sequence[Task[Result]], report: Report = lambda done, doing: None
     ) -> Iterator[tuple[Task[Result], Result | Failure]]:
-        """Run the tasks, the most expensive first; see `Workers.run`."""
+        """Run the tasks, the most expensive first; see `Executor.run`."""
         if self._ray is None:
             self._start()
         reference, progress, ours = self._ray.put(shared), self._progress.remote(), _environment(self._device)

@@ -77,10 +77,10 @@ class Processes:
         """Close the group: announce that this process ends on purpose."""
 
 
-ALONE = Processes()
+SINGLE_PROCESS = Processes()
 
 
-class Rehearsal(Processes):
+class DryRunGroup(Processes):
     """A dry run of one process's share without the other processes, to test whether a step works at all.
 
     Args:
@@ -249,7 +249,7 @@ def join(device: torch.device, on_death: Callable[[ProcessError], None] = lambda
     """
     count = started()
     if count == 1:
-        return ALONE
+        return SINGLE_PROCESS
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     neighbours = max(local_rank + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if device.type == "cuda":

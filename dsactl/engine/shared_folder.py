@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsactl.engine.locks import writing_to
+from dsactl.engine.locks import writable_folder
 
 _MARKER = ".here"
 
@@ -50,7 +50,7 @@ def offer(path: Path) -> SharedFolder:
     Raises:
         StoreError: the folder cannot be written to.
     """
-    with writing_to(path):
+    with writable_folder(path):
         with contextlib.suppress(FileExistsError):
             (path / _MARKER).touch(exist_ok=False)
         if not os.access(path, os.W_OK):

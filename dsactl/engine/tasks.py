@@ -43,7 +43,7 @@ class Failure:
     message: str
 
 
-class Workers(ABC):
+class Executor(ABC):
     """An executor: runs tasks, locally or on a cluster.
 
     Attributes:
@@ -74,7 +74,7 @@ class Workers(ABC):
         """Return how many of `networks` to give to each task, if at most `most` can be trained side by side."""
         return most
 
-    def suited(self, tasks: int) -> "Workers":  # noqa: ARG002  (any number)
+    def suited(self, tasks: int) -> "Executor":  # noqa: ARG002  (any number)
         """Return the executor for this number of tasks."""
         return self
 
@@ -87,13 +87,13 @@ class Workers(ABC):
         """Release the workers."""
 
 
-class InProcess(Workers):
+class LocalExecutor(Executor):
     """An executor that runs tasks one after the other in this process."""
 
     def run(
         self, shared: Any, tasks: Sequence[Task[Result]], report: Report = lambda done, doing: None
     ) -> Iterator[tuple[Task[Result], Result | Failure]]:
-        """Run the tasks; see `Workers.run`."""
+        """Run the tasks; see `Executor.run`."""
         total, before = sum(task.cost for task in tasks), 0.0
         for task in tasks:
 

@@ -10,13 +10,13 @@ import torch
 import registry
 from dsactl.data.dataset import Dataset
 from dsactl.engine.device import prepare_device
-from dsactl.engine.tasks import Failure, InProcess, Task, Workers
+from dsactl.engine.tasks import Executor, Failure, LocalExecutor, Task
 from dsactl.errors import RunError
 from dsactl.evaluation.cache import EvaluationKey, NetworkResults, ResultCache, StoredResults, now
 from dsactl.evaluation.protocol import Evaluation, NetworkResult, Protocol
 from dsactl.evaluation.resolve import augmentation_of, check_matches, evaluation_key, resolve_networks
 from dsactl.evaluation.task import Networks, train_and_test
-from dsactl.paper import Figure, paper_accuracy, whole_accuracy
+from dsactl.paper import Figure, full_data_accuracy, paper_accuracy
 from dsactl.recipes.methods import WHOLE
 from dsactl.synthetic.synthetic_set import SyntheticSet
 from registry.manifest import canonical
@@ -35,7 +35,7 @@ def evaluate_cached(
     *,
     fresh: bool = False,
     on_saved: Callable[[int], None] = lambda networks: None,
-    workers: Workers | None = None,
+    workers: Executor | None = None,
 ) -> Evaluation:
     """Evaluate a set and record the result; only networks without a cached result are trained.
 
@@ -70,7 +70,7 @@ def evaluate(
     device: torch.device,
     report: Report = lambda networks: None,
     cache: ResultCache | None = None,
-    workers: Workers | None = None,
+    workers: Executor | None = None,
 ) -> Evaluation:
     """Train n networks on a set and test each once on the whole test split.
 
@@ -91,7 +91,7 @@ def evaluate(
     """
     check_matches(synthetic, dataset)
     prepare_device(device)
-    executor = (workers or InProcess()).suited(protocol.networks)
+    executor = (workers or LocalExecutor()).suited(protocol.networks)
     networks = resolve_networks(synthetic, dataset, protocol, device)
     key = evaluation_key(networks, protocol, device, executor.threads)
     cached = cache.load(key) if cache else {}
@@ -113,7 +113,7 @@ def evaluate(
 
 
 def _train_missing(
-    networks: Networks, missing: Sequence[int], device: torch.device, executor: Workers, report: Report
+    networks: Networks, missing: Sequence[int], device: torch.device, executor: Executor, report: Report
 ) -> Iterator[tuple[Task[list[NetworkResult]], list[NetworkResult] | Failure]]:
     """Train and test the networks without a result; yield each group's task, whose first argument is their numbers."""
     if not missing:
@@ -158,7 +158,7 @@ def _assemble(
 def _paper(synthetic: SyntheticSet, protocol: Protocol, label: str) -> Figure | None:
     recipe = synthetic.recipe
     if recipe.method == WHOLE:
-        return whole_accuracy(recipe.dataset) if label == "convnet" and protocol.is_papers else None
+        return full_data_accuracy(recipe.dataset) if label == "convnet" and protocol.is_papers else None
     is_whole = len(synthetic) == recipe.ipc * len(synthetic.class_names)  # and no part of it
     if not (is_whole and recipe.is_papers and protocol.is_of(recipe.method)):
         return None

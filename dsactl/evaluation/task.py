@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dsactl.augmentation.packed import Augmenter
 from dsactl.data.dataset import Dataset, ImageSet
 from dsactl.engine.device import prepare_device
-from dsactl.engine.memory import free_on_gpu, keep_freed_memory
+from dsactl.engine.memory import free_gpu_memory, keep_freed_memory
 from dsactl.engine.random import generator
 from dsactl.evaluation.protocol import NetworkResult
 from dsactl.networks.build import Buffers, Parameters, count_outputs, initial_state, structure
@@ -68,7 +68,7 @@ class Networks:
             return 1
         batch = min(self.plan.batch, len(self.synthetic))
         if device.type == "cuda":
-            return max(1, min(20, int(free_on_gpu(device) / 2 / _training_bytes(network, self.synthetic, batch))))
+            return max(1, min(20, int(free_gpu_memory(device) / 2 / _training_bytes(network, self.synthetic, batch))))
         overhead = batch * self.synthetic.size[0] * self.synthetic.size[1] <= 1024
         return 20 if overhead or not any(isinstance(module, nn.Conv2d) for module in modules) else 1
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dsactl.data.dataset import draw_without_replacement
+from dsactl.data.dataset import sample_without_replacement
 from dsactl.errors import RunError
 from dsactl.methods.gradient_matching.matching import Loss, loss_function
 from dsactl.methods.work import Work
@@ -131,7 +131,7 @@ def real_batch(work: Work, batch_real: int, iteration: int) -> tuple[Tensor, Ten
     """Draw the training images of an iteration, of all classes together without replacement, and their labels."""
     train = work.dataset.train
     source = work.generator("real-batch", iteration)
-    indices_N = draw_without_replacement(len(train), batch_real, source).to(work.device)
+    indices_N = sample_without_replacement(len(train), batch_real, source).to(work.device)
     return work.dataset.at(indices_N), train.labels_N[indices_N]
 
 

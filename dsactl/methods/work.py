@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from dsactl.data.dataset import Dataset
 from dsactl.engine.mode import Mode
 from dsactl.engine.native import library
-from dsactl.engine.processes import ALONE, Processes
+from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.random import generator
 from dsactl.errors import RunError
 from dsactl.recipes.recipe import Recipe
@@ -34,7 +34,7 @@ class Work:
     may_compile = True
     done = 0
 
-    def __init__(self, dataset: Dataset, recipe: Recipe, processes: Processes = ALONE) -> None:
+    def __init__(self, dataset: Dataset, recipe: Recipe, processes: Processes = SINGLE_PROCESS) -> None:
         self.dataset, self.recipe, self.processes = dataset, recipe, processes
         self.mode = Mode(self.device.type, native=self.device.type == "cpu" and library() is not None)
 

@@ -170,7 +170,7 @@ def make(
     if tuple(synthetic.images.shape[1:]) != (full.channels, *full.size):
         shape = "×".join(map(str, synthetic.images.shape[1:]))
         raise UsageError(
-            f"The proxy {word} has images of {shape}, and {searched.name} of {full.shape_in_words}.",
+            f"The proxy {word} has images of {shape}, and {searched.name} of {full.shape_text}.",
             f"Name a set of {searched.name}; list all sets: `store.sets()`",
         )
     protocol, recipe = budget.protocol(budget.epochs), synthetic.recipe

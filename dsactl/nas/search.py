@@ -11,8 +11,8 @@ import torch
 
 import registry
 from dsactl.data.dataset import Dataset
-from dsactl.engine.tasks import Failure, InProcess, Task, Workers
-from dsactl.errors import NetworkError, is_want_of_memory
+from dsactl.engine.tasks import Executor, Failure, LocalExecutor, Task
+from dsactl.errors import NetworkError, is_out_of_memory
 from dsactl.evaluation.cache import EvaluationKey, StoredResults
 from dsactl.evaluation.protocol import NetworkResult
 from dsactl.evaluation.resolve import check_matches, evaluation_key, resolve_networks
@@ -66,7 +66,7 @@ def search(
     proxy: Proxy,
     store: registry.Store,
     device: torch.device,
-    workers: Workers | None = None,
+    workers: Executor | None = None,
     report: Callable[[float, str], None] = lambda done, doing: None,
 ) -> Iterator[tuple[NetworkSpec, NetworkResult | Failure]]:
     """Train every network on a proxy, unless its result is cached.
@@ -87,7 +87,7 @@ def search(
     """
     store.check_writable()
     check_matches(proxy.synthetic, proxy.dataset)
-    executor = (workers or InProcess()).suited(len(networks))
+    executor = (workers or LocalExecutor()).suited(len(networks))
     keys, cache = cache_keys(proxy, networks, device, executor.threads), StoredResults(store)
     known = load_results(store, keys)
     yield from known.items()
@@ -119,7 +119,7 @@ def train(proxy: Proxy, network: NetworkSpec, device: str, report: Callable[[flo
         networks = resolve_networks(proxy.synthetic, proxy.dataset, protocol, torch.device(device))
         (result,) = train_and_test(networks, range(1), device, report)
     except (RuntimeError, MemoryError) as error:
-        if not is_want_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return Failure(TOO_MUCH_MEMORY)
     return result

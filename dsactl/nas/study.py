@@ -7,8 +7,8 @@ import torch
 
 import registry
 from dsactl.engine.device import describe
-from dsactl.engine.tasks import Failure, Report, Workers
-from dsactl.errors import RunError, is_want_of_memory
+from dsactl.engine.tasks import Executor, Failure, Report
+from dsactl.errors import RunError, is_out_of_memory
 from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.evaluation.protocol import NetworkResult
 from dsactl.nas.proxies import Budget, Proxy, Searched
@@ -40,7 +40,7 @@ def study(
     repeats: int,
     store: registry.Store,
     device: torch.device,
-    workers: Workers,
+    workers: Executor,
     report: Report = lambda done, doing: None,
 ) -> Iterator[Row | GivenUp]:
     """Rank networks by each proxy, and test what it chooses (Section 4.6).
@@ -91,7 +91,7 @@ def study(
         try:
             final = evaluate_cached(store, whole, searched.full, protocol, device, tell_of_choice, workers=workers)
         except (RunError, RuntimeError, MemoryError) as error:  # workers died, or memory ran out
-            if not isinstance(error, RunError) and not is_want_of_memory(error):
+            if not isinstance(error, RunError) and not is_out_of_memory(error):
                 raise
             message = error.message if isinstance(error, RunError) else TOO_MUCH_MEMORY
             yield GivenUp(f"{proxy.name}, {row.chosen} on all images", message)

@@ -15,8 +15,8 @@ import torch
 import registry
 from dsactl.data.dataset import Dataset
 from dsactl.engine.shared_folder import SharedFolder, offer
-from dsactl.engine.tasks import Failure, InProcess, Report, Task, Workers
-from dsactl.errors import RunError, is_want_of_memory
+from dsactl.engine.tasks import Executor, Failure, LocalExecutor, Report, Task
+from dsactl.errors import RunError, is_out_of_memory
 from dsactl.methods.work import Made
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.cost import making_operations
@@ -35,7 +35,7 @@ _CPU = torch.device("cpu")
 def make_all(
     jobs: Sequence[Job],
     store: registry.Store,
-    workers: Workers | None = None,
+    workers: Executor | None = None,
     report: Report = lambda share, doing: None,
     *,
     fresh: bool = False,
@@ -62,8 +62,8 @@ def make_all(
     Raises:
         registry.StoreError: the store cannot be written to.
     """
-    executor = (workers or InProcess()).suited(len(jobs))
-    if isinstance(executor, InProcess):
+    executor = (workers or LocalExecutor()).suited(len(jobs))
+    if isinstance(executor, LocalExecutor):
         yield from _run_locally(jobs, store, report, fresh=fresh, checkpoint_every=checkpoint_every)
         return
     every = WORKER_CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
@@ -96,7 +96,7 @@ def _run_unclaimed(
     which: Sequence[int],
     operations: Sequence[float],
     store: registry.Store,
-    executor: Workers,
+    executor: Executor,
     report: Report,
     checkpoint_every: float,
     *,
@@ -208,8 +208,8 @@ def as_value() -> Iterator[list[RunError]]:
     except registry.Error as error:
         failed.append(RunError(error.message, error.hint))
     except (OSError, RuntimeError, MemoryError) as error:
-        if not isinstance(error, OSError) and not is_want_of_memory(error):
+        if not isinstance(error, OSError) and not is_out_of_memory(error):
             raise
         first, *_ = f"{type(error).__name__}: {error}".splitlines()
-        hint = "Use fewer tasks at once, or a smaller network." if is_want_of_memory(error) else AGAIN
+        hint = "Use fewer tasks at once, or a smaller network." if is_out_of_memory(error) else AGAIN
         failed.append(RunError(f"A worker failed: {first}", hint))

@@ -28,7 +28,7 @@ from dsactl.data.catalogue import entry_of
 from dsactl.engine.checkpoint import read_checkpoint
 from dsactl.engine.device import prepare_device
 from dsactl.engine.locks import hold
-from dsactl.engine.processes import ALONE, Processes
+from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.errors import RunError
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe
@@ -66,7 +66,7 @@ def execute(
     job: Job,
     store: registry.Store,
     *,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     fresh: bool = False,
     wait: bool = False,
     checkpoint_every: float = CHECKPOINT_SECONDS,
@@ -220,7 +220,7 @@ def carry_out(
     folder: Path,
     job: Job,
     *,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     checkpoint_every: float = CHECKPOINT_SECONDS,
     report: Callable[[Progress], None] = lambda progress: None,
     watch: Watch = lambda done, tensors: None,
@@ -240,7 +240,7 @@ def carry_out(
         shared = find(job.recipe.method).shares_classes
         processes.broadcast(_WORK if shared else _NOTHING)
         how: dict[str, Any] = {"checkpoint_every": checkpoint_every, "report": report, "watch": watch}
-        return run_method(folder, job, processes=processes if shared else ALONE, **how)
+        return run_method(folder, job, processes=processes if shared else SINGLE_PROCESS, **how)
 
 
 def keep(folder: Path, job: Job, store: registry.Store, done: Product) -> Outcome:

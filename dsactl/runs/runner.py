@@ -22,8 +22,8 @@ from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.device import describe
 from dsactl.engine.memory import keep_freed_memory
 from dsactl.engine.mode import Mode, difference
-from dsactl.engine.processes import ALONE, Processes
-from dsactl.errors import ProcessError, RunError, is_want_of_memory
+from dsactl.engine.processes import SINGLE_PROCESS, Processes
+from dsactl.errors import ProcessError, RunError, is_out_of_memory
 from dsactl.methods.work import Made, Work
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.runs.job import Job
@@ -59,7 +59,7 @@ def run_method(
     folder: Path | None,
     job: Job,
     *,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     checkpoint_every: float = CHECKPOINT_SECONDS,
     report: Callable[[Progress], None] = lambda progress: None,
     watch: Watch = lambda done, tensors: None,
@@ -315,7 +315,7 @@ def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _is_a_fault(error: BaseException) -> bool:
     """Return whether an exception is a fault: no error with a message for users, and no lack of memory."""
-    return isinstance(error, Exception) and not isinstance(error, Error) and not is_want_of_memory(error)
+    return isinstance(error, Exception) and not isinstance(error, Error) and not is_out_of_memory(error)
 
 
 def _summary(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import registry
-from dsactl.engine.tasks import Workers
+from dsactl.engine.tasks import Executor
 from dsactl.errors import RunError
 from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.evaluation.protocol import Evaluation, Sample
@@ -85,7 +85,7 @@ def fill(
     device: str = "auto",
     report: Steps = lambda done, total, doing: None,
     like: Job | None = None,
-    workers: Workers | None = None,
+    workers: Executor | None = None,
 ) -> Iterator[tuple[Entry, Cell | RunError]]:
     """Condense and evaluate, cell by cell.
 
@@ -191,7 +191,7 @@ def _make(
     device: str,
     like: Job | None,
     report: Callable[[float, str], None],
-    workers: Workers | None,
+    workers: Executor | None,
 ) -> _Sets:
     """Make the sets of a request, or look them up."""
     job = prepare(_request(request), device, like)
@@ -211,7 +211,7 @@ def _make(
 
 
 def _measure(
-    store: registry.Store, sets: _Sets, entry: Entry, report: Callable[[float, str], None], workers: Workers | None
+    store: registry.Store, sets: _Sets, entry: Entry, report: Callable[[float, str], None], workers: Executor | None
 ) -> Cell:
     """Evaluate sets and pool the accuracies."""
     results: list[Evaluation] = []

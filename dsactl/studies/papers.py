@@ -8,7 +8,7 @@ from dsactl.data.catalogue import is_mirrored
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import DC, Protocol
 from dsactl.networks.catalogue import PAPER_ARCHS, NetworkSpec
-from dsactl.paper import FROM_DC, QUOTED, paper_accuracy, tables, whole_accuracy
+from dsactl.paper import FROM_DC, QUOTED, full_data_accuracy, paper_accuracy, tables
 from dsactl.recipes.methods import BUILT_IN, WHOLE, find
 from dsactl.recipes.recipe import Request
 from dsactl.studies.ablations import SCHEME_KINDS, SCHEMES, schemes, strategies
@@ -108,7 +108,7 @@ def _accuracy(request: Request, method: str, protocol: Protocol, scale: float) -
     dataset, ipc = request.dataset, request.ipc
     if method == WHOLE:
         request = replace(request, method=WHOLE, settings={})
-        return Entry((dataset, "all", WHOLE), request, protocol, whole_accuracy(dataset), comparable=False)
+        return Entry((dataset, "all", WHOLE), request, protocol, full_data_accuracy(dataset), comparable=False)
     arch = QUOTED.get(method, {}).get(dataset, "convnet")
     condensed_on = arch if find(method).network else None
     return Entry(

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from dsactl.engine.graphs import Graph, send
 from dsactl.networks.build import Buffers, Parameters
-from dsactl.training.sgd import Plan, descend, summed_loss, train
+from dsactl.training.sgd import Plan, sgd_step, summed_loss, train
 
 
 class PackedAugment(Protocol):
@@ -145,7 +145,7 @@ class _Step:
             labels_MB = self._labels[chosen_MB]
             precision = self._plan.precision
             loss = summed_loss(self._network, self._parameters, self._buffers, batches, labels_MB, precision)
-            descend(self._leaves, self._velocity, torch.autograd.grad(loss, self._leaves), self._plan, self._lr)
+            sgd_step(self._leaves, self._velocity, torch.autograd.grad(loss, self._leaves), self._plan, self._lr)
 
         graph = Graph(step)
         with torch.no_grad():

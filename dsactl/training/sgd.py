@@ -85,16 +85,16 @@ def train(
     Returns:
         Parameters and buffers after training, stacked.
     """
-    descent = Descent(network, plan, augment, parameters_M, buffers_M)
+    descent = SgdTraining(network, plan, augment, parameters_M, buffers_M)
     for epoch in range(plan.epochs):
         if epoch == plan.decay_at:
-            descent.forget_momentum()
+            descent.reset_momentum()
         descent.epoch(images_NCHW.__getitem__, labels_N, generators, plan.rate(epoch))
         report(epoch + 1)
     return {name: tensor.detach() for name, tensor in descent.parameters_M.items()}, descent.buffers_M
 
 
-class Descent:
+class SgdTraining:
     """M networks in training, updated in place. Copies of the attributes are enough to resume in another instance.
 
     Attributes:
@@ -170,9 +170,9 @@ class Descent:
         if penalty is not None:
             loss = loss + penalty(batches, logits_XK)
         look(chosen_MB, logits_XK.detach(), loss.detach())
-        descend(leaves, velocity, torch.autograd.grad(loss, leaves), self._plan, lr)
+        sgd_step(leaves, velocity, torch.autograd.grad(loss, leaves), self._plan, lr)
 
-    def forget_momentum(self) -> None:
+    def reset_momentum(self) -> None:
         """Reset the velocity to zero."""
         torch._foreach_zero_(list(self.velocity_M.values()))
 
@@ -186,7 +186,9 @@ class Descent:
         }
 
     @classmethod
-    def resumed(cls, network: nn.Module, plan: Plan, augment: Augment | None, kept: Mapping[str, Tensor]) -> "Descent":
+    def resumed(
+        cls, network: nn.Module, plan: Plan, augment: Augment | None, kept: Mapping[str, Tensor]
+    ) -> "SgdTraining":
         """Resume from the result of `tensors`; other tensors are ignored.
 
         Args:
@@ -204,7 +206,7 @@ def tensors_of(kept: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def descend(
+def sgd_step(
     parameters: list[Tensor], velocity: list[Tensor], gradient: tuple[Tensor, ...], plan: Plan, lr: float | Tensor
 ) -> None:
     """Take one step of SGD, in place: v ← μ v + (g + λ θ);  θ ← θ − lr v."""

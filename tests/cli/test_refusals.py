@@ -50,7 +50,7 @@ REFUSED = [
     (("condense", "digits", "--ipc", "1", "--norm", "instanc"), "Unknown norm 'instanc'"),
     (("condense", "digits", "--ipc", "1", "--strategy", "rotat"), "Did you mean 'rotate'?"),
     (("condense", "digits", "--ipc", "1", "--scheme", "siames"), "Unknown scheme 'siames'."),
-    (("condense", "digits", "--ipc", "1", "--distance", "our"), "--distance: "),
+    (("condense", "digits", "--ipc", "1", "--distance", "our"), "Unknown distance 'our'."),
     (("condense", "digits", "--ipc", "1", "--device", "gpu"), "Unknown device 'gpu'."),
     (("condense", "digits", "--ipc", "1", "--precision", "half"), "--precision: "),
     (("condense", "digits", "--ipc", "1", "--name", "A B"), "is not a"),

@@ -1,6 +1,6 @@
 import torch
 
-from dsactl.data.dataset import draw_without_replacement
+from dsactl.data.dataset import sample_without_replacement
 from dsactl.engine.random import derive_seed, generator
 
 
@@ -23,7 +23,7 @@ def test_a_generator_is_the_same_each_time() -> None:
 def test_drawing_without_replacement() -> None:
     source = torch.Generator().manual_seed(0)
     for population, count in ((1000, 256), (300, 256), (256, 256), (10, 256), (5000, 1)):
-        drawn = draw_without_replacement(population, count, source)
+        drawn = sample_without_replacement(population, count, source)
         assert len(set(drawn.tolist())) == len(drawn) == min(count, population)
         assert drawn.min() >= 0
         assert drawn.max() < population
@@ -31,6 +31,6 @@ def test_drawing_without_replacement() -> None:
     for population, count in ((40, 4), (10, 5)):
         hits = torch.zeros(population)
         for _ in range(4000):
-            hits[draw_without_replacement(population, count, source)] += 1
+            hits[sample_without_replacement(population, count, source)] += 1
         expected = 4000 * count / population
         assert ((hits - expected).abs() < 5 * expected**0.5).all()

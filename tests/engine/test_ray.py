@@ -13,8 +13,8 @@ import torch
 from ray_workers import ALIKE, cluster, working
 
 import dsactl
-from dsactl.engine.on_ray import OnRay, workers
-from dsactl.engine.tasks import Failure, InProcess, Task
+from dsactl.engine.on_ray import RayExecutor, workers
+from dsactl.engine.tasks import Failure, LocalExecutor, Task
 from dsactl.errors import DataError, RunError, UsageError
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'dsactl[ray]'")
@@ -45,20 +45,20 @@ def refuse(_shared: None, _tell: Callable[[float], None]) -> None:
 
 
 @pytest.fixture(scope="module")
-def ray() -> Iterator[OnRay]:
+def ray() -> Iterator[RayExecutor]:
     with cluster() as who:
         yield who
 
 
-def test_the_same_as_in_this_process(ray: OnRay) -> None:
+def test_the_same_as_in_this_process(ray: RayExecutor) -> None:
     tasks = [Task(f"t{number}", add, (number,), cost=number) for number in range(8)]
     found = {task.name: result for task, result in ray.run(100, tasks)}
-    here = {task.name: result for task, result in InProcess().run(100, tasks)}
+    here = {task.name: result for task, result in LocalExecutor().run(100, tasks)}
     assert [found[task.name][0] for task in tasks] == [here[task.name][0] for task in tasks] == [*range(100, 108)]
     assert os.getpid() not in {process for _, process in found.values()}
 
 
-def test_a_killed_worker_s_task_is_done_elsewhere(ray: OnRay, tmp_path: Path) -> None:
+def test_a_killed_worker_s_task_is_done_elsewhere(ray: RayExecutor, tmp_path: Path) -> None:
     tasks = [Task("unlucky", die_once, (str(tmp_path),)), Task("other", die_once, (str(tmp_path),))]
     assert [result for _, result in ray.run(None, tasks)] == ["done", "done"]
     ((task, failed),) = ray.run(None, [Task("hopeless", die, (str(tmp_path),))])
@@ -68,7 +68,7 @@ def test_a_killed_worker_s_task_is_done_elsewhere(ray: OnRay, tmp_path: Path) ->
     assert (tmp_path / "times").read_text() == "xxxx", "once, and three times again"
 
 
-def test_nothing_is_printed_on_stdout(ray: OnRay, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_printed_on_stdout(ray: RayExecutor, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Ray itself would print every worker's death there."""
     assert [result for _, result in ray.run(None, [Task("unlucky", die_once, (str(tmp_path),))])] == ["done"]
     time.sleep(1)
@@ -79,19 +79,19 @@ def threads_of(_shared: None, _tell: Callable[[float], None]) -> int:
     return torch.get_num_threads()
 
 
-def test_workers_have_the_threads_that_are_recorded(ray: OnRay) -> None:
+def test_workers_have_the_threads_that_are_recorded(ray: RayExecutor) -> None:
     assert [result for _, result in ray.run(None, [Task("threads", threads_of)])] == [ray.threads] == [1]
 
 
-def test_an_error_comes_back_as_it_is(ray: OnRay) -> None:
+def test_an_error_comes_back_as_it_is(ray: RayExecutor) -> None:
     with pytest.raises(DataError, match="no such thing") as caught:
         list(ray.run(None, [Task("refused", refuse)]))
     assert caught.value.hint == "look elsewhere"
 
 
-def test_who_does_the_tasks(ray: OnRay) -> None:
-    assert isinstance(workers("off", "cpu").suited(100), InProcess)
-    assert isinstance(workers("auto", "cpu").suited(1), InProcess), "one task waits for no cluster"
+def test_who_does_the_tasks(ray: RayExecutor) -> None:
+    assert isinstance(workers("off", "cpu").suited(100), LocalExecutor)
+    assert isinstance(workers("auto", "cpu").suited(1), LocalExecutor), "one task waits for no cluster"
     with pytest.raises(UsageError, match="a share of a GPU above 0"):
         workers("auto", "cuda", 0.0)
     assert ray.suited(1) is ray, "who names a cluster wants it"
@@ -102,31 +102,31 @@ def test_who_does_the_tasks(ray: OnRay) -> None:
     assert ray.groups(6, 1) == 1
 
 
-def test_an_evaluation_that_is_given_up_keeps_what_it_has(ray: OnRay, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_evaluation_that_is_given_up_keeps_what_it_has(ray: RayExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     made = dsactl.condense("digits", ipc=10, method="random")
     how = {"network": dsactl.NetworkSpec(depth=1, width=16), "epochs": 1, "networks": 4}
-    run = OnRay.run
+    run = RayExecutor.run
 
-    def third_dies(self: OnRay, shared, tasks, report):  # type: ignore[no-untyped-def]
+    def third_dies(self: RayExecutor, shared, tasks, report):  # type: ignore[no-untyped-def]
         for task, result in run(self, shared, tasks, report):
             yield task, Failure("its worker died") if task.name == "network 3" else result
 
     with monkeypatch.context() as patch:
-        patch.setattr(OnRay, "run", third_dies)
+        patch.setattr(RayExecutor, "run", third_dies)
         with pytest.raises(RunError, match="convnet-depth1-width16, network 3 failed: its worker died"):
             dsactl.evaluate(made, workers=ray, **how)
     begun: list[str] = []
 
-    def count(self: OnRay, shared, tasks, report):  # type: ignore[no-untyped-def]
+    def count(self: RayExecutor, shared, tasks, report):  # type: ignore[no-untyped-def]
         begun.extend(task.name for task in tasks)
         return run(self, shared, tasks, report)
 
-    monkeypatch.setattr(OnRay, "run", count)
+    monkeypatch.setattr(RayExecutor, "run", count)
     assert dsactl.evaluate(made, workers=ray, **how).n == 4
     assert begun == ["network 3"]
 
 
-def test_an_evaluation_on_ray_is_the_same(ray: OnRay) -> None:
+def test_an_evaluation_on_ray_is_the_same(ray: RayExecutor) -> None:
     """Results are in the order of the networks' numbers, whichever finishes first, and recorded with one thread."""
     made = dsactl.condense("digits", ipc=10, method="random")
     network = {"network": dsactl.NetworkSpec(depth=1, width=16), "epochs": 5, "networks": 4}

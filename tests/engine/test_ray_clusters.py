@@ -12,7 +12,7 @@ import pytest
 from ray_workers import ALIKE
 
 from dsactl.engine import on_ray
-from dsactl.engine.on_ray import OnRay
+from dsactl.engine.on_ray import RayExecutor
 from dsactl.engine.tasks import Task
 from dsactl.errors import ClusterError, UsageError
 
@@ -27,12 +27,12 @@ def test_an_address_where_no_cluster_answers(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(on_ray, "ANSWER_SECONDS", 2.0)
     began = time.monotonic()
     with pytest.raises(ClusterError, match="No Ray cluster answers at 127"):
-        OnRay("127.0.0.1:9", "cpu")
+        RayExecutor("127.0.0.1:9", "cpu")
     assert time.monotonic() - began < on_ray.LOAD_SECONDS + on_ray.ANSWER_SECONDS
     with socket.create_server(("127.0.0.1", 0)) as deaf, pytest.raises(ClusterError, match="within 2 seconds"):
-        OnRay(f"127.0.0.1:{deaf.getsockname()[1]}", "cpu")
+        RayExecutor(f"127.0.0.1:{deaf.getsockname()[1]}", "cpu")
     with pytest.raises(UsageError, match="nonsense is not an address"):
-        OnRay("nonsense", "cpu")
+        RayExecutor("nonsense", "cpu")
 
 
 OTHER = """import ray
@@ -74,7 +74,7 @@ def test_a_cluster_of_another_version(change: str, said: str, monkeypatch: pytes
     monkeypatch.setattr(on_ray, "ANSWER_SECONDS", 60.0)  # on a busy machine
     with other(1, change) as address:
         with pytest.raises(ClusterError, match=r"Ray cannot be used: .*" + said) as raised:
-            OnRay(address, "cpu")
+            RayExecutor(address, "cpu")
         assert "the same versions of Python, Ray" in str(raised.value.hint)
 
 
@@ -88,7 +88,7 @@ def test_a_cluster_whose_workers_are_yet_to_come(monkeypatch: pytest.MonkeyPatch
         if len(told) > 2:
             raise KeyboardInterrupt
 
-    with other(0) as address, contextlib.closing(OnRay(address, "cpu")) as who:
+    with other(0) as address, contextlib.closing(RayExecutor(address, "cpu")) as who:
         assert who.groups(6, 4) == 4
         with pytest.raises(KeyboardInterrupt):
             list(who.run(1, [Task("waits", add, (1,)), Task("too", add, (2,))], tell))
@@ -97,7 +97,7 @@ def test_a_cluster_whose_workers_are_yet_to_come(monkeypatch: pytest.MonkeyPatch
 
 def test_ray_that_does_not_start_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(on_ray._QUIET, "object_store_memory", 1)  # less than Ray accepts
-    who = OnRay(None, "cpu")
+    who = RayExecutor(None, "cpu")
     with pytest.raises(ClusterError, match="Ray does not start here: ") as raised:
         list(who.run(1, [Task("one", add, (1,)), Task("two", add, (2,))]))
     assert '`ray="off"`' in str(raised.value.hint)

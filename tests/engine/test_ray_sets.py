@@ -14,8 +14,8 @@ from ray_workers import ALIKE, cluster, working
 
 import registry
 from dsactl.engine import on_ray
-from dsactl.engine.on_ray import OnRay
-from dsactl.engine.tasks import Task, Workers
+from dsactl.engine.on_ray import RayExecutor
+from dsactl.engine.tasks import Executor, Task
 from dsactl.errors import ClusterError, RunError
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import prepare
@@ -142,13 +142,13 @@ def test_courses_on_ray_are_those_of_one_process(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[OnRay]:
+def workers() -> Iterator[RayExecutor]:
     with cluster() as who:
         yield who
 
 
 @pytest.mark.slow
-def test_a_run_that_diverges_leaves_the_others(workers: Workers) -> None:
+def test_a_run_that_diverges_leaves_the_others(workers: Executor) -> None:
     good, bad = (
         prepare(Request.parse({"dataset": "digits", "ipc": 1, "iterations": 2, "width": 16, **options}), "cpu")
         for options in ({}, {"image_lr": 1e38, "strategy": "color", "distance": "mse"})
@@ -167,7 +167,7 @@ def leave_a_file(_shared: None, folder: str, _tell: Callable[[float], None]) -> 
 
 @pytest.mark.slow
 def test_another_version_or_machine_is_said_before_it_computes(
-    workers: Workers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    workers: Executor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     task = Task("any", leave_a_file, (str(tmp_path),))
     with monkeypatch.context() as patch:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dsactl.engine.processes import ALONE, Processes, Rehearsal, check_gpus, join
+from dsactl.engine.processes import SINGLE_PROCESS, DryRunGroup, Processes, check_gpus, join
 from dsactl.errors import DeviceError
 
 
@@ -20,8 +20,8 @@ def test_every_class_has_one_process(classes: int, count: int) -> None:
 
 def test_a_rehearsal_has_its_own_rows_and_no_others() -> None:
     own = torch.ones(4, 2)
-    assert torch.equal(ALONE.gather(own, 4), own)
-    rehearsal = Rehearsal(member(1, 3))
+    assert torch.equal(SINGLE_PROCESS.gather(own, 4), own)
+    rehearsal = DryRunGroup(member(1, 3))
     gathered = rehearsal.gather(torch.ones(len(rehearsal.share(10)), 2), 10)
     assert gathered.shape == (10, 2)
     assert gathered.sum(1).tolist() == [0, 0, 0, 2, 2, 2, 0, 0, 0, 0]

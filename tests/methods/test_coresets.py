@@ -70,7 +70,7 @@ def test_an_interrupted_run_goes_on_to_the_same_set(
     options = {**options, "options": {"epochs": 5}}
     whole = condense(method, store=registry.Store(tmp_path / "whole"), **options)
     store, steps, done = registry.Store(tmp_path / "parts"), 0, []
-    descend: Callable[..., None] = sgd.descend
+    sgd_step: Callable[..., None] = sgd.sgd_step
 
     def report(progress: Progress) -> None:
         done.append(progress.done)
@@ -80,11 +80,11 @@ def test_an_interrupted_run_goes_on_to_the_same_set(
     def interrupted(*arguments: Any) -> None:
         nonlocal steps
         steps += 1
-        descend(*arguments)
+        sgd_step(*arguments)
         if steps in (12 + 3, 12 + 3 + 6 + 3):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sgd, "descend", interrupted)
+    monkeypatch.setattr(sgd, "sgd_step", interrupted)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             condense(method, store=store, report=report, **options)

@@ -18,7 +18,7 @@ from PIL import Image
 
 import dsactl
 import registry
-from dsactl.engine.tasks import Failure, InProcess
+from dsactl.engine.tasks import Failure, LocalExecutor
 from dsactl.errors import UsageError
 from dsactl.evaluation.cache import StoredResults
 from dsactl.evaluation.protocol import NetworkResult
@@ -183,7 +183,7 @@ def test_a_choice_that_wants_too_much_memory_leaves_the_other_proxies(monkeypatc
     networks = [network_of("depth1-width32-relu-nonorm-avg"), network_of("depth1-width32-relu-instance-avg")]
 
     def found() -> list[Row | GivenUp]:
-        return list(study(made, networks, searched, budget, 2, store, CPU, InProcess()))
+        return list(study(made, networks, searched, budget, 2, store, CPU, LocalExecutor()))
 
     with monkeypatch.context() as patch:
         patch.setattr("dsactl.nas.study.evaluate_cached", memory_is_out)

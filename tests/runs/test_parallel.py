@@ -18,7 +18,7 @@ from dsactl.continual.run import Outcome as CourseOutcome
 from dsactl.continual.study import Study
 from dsactl.continual.tasks import splits_of
 from dsactl.engine.shared_folder import SharedFolder
-from dsactl.engine.tasks import Failure, Report, Task, Workers
+from dsactl.engine.tasks import Executor, Failure, Report, Task
 from dsactl.errors import RunError, UnknownNameError
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes.recipe import Request
@@ -29,8 +29,8 @@ from dsactl.runs.run import BusyError, Outcome, claim, execute
 CPU = torch.device("cpu")
 
 
-class Away(Workers):
-    """Workers of another machine: what they are given was sent there, and no folder of this machine is there.
+class Away(Executor):
+    """Executor of another machine: what they are given was sent there, and no folder of this machine is there.
 
     Args:
         lost: the tasks that their machine takes with it.

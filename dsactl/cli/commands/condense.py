@@ -152,7 +152,7 @@ def command(
     from dsactl.engine.device import resolve_device
     from dsactl.engine.on_ray import workers
     from dsactl.engine.processes import join
-    from dsactl.engine.tasks import InProcess
+    from dsactl.engine.tasks import LocalExecutor
     from dsactl.runs.job import prepare
     from dsactl.runs.runner import CHECKPOINT_SECONDS
 
@@ -178,7 +178,7 @@ def command(
         failed = 0
         with contextlib.closing(who):
             how: dict[str, Any] = {"fresh": fresh, "checkpoint_every": checkpoint_every}
-            if isinstance(suited := who.suited(sets), InProcess):
+            if isinstance(suited := who.suited(sets), LocalExecutor):
                 how["checkpoint_every"] = CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
                 made = [condense_runs.run(job, index, sets, output, processes, **how) for index in range(sets)]
             else:
@@ -231,9 +231,9 @@ def _remarks(request: Request, job: "Job") -> Iterator[str]:
         yield job.dataset.remark
     if recipe.network is None:
         return
-    from dsactl.engine.native import remark_on_speed
+    from dsactl.engine.native import compiler_remark
 
-    yield from remark_on_speed(job.device)
+    yield from compiler_remark(job.device)
     settings = recipe.settings.values()
     if "network_epochs" in settings and request.ipc not in SCHEDULE and "inner_steps" not in request.settings:
         yield (

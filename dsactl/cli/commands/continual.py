@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dsactl.continual.results import Entry, Score
     from dsactl.continual.study import Study
     from dsactl.continual.tasks import Task
-    from dsactl.engine.tasks import Workers
+    from dsactl.engine.tasks import Executor
     from dsactl.studies.folder import Folder
 
 EXAMPLES = """Examples:
@@ -229,7 +229,7 @@ def _own_name(tasks: str, splits: int | None) -> str:
     return f"continual-{names}" if splits is None else f"continual-{names}-{splits}"
 
 
-def _run(study: "Study", device: str, who: "Workers", path: Path, output: Output) -> None:
+def _run(study: "Study", device: str, who: "Executor", path: Path, output: Output) -> None:
     """Compute all runs, write each result, and print the table."""
     import registry
     from dsactl.continual.courses import go_through

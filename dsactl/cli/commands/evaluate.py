@@ -11,7 +11,7 @@ from dsactl.cli import options
 from dsactl.cli.formatting import accuracy, duration, mean_and_deviation
 from dsactl.cli.output import Output
 from dsactl.cli.tables import Table
-from dsactl.data.load import check_name, check_without_folder
+from dsactl.data.load import check_name, check_no_folder_options
 from dsactl.errors import InterruptedRunError, UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.networks.catalogue import NetworkSpec
@@ -98,14 +98,14 @@ def command(
         if data is not None:
             check_name(str(data))
         else:
-            check_without_folder(**folder)
+            check_no_folder_options(**folder)
 
     from dsactl.api import evaluate, evaluate_whole
     from dsactl.engine.device import resolve_device
-    from dsactl.engine.native import remark_on_speed
+    from dsactl.engine.native import compiler_remark
     from dsactl.engine.on_ray import workers
 
-    for remark in remark_on_speed(resolve_device(device)):
+    for remark in compiler_remark(resolve_device(device)):
         output.remark(remark)
     kept = 0
 

@@ -22,7 +22,7 @@ from registry import extras
 if TYPE_CHECKING:
     import torch
 
-    from dsactl.engine.tasks import Workers
+    from dsactl.engine.tasks import Executor
     from dsactl.nas.proxies import Budget, Proxy, Searched
     from dsactl.nas.results import Row
     from dsactl.studies.folder import Folder
@@ -165,7 +165,7 @@ def _networks(
 
     found = fitting(wanted, searched.full)
     if len(found) < len(wanted):
-        shape = searched.full.shape_in_words
+        shape = searched.full.shape_text
         output.remark(f"{len(wanted) - len(found)} of {len(wanted)} networks are too deep for {shape} images.")
     if not found:
         raise UsageError("No network is left.", "Allow a smaller depth or use larger images, e.g. NAME@1x16x16.")
@@ -181,7 +181,7 @@ def _search(
     folder: "Folder",
     store: "registry.Store",
     device: "torch.device",
-    workers: "Workers",
+    workers: "Executor",
     output: Output,
 ) -> "tuple[list[Row], int]":
     """Train the networks on each proxy, then the chosen ones on all images; write the results after each proxy.
@@ -278,7 +278,7 @@ def _dry_run(
     networks: "Sequence[NetworkSpec]",
     repeats: int,
     device: "torch.device",
-    workers: "Workers",
+    workers: "Executor",
     output: Output,
 ) -> None:
     """Print the number of networks to train per proxy and the estimated time on this machine; none is trained."""

@@ -20,7 +20,7 @@ from dsactl.methods.work import Work, try_smaller
 from dsactl.networks.build import Buffers, Parameters, initial_state, structure
 from dsactl.networks.fused import fuse
 from dsactl.paper import MOMENTUM, WEIGHT_DECAY
-from dsactl.training.sgd import Descent, Plan, stack, tensors_of, unstack
+from dsactl.training.sgd import Plan, SgdTraining, stack, tensors_of, unstack
 
 Look = Callable[[Tensor, Tensor], None]
 """Called in every step, before the update, with the indices of the batch, B, and the logits, B×K."""
@@ -65,12 +65,12 @@ def train_on_whole(
     augment = Augmenter(recipe.strategy, real.size) if recipe.strategy else None
     kept, beside = work.resume(), beside or {}
     if kept:
-        descent = Descent.resumed(network, plan, augment, kept)
+        descent = SgdTraining.resumed(network, plan, augment, kept)
         for name, tensor in tensors_of(kept, "beside").items():
             beside[name].copy_(tensor)
     else:
         state = initial_state(network, work.generator("whole-network"), work.device)
-        descent = Descent(network, plan, augment, *(stack([part]) for part in state))
+        descent = SgdTraining(network, plan, augment, *(stack([part]) for part in state))
     finished = int(kept["epoch"]) if kept else 0
     work.keep(finished, epochs, kept, doing=_doing(finished, epochs))
     for epoch in range(finished, epochs):
@@ -85,7 +85,7 @@ def train_on_whole(
     return Trained(network, parameters, unstack(descent.buffers_M, 0), recipe.precision)
 
 
-def _epoch(work: Work, descent: Descent, epoch: int, look: Look) -> float:
+def _epoch(work: Work, descent: SgdTraining, epoch: int, look: Look) -> float:
     """Train for one epoch, and return its mean loss."""
     real = work.dataset
     total = torch.zeros((), device=work.device)
@@ -99,7 +99,7 @@ def _epoch(work: Work, descent: Descent, epoch: int, look: Look) -> float:
     return total.item() / len(real.train)
 
 
-def _tensors(descent: Descent, epoch: int, beside: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _tensors(descent: SgdTraining, epoch: int, beside: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return all tensors that are needed to resume training."""
     others = {f"beside.{name}": tensor for name, tensor in beside.items()}
     return {"epoch": torch.tensor(epoch), **descent.tensors(), **others}

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from dsactl.data.dataset import Dataset
 from dsactl.engine.mode import PLAIN, Mode
-from dsactl.engine.processes import ALONE, Processes
+from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.random import generator
 from dsactl.methods.gradient_matching.inner_network import InnerNetwork
 from dsactl.methods.gradient_matching.inner_step import InnerStep
@@ -85,7 +85,7 @@ def condense(
     start: State | None = None,
     *,
     mode: Mode = PLAIN,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     phase: Callable[[str], None] = lambda doing: None,
 ) -> Iterator[State]:
     """Run Algorithm 1.

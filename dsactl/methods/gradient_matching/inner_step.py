@@ -18,12 +18,12 @@ from torch.func import functional_call
 from dsactl.augmentation.packed import apply, pack
 from dsactl.augmentation.strategy import SCHEMES
 from dsactl.augmentation.transforms import Pair, augment, draw_pair
-from dsactl.data.dataset import Dataset, draw_without_replacement
+from dsactl.data.dataset import Dataset, sample_without_replacement
 from dsactl.engine.compilation import compiled
 from dsactl.engine.graphs import Graph, send
-from dsactl.engine.memory import free_on_gpu
+from dsactl.engine.memory import free_gpu_memory
 from dsactl.engine.mode import Mode, best_mode
-from dsactl.engine.processes import ALONE, Processes
+from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.random import generator
 from dsactl.methods.gradient_matching.matching import (
     Loss,
@@ -94,7 +94,7 @@ class InnerStep:
     """
 
     def __init__(
-        self, real: Dataset, recipe: Recipe, network: nn.Module, mode: Mode, processes: Processes = ALONE
+        self, real: Dataset, recipe: Recipe, network: nn.Module, mode: Mode, processes: Processes = SINGLE_PROCESS
     ) -> None:
         assert recipe.network is not None
         self._real, self._recipe, self._network, self._processes = real, recipe, network, processes
@@ -160,7 +160,7 @@ class InnerStep:
         settings = recipe.settings_as(GradientMatching)
         if recipe.ipc > settings.batch_synthetic:
             sources = [generator(recipe.seed, "synthetic-batch", k, t, label) for label in labels]
-            chosen = [draw_without_replacement(recipe.ipc, settings.batch_synthetic, source) for source in sources]
+            chosen = [sample_without_replacement(recipe.ipc, settings.batch_synthetic, source) for source in sources]
         synthetic = synthetic_batch(recipe)
         drawn = [draw_class(self._real, recipe, synthetic, k, t, label) for label in labels]
         indices, omegas = [indices for indices, _ in drawn], [omega for _, omega in drawn]
@@ -267,7 +267,7 @@ class _CapturedMatch:
 
 
 def choose_mode(
-    real: Dataset, recipe: Recipe, device: torch.device, *, long: bool, processes: Processes = ALONE
+    real: Dataset, recipe: Recipe, device: torch.device, *, long: bool, processes: Processes = SINGLE_PROCESS
 ) -> Mode:
     """Return the fastest mode for a recipe on this machine.
 
@@ -279,7 +279,7 @@ def choose_mode(
         processes: that share the classes.
     """
     uniform = min(real.train.counts) >= recipe.settings_as(GradientMatching).batch_real
-    room = math.inf if device.type != "cuda" else free_on_gpu(device) / 2
+    room = math.inf if device.type != "cuda" else free_gpu_memory(device) / 2
     return best_mode(
         device,
         long=long,
@@ -304,7 +304,7 @@ def classes_at_once(classes: int, recipe: Recipe, device: torch.device) -> int:
     """
     most = CPU_IMAGES_AT_ONCE // synthetic_batch(recipe)
     if device.type == "cuda":
-        fit = int(free_on_gpu(device) / 2 / class_bytes(recipe, classes))
+        fit = int(free_gpu_memory(device) / 2 / class_bytes(recipe, classes))
         most = 1 << (fit.bit_length() - 1) if fit else 1
     return next((chunk for chunk in range(min(classes, most), 0, -1) if classes % chunk == 0), 1)
 

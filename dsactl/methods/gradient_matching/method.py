@@ -6,7 +6,7 @@ Shapes: K classes, I images per class, C, H, W.
 import torch
 
 from dsactl.engine.mode import Mode
-from dsactl.engine.processes import Rehearsal
+from dsactl.engine.processes import DryRunGroup
 from dsactl.errors import RunError
 from dsactl.methods.gradient_matching.condense import State, condense, initial
 from dsactl.methods.gradient_matching.cost import count_work
@@ -36,7 +36,7 @@ def gradient_matching(work: Work) -> Made:
         return choose_mode(dataset, recipe, work.device, long=long, processes=work.processes)
 
     def try_out(mode: Mode) -> None:
-        next(condense(dataset, recipe, start, mode=mode, processes=Rehearsal(work.processes)), None)
+        next(condense(dataset, recipe, start, mode=mode, processes=DryRunGroup(work.processes)), None)
 
     work.expect(total)
     mode = work.settle_mode(choose, try_out)
