@@ -3,8 +3,8 @@
     python tests/import_graph.py            counts, and the packages by layer
     python tests/import_graph.py --dot      the graph in Graphviz's language
 
-A room is a package of `dsactl`, one of its loose modules, or `registry`. An arrow goes from a room to one that it
-imports. Imports inside functions and for type checking count as well.
+A room is a package of `dsactl`, one of its loose modules, or `registry`; an arrow is an import of one room by another.
+Imports inside functions and for type checking count as well.
 """
 
 import ast
@@ -27,7 +27,7 @@ LAYERS: list[set[str]] = [
     {"dsactl.continual", "dsactl.nas"},
     {"dsactl.cli", "dsactl.__main__"},
 ]
-"""The rooms, lowest layer first: a room imports lower ones alone."""
+"""The rooms, lowest layer first; a room imports only lower ones."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -51,15 +51,18 @@ def _parameter(name: str, kind: Any) -> inspect.Parameter:
 
 
 def _help(name: str, owners: list[str]) -> str:
-    """Return the description of a setting with its default in every method that has it."""
-    docs: dict[str, FieldDoc] = {method: _doc(method, name) for method in owners}
-    methods: dict[str, list[str]] = {}
-    for method, doc in docs.items():
-        methods.setdefault(doc.default, []).append(method)
-    defaults = "; ".join(
-        default if len(methods) == 1 else f"{', '.join(those)}: {default}" for default, those in methods.items()
-    )
-    return f"{docs[owners[0]].text}  \\[{defaults}]"
+    """Return what a setting is, with its default in every method that has it; in parts where that differs."""
+    parts: dict[str, dict[str, list[str]]] = {}
+    for method in owners:
+        doc = _doc(method, name)
+        parts.setdefault(doc.text, {}).setdefault(doc.default, []).append(method)
+    named = name in TOP_LEVEL or len(owners) > 1
+    return "  ".join(f"{text}  \\[{_defaults(defaults, named=named)}]" for text, defaults in parts.items())
+
+
+def _defaults(defaults: dict[str, list[str]], *, named: bool) -> str:
+    """Return defaults with the methods that have them."""
+    return "; ".join(f"{', '.join(those)}: {default}" if named else default for default, those in defaults.items())
 
 
 def _doc(method: str, name: str) -> FieldDoc:

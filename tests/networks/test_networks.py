@@ -5,8 +5,9 @@ from torch import nn
 from torch.func import functional_call
 
 from dsactl.errors import NetworkError, UnknownNameError, UsageError
+from dsactl.methods.coresets.features import last_linear
 from dsactl.networks import layers
-from dsactl.networks.build import build, initial_state
+from dsactl.networks.build import build, initial_state, structure
 from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLINGS, NetworkSpec
 
 SIZES = (8, 16, 28, 32, 64)
@@ -149,3 +150,13 @@ def test_labels_twins_and_refusals() -> None:
         NetworkSpec(depth=0)
     with pytest.raises(NetworkError, match=r"convnet-depth4 cannot take 1×8×8 images: .* always zero"):
         build(NetworkSpec(depth=4), 1, (8, 8), 10)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_network_has_a_last_linear_layer_whose_input_are_features(arch: str) -> None:
+    assert last_linear(structure(NetworkSpec(arch), 3, (32, 32), 10)).out_features == 10
+
+
+def test_a_network_without_features_is_refused() -> None:
+    with pytest.raises(NetworkError, match="no linear layer"):
+        last_linear(torch.nn.Sequential(torch.nn.Conv2d(3, 10, 1)))

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, fields
+from typing import Annotated, Literal, get_args, get_origin
 
 import pytest
 
@@ -27,7 +28,7 @@ DIGESTS = [
     ("ld", {}, "faaf56f3bfadafb3"),
     ("ld", {"options": {"patience": 3, "label_lr": 1}}, "4ac1e9629e0d441b"),
 ]
-"""The first 16 digits of recipes' digests, as dsactl 0.1 computed them: the keys of runs that people have."""
+"""The first 16 digits of recipes' digests, as computed since the method exists: the keys of people's runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,20 @@ def test_every_setting_says_what_it_is_and_whose_its_default_is(method: str) -> 
         assert doc.text.endswith("."), name
         assert doc.default, name
         default = settings.constant_default(name)
-        assert default is None or doc.default.startswith(f"{default}"), f"the text of {name} has another default"
+        assert default is None or doc.default.startswith(f"{default}"), (
+            f"`Default:` of {name} must begin with {default!r}; it says {doc.default!r}"
+        )
+
+
+def test_settings_of_one_name_are_of_one_type() -> None:
+    """They share one option of the command line."""
+    kinds: dict[str, set[object]] = {}
+    for method in BUILT_IN:
+        for name, kind in find(method).settings.types().items():
+            plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+            assert plain is not bool, f"{name} of {method}: a setting is a number or a word"
+            kinds.setdefault(name, set()).add(str if get_origin(plain) is Literal else plain)
+    assert not {name: found for name, found in kinds.items() if len(found) > 1}
 
 
 def test_docstrings_under_fields_are_read() -> None:
@@ -94,7 +108,7 @@ def test_a_recipe_of_an_unknown_method_is_read_and_keeps_its_digest() -> None:
 
 
 @pytest.mark.parametrize(("method", "given", "digest"), DIGESTS)
-def test_recipes_keep_the_digests_of_the_first_version(method: str, given: dict[str, object], digest: str) -> None:
+def test_recipes_keep_their_digests(method: str, given: dict[str, object], digest: str) -> None:
     request = Request.parse({"dataset": "cifar10", "ipc": 10, "method": method, **given})
     recipe = request.resolve("cifar10", "0" * 64, (3, 32, 32), mirrored=True, precision="float32")
     assert recipe.digest()[:16] == digest

@@ -92,13 +92,17 @@ def command(
         str | None,
         typer.Option(
             help=f"Kinds of augmentation, e.g. color_crop: {', '.join(KINDS)}, or none.  "
-            "\\[all; no flip for digits; none for dc]",
+            "\\[all six; no flip where images are of digits; none for dc]",
             rich_help_panel=PANEL,
         ),
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Method-specific option; repeatable.", rich_help_panel=PANEL),
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Setting of a method of another package, which has no flag of its own; repeatable.",
+            rich_help_panel=PANEL,
+        ),
     ] = None,
     arch: options.Arch = None,
     depth: options.Depth = None,
@@ -125,8 +129,9 @@ def command(
 ) -> None:
     """Condense a dataset into a few synthetic images per class and store them.
 
-    Defaults for dsa and dc are the paper's unless marked otherwise; for dd and ld see docs/methods.md. The same command
-    resumes an interrupted run, and prints the stored set of a finished one.
+    Each default says whose it is: as published (the paper's, or its authors' program's where it is silent), the
+    authors' of the method, or ours; docs/methods.md says why. The same command resumes an interrupted run, and prints
+    the stored set of a finished one.
     """
     asked: dict[str, Any] = {
         "dataset": dataset,

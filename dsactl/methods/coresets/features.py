@@ -9,9 +9,35 @@ from torch.func import functional_call
 
 from dsactl.data.dataset import Dataset
 from dsactl.engine.device import autocast
+from dsactl.errors import NetworkError
 from dsactl.methods.coresets.reference_network import Trained
+from dsactl.methods.work import Work
+from dsactl.networks.build import structure
 
 BATCH = 500
+
+
+def last_linear(network: nn.Module) -> nn.Linear:
+    """Return the last linear layer of a network, whose input is an image's features.
+
+    Raises:
+        NetworkError: it has none.
+    """
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise NetworkError("The network has no linear layer, whose input would be the features.", "Use another `arch`.")
+    return layers[-1]
+
+
+def check_features(work: Work) -> None:
+    """Refuse a network without features before it is trained.
+
+    Raises:
+        NetworkError: it has no linear layer.
+    """
+    assert work.recipe.network is not None
+    real = work.dataset
+    last_linear(structure(work.recipe.network, real.channels, real.size, real.classes))
 
 
 @torch.no_grad()
@@ -24,7 +50,7 @@ def class_features(trained: Trained, real: Dataset, label: int) -> Tensor:
         label: the class, 0 … K − 1.
     """
     network = trained.network.eval()
-    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    last = last_linear(network)
     features: list[Tensor] = []
     handle = last.register_forward_pre_hook(lambda _module, inputs: features.append(inputs[0].float()))
     first = real.train.starts[label]

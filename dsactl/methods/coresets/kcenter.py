@@ -6,7 +6,7 @@ Shapes: N images of a class, D features.
 import torch
 from torch import Tensor
 
-from dsactl.methods.coresets.features import centred, class_features
+from dsactl.methods.coresets.features import centred, check_features, class_features
 from dsactl.methods.coresets.reference_network import train_on_whole
 from dsactl.methods.coresets.selection import coreset
 from dsactl.methods.work import Made, Work
@@ -14,6 +14,7 @@ from dsactl.methods.work import Made, Work
 
 def kcenter(work: Work) -> Made:
     """Choose `ipc` images of every class by `farthest_points`, on features of the trained reference network."""
+    check_features(work)
     trained, real, ipc = train_on_whole(work), work.dataset, work.recipe.ipc
     return coreset(work, lambda label: farthest_points(class_features(trained, real, label), ipc))
 

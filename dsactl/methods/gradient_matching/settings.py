@@ -70,7 +70,7 @@ class GradientMatching(Settings):
     init: Literal["real", "noise"]
     """Initial images: real or noise.
 
-    Default: real, and noise for dc, as published.
+    Default: real for dsa, noise for dc, as published.
     """
     distance: Literal["ours", "mse", "cos"] = "ours"
     """Distance between gradients: ours (the paper's), mse or cos.
