@@ -1,6 +1,7 @@
 """Command reference in Markdown: `python -m dsactl.cli.reference > docs/commands.md`."""
 
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,15 +85,18 @@ def _kinds(kind: Any) -> list[Any]:
 
 def _about(parameter: inspect.Parameter, info: ArgumentInfo | OptionInfo) -> str:
     """Return the help, range and default of an argument or option."""
-    text, _, default = (info.help or "").partition("  \\[")
+    # A help text ends with its default in brackets; a setting that methods share may have several such parts.
+    text = re.sub(r"  \\\[(.*?)\](?=  |$)", r" Default: \1.", info.help or "")
     parts = [text]
     if info.min is not None and info.max is not None:
         parts.append(f"From {info.min} to {info.max}.")
     elif info.min is not None:
         parts.append(f"At least {info.min}.")
-    if default:
-        parts.append(f"Default: {default.removesuffix(']')}.")
-    elif parameter.default not in (None, inspect.Parameter.empty) and parameter.default is not False:
+    if (
+        text == (info.help or "")
+        and parameter.default not in (None, inspect.Parameter.empty)
+        and parameter.default is not False
+    ):
         parts.append(f"Default: {parameter.default}.")
     return _plain(" ".join(parts))
 

@@ -12,12 +12,12 @@ class Coreset(Settings):
     """Settings of a method that chooses real images with a network trained on the whole training split."""
 
     network_lr: Rate = 0.01
-    """Learning rate of the network.
+    """Learning rate of the networks.
 
     Default: 0.01, as in evaluation.
     """
     batch_train: Count = 256
-    """Batch size of the network's training.
+    """Batch size of network training.
 
     Default: 256, as in evaluation.
     """

@@ -38,7 +38,7 @@ class GradientMatching(Settings):
     Default: by ipc, 1 → 1, 10 → 50, 50 → 10, as published; others: 500 / inner steps, ours.
     """
     image_lr: Rate
-    """Learning rate of the synthetic images, η_S.
+    """Learning rate of the synthetic images.
 
     Default: 0.1, and 0.01 for mlp, as published.
     """
@@ -48,7 +48,7 @@ class GradientMatching(Settings):
     Default: 0.5, as published.
     """
     network_lr: Rate = 0.01
-    """Learning rate of the networks, η_θ.
+    """Learning rate of the networks.
 
     Default: 0.01, as published.
     """
@@ -63,7 +63,7 @@ class GradientMatching(Settings):
     Default: 256, as published.
     """
     batch_train: Count = 256
-    """Batch size of the networks' training.
+    """Batch size of network training.
 
     Default: 256, as published.
     """

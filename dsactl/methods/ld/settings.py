@@ -18,7 +18,7 @@ class LabelDistillation(Settings):
     Default: 500, ours.
     """
     inner_steps: Count = 1
-    """Number of steps that a network is trained for per update.
+    """Number of steps that a network is trained for.
 
     Default: 1, the authors'.
     """
@@ -33,7 +33,7 @@ class LabelDistillation(Settings):
     Default: 256, ours.
     """
     batch_train: Count = 50
-    """Batch size of the networks' training.
+    """Batch size of network training.
 
     Default: 50, the authors'.
     """
