@@ -8,7 +8,6 @@ from dsactl.data.catalogue import entry_of
 from dsactl.errors import DataError, UsageError
 from dsactl.recipes import methods as methods
 from dsactl.recipes.recipe import Recipe
-from dsactl.recipes.settings import TOP_LEVEL
 
 if TYPE_CHECKING:
     from registry import Manifest
@@ -57,7 +56,7 @@ def condense_command(recipe: Recipe, folder: Mapping[str, Any]) -> str:
     differing = {name: value for name, value in own.items() if defaults.get(name) != value}
     if differing.keys() & {"inner_steps", "network_epochs"}:  # the default of one depends on the other
         differing |= {name: own[name] for name in ("inner_steps", "network_epochs") if name in own}
-    given |= {name: value for name, value in differing.items() if name in TOP_LEVEL}
+    given |= {name: value for name, value in differing.items() if name not in recipe.options}
     if recipe.strategy != usual.strategy:
         given["strategy"] = "_".join(recipe.strategy) or "none"
     given |= {name: value for name, value in folder.items() if value != _FOLDER[name]}
@@ -65,7 +64,7 @@ def condense_command(recipe: Recipe, folder: Mapping[str, Any]) -> str:
     for name, value in given.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     for name, value in differing.items():
-        if name not in TOP_LEVEL:
+        if name in recipe.options:
             words += ["--option", f"{name}={value}"]
     return shlex.join(words)
 

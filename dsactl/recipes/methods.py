@@ -9,12 +9,12 @@ import contextlib
 import functools
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dsactl.errors import UnknownNameError, UsageError
-from dsactl.recipes.settings import FreeSettings, Number, Settings
+from dsactl.recipes.settings import FreeSettings, Settings, settings_of
 from registry.names import is_part
 
 if TYPE_CHECKING:
@@ -111,9 +111,11 @@ def find(name: str) -> Method:
     try:
         function = point.load()
         if isinstance(function, Method):
-            return function
+            return _checked(function, name)
         about = (function.__doc__ or "").strip() or "a method of another package"
         network, options = getattr(function, "network", False), getattr(function, "options", None)
+    except UsageError:
+        raise
     except Exception as error:  # another package may raise anything
         raise UsageError(f"The method {name!r} cannot be loaded: {error}.", "Install its package again.") from None
     if not callable(function):
@@ -125,20 +127,29 @@ def find(name: str) -> Method:
             f"The options of the method {name!r} must be a dict from names to defaults, which are numbers or strings.",
             f"Change `options` of {point.value} in its package.",
         )
-    settings = FreeSettings if options is None else _settings_of(options)
+    settings = FreeSettings if options is None else settings_of(tuple(options.items()))
     return Method(about.splitlines()[0], function=function, settings=settings, network=bool(network))
+
+
+def _checked(method: Method, name: str) -> Method:
+    """Return the `Method` of another package, if it can be used.
+
+    Raises:
+        UsageError: it names no function, or its settings are no class of settings.
+    """
+    if not callable(method.function) and not method.home:
+        raise UsageError(f"The method {name!r} has no function.", "Give its `Method` one in its package.")
+    if not (isinstance(method.settings, type) and issubclass(method.settings, Settings)):
+        raise UsageError(
+            f"The settings of the method {name!r} are not a subclass of `Settings`.", "See docs/methods.md."
+        )
+    method.settings.types()  # what is wrong in its annotations is said here
+    return method
 
 
 def names() -> list[str]:
     """Return the names of all methods, dsactl's first; invalid names are left out."""
     return [*BUILT_IN, *sorted(filter(_is_free, _foreign()))]
-
-
-def _settings_of(options: Mapping[str, Any]) -> type[Settings]:
-    """Return the class of settings with these defaults, and with their types."""
-    kinds = {int: int, float: Number, str: str}
-    fields = [(name, kinds[type(value)], field(default=value)) for name, value in options.items()]
-    return make_dataclass("OwnSettings", fields, bases=(Settings,), frozen=True, kw_only=True)
 
 
 def _is_free(name: str) -> bool:

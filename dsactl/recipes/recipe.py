@@ -4,9 +4,11 @@ A `Request` has what the user specifies; `Request.resolve` fills in the defaults
 complete, so that equal recipes give equal sets.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -106,7 +108,7 @@ class Recipe:
     @property
     def options(self) -> dict[str, Value]:
         """The settings that no other method shares, by name."""
-        return {name: value for name, value in self.settings.values().items() if name not in TOP_LEVEL}
+        return self.settings.own()
 
     @property
     def set_name(self) -> str:
@@ -168,17 +170,17 @@ class _Stored:
 
 def _settings_of(read: _Stored, values: Mapping[str, Any]) -> Settings:
     """Return a stored recipe's settings; free ones if its method is not installed, or has different settings by now."""
-    given = {name: getattr(read, name) for name in TOP_LEVEL if name in values} | read.options
+    shared = {name: getattr(read, name) for name in TOP_LEVEL if name in values}
     try:
         method: Method | None = find(read.method)
     except UsageError:  # unknown here, or its package is broken
         method = None
     if method is not None and (read.network is not None) == method.network:
-        try:
-            return method.settings.from_values(given)
-        except ValidationError:
-            pass
-    return FreeSettings(free=given) if given else Settings()
+        declared = not issubclass(method.settings, FreeSettings)
+        if declared or not shared:
+            with contextlib.suppress(ValueError if read.method in BUILT_IN else Exception):  # of another version
+                return method.settings.from_values({**shared, **read.options})
+    return FreeSettings(free=read.options, shared=shared) if shared or read.options else Settings()
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,11 @@ class Request:
         more = values.pop("options", {})
         if not isinstance(more, dict):
             raise UsageError(f"`options` must be a table of names and values, not {more!r}.")
+        for name, value in more.items():
+            if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, int | float | str):
+                raise UsageError(f"`options` must have numbers and words by name, not {name!r}: {value!r}.")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"The option {name!r} must be a finite number, not {value!r}.")
         own = {name: value for name, value in values.items() if name in _REQUEST}
         given = {name: value for name, value in values.items() if name not in _REQUEST}
         try:

@@ -108,9 +108,12 @@ class Settings:
         for name in given:
             if name not in cls.names():
                 raise UnknownNameError(f"option of {asked.method}", name, cls.names() or ["none"])
+        kind: Any = cls
         try:
-            kind: Any = cls
-            resolved: Self = _adapter(kind).validate_python({**cls.dependent_defaults(asked, given), **given})
+            # Twice: what defaults depend on has its type only then, as a number that was given as text.
+            read: Self = _adapter(kind).validate_python({**cls.dependent_defaults(asked, {}), **given})
+            typed = {name: getattr(read, name) for name in given}
+            resolved: Self = _adapter(kind).validate_python({**cls.dependent_defaults(asked, typed), **typed})
             return resolved
         except ValidationError as error:
             fault = error.errors()[0]
@@ -155,66 +158,108 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values for a manifest, without those that it leaves out."""
         values = {name: value for name, value in self.values().items() if self.left_out.get(name) != value}
-        own = {name: value for name, value in values.items() if name not in TOP_LEVEL}
-        return {name: value for name, value in values.items() if name in TOP_LEVEL} | ({"options": own} if own else {})
+        own = {name: value for name, value in values.items() if name in self.own()}
+        return {name: value for name, value in values.items() if name not in own} | ({"options": own} if own else {})
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """Return the settings from the values of a manifest.
 
         Raises:
-            pydantic.ValidationError: they are not valid for this method.
+            ValueError: they are not this method's settings: one is missing, unknown or invalid.
         """
         kind: Any = cls
-        read: Self = _adapter(kind).validate_python({**cls.left_out, **values})
+        whole = {**cls.left_out, **values}
+        if whole.keys() != set(cls.names()):  # nothing that was unknown then is made up now
+            raise ValueError("other settings")
+        read: Self = _adapter(kind).validate_python(whole)
         return read
 
     def values(self) -> dict[str, Any]:
         """Return all settings by name."""
         return asdict(self)
 
+    def own(self) -> dict[str, Any]:
+        """Return the settings that a manifest has under "options", by name."""
+        return {name: value for name, value in self.values().items() if name not in TOP_LEVEL}
+
     def option(self, name: str) -> Any:
-        """Return one of the method's own settings: those that it shares with no other method.
+        """Return one of the settings.
 
         Raises:
             KeyError: there is none with this name.
         """
-        return {own: value for own, value in self.values().items() if own not in TOP_LEVEL}[name]
+        return self.values()[name]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FreeSettings(Settings):
-    """Settings without a class: of a method whose package does not declare them, or is not installed."""
+    """Settings without fields: of a function of another package, or of a method that is not installed."""
 
     free: dict[str, Value] = field(default_factory=dict)
-    """Values by name."""
+    """Values by name, which a manifest has under "options"."""
+    shared: dict[str, Value] = field(default_factory=dict)
+    """Values by name that a manifest has beside the recipe's other fields."""
+    defaults: ClassVar[Mapping[str, Value] | None] = None
+    """The settings that the package declares, with defaults whose types hold; None if it declares none."""
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any], asked: Asked, *, own: bool = False) -> Self:
-        return cls(free=dict(given))
+        if cls.defaults is None:
+            return cls(free=dict(given))
+        values = dict(cls.defaults)
+        for name, value in given.items():
+            if name not in values:
+                raise UnknownNameError(f"option of {asked.method}", name, values or ["none"])
+            kinds: dict[type, Any] = {int: int, float: Number, str: str}
+            try:
+                values[name] = _adapter(kinds[type(values[name])]).validate_python(value)
+            except ValidationError as error:
+                raise UsageError(first_fault(error, own=own, name=name)) from None
+        return cls(free=values)
 
     @classmethod
     def names(cls) -> list[str]:
-        return []
+        return list(cls.defaults or ())
+
+    @classmethod
+    def types(cls) -> dict[str, Any]:
+        return {name: type(value) for name, value in (cls.defaults or {}).items()}
+
+    @classmethod
+    def constant_default(cls, name: str) -> Any:
+        return (cls.defaults or {}).get(name)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         return cls(free=dict(values))
 
     def values(self) -> dict[str, Any]:
+        return {**self.shared, **self.free}
+
+    def own(self) -> dict[str, Any]:
         return dict(self.free)
 
 
-def first_fault(error: ValidationError, *, own: bool = False) -> str:
+@functools.cache
+def settings_of(options: tuple[tuple[str, Value], ...]) -> type[FreeSettings]:
+    """Return the class of settings with these defaults; the same class for the same defaults."""
+    return type("DeclaredSettings", (FreeSettings,), {"defaults": dict(options)})
+
+
+def first_fault(error: ValidationError, *, own: bool = False, name: str = "") -> str:
     """Return the first fault that pydantic found, as one line with the parameter's name.
 
     Args:
         error: raised by pydantic.
         own: whether the parameters are a method's own, which are given as `options`.
+        name: the parameter's, if the error does not have it.
     """
     fault = error.errors()[0]
-    name = ".".join(map(str, fault["loc"]))
+    name = name or ".".join(map(str, fault["loc"]))
     where = f'`options={{"{name}": ...}}`' if own else f"`{name}`"
+    if fault["type"] == "missing":
+        return f"{where} is missing."
     return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}."
 
 

@@ -38,7 +38,7 @@ def making_operations(recipe: Recipe, dataset: Dataset) -> float:
         return float(method.load_cost().operations(recipe, dataset))
     forward = GRADIENT * forward_operations(recipe.network, dataset)
     if method.passes:
-        return forward * len(dataset.train) * int(recipe.settings.option("epochs"))
+        return forward * len(dataset.train) * int(recipe.settings.values().get("epochs", 1))
     iterations = int(recipe.settings.values().get("iterations", 1))
     return forward * iterations * recipe.ipc * dataset.classes
 

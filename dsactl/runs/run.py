@@ -34,7 +34,7 @@ from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.job import Job, run_folder
 from dsactl.runs.progress import Progress
-from dsactl.runs.runner import CHECKPOINT, CHECKPOINT_SECONDS, EVENTS, Product, Watch, run_method
+from dsactl.runs.runner import CHECKPOINT, CHECKPOINT_SECONDS, EVENTS, Product, Watch, run_method, steps_of
 from dsactl.synthetic.storage import folder_options, store_set
 from registry.files import write_atomically
 from registry.tensors import Array
@@ -154,7 +154,7 @@ def steps_done(store: registry.Store, job: Job) -> float:
     if not path.exists():
         return 0
     _, about = read_checkpoint(path.read_bytes(), path, torch.device("cpu"))
-    return int(about.get("done", 0))
+    return steps_of(about, job.recipe)
 
 
 def is_made(store: registry.Store, job: Job) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.errors import ProcessError, RunError, is_out_of_memory
 from dsactl.methods.work import Made, Work
 from dsactl.recipes.methods import BUILT_IN, find
+from dsactl.recipes.recipe import Recipe
 from dsactl.runs.job import Job
 from dsactl.runs.made_check import checked
 from dsactl.runs.progress import Progress
@@ -100,8 +101,24 @@ def run_method(
                 "Fix it in its package; DSACTL_DEBUG=1 shows the traceback.",
             ) from error
         raise
+    product = Product(checked(made, job), work.seconds, work.environments)
     work.save()
-    return Product(checked(made, job), work.seconds, work.environments)
+    return product
+
+
+def steps_of(about: Mapping[str, Any], recipe: Recipe) -> int:
+    """Return the number of steps that a checkpoint has.
+
+    Args:
+        about: the checkpoint's description; that of dsactl 0.1 has iteration and inner step of Algorithm 1.
+        recipe: of the run.
+
+    Raises:
+        KeyError, TypeError, ValueError: the description is damaged.
+    """
+    if "done" in about:
+        return int(about["done"])
+    return int(about["iteration"]) * int(recipe.settings.option("inner_steps")) + int(about["step"])
 
 
 class CheckpointedWork(Work):
@@ -246,9 +263,7 @@ class CheckpointedWork(Work):
         self._tensors, about = read_checkpoint(data, path, self.device)
         try:
             begun = Mode.from_dict(about["mode"])
-            if "done" not in about:  # written by Algorithm 1 in dsactl 0.1
-                about["done"] = int(about["iteration"]) * self._setting("inner_steps") + int(about["step"])
-            self.done, self._earlier = int(about["done"]), float(about["seconds"])
+            self.done, self._earlier = steps_of(about, self.recipe), float(about["seconds"])
             self._environments = list(map(str, about["environments"]))
         except (KeyError, TypeError, ValueError) as error:
             self.refuse_checkpoint(f"is damaged ({error!r})")
@@ -265,9 +280,6 @@ class CheckpointedWork(Work):
             )
         self.mode = self._begun = begun
         self._progress.done, self._progress.seconds = self.done, self._earlier
-
-    def _setting(self, name: str) -> int:
-        return int(self.recipe.settings.values()[name])
 
     def _hint(self, before: str = "To start over, ") -> str:
         """Return how to start over, for callers with and without the parameter `fresh`."""

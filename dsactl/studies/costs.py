@@ -159,7 +159,7 @@ def _size(recipe: Recipe, dataset: Dataset) -> tuple[float, str]:
     if method.cost:
         return making_operations(recipe, dataset), f"{method.home}, trained: {settings.get('inner_steps', 1) > 1}"
     if method.passes:
-        return float(len(dataset.train)) * settings["epochs"], "passes"
+        return float(len(dataset.train)) * int(settings.get("epochs", 1)), "passes"
     # For a method with unrolled training: its iterations, each with some images of the set and some real images.
     images = recipe.ipc * dataset.classes
     batch = settings.get("batch_train", settings.get("batch_synthetic", 0) * dataset.classes)

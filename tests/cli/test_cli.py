@@ -308,3 +308,17 @@ def test_only_condense_supports_torchrun(cli: Callable[..., Answer], monkeypatch
         code, out, err = cli(*command)
         assert (code, out) == (2, "")
         assert "Run this command without torchrun." in err
+
+
+def test_flags_override_the_settings_of_the_file_wherever_they_are(cli: Callable[..., Answer], tmp_path: Path) -> None:
+    config = tmp_path / "recipe.toml"
+    config.write_text('method = "herding"\n[options]\nepochs = 10\n')
+    asked = ("condense", "digits", "--ipc", "1", "--config", str(config), "--dry-run", "--json")
+    for given, epochs in ((), 10), (("--epochs", "5"), 5), (("--option", "epochs=6"), 6):
+        assert json.loads(cli(*asked, *given)[1])["recipe"]["options"] == {"epochs": epochs}
+    code, _, err = cli(*asked, "--epochs", "5", "--option", "epochs=6")
+    assert (code, "are both given" in err) == (2, True)
+    config.write_text('method = "herding"\nepochs = 4\n')
+    assert json.loads(cli(*asked, "--option", "epochs=6")[1])["recipe"]["options"] == {"epochs": 6}
+    config.write_text('method = "herding"\n[options]\nepochs = 2020-01-01\n')
+    assert "must have numbers and words" in cli(*asked)[2]

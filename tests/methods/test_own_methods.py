@@ -20,6 +20,7 @@ from dsactl.errors import RunError, UsageError
 from dsactl.methods import work
 from dsactl.methods.work import Work
 from dsactl.recipes import methods
+from dsactl.recipes.recipe import Recipe
 from dsactl.recipes.settings import FreeSettings
 from dsactl.runs.progress import Progress
 from dsactl.runs.runner import CHECKPOINT
@@ -399,3 +400,31 @@ def test_what_a_method_changes_in_place_after_it_was_kept_is_not_kept(install: I
             make()
     install(IN_PLACE.replace("{fault}", ""), "foreign:adds")
     make()
+
+
+def test_options_may_have_the_names_of_settings_of_other_methods(install: Install) -> None:
+    install("first.options = {'iterations': 7, 'step-lr': 0.5}", "foreign:first")
+    made = make()
+    assert made.recipe.to_dict()["options"] == made.recipe.options == {"iterations": 7, "step-lr": 0.5}
+    assert Recipe.from_dict(made.recipe.to_dict()) == made.recipe
+    assert make(options={"iterations": "8"}).recipe.options["iterations"] == 8
+
+
+def test_what_is_no_set_leaves_no_checkpoint(install: Install) -> None:
+    install("def wrong(work):\n    work.keep(1, 1, {'x': torch.zeros(1)})\n    return 3", "foreign:wrong")
+    with pytest.raises(RunError, match="int"):
+        make()
+    assert not list(registry.Store().home.rglob(CHECKPOINT))
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("Method('mine')", "has no function"),
+        ("Method('mine', function=first, settings=dict)", "not a subclass of `Settings`"),
+    ],
+)
+def test_a_method_that_cannot_be_used_says_why(install: Install, code: str, said: str) -> None:
+    install(f"from dsactl.recipes.methods import Method\nmine = {code}", "foreign:mine")
+    with pytest.raises(UsageError, match=said):
+        make()

@@ -1,7 +1,9 @@
 """Settings of methods: documented, resolved, and the same in manifests as ever."""
 
 import json
+import math
 from dataclasses import dataclass, fields
+from datetime import date
 from typing import Annotated, Literal, get_args, get_origin
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from dsactl.errors import UnknownNameError, UsageError
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.recipes.recipe import Recipe, Request
-from dsactl.recipes.settings import Asked, Count, FieldDoc, FreeSettings, Settings
+from dsactl.recipes.settings import Asked, Count, FieldDoc, FreeSettings, Settings, settings_of
 
 DIGESTS = [
     ("dsa", {}, "ebefa7aad2919884"),
@@ -43,6 +45,14 @@ class Example(Settings):
     """
     init: str = "real"
     """Initial images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Required(Settings):
+    """Settings of which one has no default."""
+
+    need: int
+    """Something."""
 
 
 @pytest.mark.parametrize("method", BUILT_IN)
@@ -90,8 +100,9 @@ def test_settings_are_resolved_and_checked() -> None:
 def test_shared_settings_lie_beside_the_recipes_fields_and_others_under_options() -> None:
     assert Example(epochs=4).to_dict() == {"init": "real", "options": {"epochs": 4}}
     assert Example(epochs=4).option("epochs") == 4
+    assert Example().option("init") == "real"
     with pytest.raises(KeyError):
-        Example().option("init")
+        Example().option("other")
 
 
 def test_a_recipe_of_an_unknown_method_is_read_and_keeps_its_digest() -> None:
@@ -112,3 +123,39 @@ def test_recipes_keep_their_digests(method: str, given: dict[str, object], diges
     request = Request.parse({"dataset": "cifar10", "ipc": 10, "method": method, **given})
     recipe = request.resolve("cifar10", "0" * 64, (3, 32, 32), mirrored=True, precision="float32")
     assert recipe.digest()[:16] == digest
+
+
+@pytest.mark.parametrize("given", [5, "5", 5.0])
+def test_defaults_depend_on_values_and_not_on_how_they_are_given(given: object) -> None:
+    for values in ({"inner_steps": given}, {"options": {"inner_steps": given}}):
+        request = Request.parse({"dataset": "cifar10", "ipc": 1, **values})
+        settings = request.method_settings().values()
+        assert (settings["inner_steps"], settings["network_epochs"]) == (5, 100)
+
+
+@pytest.mark.parametrize("name", ["iterations", "step-lr", "lambda", "values", "names", "check"])
+def test_other_packages_may_call_their_options_as_they_like(name: str) -> None:
+    kind = settings_of(((name, 7),))
+    settings = kind.resolve({name: "8"}, Asked("theirs", 1, "convnet"), own=True)
+    assert settings.option(name) == 8
+    assert settings.to_dict() == {"options": {name: 8}}
+    assert kind.from_values({name: 8}) == settings
+    with pytest.raises(UsageError, match="valid integer"):
+        kind.resolve({name: "many"}, Asked("theirs", 1, "convnet"), own=True)
+
+
+@pytest.mark.parametrize("value", [True, None, [1], {"a": 1}, math.nan, math.inf, date(2020, 1, 1)])
+def test_options_are_numbers_and_words(value: object) -> None:
+    with pytest.raises(UsageError, match="must"):
+        Request.parse({"dataset": "digits", "ipc": 1, "method": "herding", "options": {"epochs": value}})
+
+
+def test_a_setting_that_is_missing_is_named() -> None:
+    with pytest.raises(UsageError, match="`need` is missing"):
+        Required.resolve({}, Asked("example", 1, "convnet"))
+
+
+def test_nothing_is_made_up_for_a_manifest() -> None:
+    """A setting that a method got later is not in older recipes."""
+    with pytest.raises(ValueError, match="other settings"):
+        Example.from_values({"epochs": 4})

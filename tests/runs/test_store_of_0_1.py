@@ -11,7 +11,7 @@ import registry
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import prepare, run_folder
 from dsactl.runs.progress import Progress
-from dsactl.runs.run import execute, has_checkpoint
+from dsactl.runs.run import execute, has_checkpoint, steps_done
 
 SETS = ("digits-random-ipc1", "digits-dd-convnet-depth1-width4-ipc1", "digits-dsa-convnet-depth1-width4-ipc1")
 SMALL = {"dataset": "digits", "ipc": 1, "width": 4, "depth": 1, "precision": "float32"}
@@ -66,6 +66,7 @@ def test_its_unfinished_run_is_resumed(store: registry.Store) -> None:
         seen.append(progress.done)
 
     assert has_checkpoint(store, job.recipe)
+    assert steps_done(store, job) == 3
     execute(job, store, report=report)
     assert (min(seen), max(seen)) == (3, 8)
     assert not has_checkpoint(store, job.recipe)

@@ -147,9 +147,13 @@ def command(
     flags: dict[str, Any] = {key: value for key, value in {**asked, **settings}.items() if value is not None}
     output = Output(as_json=as_json, quiet=quiet)
     given = _read_config(config)
-    if option:
-        known = given.get("options", {})
-        flags["options"] = {**(known if isinstance(known, dict) else {}), **dict(map(_own_option, option))}
+    own = dict(map(_own_option, option or ()))
+    for key in own.keys() & flags.keys():
+        raise UsageError(f"--option {key} and --{key.replace('_', '-')} are both given.", "Leave one of them out.")
+    if isinstance(known := given.get("options", {}), dict):  # what is given here overrides the file
+        own = {key: value for key, value in known.items() if key not in flags} | own
+        given = {key: value for key, value in given.items() if key not in ("options", *own)}
+        flags |= {"options": own} if own else {}
     request = _request({**given, **flags})
     if dry_run:
         downloads.check([request.dataset])
