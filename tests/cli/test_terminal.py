@@ -139,7 +139,7 @@ def test_a_terminal_wraps_between_words() -> None:
         "  them: dsactl datasets. Or give a",
         "  folder.",
     ]
-    (line,) = (line for line in lines("condense", "--help", columns=120, code=0) if "Defaults for dsa and dc" in line)
+    (line,) = (line for line in lines("condense", "--help", columns=120, code=0) if "Each default says" in line)
     assert len(line.strip()) > 100, "paragraphs are only wrapped at the terminal's width"
 
 
