@@ -28,10 +28,8 @@ class Work:
         mode: how to compute. A method with several modes chooses one by `settle_mode`.
         processes: that share the classes, if the method is registered so; otherwise this process.
         done: steps done when the tensors of `resume` were kept; 0 at the start.
-        may_compile: whether compiling may pay off; False in trials of a few steps.
     """
 
-    may_compile = True
     done = 0
 
     def __init__(self, dataset: Dataset, recipe: Recipe, processes: Processes = SINGLE_PROCESS) -> None:

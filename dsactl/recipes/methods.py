@@ -43,7 +43,7 @@ class Method:
         batch_norm_twins: whether VGG and ResNet are used with batch norm, as the paper does while condensing.
         passes: whether each of its steps is a pass over the whole training split.
         shares_classes: whether several processes may share the classes of one set.
-        cost: the module whose `counts`, `operations` and `seconds` estimate a run; empty to time its steps.
+        cost: the module whose `counts` and `seconds` estimate a run; empty to time its steps.
         paper: the arXiv number of its paper; empty for none.
         in_paper: whether its defaults are those of the DSA paper, as far as that states them.
     """

@@ -215,8 +215,7 @@ class Request:
     def of(cls, dataset: str, ipc: int, **values: Any) -> "Request":
         """Return a request from keywords, including settings of the method; nothing is checked."""
         own = {name: value for name, value in values.items() if name in _REQUEST}
-        settings = {name: value for name, value in values.items() if name not in _REQUEST and value is not None}
-        return cls(dataset, ipc, **own, settings=settings)
+        return cls(dataset, ipc, **own).varied(**{name: value for name, value in values.items() if name not in own})
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "Request":

@@ -227,10 +227,6 @@ class FreeSettings(Settings):
         return {name: type(value) for name, value in (cls.defaults or {}).items()}
 
     @classmethod
-    def constant_default(cls, name: str) -> Any:
-        return (cls.defaults or {}).get(name)
-
-    @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         return cls(free=dict(values))
 

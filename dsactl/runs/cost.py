@@ -35,7 +35,7 @@ def making_operations(recipe: Recipe, dataset: Dataset) -> float:
     if recipe.network is None:
         return 0.0
     if method.cost:
-        return float(method.load_cost().operations(recipe, dataset))
+        return float(method.load_cost().counts(recipe, dataset)["operations"])
     forward = GRADIENT * forward_operations(recipe.network, dataset)
     if method.passes:
         return forward * len(dataset.train) * int(recipe.settings.values().get("epochs", 1))

@@ -139,6 +139,7 @@ class CheckpointedWork(Work):
     ) -> None:
         super().__init__(job.dataset, job.recipe, processes)
         self._folder, self._job, self._every, self._report, self._watch = folder, job, every, report, watch
+        self._path = None if folder is None else folder / CHECKPOINT
         self._progress = Progress(0, 1)
         self._tensors: Mapping[str, Tensor] = {}
         self._begun: Mode | None = None
@@ -215,19 +216,18 @@ class CheckpointedWork(Work):
         self._tell(lambda: self._report(replace(self._progress)))
 
     def refuse_checkpoint(self, reason: str) -> NoReturn:
-        path = CHECKPOINT if self._folder is None else self._folder / CHECKPOINT
-        raise RunError(f"The checkpoint {path} {reason}.", self._hint())
+        raise RunError(f"The checkpoint {self._path or CHECKPOINT} {reason}.", self._hint())
 
     def save(self) -> None:
         """Write the checkpoint, if the method has kept any tensors."""
-        if self._tensors and self._folder is not None:
+        if self._tensors and self._path is not None:
             about = {
                 "done": self.done,
                 "seconds": self._progress.seconds,
                 "mode": self.mode.to_dict(),
                 "environments": self.environments,
             }
-            save_checkpoint(self._folder / CHECKPOINT, self._tensors, about)
+            save_checkpoint(self._path, self._tensors, about)
             self._saved = time.monotonic()
 
     def _tell(self, call: Callable[[], None]) -> None:
@@ -252,15 +252,13 @@ class CheckpointedWork(Work):
             events.write(json.dumps(event) + "\n")
 
     def _bytes(self) -> bytes:
-        path = None if self._folder is None else self._folder / CHECKPOINT
-        return path.read_bytes() if path is not None and path.exists() else b""
+        return self._path.read_bytes() if self._path is not None and self._path.exists() else b""
 
     def _read(self, data: bytes) -> None:
         """Resume from a checkpoint, if there is one; process 0 has read it for all processes."""
         if not data:
             return
-        path = Path(CHECKPOINT) if self._folder is None else self._folder / CHECKPOINT
-        self._tensors, about = read_checkpoint(data, path, self.device)
+        self._tensors, about = read_checkpoint(data, self._path or Path(CHECKPOINT), self.device)
         try:
             begun = Mode.from_dict(about["mode"])
             self.done, self._earlier = steps_of(about, self.recipe), float(about["seconds"])
@@ -283,7 +281,7 @@ class CheckpointedWork(Work):
 
     def _hint(self, before: str = "To start over, ") -> str:
         """Return how to start over, for callers with and without the parameter `fresh`."""
-        where = "" if self._folder is None else f", or remove {self._folder / CHECKPOINT}"
+        where = "" if self._path is None else f", or remove {self._path}"
         return f"{before}use `fresh=True`{where}."
 
     def _working(self, mode: Mode, try_out: Callable[[Mode], object]) -> Mode:

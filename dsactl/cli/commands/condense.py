@@ -143,7 +143,6 @@ def command(
     }
     asked |= {"arch": arch, "depth": depth, "width": width, "norm": norm, "activation": activation, "pooling": pooling}
     asked |= {"strategy": strategy, "image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
-    asked["precision"] = precision
     flags: dict[str, Any] = {key: value for key, value in {**asked, **settings}.items() if value is not None}
     output = Output(as_json=as_json, quiet=quiet)
     given = _read_config(config)

@@ -59,11 +59,6 @@ def counts(recipe: Recipe, dataset: Dataset) -> dict[str, float]:
     return {name: getattr(work, name) for name in names}
 
 
-def operations(recipe: Recipe, dataset: Dataset) -> float:
-    """Count the floating-point operations of a run."""
-    return count_work(recipe, dataset).operations
-
-
 def seconds(recipe: Recipe, dataset: Dataset) -> float:
     """Estimate the seconds of an uncompiled run, from inner steps with and without a network epoch after them."""
     settings = recipe.settings_as(GradientMatching)

@@ -32,8 +32,7 @@ def gradient_matching(work: Work) -> Made:
     total = settings.iterations * settings.inner_steps
 
     def choose() -> Mode:
-        long = work.may_compile and _worth_compiling(work)
-        return choose_mode(dataset, recipe, work.device, long=long, processes=work.processes)
+        return choose_mode(dataset, recipe, work.device, long=_worth_compiling(work), processes=work.processes)
 
     def try_out(mode: Mode) -> None:
         next(condense(dataset, recipe, start, mode=mode, processes=DryRunGroup(work.processes)), None)
