@@ -1,5 +1,5 @@
 # `make demo` condenses a data set and evaluates the result; `make test` runs everything that must hold, by two workers,
-# `make test FILES=tests/nas` a part of it, `make test-long` some of it at ten times the size, `make bench` the benchmarks.
+# `make test FILES=tests/studies/nas` a part of it, `make test-long` some of it at ten times the size, `make bench` the benchmarks.
 
 PYTHON ?= python3
 VENV := .venv

@@ -56,10 +56,6 @@ class RunError(DsactlError):
     """A run that cannot continue: a foreign checkpoint, a run already in progress, a diverged optimisation."""
 
 
-class InterruptedRunError(RunError):
-    """A run that was interrupted after its checkpoint was written."""
-
-
 class ClusterError(DsactlError):
     """A cluster that does not answer or cannot be used."""
 
@@ -90,3 +86,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 def is_cuda_oom(want: BaseException) -> bool:
     """Return whether an out-of-memory error is a GPU's."""
     return type(want).__name__ == "OutOfMemoryError"
+
+
+def explain_interrupt(interrupt: KeyboardInterrupt, message: str, hint: str = "") -> None:
+    """Add a note to Ctrl-C that says what is kept, and how to continue; Python prints it below the traceback.
+
+    Args:
+        interrupt: the exception, which the caller passes on.
+        message: what was interrupted, and what is kept.
+        hint: how to continue.
+    """
+    interrupt.add_note("\n".join(filter(None, (message, hint))))
+
+
+def continue_hint(*, fresh: bool = False) -> str:
+    """Return how to continue interrupted work, which was started over or not."""
+    return f"Run the same again{', without `fresh=True`,' if fresh else ''} to continue from there."

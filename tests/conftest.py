@@ -1,6 +1,6 @@
 """Fixtures. Tests run on a store and a data folder of their own.
 
-    pytest tests/nas                                a part, one after the other, on all cores
+    pytest tests/studies/nas                                a part, one after the other, on all cores
     pytest -n 2 --no-loadscope-reorder              all, by two workers of one thread each; as `make test` does
 
 A module's tests stay with one worker, since they share what is made once; so do modules that must not run beside each

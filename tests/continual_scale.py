@@ -1,6 +1,6 @@
 """Continual learning at a scale for tests."""
 
-from dsactl.continual.learner import Phase, Settings
+from dsactl.studies.continual.learner import Phase, Settings
 from dsactl.networks.catalogue import NetworkSpec
 
 SMALL = Settings(NetworkSpec(width=16), ("crop", "scale"), Phase(40, 0.02), Phase(40, 0.01))

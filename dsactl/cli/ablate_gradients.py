@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from dsactl.cli import study_runs
 from dsactl.cli.output import Output
-from dsactl.cli.tables import Table
+from dsactl.text.tables import Table
 from dsactl.recipes.recipe import Request
 
 if TYPE_CHECKING:

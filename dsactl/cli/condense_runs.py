@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dsactl.cli.formatting import duration
+from dsactl.text.formatting import duration
 from dsactl.cli.output import Output
 from dsactl.cli.stored_set import picture_lines, to_json
 from dsactl.errors import InterruptedRunError, ProcessError, RunError

@@ -9,7 +9,7 @@ import typer
 
 import registry
 from dsactl.cli.output import Output
-from dsactl.errors import InterruptedRunError, ProcessError, UsageError, is_cuda_oom, is_out_of_memory
+from dsactl.errors import ProcessError, UsageError, is_cuda_oom, is_out_of_memory
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 _SMALLER = "Use a smaller network, fewer images per class, or smaller batches."
@@ -40,9 +40,6 @@ def print_traceback() -> None:
 def report(error: BaseException, output: Output) -> int:
     """Print an exception as one message and return the exit code."""
     match error:
-        case InterruptedRunError():
-            output.error(error.message, error.hint)
-            return INTERRUPTED
         case ProcessError(mine=False):
             return FAILED
         case UsageError() | registry.BadNameError() | registry.MissingPackageError():
@@ -57,7 +54,9 @@ def report(error: BaseException, output: Output) -> int:
             output.error(error.format_message(), see, verbatim=True)
             return error.exit_code
         case typer.Abort() | KeyboardInterrupt():
-            output.error("Interrupted.")
+            *_, note = getattr(error, "__notes__", ["Interrupted."])
+            message, _, hint = note.partition("\n")
+            output.error(message, hint)
             return INTERRUPTED
         case _ if is_out_of_memory(error):
             if is_cuda_oom(error):

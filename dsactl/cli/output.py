@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from dsactl.cli.flags import translate
-from dsactl.cli.tables import Facts, Table
+from dsactl.text.tables import Facts, Table
 from dsactl.errors import UsageError
 
 if TYPE_CHECKING:

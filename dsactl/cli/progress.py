@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from dsactl.cli.formatting import duration
+from dsactl.text.formatting import duration
 
 PLAIN_LINE_SECONDS = 10.0
 

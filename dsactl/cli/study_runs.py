@@ -10,9 +10,9 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import downloads, options
-from dsactl.cli.formatting import duration
+from dsactl.text.formatting import duration
 from dsactl.cli.output import Output
-from dsactl.cli.tables import Table
+from dsactl.text.tables import Table
 from dsactl.errors import InterruptedRunError, RunError, UnknownNameError, UsageError
 from dsactl.recipes.recipe import Request
 from dsactl.runs.request_check import check_request
@@ -112,7 +112,7 @@ def run(
         InterruptedRunError: on Ctrl-C; the message states the progress.
     """
     import registry
-    from dsactl.engine.on_ray import workers
+    from dsactl.engine.on_ray import open_executor
     from dsactl.studies.cells import Cell, fill, parts
 
     cells: dict[Key, Cell] = {}
@@ -125,7 +125,7 @@ def run(
     write()
     try:
         with (
-            contextlib.closing(workers(ray, device, gpu_share)) as who,
+            contextlib.closing(open_executor(ray, device, gpu_share)) as who,
             output.progress(folder.study, parts(entries), "parts") as bar,
         ):
 

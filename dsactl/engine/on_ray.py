@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,8 @@ from dsactl import __version__
 from dsactl.engine.device import describe, resolve_device
 from dsactl.engine.memory import limit_gpu_memory
 from dsactl.engine.native import library
-from dsactl.engine.tasks import Executor, Failure, LocalExecutor, Report, Result, Task
+from dsactl.engine.progress import NO_FIGURES, Progress
+from dsactl.engine.tasks import Executor, Failure, LocalExecutor, Result, Task
 from dsactl.engine.words import AUTO, OFF, check_cluster, check_gpu_share
 from dsactl.errors import ClusterError, UsageError
 from registry import extras
@@ -47,7 +48,7 @@ end.cancel()
 _WORKER_DEATHS = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "OwnerDiedError", "ObjectLostError")
 
 
-def workers(where: str, device: str, share_of_gpu: float = 1.0) -> Executor:
+def open_executor(where: str, device: str, share_of_gpu: float = 1.0) -> Executor:
     """Return the executor for a command's tasks.
 
     Args:
@@ -95,7 +96,7 @@ class AutoExecutor(LocalExecutor):
     def __init__(self, device: str, share_of_gpu: float = 1.0) -> None:
         self._ray = RayExecutor(None, device, share_of_gpu)
 
-    def suited(self, tasks: int) -> Executor:
+    def choose(self, tasks: int) -> Executor:
         """Return the Ray executor for two or more tasks."""
         return self if tasks < MIN_TASKS_FOR_RAY else self._ray
 
@@ -150,7 +151,7 @@ class RayExecutor(Executor):
             raise ClusterError("The cluster has no GPU.", 'Use `device="cpu"`, or `ray="off"`.')
         needs: dict[str, Any] = {"num_gpus": self._share, "max_calls": 0} if on_gpu else {"num_cpus": 1}
         self._run_remote: Any = ray.remote(max_retries=MAX_RETRIES, **needs)(_do)
-        self._progress: Any = ray.remote(num_cpus=0, max_restarts=-1)(_ProgressActor)
+        self._shares: Any = ray.remote(num_cpus=0, max_restarts=-1)(_ShareActor)
 
     @property
     def gpus(self) -> float:
@@ -158,16 +159,16 @@ class RayExecutor(Executor):
         return float(self._ray.cluster_resources().get("GPU", 0.0))
 
     def run(
-        self, shared: Any, tasks: Sequence[Task[Result]], report: Report = lambda done, doing: None
+        self, shared: Any, tasks: Sequence[Task[Result]], progress: Progress
     ) -> Iterator[tuple[Task[Result], Result | Failure]]:
         """Run the tasks, the most expensive first; see `Executor.run`."""
         if self._ray is None:
             self._start()
-        reference, progress, ours = self._ray.put(shared), self._progress.remote(), _environment(self._device)
+        reference, shares, ours = self._ray.put(shared), self._shares.remote(), _environment(self._device)
         waiting = {
             # The reference is in a list, so that Ray passes it on as it is and each worker unpickles the value once.
             self._run_remote.remote(
-                [reference], index, progress, (self._device, ours, self._share), task.work, task.arguments
+                [reference], index, shares, (self._device, ours, self._share), task.work, task.arguments
             ): (
                 index,
                 task,
@@ -175,7 +176,7 @@ class RayExecutor(Executor):
             for index, task in enumerate(sorted(tasks, key=lambda task: -task.cost))
         }
         total, done, known = sum(task.cost for task in tasks), 0.0, dict[int, float]()
-        report(0, f"{len(tasks)} tasks on Ray")
+        progress.update(0, total, f"{len(tasks)} tasks on Ray")
         try:
             while waiting:
                 ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=REPORT_SECONDS, fetch_local=True)
@@ -183,12 +184,12 @@ class RayExecutor(Executor):
                     _, task = waiting.pop(each)
                     yield task, self._result(each, ours)
                     done += task.cost
-                known |= self._reported_shares(progress)
+                known |= self._reported_shares(shares)
                 part = sum(known.get(index, 0.0) * task.cost for index, task in waiting.values())
                 doing = f"{len(tasks) - len(waiting)} of {len(tasks)} tasks on Ray are done"
                 if len(waiting) == len(tasks) and not self._slots:
                     doing += "; the cluster has no CPU yet"
-                report((done + part) / total, doing)
+                progress.update(done + part, total, doing)
         finally:
             self._cancel(list(waiting))
 
@@ -200,10 +201,10 @@ class RayExecutor(Executor):
         for each in remaining:  # only these: forced on a task that has ended, Ray would exit when the task answers
             self._ray.cancel(each, force=True)
 
-    def _reported_shares(self, progress: Any) -> dict[int, float]:
+    def _reported_shares(self, shares: Any) -> dict[int, float]:
         """Return the completed share of each task by its index; empty if the actor does not answer at once."""
         try:
-            return dict(self._ray.get(progress.all.remote(), timeout=REPORT_SECONDS))
+            return dict(self._ray.get(shares.all.remote(), timeout=REPORT_SECONDS))
         except self._ray.exceptions.RayError:  # timeout, or the actor's node died and it restarts elsewhere
             return {}
 
@@ -223,7 +224,7 @@ class RayExecutor(Executor):
             raise _unusable(f"a worker is {theirs}, and this process has {ours}")
         return result
 
-    def groups(self, networks: int, most: int) -> int:
+    def group_size(self, networks: int, most: int) -> int:
         """Return a size that gives every worker networks, two or more if possible; on part of a GPU, what fits."""
         if self._ray is None:
             self._start()
@@ -236,7 +237,7 @@ class RayExecutor(Executor):
         cpus = int(self._ray.cluster_resources().get("CPU", 0.0))
         return min(cpus, int(self.gpus / self._share)) if self._device == "cuda" else cpus
 
-    def place(self, device: torch.device) -> str:
+    def task_device(self, device: torch.device) -> str:
         """Return the first of the GPUs that a worker sees."""
         return device.type
 
@@ -269,7 +270,7 @@ def _silence(ray: Any) -> None:
 _unpacked: dict[str, Any] = {}
 
 
-class _ProgressActor:
+class _ShareActor:
     """An actor that collects the completed share of each task."""
 
     def __init__(self) -> None:
@@ -284,10 +285,23 @@ class _ProgressActor:
         return self._shares
 
 
+class _RemoteProgress(Progress):
+    """The meter of a task on a worker: sends the completed share to the driver."""
+
+    def __init__(self, shares: Any, index: int) -> None:
+        self._shares, self._index, self._sent = shares, index, 0.0
+
+    def update(self, done: float, total: float, doing: str = "", figures: Mapping[str, float] = NO_FIGURES) -> None:
+        del doing, figures
+        if time.monotonic() - self._sent >= REPORT_SECONDS:
+            self._shares.set.remote(self._index, done / total if total else 0.0)
+            self._sent = time.monotonic()
+
+
 def _do(
     reference: list[Any],
     index: int,
-    progress: Any,
+    shares: Any,
     driver: tuple[str, str, float],
     work: Callable[..., Result],
     arguments: tuple[Any, ...],
@@ -308,15 +322,7 @@ def _do(
     if key not in _unpacked:
         _unpacked.clear()  # free the memory before the next value is unpickled
         _unpacked[key] = ray.get(reference[0])
-    reported = 0.0
-
-    def report(share: float) -> None:
-        nonlocal reported
-        if time.monotonic() - reported >= REPORT_SECONDS:
-            progress.set.remote(index, share)
-            reported = time.monotonic()
-
-    result = work(_unpacked[key], *arguments, report)
+    result = work(_unpacked[key], *arguments, _RemoteProgress(shares, index))
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # other tasks share the GPU
     return ours, result

@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from dsactl.engine.progress import Progress
+
 Result = TypeVar("Result")
-Report = Callable[[float, str], None]
-"""Progress callback: completed share of the work, 0 … 1 weighted by the tasks' costs, and the current activity."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Task(Generic[Result]):
 
     Attributes:
         name: name in messages.
-        work: a module-level function, called with the shared value, the arguments and a callback for its progress.
+        work: a module-level function, called with the shared value, the arguments and a progress meter.
         arguments: small values.
         cost: above 0, in any unit; the most expensive tasks start first, and progress is weighted by it.
     """
@@ -54,14 +54,14 @@ class Executor(ABC):
 
     @abstractmethod
     def run(
-        self, shared: Any, tasks: Sequence[Task[Result]], report: Report = lambda done, doing: None
+        self, shared: Any, tasks: Sequence[Task[Result]], progress: Progress
     ) -> Iterator[tuple[Task[Result], Result | Failure]]:
         """Run the tasks.
 
         Args:
             shared: a value that all tasks need; sent once to each machine.
             tasks: in any order.
-            report: progress callback.
+            progress: the meter; tasks count by their costs.
 
         Yields:
             Each task with its result, in the order of completion.
@@ -70,16 +70,16 @@ class Executor(ABC):
             Exception: raised by a task's function.
         """
 
-    def groups(self, networks: int, most: int) -> int:  # noqa: ARG002  (any number)
+    def group_size(self, networks: int, most: int) -> int:  # noqa: ARG002  (any number)
         """Return how many of `networks` to give to each task, if at most `most` can be trained side by side."""
         return most
 
-    def suited(self, tasks: int) -> "Executor":  # noqa: ARG002  (any number)
+    def choose(self, tasks: int) -> "Executor":  # noqa: ARG002  (any number)
         """Return the executor for this number of tasks."""
         return self
 
     @abstractmethod
-    def place(self, device: torch.device) -> str:
+    def task_device(self, device: torch.device) -> str:
         """Return the name of the device for a task, given this process's device."""
 
     @abstractmethod
@@ -91,19 +91,15 @@ class LocalExecutor(Executor):
     """An executor that runs tasks one after the other in this process."""
 
     def run(
-        self, shared: Any, tasks: Sequence[Task[Result]], report: Report = lambda done, doing: None
+        self, shared: Any, tasks: Sequence[Task[Result]], progress: Progress
     ) -> Iterator[tuple[Task[Result], Result | Failure]]:
         """Run the tasks; see `Executor.run`."""
         total, before = sum(task.cost for task in tasks), 0.0
         for task in tasks:
-
-            def tell(share: float, before: float = before, task: Task[Result] = task) -> None:
-                report((before + task.cost * share) / total, task.name)
-
-            yield task, task.work(shared, *task.arguments, tell)
+            yield task, task.work(shared, *task.arguments, progress.part(before, task.cost, total, task.name))
             before += task.cost
 
-    def place(self, device: torch.device) -> str:
+    def task_device(self, device: torch.device) -> str:
         """Return the name of the given device."""
         return str(device)
 

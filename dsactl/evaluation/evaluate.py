@@ -2,16 +2,16 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-
-import torch
 
 import registry
 from dsactl.data.dataset import Dataset
 from dsactl.engine.device import prepare_device
-from dsactl.engine.tasks import Executor, Failure, LocalExecutor, Task
-from dsactl.errors import RunError
+from dsactl.engine.progress import NO_FIGURES, ForwardedProgress, Progress
+from dsactl.engine.session import Session
+from dsactl.engine.tasks import Failure, Task
+from dsactl.errors import RunError, continue_hint, explain_interrupt
 from dsactl.evaluation.cache import EvaluationKey, NetworkResults, ResultCache, StoredResults, now
 from dsactl.evaluation.protocol import Evaluation, NetworkResult, Protocol
 from dsactl.evaluation.resolve import augmentation_of, check_matches, evaluation_key, resolve_networks
@@ -21,40 +21,34 @@ from dsactl.recipes.methods import WHOLE
 from dsactl.synthetic.synthetic_set import SyntheticSet
 from registry.manifest import canonical
 
-Report = Callable[[float], None]
-"""Called after every epoch with the number of networks done, a fraction for those in training."""
-
-
 def evaluate_cached(
-    store: registry.Store,
     synthetic: SyntheticSet,
     dataset: Dataset,
     protocol: Protocol,
-    device: torch.device,
-    report: Report = lambda networks: None,
+    session: Session,
     *,
     fresh: bool = False,
-    on_saved: Callable[[int], None] = lambda networks: None,
-    workers: Executor | None = None,
 ) -> Evaluation:
     """Evaluate a set and record the result; only networks without a cached result are trained.
 
     Args:
-        store: holds the cache and the records.
-        synthetic, dataset, protocol, device, report, workers: see `evaluate`.
+        synthetic, dataset, protocol: see `evaluate`.
+        session: has the store with the cache and the records. Its meter is also told how many results are `stored`.
         fresh: train every network, and overwrite cached results.
-        on_saved: called with the number of networks whose results are saved.
 
     Raises:
         DsactlError: see `evaluate`.
         registry.StoreError: the store cannot be written to.
     """
+    store = session.store
     store.check_writable()
-    cache = _CacheOfOne(StoredResults(store), fresh=fresh, on_saved=on_saved)
+    progress = _ProgressWithStored(session.progress, protocol.networks)
+    cache = _CacheOfOne(StoredResults(store), progress, fresh=fresh)
     try:
-        result = evaluate(synthetic, dataset, protocol, device, report, cache, workers)
-    except KeyboardInterrupt:  # it may have come after a result was saved and before `on_saved` was called
-        cache.report_saved()
+        result = evaluate(synthetic, dataset, protocol, replace(session, progress=progress), cache)
+    except KeyboardInterrupt as interrupt:
+        cache.report_stored()  # it may have come after a result was saved and before the meter was told
+        _explain(interrupt, progress.stored, protocol.networks, fresh=fresh)
         raise
     result = replace(result, created=cache.created)
     if not cache.has_trained and _is_recorded(store, result):
@@ -63,14 +57,22 @@ def evaluate_cached(
     return result
 
 
+def _explain(interrupt: KeyboardInterrupt, stored: int, networks: int, *, fresh: bool) -> None:
+    if stored:
+        message = f"Interrupted; {stored} of {networks} networks are finished and stored."
+        hint = continue_hint(fresh=fresh)
+    else:
+        message = "Interrupted before any network was finished; no result is stored."
+        hint = "Small networks are trained in parallel and finish together."
+    explain_interrupt(interrupt, message, hint)
+
+
 def evaluate(
     synthetic: SyntheticSet,
     dataset: Dataset,
     protocol: Protocol,
-    device: torch.device,
-    report: Report = lambda networks: None,
+    session: Session,
     cache: ResultCache | None = None,
-    workers: Executor | None = None,
 ) -> Evaluation:
     """Train n networks on a set and test each once on the whole test split.
 
@@ -78,10 +80,8 @@ def evaluate(
         synthetic: the set.
         dataset: the one that the set was made from; only its test images are used.
         protocol: see `Protocol`.
-        device: where to compute.
-        report: see `Report`.
+        session: has the executor that trains the networks. Its meter counts networks; those in training are fractions.
         cache: results of earlier networks, and where to save new ones; None for no cache.
-        workers: which train the networks; None for this process.
 
     Raises:
         DataError: the set was made from another dataset.
@@ -90,16 +90,16 @@ def evaluate(
         RunError: a worker died repeatedly.
     """
     check_matches(synthetic, dataset)
-    prepare_device(device)
-    executor = (workers or LocalExecutor()).suited(protocol.networks)
-    networks = resolve_networks(synthetic, dataset, protocol, device)
-    key = evaluation_key(networks, protocol, device, executor.threads)
+    prepare_device(session.device)
+    session = replace(session, executor=session.executor.choose(protocol.networks))
+    networks = resolve_networks(synthetic, dataset, protocol, session.device)
+    key = evaluation_key(networks, protocol, session.device, session.executor.threads)
     cached = cache.load(key) if cache else {}
     results = {number: cached[number] for number in range(protocol.networks) if number in cached}
     missing = [number for number in range(protocol.networks) if number not in results]
     failures = []
-    known = len(results)
-    for task, trained in _train_missing(networks, missing, device, executor, lambda done: report(known + done)):
+    part = session.part(len(results), len(missing), protocol.networks)
+    for task, trained in _train_missing(networks, missing, part):
         if isinstance(trained, Failure):
             failures.append(f"{key.network}, {task.name} failed: {trained.message}.")
             continue
@@ -113,14 +113,15 @@ def evaluate(
 
 
 def _train_missing(
-    networks: Networks, missing: Sequence[int], device: torch.device, executor: Executor, report: Report
+    networks: Networks, missing: Sequence[int], session: Session
 ) -> Iterator[tuple[Task[list[NetworkResult]], list[NetworkResult] | Failure]]:
     """Train and test the networks without a result; yield each group's task, whose first argument is their numbers."""
     if not missing:
         return
-    groups = _neighbours(missing, executor.groups(len(missing), networks.side_by_side(device)))
-    tasks = [Task(_name(group), train_and_test, (group, executor.place(device)), len(group)) for group in groups]
-    yield from executor.run(networks, tasks, lambda share, _doing: report(len(missing) * share))
+    executor, device = session.executor, session.device
+    groups = _neighbours(missing, executor.group_size(len(missing), networks.side_by_side(device)))
+    tasks = [Task(_name(group), train_and_test, (group, executor.task_device(device)), len(group)) for group in groups]
+    yield from executor.run(networks, tasks, session.progress)
 
 
 def _neighbours(numbers: Sequence[int], most: int) -> list[range]:
@@ -165,6 +166,29 @@ def _paper(synthetic: SyntheticSet, protocol: Protocol, label: str) -> Figure | 
     return paper_accuracy(recipe.dataset, recipe.ipc, recipe.method, recipe.network_label, label)
 
 
+class _ProgressWithStored(ForwardedProgress):
+    """The meter of an evaluation, which is also told how many results are stored.
+
+    Attributes:
+        stored: number of stored results.
+    """
+
+    def __init__(self, progress: Progress, networks: int) -> None:
+        super().__init__(progress)
+        self._networks, self._done, self.stored = networks, 0.0, 0
+
+    def update(self, done: float, total: float, doing: str = "", figures: Mapping[str, float] = NO_FIGURES) -> None:
+        del total, doing
+        self._done = done
+        known = {**figures, "stored": self.stored}
+        super().update(done, self._networks, f"{self.stored} finished and stored", known)
+
+    def store(self, count: int) -> None:
+        """Set the number of stored results."""
+        self.stored = count
+        self.update(max(self._done, count), self._networks)
+
+
 class _CacheOfOne(ResultCache):
     """The stored results of one evaluation.
 
@@ -172,8 +196,8 @@ class _CacheOfOne(ResultCache):
         created: when the last network was finished.
     """
 
-    def __init__(self, stored: StoredResults, *, fresh: bool, on_saved: Callable[[int], None]) -> None:
-        self._stored, self._on_saved = stored, on_saved
+    def __init__(self, stored: StoredResults, progress: "_ProgressWithStored", *, fresh: bool) -> None:
+        self._stored, self._progress = stored, progress
         self._overwrite = fresh  # ignore what is there; the first `save` overwrites it
         self._key: EvaluationKey | None = None
         self._trained: frozenset[int] = frozenset()
@@ -187,20 +211,20 @@ class _CacheOfOne(ResultCache):
     def load(self, key: EvaluationKey) -> NetworkResults:
         self._key = key
         results = self._read(key)
-        self._on_saved(len(results))
+        self._progress.store(len(results))
         return results
 
     def save(self, key: EvaluationKey, results: NetworkResults) -> None:
         self._trained = frozenset(results)
         self._stored.save(key, results, overwrite=self._overwrite)
         self._overwrite = False
-        self.report_saved()
+        self.report_stored()
 
-    def report_saved(self) -> None:
-        """Call `on_saved` with the number of networks that are saved now."""
+    def report_stored(self) -> None:
+        """Tell the meter how many results are stored now."""
         if self._key is not None:
             saved = self._read(self._key)
-            self._on_saved(len(self._trained & saved.keys() if self.has_trained else saved))
+            self._progress.store(len(self._trained & saved.keys() if self.has_trained else saved))
 
     def _read(self, key: EvaluationKey) -> NetworkResults:
         results, self.created = ({}, now()) if self._overwrite else self._stored.read(key)

@@ -16,6 +16,7 @@ from dsactl.augmentation.packed import Augmenter
 from dsactl.data.dataset import Dataset, ImageSet
 from dsactl.engine.device import prepare_device
 from dsactl.engine.memory import free_gpu_memory, keep_freed_memory
+from dsactl.engine.progress import Progress
 from dsactl.engine.random import generator
 from dsactl.evaluation.protocol import NetworkResult
 from dsactl.networks.build import Buffers, Parameters, count_outputs, initial_state, structure
@@ -111,7 +112,7 @@ def is_fused(side_by_side: int, device: torch.device) -> bool:
 
 
 def train_and_test(
-    networks: Networks, indices: range, device: str, report: Callable[[float], None]
+    networks: Networks, indices: range, device: str, progress: Progress
 ) -> list[NetworkResult]:
     """Train some networks side by side, test each, and return their results.
 
@@ -120,7 +121,7 @@ def train_and_test(
         indices: the numbers of those to train. The accuracy of a network does not depend on the others: on one thread
             to the bit, on several except for the order of float sums.
         device: where to compute.
-        report: called after every epoch with the fraction that is done.
+        progress: updated after every epoch.
     """
     began = time.monotonic()
     ready = networks.ready(device)
@@ -136,7 +137,7 @@ def train_and_test(
         synthetic.images,
         synthetic.targets,
         [generator(networks.seed, "evaluation-training", index) for index in trained],
-        lambda epoch: report(epoch / networks.plan.epochs),
+        lambda epoch: progress.update(epoch, networks.plan.epochs),
     )
     correct = [
         count_correct(

@@ -55,7 +55,9 @@ class Job:
         return replace(self, recipe=replace(self.recipe, seed=derive_seed(self.recipe.seed, "set", index)))
 
 
-def prepare(request: Request, device: str = "auto", like: Job | None = None, *, loaded: Dataset | None = None) -> Job:
+def prepare(
+    request: Request, device: str | torch.device = "auto", like: Job | None = None, *, loaded: Dataset | None = None
+) -> Job:
     """Load the dataset, resolve the recipe, and refuse whatever cannot work.
 
     Args:
@@ -69,7 +71,7 @@ def prepare(request: Request, device: str = "auto", like: Job | None = None, *, 
         registry.BadNameError: the set's name is not valid.
     """
     check_request(request)
-    target = resolve_device(device)
+    target = resolve_device(str(device))
     precision = resolve_precision(request.precision, target)
     name = None if request.name is None else registry.parse_name(request.name)
     source: dict[str, Any] = {

@@ -6,7 +6,7 @@ restarts from scratch. Meanwhile the driver holds the locks of the runs, and it 
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +14,15 @@ import torch
 
 import registry
 from dsactl.data.dataset import Dataset
+from dsactl.engine.progress import Progress
+from dsactl.engine.session import Session
 from dsactl.engine.shared_folder import SharedFolder, offer
-from dsactl.engine.tasks import Executor, Failure, LocalExecutor, Report, Task
+from dsactl.engine.tasks import Failure, LocalExecutor, Task
 from dsactl.errors import RunError, is_out_of_memory
 from dsactl.methods.work import Made
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.cost import making_operations
 from dsactl.runs.job import Job
-from dsactl.runs.progress import Progress
 from dsactl.runs.run import BusyError, Outcome, carry_out, claim, execute, keep
 from dsactl.runs.runner import CHECKPOINT_SECONDS, Product
 
@@ -34,9 +35,7 @@ _CPU = torch.device("cpu")
 
 def make_all(
     jobs: Sequence[Job],
-    store: registry.Store,
-    workers: Executor | None = None,
-    report: Report = lambda share, doing: None,
+    session: Session,
     *,
     fresh: bool = False,
     wait: bool = False,
@@ -46,9 +45,7 @@ def make_all(
 
     Args:
         jobs: with different recipes.
-        store: where the sets go.
-        workers: the executor; None for this process.
-        report: called with the progress.
+        session: has the store, where the sets go, and the executor.
         fresh: see `execute`.
         checkpoint_every: see `execute`; None for `WORKER_CHECKPOINT_SECONDS` in a worker, and the default of `execute`
             in this process.
@@ -62,9 +59,9 @@ def make_all(
     Raises:
         registry.StoreError: the store cannot be written to.
     """
-    executor = (workers or LocalExecutor()).suited(len(jobs))
+    executor = session.executor.choose(len(jobs))
     if isinstance(executor, LocalExecutor):
-        yield from _run_locally(jobs, store, report, fresh=fresh, checkpoint_every=checkpoint_every)
+        yield from _run_locally(jobs, session, fresh=fresh, checkpoint_every=checkpoint_every)
         return
     every = WORKER_CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
     operations = [max(1.0, making_operations(job.recipe, job.dataset)) for job in jobs]
@@ -73,36 +70,31 @@ def make_all(
         # Sets that another process makes are looked for again after all others. Waiting while holding other runs would
         # delay those, and two processes that wait for each other would wait forever.
         busy = list[int]()
-        tell = _scale_progress(report, done, total)
-        for index, outcome in _run_unclaimed(jobs, left, operations, store, executor, tell, every, fresh=fresh):
+        here = replace(session, executor=executor).part(done, total - done, total)
+        for index, outcome in _run_unclaimed(jobs, left, operations, here, every, fresh=fresh):
             if wait and isinstance(outcome, BusyError):
                 busy.append(index)
             else:
                 done += operations[index]
                 yield index, outcome
         if len(busy) == len(left):
-            report(done / total, f"waiting for another process that makes {len(busy)} of {len(jobs)} sets")
+            waiting = f"waiting for another process that makes {len(busy)} of {len(jobs)} sets"
+            session.progress.update(done, total, waiting)
             time.sleep(LOOK_SECONDS)
         left = busy
-
-
-def _scale_progress(report: Report, done: float, total: float) -> Report:
-    """Return a function that takes operations and reports the share of all operations."""
-    return lambda operations, doing: report((done + operations) / total, doing)
 
 
 def _run_unclaimed(
     jobs: Sequence[Job],
     which: Sequence[int],
     operations: Sequence[float],
-    store: registry.Store,
-    executor: Executor,
-    report: Report,
+    session: Session,
     checkpoint_every: float,
     *,
     fresh: bool,
 ) -> Iterator[tuple[int, Outcome | RunError]]:
-    """Make those sets that no other process makes, holding the locks of all their runs; report operations."""
+    """Make those sets that no other process makes, holding the locks of all their runs."""
+    store, executor = session.store, session.executor
     known = 0.0
     with contextlib.ExitStack() as held:
         datasets, tasks = dict[str, Dataset](), list[Task[Product | RunError]]()
@@ -122,15 +114,12 @@ def _run_unclaimed(
             key = f"{job.dataset.train.checksum()} {job.dataset.mean} {job.dataset.std}"
             if key not in datasets:
                 datasets[key] = job.dataset.to(_CPU)
-            arguments = (job.recipe, key, job.name, offer(folder), checkpoint_every, executor.place(job.device))
+            arguments = (job.recipe, key, job.name, offer(folder), checkpoint_every, executor.task_device(job.device))
             tasks.append(Task(f"{job.name}, seed {job.recipe.seed}", _run_on_worker, arguments, operations[index]))
             places[job.recipe.digest()] = index, folder, own
         work = sum(task.cost for task in tasks)
-
-        def tell(share: float, doing: str) -> None:
-            report(known + work * share, doing)
-
-        for task, found in executor.run(datasets, tasks, tell) if tasks else ():
+        progress = session.progress.part(known, work, sum(operations[index] for index in which))
+        for task, found in executor.run(datasets, tasks, progress) if tasks else ():
             recipe, *_ = task.arguments
             index, folder, own = places[recipe.digest()]
             if isinstance(found, Product):
@@ -145,8 +134,7 @@ def _run_unclaimed(
 
 def _run_locally(
     jobs: Sequence[Job],
-    store: registry.Store,
-    report: Report,
+    session: Session,
     *,
     fresh: bool,
     checkpoint_every: float | None,
@@ -154,13 +142,9 @@ def _run_locally(
     """Make the sets in this process."""
     every = CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
     for index, job in enumerate(jobs):
-
-        def tell(progress: Progress, index: int = index) -> None:
-            doing = f"set {index + 1} of {len(jobs)}, {progress}" if len(jobs) > 1 else str(progress)
-            report((index + progress.done / max(progress.total, 1)) / len(jobs), doing)
-
+        here = session.part(index, 1, len(jobs), f"set {index + 1} of {len(jobs)}" if len(jobs) > 1 else "")
         try:
-            outcome: Outcome | RunError = execute(job, store, checkpoint_every=every, report=tell, fresh=fresh)
+            outcome: Outcome | RunError = execute(job, here, checkpoint_every=every, fresh=fresh)
         except RunError as error:
             outcome = error
         yield index, outcome
@@ -174,18 +158,14 @@ def _run_on_worker(
     folder: SharedFolder,
     checkpoint_every: float,
     device: str,
-    report: Callable[[float], None],
+    progress: Progress,
 ) -> Product | RunError:
     """Make the set of a recipe; return it with its images on the CPU, or the error, so that other tasks continue."""
     target = torch.device(device)
-
-    def tell(progress: Progress) -> None:
-        report(progress.done / max(progress.total, 1))
-
     with as_value() as failed:
         job = Job(datasets[key].to(target), recipe, target, name, {})
         with folder.use() as place:
-            product = carry_out(place, job, checkpoint_every=checkpoint_every, report=tell)
+            product = carry_out(place, job, progress, checkpoint_every=checkpoint_every)
         made, soft = product.made, product.made.soft_labels_NK
         images, labels = made.images_NCHW.detach().to(_CPU), made.labels_N.to(_CPU)
         soft = None if soft is None else soft.detach().to(_CPU)

@@ -29,11 +29,12 @@ from dsactl.engine.checkpoint import read_checkpoint
 from dsactl.engine.device import prepare_device
 from dsactl.engine.locks import hold
 from dsactl.engine.processes import SINGLE_PROCESS, Processes
-from dsactl.errors import RunError
+from dsactl.engine.progress import LastProgress, Progress
+from dsactl.engine.session import Session
+from dsactl.errors import RunError, continue_hint, explain_interrupt
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.job import Job, run_folder
-from dsactl.runs.progress import Progress
 from dsactl.runs.runner import CHECKPOINT, CHECKPOINT_SECONDS, EVENTS, Product, Watch, run_method, steps_of
 from dsactl.synthetic.storage import folder_options, store_set
 from registry.files import write_atomically
@@ -64,25 +65,23 @@ class Outcome:
 
 def execute(
     job: Job,
-    store: registry.Store,
+    session: Session,
     *,
     processes: Processes = SINGLE_PROCESS,
     fresh: bool = False,
     wait: bool = False,
     checkpoint_every: float = CHECKPOINT_SECONDS,
-    report: Callable[[Progress], None] = lambda progress: None,
     watch: Watch = lambda done, tensors: None,
 ) -> Outcome:
     """Make the set, resume an interrupted run, or look up a finished one.
 
     Args:
         job: see `prepare`.
-        store: where it goes.
+        session: has the store, where the set goes.
         processes: that share the classes; this function is for process 0, and `follow` for the others.
         fresh: ignore an earlier run of the same recipe.
         wait: wait for another process that makes the set, instead of refusing.
         checkpoint_every: smallest number of seconds between checkpoints; one is also written on an interruption.
-        report: called after every inner step, and when the work changes.
         watch: called after every step with the tensors that the method keeps.
 
     Raises:
@@ -92,14 +91,28 @@ def execute(
     """
 
     def waiting() -> None:
-        report(Progress(0, 1, doing="waiting for another process that is making the set"))
+        session.progress.update(0, 1, "waiting for another process that is making the set")
 
-    with claim(job, store, fresh=fresh, waiting=waiting if wait else None) as (folder, made):
+    progress = LastProgress(session.progress)
+    with claim(job, session.store, fresh=fresh, waiting=waiting if wait else None) as (folder, made):
         if made is not None:
             processes.broadcast(_NOTHING)
             return made
-        how: dict[str, Any] = {"checkpoint_every": checkpoint_every, "report": report, "watch": watch}
-        return keep(folder, job, store, carry_out(folder, job, processes=processes, **how))
+        how: dict[str, Any] = {"processes": processes, "checkpoint_every": checkpoint_every, "watch": watch}
+        try:
+            product = carry_out(folder, job, progress, **how)
+        except KeyboardInterrupt as interrupt:
+            _explain(interrupt, folder, progress, fresh=fresh)
+            raise
+        return keep(folder, job, session.store, product)
+
+
+def _explain(interrupt: KeyboardInterrupt, folder: Path, progress: LastProgress, *, fresh: bool) -> None:
+    if not (folder / CHECKPOINT).exists():
+        explain_interrupt(interrupt, "Interrupted before the first step; no checkpoint was written.")
+        return
+    message = f"Interrupted at step {progress.done:g} of {progress.total:g}; the checkpoint was written."
+    explain_interrupt(interrupt, message, continue_hint(fresh=fresh))
 
 
 @contextlib.contextmanager
@@ -109,7 +122,8 @@ def claim(
     """Hold the lock of a run, so that no other process works on it.
 
     Args:
-        job, store, fresh: see `execute`.
+        job, fresh: see `execute`.
+        store: has the run's folder.
         waiting: called before waiting for another process; None to refuse.
 
     Yields:
@@ -197,7 +211,7 @@ def follow(job: Job, processes: Processes) -> None:
         ProcessError: another process died, or stopped.
     """
     if processes.broadcast(b"") == _WORK:
-        run_method(None, job, processes=processes)
+        run_method(None, job, Progress(), processes=processes)
 
 
 def _refuse_other_precision(job: Job, store: registry.Store) -> None:
@@ -219,17 +233,18 @@ def _refuse_other_precision(job: Job, store: registry.Store) -> None:
 def carry_out(
     folder: Path,
     job: Job,
+    progress: Progress,
     *,
     processes: Processes = SINGLE_PROCESS,
     checkpoint_every: float = CHECKPOINT_SECONDS,
-    report: Callable[[Progress], None] = lambda progress: None,
     watch: Watch = lambda done, tensors: None,
 ) -> Product:
     """Run a job, from its checkpoint if there is one, in a folder that no other process works in.
 
     Args:
         folder: holds the checkpoint and the events.
-        job, processes, checkpoint_every, report, watch: see `execute`.
+        job, processes, checkpoint_every, watch: see `execute`.
+        progress: the meter.
 
     Raises:
         RunError: see `execute`.
@@ -239,8 +254,8 @@ def carry_out(
     with FileLock(folder / ".worker"):  # a worker may outlive the process that started it for a while
         shared = find(job.recipe.method).shares_classes
         processes.broadcast(_WORK if shared else _NOTHING)
-        how: dict[str, Any] = {"checkpoint_every": checkpoint_every, "report": report, "watch": watch}
-        return run_method(folder, job, processes=processes if shared else SINGLE_PROCESS, **how)
+        how: dict[str, Any] = {"checkpoint_every": checkpoint_every, "watch": watch}
+        return run_method(folder, job, progress, processes=processes if shared else SINGLE_PROCESS, **how)
 
 
 def keep(folder: Path, job: Job, store: registry.Store, done: Product) -> Outcome:

@@ -23,13 +23,13 @@ from dsactl.engine.device import describe
 from dsactl.engine.memory import keep_freed_memory
 from dsactl.engine.mode import Mode, difference
 from dsactl.engine.processes import SINGLE_PROCESS, Processes
+from dsactl.engine.progress import NO_FIGURES, Progress
 from dsactl.errors import ProcessError, RunError, is_out_of_memory
 from dsactl.methods.work import Made, Work
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.job import Job
 from dsactl.runs.made_check import checked
-from dsactl.runs.progress import Progress
 from registry.errors import Error
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -59,10 +59,10 @@ class Product:
 def run_method(
     folder: Path | None,
     job: Job,
+    progress: Progress,
     *,
     processes: Processes = SINGLE_PROCESS,
     checkpoint_every: float = CHECKPOINT_SECONDS,
-    report: Callable[[Progress], None] = lambda progress: None,
     watch: Watch = lambda done, tensors: None,
 ) -> Product:
     """Run a job's method to its end.
@@ -70,9 +70,9 @@ def run_method(
     Args:
         folder: the run's; None in processes other than the first, which write nothing.
         job: of any method.
+        progress: updated after every step that the method reports, and when the work changes.
         processes: that share the classes; each of them calls this function.
         checkpoint_every: smallest number of seconds between checkpoints; one is also written on an interruption.
-        report: called after every step that the method reports, and when the work changes.
         watch: called after every step with the tensors that the method keeps.
 
     Raises:
@@ -84,7 +84,7 @@ def run_method(
     if job.device.type == "cpu":
         keep_freed_memory()
     method = find(job.recipe.method)
-    work = CheckpointedWork(folder, job, processes, checkpoint_every, report, watch)
+    work = CheckpointedWork(folder, job, progress, processes, checkpoint_every, watch)
     try:
         made = method.load()(work)
     except ProcessError:
@@ -95,7 +95,7 @@ def run_method(
     except BaseException as error:
         # Above all Ctrl-C; but the work so far is saved whatever ends the run.
         work.save()
-        if job.recipe.method not in BUILT_IN and error is not work.from_report and _is_a_fault(error):
+        if job.recipe.method not in BUILT_IN and error is not work.from_caller and _is_a_fault(error):
             raise RunError(
                 f"The method {job.recipe.method!r} failed: {_summary(error)}, at {_location(error)}.",
                 "Fix it in its package; DSACTL_DEBUG=1 shows the traceback.",
@@ -125,28 +125,29 @@ class CheckpointedWork(Work):
     """A run whose checkpoint is a file in the run's folder, together with a log of events.
 
     Attributes:
-        from_report: the exception that `report` or `watch` raised, if any.
+        from_caller: the exception that the meter or `watch` raised, if any.
     """
 
     def __init__(
         self,
         folder: Path | None,
         job: Job,
+        progress: Progress,
         processes: Processes,
         every: float,
-        report: Callable[[Progress], None],
         watch: Watch,
     ) -> None:
         super().__init__(job.dataset, job.recipe, processes)
-        self._folder, self._job, self._every, self._report, self._watch = folder, job, every, report, watch
+        self._folder, self._job, self._progress, self._every, self._watch = folder, job, progress, every, watch
         self._path = None if folder is None else folder / CHECKPOINT
-        self._progress = Progress(0, 1)
+        self._total, self._doing, self._figures = 1, "", NO_FIGURES
+        self._seconds = 0.0  # at the last step
         self._tensors: Mapping[str, Tensor] = {}
         self._begun: Mode | None = None
         self._environments: list[str] = []
         self._earlier = 0.0
         self._logged = 0.0
-        self.from_report: Exception | None = None
+        self.from_caller: Exception | None = None
         self._read(processes.broadcast(self._bytes()))
         self._started = self._saved = time.monotonic()
 
@@ -196,24 +197,22 @@ class CheckpointedWork(Work):
         now = time.monotonic()
         self.done, self._tensors = done, _copies(tensors) if copy else dict(tensors)
         figures = {**({} if loss is None else {"loss": loss}), **(figures or {})}
-        progress = self._progress
-        progress.done, progress.total, progress.seconds = done, total, self.seconds
-        progress.figures = figures or progress.figures
-        progress.doing = doing or progress.doing
+        self._total, self._seconds = total, self.seconds
+        self._figures, self._doing = figures or self._figures, doing or self._doing
         if figures and (now - self._logged >= EVENT_SECONDS or done == total):
             self._logged = now
             self._log(figures)
         self._tell(lambda: self._watch(done, tensors))
         if now - self._saved >= self._every:
             self.save()
-        self._tell(lambda: self._report(replace(progress)))
+        self._update()
 
     def expect(self, total: int) -> None:
-        self._progress.total = total
+        self._total = total
 
     def report(self, doing: str) -> None:
-        self._progress.doing = doing
-        self._tell(lambda: self._report(replace(self._progress)))
+        self._doing = doing
+        self._update()
 
     def refuse_checkpoint(self, reason: str) -> NoReturn:
         raise RunError(f"The checkpoint {self._path or CHECKPOINT} {reason}.", self._hint())
@@ -223,19 +222,22 @@ class CheckpointedWork(Work):
         if self._tensors and self._path is not None:
             about = {
                 "done": self.done,
-                "seconds": self._progress.seconds,
+                "seconds": self._seconds,
                 "mode": self.mode.to_dict(),
                 "environments": self.environments,
             }
             save_checkpoint(self._path, self._tensors, about)
             self._saved = time.monotonic()
 
+    def _update(self) -> None:
+        self._tell(lambda: self._progress.update(self.done, self._total, self._doing, self._figures))
+
     def _tell(self, call: Callable[[], None]) -> None:
         """Call a function that is not part of the method, and record the exception that it raises."""
         try:
             call()
         except Exception as error:
-            self.from_report = error
+            self.from_caller = error
             raise
 
     def _log(self, figures: Mapping[str, float]) -> None:
@@ -245,7 +247,7 @@ class CheckpointedWork(Work):
         event = {
             "step": self.done,
             **figures,
-            "seconds": round(self._progress.seconds, 3),
+            "seconds": round(self._seconds, 3),
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         with (self._folder / EVENTS).open("a") as events:
@@ -277,7 +279,7 @@ class CheckpointedWork(Work):
                 self._hint(f"To continue it, {way_out}; to start over, "),
             )
         self.mode = self._begun = begun
-        self._progress.done, self._progress.seconds = self.done, self._earlier
+        self._seconds = self._earlier
 
     def _hint(self, before: str = "To start over, ") -> str:
         """Return how to start over, for callers with and without the parameter `fresh`."""

@@ -4,12 +4,13 @@ This module stores nothing itself. Finished sets are found by their runs, and ac
 or command produced them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+
+import torch
 
 import registry
-from dsactl.engine.tasks import Executor
+from dsactl.engine.session import Session
 from dsactl.errors import RunError
 from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.evaluation.protocol import Evaluation, Sample
@@ -24,9 +25,6 @@ from dsactl.runs.run import Outcome, execute
 from dsactl.studies.entries import Entry
 from dsactl.synthetic.full_data import whole_set
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
-
-Steps = Callable[[float, int, str], None]
-"""Called with the number of parts done, their total, and a description of the current work."""
 
 
 @dataclass(frozen=True)
@@ -81,22 +79,16 @@ class Cell(Sample):
 def fill(
     entries: Sequence[Entry],
     sets: int,
-    store: registry.Store,
-    device: str = "auto",
-    report: Steps = lambda done, total, doing: None,
+    session: Session,
     like: Job | None = None,
-    workers: Executor | None = None,
 ) -> Iterator[tuple[Entry, Cell | RunError]]:
     """Condense and evaluate, cell by cell.
 
     Args:
         entries: of the cells; those with the same request should be adjacent.
         sets: number of sets per request, with derived seeds.
-        store: holds the sets and the cache of results.
-        device: see `condense`.
-        report: called with the parts done: the sets of each request are one part, and each cell's evaluation another.
+        session: has the store, for the sets and the cache of results. Its meter counts parts, see `parts`.
         like: a job that may have loaded the dataset already.
-        workers: the executor of condensing and evaluation; None for this process.
 
     Yields:
         Each entry with its finished cell; or with the error of a run that failed, after which the others continue.
@@ -110,15 +102,11 @@ def fill(
     for entry in entries:
         fresh = known is None or known.request != entry.request
         what = ":".join(entry.key)
-
-        def tell(part: int, done: float, doing: str, before: int = before, what: str = what) -> None:
-            report(before + part + done, total, f"{what}: {doing}")
-
         try:
             if known is None or fresh:
                 job = known.job if known else like
-                known = _make(store, entry.request, sets, device, job, partial(tell, 0), workers)
-            cell: Cell | RunError = _measure(store, known, entry, partial(tell, int(fresh)), workers)
+                known = _make(entry.request, sets, session.part(before, 1, total, what), job)
+            cell: Cell | RunError = _measure(known, entry, session.part(before + int(fresh), 1, total, what))
         except RunError as error:
             cell = error
         before += 1 + fresh
@@ -132,7 +120,7 @@ def parts(entries: Sequence[Entry]) -> int:
     )
 
 
-def check(entries: Sequence[Entry], device: str = "auto") -> list[Job]:
+def check(entries: Sequence[Entry], device: str | torch.device = "auto") -> list[Job]:
     """Refuse entries that cannot be condensed or evaluated, before any work is done.
 
     Returns:
@@ -155,14 +143,12 @@ def _request(request: Request) -> Request:
     return replace(request, method="random", ipc=1) if request.method == WHOLE else request
 
 
-def make_one(request: Request, store: registry.Store, device: str, report: Steps) -> tuple[Job, registry.StoredSet]:
+def make_one(request: Request, session: Session) -> tuple[Job, registry.StoredSet]:
     """Make one set, or look it up.
 
     Args:
         request: of the set.
-        store: where the set goes.
-        device: see `condense`.
-        report: called with the steps.
+        session: has the store, where the set goes.
 
     Raises:
         dsactl.Error: the request cannot be used, see `prepare`; the store cannot be written to.
@@ -170,9 +156,8 @@ def make_one(request: Request, store: registry.Store, device: str, report: Steps
             images diverged.
         KeyboardInterrupt: passed on after the checkpoint is written.
     """
-    job = prepare(request, device).within(STUDIES)
-    outcome = execute(job, store, report=lambda step: report(step.done, step.total, str(step)))
-    return job, outcome.stored
+    job = prepare(request, session.device).within(STUDIES)
+    return job, execute(job, session).stored
 
 
 @dataclass(frozen=True)
@@ -185,46 +170,35 @@ class _Sets:
 
 
 def _make(
-    store: registry.Store,
     request: Request,
     sets: int,
-    device: str,
+    session: Session,
     like: Job | None,
-    report: Callable[[float, str], None],
-    workers: Executor | None,
 ) -> _Sets:
     """Make the sets of a request, or look them up."""
-    job = prepare(_request(request), device, like)
+    job = prepare(_request(request), session.device, like)
     if request.method == WHOLE:
         return _Sets(request, job, [whole_set(job.dataset)], (), 0.0)
 
     wanted = [job.with_seed(index).within(STUDIES) for index in range(sets)]
-    found = dict(make_all(wanted, store, workers, report))
+    found = dict(make_all(wanted, session))
     for outcome in found.values():
         if isinstance(outcome, RunError):
             raise outcome  # only now that the others are made
     outcomes = [outcome for _, outcome in sorted(found.items()) if isinstance(outcome, Outcome)]
     about = [outcome.stored.manifest.provenance for outcome in outcomes]
     made_in = dict.fromkeys(f"{each.get('program')}, {each.get('environment')}" for each in about)
-    made = [from_store(store, outcome.stored) for outcome in outcomes]
+    made = [from_store(session.store, outcome.stored) for outcome in outcomes]
     return _Sets(request, job, made, tuple(made_in), sum(outcome.seconds for outcome in outcomes))
 
 
-def _measure(
-    store: registry.Store, sets: _Sets, entry: Entry, report: Callable[[float, str], None], workers: Executor | None
-) -> Cell:
+def _measure(sets: _Sets, entry: Entry, session: Session) -> Cell:
     """Evaluate sets and pool the accuracies."""
     results: list[Evaluation] = []
-    networks = entry.protocol.networks
-    total = len(sets.made) * networks
+    count = len(sets.made)
     for index, synthetic in enumerate(sets.made):
-
-        def tell(done: float, index: int = index) -> None:
-            before = index * networks + done
-            report(before / total, f"network {min(int(before) + 1, total)} of {total}")
-
-        where = (sets.job.dataset, entry.protocol, sets.job.device)
-        results.append(evaluate_cached(store, synthetic, *where, tell, workers=workers))
+        here = session.part(index, 1, count, f"set {index + 1} of {count}" if count > 1 else "networks")
+        results.append(evaluate_cached(synthetic, sets.job.dataset, entry.protocol, here))
     first = results[0]
     return Cell(
         tuple(result.reference for result in results),

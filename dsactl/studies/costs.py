@@ -6,7 +6,7 @@ and batch size.
 """
 
 import contextlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +14,9 @@ import torch
 import registry
 from dsactl.data.dataset import Dataset
 from dsactl.data.parts import first_of_each
+from dsactl.engine.progress import NO_FIGURES, Progress
+from dsactl.engine.session import Session
+from dsactl.engine.tasks import LocalExecutor
 from dsactl.evaluation.cache import EvaluationKey, NetworkResults, ResultCache
 from dsactl.evaluation.evaluate import evaluate
 from dsactl.evaluation.protocol import Protocol
@@ -59,8 +62,7 @@ def estimate(
     entries: Sequence[Entry],
     prepared: Sequence[Job],
     sets: int,
-    store: registry.Store,
-    report: Callable[[int, int], None] = lambda done, total: None,
+    session: Session,
     *,
     tested: bool = True,
 ) -> Cost:
@@ -70,11 +72,10 @@ def estimate(
         entries: of the cells.
         prepared: the job of each, from `cells.check`.
         sets: number of sets per request.
-        store: holds the finished sets.
-        report: called with the number of trials done, and their total.
+        session: has the store with the finished sets. Its meter counts trials.
         tested: whether networks are trained on the sets.
     """
-    trials = _Trials()
+    trials = _Trials(session)
     wanted = {
         repr(entry.request): (entry, job)
         for entry, job in zip(entries, prepared, strict=True)
@@ -85,19 +86,19 @@ def estimate(
     measured = list(zip(entries, prepared, strict=True)) if tested else []
     total = len(ordered) + len(measured)
     for index, (entry, job) in enumerate(ordered):
-        count = sum(not _is_made(store, entry, job, number) for number in range(sets))
+        count = sum(not _is_made(session.store, entry, job, number) for number in range(sets))
         if count:
             seconds = trials.making(job)
             left, operations = left + count, operations + count * making_operations(job.recipe, job.dataset)
             making += count * (seconds or 0.0)
             unknown |= set() if seconds is not None else {job.recipe.method}
-        report(index + 1, total)
+        session.progress.update(index + 1, total)
     networks, testing = 0, 0.0
     for index, (entry, job) in enumerate(measured):
         count = entry.protocol.networks * (1 if entry.request.method == WHOLE else sets)
         networks += count
         testing += count * trials.testing(job, entry)
-        report(len(ordered) + index + 1, total)
+        session.progress.update(len(ordered) + index + 1, total)
     return Cost(left, sets * len(wanted) - left, operations, making, tuple(sorted(unknown)), networks, testing)
 
 
@@ -110,7 +111,8 @@ def _is_made(store: registry.Store, entry: Entry, job: Job, number: int) -> bool
 class _Trials:
     """Results of trials, so that none is repeated."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session) -> None:
+        self._session = replace(session, executor=LocalExecutor())
         self._making: dict[Hashable, float | None] = {}
         self._testing: dict[Hashable, tuple[float, float]] = {}
 
@@ -147,7 +149,7 @@ class _Trials:
         strategy = standing_in.strategy if entry.protocol.strategy is None else entry.protocol.strategy != "none"
         key = (network, recipe.image_shape, tried, bool(strategy), entry.protocol.networks, recipe.precision)
         if key not in self._testing:
-            self._testing[key] = try_training(standing_in, few, entry.protocol, job.device)
+            self._testing[key] = try_training(standing_in, few, entry.protocol, self._session)
         epoch, test = self._testing[key]
         epochs = training_epochs(standing_in, entry.protocol, images)
         return epochs * epoch * images / tried + test * len(dataset.test) / len(few.test)
@@ -171,41 +173,49 @@ def _size(recipe: Recipe, dataset: Dataset) -> tuple[float, str]:
 
 
 def try_training(
-    synthetic: SyntheticSet, dataset: Dataset, protocol: Protocol, device: torch.device
+    synthetic: SyntheticSet, dataset: Dataset, protocol: Protocol, session: Session
 ) -> tuple[float, float]:
     """Time an epoch on a set, and the test, of one network: from the first networks and a few epochs.
 
     Args:
-        synthetic, dataset, protocol, device: see `evaluate`; small ones suffice.
+        synthetic, dataset, protocol, session: see `evaluate`; small ones suffice. The store and the meter are not used.
 
     Returns:
         Seconds of an epoch and of the test.
     """
-    watch = _Watch(device)
+    clock = Clock(session.device)
+    trial = _TrialCache(clock)
     with contextlib.suppress(_EnoughError):
-        evaluate(synthetic, dataset, replace(protocol, epochs=_EPOCHS), device, watch.report, watch)
-    return watch.seconds
+        here = replace(session, progress=_EpochClock(clock))
+        evaluate(synthetic, dataset, replace(protocol, epochs=_EPOCHS), here, trial)
+    return trial.seconds
 
 
 class _EnoughError(Exception):
     """A trial has timed enough."""
 
 
-class _Watch(ResultCache):
+class _EpochClock(Progress):
+    """A meter that marks the end of each epoch."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._clock.mark()
+
+    def update(self, done: float, total: float, doing: str = "", figures: Mapping[str, float] = NO_FIGURES) -> None:
+        del done, total, doing, figures
+        self._clock.mark()
+
+
+class _TrialCache(ResultCache):
     """A cache that times the training and test of the first networks, and stops the evaluation after them.
 
     Attributes:
         seconds: of an epoch, and of the test, of one network.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.seconds = (0.0, 0.0)
-        self._clock = Clock(device)
-        self._clock.mark()
-
-    def report(self, _networks: float) -> None:
-        """Mark the end of an epoch."""
-        self._clock.mark()
+    def __init__(self, clock: Clock) -> None:
+        self.seconds, self._clock = (0.0, 0.0), clock
 
     def load(self, key: EvaluationKey) -> NetworkResults:
         del key

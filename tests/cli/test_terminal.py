@@ -41,7 +41,7 @@ def test_names_and_digests_are_not_split_on_a_narrow_terminal(
 
 
 def test_tables_are_laid_out_for_a_width() -> None:
-    from dsactl.cli.tables import Facts, Table
+    from dsactl.text.tables import Facts, Table
 
     rows = Table(("set", "size", "ö"), right=("size",), optional=("size",))
     rows.add("a", "1 kB", "界")

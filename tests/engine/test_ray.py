@@ -13,7 +13,7 @@ import torch
 from ray_workers import ALIKE, cluster, working
 
 import dsactl
-from dsactl.engine.on_ray import RayExecutor, workers
+from dsactl.engine.on_ray import RayExecutor, open_executor
 from dsactl.engine.tasks import Failure, LocalExecutor, Task
 from dsactl.errors import DataError, RunError, UsageError
 
@@ -90,16 +90,16 @@ def test_an_error_comes_back_as_it_is(ray: RayExecutor) -> None:
 
 
 def test_who_does_the_tasks(ray: RayExecutor) -> None:
-    assert isinstance(workers("off", "cpu").suited(100), LocalExecutor)
-    assert isinstance(workers("auto", "cpu").suited(1), LocalExecutor), "one task waits for no cluster"
+    assert isinstance(open_executor("off", "cpu").choose(100), LocalExecutor)
+    assert isinstance(open_executor("auto", "cpu").choose(1), LocalExecutor), "one task waits for no cluster"
     with pytest.raises(UsageError, match="a share of a GPU above 0"):
-        workers("auto", "cuda", 0.0)
-    assert ray.suited(1) is ray, "who names a cluster wants it"
+        open_executor("auto", "cuda", 0.0)
+    assert ray.choose(1) is ray, "who names a cluster wants it"
     with pytest.raises(UsageError, match="cannot all use cuda:1"):
-        workers("auto", "cuda:1")
-    assert ray.groups(100, 20) == 20
-    assert ray.groups(6, 20) == max(2, -(-6 // (os.cpu_count() or 1))), "each worker has some, and none is alone"
-    assert ray.groups(6, 1) == 1
+        open_executor("auto", "cuda:1")
+    assert ray.group_size(100, 20) == 20
+    assert ray.group_size(6, 20) == max(2, -(-6 // (os.cpu_count() or 1))), "each worker has some, and none is alone"
+    assert ray.group_size(6, 1) == 1
 
 
 def test_an_evaluation_that_is_given_up_keeps_what_it_has(ray: RayExecutor, monkeypatch: pytest.MonkeyPatch) -> None:

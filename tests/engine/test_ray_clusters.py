@@ -89,7 +89,7 @@ def test_a_cluster_whose_workers_are_yet_to_come(monkeypatch: pytest.MonkeyPatch
             raise KeyboardInterrupt
 
     with other(0) as address, contextlib.closing(RayExecutor(address, "cpu")) as who:
-        assert who.groups(6, 4) == 4
+        assert who.group_size(6, 4) == 4
         with pytest.raises(KeyboardInterrupt):
             list(who.run(1, [Task("waits", add, (1,)), Task("too", add, (2,))], tell))
     assert told[1:] == 2 * ["0 of 2 tasks on Ray are done; the cluster has no CPU yet"]

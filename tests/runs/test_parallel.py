@@ -11,12 +11,12 @@ import torch
 
 import dsactl
 import registry
-from dsactl.continual.courses import go_through
-from dsactl.continual.learner import Phase, Settings
-from dsactl.continual.memory import NONE, Memory
-from dsactl.continual.run import Outcome as CourseOutcome
-from dsactl.continual.study import Study
-from dsactl.continual.tasks import splits_of
+from dsactl.studies.continual.courses import go_through
+from dsactl.studies.continual.learner import Phase, Settings
+from dsactl.studies.continual.memory import NONE, Memory
+from dsactl.studies.continual.run import Outcome as CourseOutcome
+from dsactl.studies.continual.study import Study
+from dsactl.studies.continual.tasks import splits_of
 from dsactl.engine.shared_folder import SharedFolder
 from dsactl.engine.tasks import Executor, Failure, Report, Task
 from dsactl.errors import RunError, UnknownNameError

@@ -9,7 +9,7 @@ from rich.markup import escape
 from dsactl.cli import options
 from dsactl.cli.flags import translate
 from dsactl.cli.output import Output
-from dsactl.cli.tables import Table
+from dsactl.text.tables import Table
 from dsactl.errors import NetworkError, UsageError
 from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLINGS, NetworkSpec
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dsactl.cli import options
-from dsactl.cli.formatting import bytes_in_words
+from dsactl.text.formatting import bytes_in_words
 from dsactl.cli.output import Output
-from dsactl.cli.tables import Table
+from dsactl.text.tables import Table
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.errors import UnknownNameError
 from dsactl.recipes.recipe import Request

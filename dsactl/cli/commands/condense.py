@@ -11,10 +11,10 @@ import typer
 
 from dsactl.augmentation.strategy import KINDS
 from dsactl.cli import condense_runs, downloads, options
-from dsactl.cli.formatting import bytes_in_words, duration, in_words
+from dsactl.text.formatting import bytes_in_words, duration, in_words
 from dsactl.cli.method_options import PANEL, with_method_options
 from dsactl.cli.output import Output
-from dsactl.cli.tables import Facts
+from dsactl.text.tables import Facts
 from dsactl.cli.torchrun import is_of_several
 from dsactl.engine.words import OFF
 from dsactl.errors import RunError, UsageError
@@ -158,7 +158,7 @@ def command(
         downloads.check([request.dataset])
 
     from dsactl.engine.device import resolve_device
-    from dsactl.engine.on_ray import workers
+    from dsactl.engine.on_ray import open_executor
     from dsactl.engine.processes import join
     from dsactl.engine.tasks import LocalExecutor
     from dsactl.runs.job import prepare
@@ -175,7 +175,7 @@ def command(
         if processes.rank > 0:
             condense_runs.follow(request, device, 0 if dry_run else sets, processes)
             return
-        who = workers(OFF if dry_run else ray, device, gpu_share)
+        who = open_executor(OFF if dry_run else ray, device, gpu_share)
         job = prepare(request, device)
         for remark in _remarks(request, job):
             output.remark(remark)
@@ -186,7 +186,7 @@ def command(
         failed = 0
         with contextlib.closing(who):
             how: dict[str, Any] = {"fresh": fresh, "checkpoint_every": checkpoint_every}
-            if isinstance(suited := who.suited(sets), LocalExecutor):
+            if isinstance(suited := who.choose(sets), LocalExecutor):
                 how["checkpoint_every"] = CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
                 made = [condense_runs.run(job, index, sets, output, processes, **how) for index in range(sets)]
             else:

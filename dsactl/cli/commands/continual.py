@@ -9,10 +9,10 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import downloads, options, study_runs
-from dsactl.cli.formatting import accuracy, duration
+from dsactl.text.formatting import accuracy, duration
 from dsactl.cli.output import Output
-from dsactl.cli.tables import Table
-from dsactl.continual.tasks import check_splits, check_tasks, splits_of, tasks_of
+from dsactl.text.tables import Table
+from dsactl.studies.continual.tasks import check_splits, check_tasks, splits_of, tasks_of
 from dsactl.data.catalogue import missing_files
 from dsactl.data.views import Shape
 from dsactl.engine.words import OFF
@@ -21,10 +21,10 @@ from dsactl.recipes import methods as methods
 from registry import extras
 
 if TYPE_CHECKING:
-    from dsactl.continual.learner import Settings
-    from dsactl.continual.results import Entry, Score
-    from dsactl.continual.study import Study
-    from dsactl.continual.tasks import Task
+    from dsactl.studies.continual.learner import Settings
+    from dsactl.studies.continual.results import Entry, Score
+    from dsactl.studies.continual.study import Study
+    from dsactl.studies.continual.tasks import Task
     from dsactl.engine.tasks import Executor
     from dsactl.studies.folder import Folder
 
@@ -128,16 +128,16 @@ def command(
     if dry_run:
         downloads.check(names, f".{_without_svhn(names)}")
 
-    from dsactl.continual.memory import Memory
-    from dsactl.continual.study import Study
+    from dsactl.studies.continual.memory import Memory
+    from dsactl.studies.continual.study import Study
     from dsactl.engine.device import resolve_device, resolve_precision
-    from dsactl.engine.on_ray import workers
+    from dsactl.engine.on_ray import open_executor
 
     resolved = resolve_precision(precision, resolve_device(device))
     memories = [Memory(method, ipc, iterations, resolved) for method in kept]
     if iterations is not None and not any(each.iterates for each in memories):
         output.remark("--iterations has no effect on these memories.")
-    with contextlib.closing(workers(OFF if dry_run else ray, device, gpu_share)) as who:
+    with contextlib.closing(open_executor(OFF if dry_run else ray, device, gpu_share)) as who:
         sequence = _sequence(names, splits, image_size)
         study = Study(
             sequence,
@@ -210,7 +210,7 @@ def _settings(
     weight: float | None,
 ) -> "Settings":
     from dsactl.augmentation.strategy import default_strategy
-    from dsactl.continual.learner import BALANCE, DISTILLATION, LEARN, Phase, Settings
+    from dsactl.studies.continual.learner import BALANCE, DISTILLATION, LEARN, Phase, Settings
     from dsactl.networks.catalogue import NetworkSpec
 
     first = sequence[0].dataset
@@ -232,8 +232,8 @@ def _own_name(tasks: str, splits: int | None) -> str:
 def _run(study: "Study", device: str, who: "Executor", path: Path, output: Output) -> None:
     """Compute all runs, write each result, and print the table."""
     import registry
-    from dsactl.continual.courses import go_through
-    from dsactl.continual.results import Entry, in_order, memories_of, write
+    from dsactl.studies.continual.courses import go_through
+    from dsactl.studies.continual.results import Entry, in_order, memories_of, write
     from dsactl.engine.device import describe, resolve_device
     from dsactl.studies.folder import Folder
 
@@ -243,7 +243,7 @@ def _run(study: "Study", device: str, who: "Executor", path: Path, output: Outpu
     with folder.writing():  # so that an unwritable folder is reported now
         earlier = memories_of(folder)
     memories = list(dict.fromkeys([*earlier, *(memory.method for memory in study.memories)]))
-    where = describe(target, who.suited(len(study.courses)).threads)
+    where = describe(target, who.choose(len(study.courses)).threads)
     try:
         with output.progress("continual", 100, "percent") as bar:
 
@@ -272,7 +272,7 @@ def _run(study: "Study", device: str, who: "Executor", path: Path, output: Outpu
 
 def _answer(entries: "Sequence[Entry]", study: "Study", folder: "Folder", output: Output) -> None:
     """Print the table with the paper's results next to ours, and the paths of the files."""
-    from dsactl.continual.results import lines_of, paper_mean
+    from dsactl.studies.continual.results import lines_of, paper_mean
 
     names, lines = [task.name for task in study.tasks], lines_of(entries)
     papers = [paper_mean(line) if study.is_papers else None for line in lines]

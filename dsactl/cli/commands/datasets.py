@@ -2,7 +2,7 @@
 
 from dsactl.cli import options
 from dsactl.cli.output import Output
-from dsactl.cli.tables import Table
+from dsactl.text.tables import Table
 from dsactl.data.catalogue import CATALOGUE, data_root, missing_files
 
 EXAMPLES = """Examples:

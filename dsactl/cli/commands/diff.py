@@ -6,9 +6,9 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options
-from dsactl.cli.formatting import accuracy, bytes_in_words, in_words
+from dsactl.text.formatting import accuracy, bytes_in_words, in_words
 from dsactl.cli.output import Output
-from dsactl.cli.tables import Table
+from dsactl.text.tables import Table
 
 if TYPE_CHECKING:
     import registry

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from dsactl import __version__
 from dsactl.cli import options
 from dsactl.cli.output import Output
-from dsactl.cli.tables import Facts
+from dsactl.text.tables import Facts
 
 EXAMPLES = """Examples:
 

@@ -8,9 +8,9 @@ import typer
 
 import registry
 from dsactl.cli import options
-from dsactl.cli.formatting import accuracy, duration, mean_and_deviation
+from dsactl.text.formatting import accuracy, duration, mean_and_deviation
 from dsactl.cli.output import Output
-from dsactl.cli.tables import Table
+from dsactl.text.tables import Table
 from dsactl.data.load import check_name, check_no_folder_options
 from dsactl.errors import InterruptedRunError, UsageError
 from dsactl.evaluation.protocol import Protocol
@@ -103,7 +103,7 @@ def command(
     from dsactl.api import evaluate, evaluate_whole
     from dsactl.engine.device import resolve_device
     from dsactl.engine.native import compiler_remark
-    from dsactl.engine.on_ray import workers
+    from dsactl.engine.on_ray import open_executor
 
     for remark in compiler_remark(resolve_device(device)):
         output.remark(remark)
@@ -115,7 +115,7 @@ def command(
 
     what = reference or "the newest set" if method is None else f"the whole of {_dataset(method, reference, data)}"
     with (
-        contextlib.closing(workers(ray, device, gpu_share)) as who,
+        contextlib.closing(open_executor(ray, device, gpu_share)) as who,
         output.progress(f"evaluating {what}", networks, "networks") as bar,
     ):
 

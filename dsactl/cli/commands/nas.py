@@ -10,12 +10,12 @@ from rich.markup import escape
 
 import registry
 from dsactl.cli import downloads, options, study_runs
-from dsactl.cli.formatting import accuracy, duration
+from dsactl.text.formatting import accuracy, duration
 from dsactl.cli.output import Output
-from dsactl.cli.tables import Table
+from dsactl.text.tables import Table
 from dsactl.data.load import check_name
 from dsactl.errors import InterruptedRunError, RunError, UsageError
-from dsactl.nas import proxy_names, space
+from dsactl.studies.nas import proxy_names, space
 from dsactl.networks.catalogue import NetworkSpec
 from registry import extras
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import torch
 
     from dsactl.engine.tasks import Executor
-    from dsactl.nas.proxies import Budget, Proxy, Searched
-    from dsactl.nas.results import Row
+    from dsactl.studies.nas.proxies import Budget, Proxy, Searched
+    from dsactl.studies.nas.results import Row
     from dsactl.studies.folder import Folder
 
 EXAMPLES = """Examples:
@@ -100,8 +100,8 @@ def command(
         extras.require("dsactl nas", "studies", "matplotlib", "scipy")
 
     from dsactl.engine.device import resolve_device, resolve_precision
-    from dsactl.engine.on_ray import workers
-    from dsactl.nas import proxies
+    from dsactl.engine.on_ray import open_executor
+    from dsactl.studies.nas import proxies
     from dsactl.studies.folder import Folder
 
     target = resolve_device(device)
@@ -112,7 +112,7 @@ def command(
     for each in made:
         if each.remark:
             output.remark(each.remark)
-    who = workers(ray, device, gpu_share)
+    who = open_executor(ray, device, gpu_share)
     if dry_run:
         _dry_run(made, networks, repeats, target, who, output)
         return
@@ -161,7 +161,7 @@ def _networks(
     Raises:
         UsageError: no network can.
     """
-    from dsactl.nas.search import fitting
+    from dsactl.studies.nas.search import fitting
 
     found = fitting(wanted, searched.full)
     if len(found) < len(wanted):
@@ -189,8 +189,8 @@ def _search(
     Returns:
         All rows in the folder, and the number of failed networks.
     """
-    from dsactl.nas.results import Row, write
-    from dsactl.nas.study import GivenUp, study
+    from dsactl.studies.nas.results import Row, write
+    from dsactl.studies.nas.study import GivenUp, study
 
     rows: list[Row] = []
     failed = 0
@@ -219,9 +219,9 @@ def _search(
 
 def _answer(rows: "Sequence[Row]", folder: "Folder", output: Output, *, with_paper: bool) -> None:
     """Print the table, with the paper's results next to ours if all settings match, and the paths of the files."""
-    from dsactl.nas.correlation import SHARES
-    from dsactl.nas.proxy_names import WHOLE
-    from dsactl.nas.results import differing, paper_column, ranks
+    from dsactl.studies.nas.correlation import SHARES
+    from dsactl.studies.nas.proxy_names import WHOLE
+    from dsactl.studies.nas.results import differing, paper_column, ranks
 
     tops = tuple("all" if share == 1 else f"top {share:.0%}" for share in SHARES)
     papers = [paper_column(row) if with_paper else None for row in rows]
@@ -284,12 +284,12 @@ def _dry_run(
     """Print the number of networks to train per proxy and the estimated time on this machine; none is trained."""
     import registry
     from dsactl.engine.device import describe
-    from dsactl.nas.cost import estimate
+    from dsactl.studies.nas.cost import estimate
 
     store, costs = registry.Store(), []
     with output.progress("timing steps", len(made), "proxies") as bar:
         for index, proxy in enumerate(made):
-            costs.append(estimate(proxy, networks, store, device, workers.suited(len(networks)).threads))
+            costs.append(estimate(proxy, networks, store, device, workers.choose(len(networks)).threads))
             bar.update(index + 1, proxy.name)
     shown = Table(
         ("proxy", "networks", "cached", "operations", "time"), right=("networks", "cached", "operations", "time")

@@ -3,7 +3,7 @@
 from rich.markup import escape
 
 from dsactl.cli import options
-from dsactl.cli.formatting import bytes_in_words
+from dsactl.text.formatting import bytes_in_words
 from dsactl.cli.output import Output
 
 EXAMPLES = """Examples:

@@ -7,10 +7,10 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options
-from dsactl.cli.formatting import bytes_in_words
+from dsactl.text.formatting import bytes_in_words
 from dsactl.cli.output import Output
 from dsactl.cli.recipe_to_command import set_command
-from dsactl.cli.tables import Table
+from dsactl.text.tables import Table
 from dsactl.errors import UsageError
 from dsactl.recipes.methods import BUILT_IN, find
 

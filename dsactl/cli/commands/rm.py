@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dsactl.cli import options
-from dsactl.cli.formatting import bytes_in_words
+from dsactl.text.formatting import bytes_in_words
 from dsactl.cli.output import Output
 from dsactl.errors import UsageError
 

@@ -6,7 +6,7 @@ import typer
 
 from dsactl.cli import options
 from dsactl.cli.output import Output
-from dsactl.cli.tables import Table
+from dsactl.text.tables import Table
 from dsactl.errors import UsageError
 
 EXAMPLES = """Examples:

@@ -3,13 +3,13 @@
 import json
 from dataclasses import replace
 
-from dsactl.continual.learner import Phase, Settings
-from dsactl.continual.memory import Memory
-from dsactl.continual.results import Entry, lines_of, paper_mean
-from dsactl.continual.run import CONDENSED
-from dsactl.continual.scores import forgetting, means
-from dsactl.continual.study import Study
-from dsactl.continual.tasks import Task
+from dsactl.studies.continual.learner import Phase, Settings
+from dsactl.studies.continual.memory import Memory
+from dsactl.studies.continual.results import Entry, lines_of, paper_mean
+from dsactl.studies.continual.run import CONDENSED
+from dsactl.studies.continual.scores import forgetting, means
+from dsactl.studies.continual.study import Study
+from dsactl.studies.continual.tasks import Task
 from dsactl.data.load import load_dataset
 from dsactl.networks.catalogue import NetworkSpec
 

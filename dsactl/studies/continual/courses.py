@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import torch
 
 import registry
-from dsactl.continual.learner import Settings
-from dsactl.continual.run import Course, Outcome, Runner, SetKey
-from dsactl.continual.study import Study
-from dsactl.continual.tasks import Task as Stage
+from dsactl.studies.continual.learner import Settings
+from dsactl.studies.continual.run import Course, Outcome, Runner, SetKey
+from dsactl.studies.continual.study import Study
+from dsactl.studies.continual.tasks import Task as Stage
 from dsactl.engine.shared_folder import SharedFolder, offer
 from dsactl.engine.tasks import Executor, Failure, LocalExecutor, Report, Task
 from dsactl.errors import RunError
@@ -53,7 +53,7 @@ def go_through(
     Raises:
         registry.StoreError: the store cannot be written to.
     """
-    executor = (workers or LocalExecutor()).suited(len(study.courses))
+    executor = (workers or LocalExecutor()).choose(len(study.courses))
     if isinstance(executor, LocalExecutor):
         yield from _run_locally(study, store, device, report)
         return
@@ -104,7 +104,7 @@ def _run_on_workers(
     cpu, folder = torch.device("cpu"), offer(store.home)
     # Courses of different repeats start first: they share no phases for which one would wait for another.
     in_turn = sorted(courses, key=lambda name: _rank(courses[name], courses.values()))
-    tasks = [Task(name, _run_on_worker, (courses[name], folder, executor.place(device))) for name in in_turn]
+    tasks = [Task(name, _run_on_worker, (courses[name], folder, executor.task_device(device))) for name in in_turn]
     stages = [replace(task, dataset=task.dataset.to(cpu)) for task in study.tasks]
     shared = _Shared(stages, study.settings, study.seed, sets)
     for task, found in executor.run(shared, tasks, learning) if tasks else ():

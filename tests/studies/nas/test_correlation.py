@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dsactl.nas.correlation import SHARES, correlations
+from dsactl.studies.nas.correlation import SHARES, correlations
 
 
 def ranks_of(values: list[float]) -> list[float]:

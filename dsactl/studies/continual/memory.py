@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import registry
-from dsactl.continual.learner import Images, joined
-from dsactl.continual.tasks import Task
+from dsactl.studies.continual.learner import Images, joined
+from dsactl.studies.continual.tasks import Task
 from dsactl.engine.words import Precision
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Request

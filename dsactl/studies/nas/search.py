@@ -18,8 +18,8 @@ from dsactl.evaluation.protocol import NetworkResult
 from dsactl.evaluation.resolve import check_matches, evaluation_key, resolve_networks
 from dsactl.evaluation.task import train_and_test
 from dsactl.methods.operations import forward_operations
-from dsactl.nas.proxies import Proxy
-from dsactl.nas.space import name_of
+from dsactl.studies.nas.proxies import Proxy
+from dsactl.studies.nas.space import name_of
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 
@@ -87,13 +87,13 @@ def search(
     """
     store.check_writable()
     check_matches(proxy.synthetic, proxy.dataset)
-    executor = (workers or LocalExecutor()).suited(len(networks))
+    executor = (workers or LocalExecutor()).choose(len(networks))
     keys, cache = cache_keys(proxy, networks, device, executor.threads), StoredResults(store)
     known = load_results(store, keys)
     yield from known.items()
     missing = {name_of(network): network for network in networks if network not in known}
     tasks = [
-        Task(name, train, (network, executor.place(device)), forward_operations(network, proxy.dataset))
+        Task(name, train, (network, executor.task_device(device)), forward_operations(network, proxy.dataset))
         for name, network in missing.items()
     ]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dsactl.continual.scores import forgetting, means
+from dsactl.studies.continual.scores import forgetting, means
 from dsactl.paper import tables
 from dsactl.studies.folder import Folder
 from dsactl.studies.plots import stages

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 import registry
-from dsactl.continual.learner import Images, Learner, Network, Phase, Settings, Teacher, network_of
-from dsactl.continual.memory import NONE, Memory, all_of, images_of
-from dsactl.continual.tasks import Task
+from dsactl.studies.continual.learner import Images, Learner, Network, Phase, Settings, Teacher, network_of
+from dsactl.studies.continual.memory import NONE, Memory, all_of, images_of
+from dsactl.studies.continual.tasks import Task
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.device import prepare_device
 from dsactl.engine.locks import hold

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dsactl.evaluation.protocol import NetworkResult, Sample
-from dsactl.nas.correlation import Correlation, correlations
-from dsactl.nas.proxy_names import WHOLE
+from dsactl.studies.nas.correlation import Correlation, correlations
+from dsactl.studies.nas.proxy_names import WHOLE
 from dsactl.paper import tables
 from dsactl.studies.folder import Folder
 from dsactl.studies.plots import Ranking, rankings

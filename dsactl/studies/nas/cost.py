@@ -10,8 +10,8 @@ import torch
 import registry
 from dsactl.data.parts import first_of_each
 from dsactl.methods.operations import GRADIENT, forward_operations
-from dsactl.nas.proxies import Proxy
-from dsactl.nas.search import cache_keys, load_results
+from dsactl.studies.nas.proxies import Proxy
+from dsactl.studies.nas.search import cache_keys, load_results
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.studies.costs import try_training
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 import registry
-from dsactl.continual.learner import Images, Learner, Phase, Settings
-from dsactl.continual.memory import NONE, Memory
-from dsactl.continual.run import CONDENSED, REAL, REVISION, Course, SetKey
-from dsactl.continual.tasks import Task
+from dsactl.studies.continual.learner import Images, Learner, Phase, Settings
+from dsactl.studies.continual.memory import NONE, Memory
+from dsactl.studies.continual.run import CONDENSED, REAL, REVISION, Course, SetKey
+from dsactl.studies.continual.tasks import Task
 from dsactl.data.views import split_name
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol

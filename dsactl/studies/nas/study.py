@@ -11,10 +11,10 @@ from dsactl.engine.tasks import Executor, Failure, Report
 from dsactl.errors import RunError, is_out_of_memory
 from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.evaluation.protocol import NetworkResult
-from dsactl.nas.proxies import Budget, Proxy, Searched
-from dsactl.nas.results import Row
-from dsactl.nas.search import TOO_MUCH_MEMORY, search
-from dsactl.nas.space import name_of
+from dsactl.studies.nas.proxies import Budget, Proxy, Searched
+from dsactl.studies.nas.results import Row
+from dsactl.studies.nas.search import TOO_MUCH_MEMORY, search
+from dsactl.studies.nas.space import name_of
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.synthetic.full_data import whole_set
 
@@ -69,7 +69,7 @@ def study(
     retrained = repeats * budget.whole_epochs * len(searched.full.train)
     total = sum(passed) + retrained * len(made)
     on_all = replace(budget.protocol(budget.whole_epochs), networks=repeats)
-    where, whole = describe(device, workers.suited(len(networks)).threads), whole_set(searched.full)
+    where, whole = describe(device, workers.choose(len(networks)).threads), whole_set(searched.full)
     for index, proxy in enumerate(made):
         before = sum(passed[:index]) + retrained * index
 

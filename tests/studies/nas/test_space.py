@@ -1,7 +1,7 @@
 import pytest
 
 from dsactl.errors import UnknownNameError, UsageError
-from dsactl.nas.space import name_of, sample, space, where
+from dsactl.studies.nas.space import name_of, sample, space, where
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 

@@ -20,8 +20,8 @@ from dsactl.engine.random import generator
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.evaluation.resolve import augmentation_of
-from dsactl.nas import proxy_names
-from dsactl.nas.proxy_names import BUILT_IN, EARLY_STOPPING, RANDOM, WHOLE
+from dsactl.studies.nas import proxy_names
+from dsactl.studies.nas.proxy_names import BUILT_IN, EARLY_STOPPING, RANDOM, WHOLE
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import STUDIES, prepare
 from dsactl.runs.run import execute, is_made

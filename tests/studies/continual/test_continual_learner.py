@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dsactl.continual.learner import Images, Learner, Network, Phase, Settings, Teacher, distillation
-from dsactl.continual.memory import all_of
-from dsactl.continual.tasks import splits_of
+from dsactl.studies.continual.learner import Images, Learner, Network, Phase, Settings, Teacher, distillation
+from dsactl.studies.continual.memory import all_of
+from dsactl.studies.continual.tasks import splits_of
 from dsactl.errors import RunError
 from dsactl.networks.catalogue import NetworkSpec
 

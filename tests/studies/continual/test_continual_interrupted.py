@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import registry
-from dsactl.continual.learner import Phase
-from dsactl.continual.memory import NONE, Memory
-from dsactl.continual.run import Course, Runner
-from dsactl.continual.tasks import Task, splits_of
+from dsactl.studies.continual.learner import Phase
+from dsactl.studies.continual.memory import NONE, Memory
+from dsactl.studies.continual.run import Course, Runner
+from dsactl.studies.continual.tasks import Task, splits_of
 from dsactl.errors import RunError
 from dsactl.runs.job import run_folder
 from dsactl.runs.run import execute

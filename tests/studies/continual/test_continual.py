@@ -18,12 +18,12 @@ from torch.nn import functional as F
 
 import dsactl
 import registry
-from dsactl.continual.learner import Images, Learner, Network, Phase, Teacher
-from dsactl.continual.memory import NONE, Memory, all_of, images_of
-from dsactl.continual.run import CONDENSED, REAL, Course, Runner
-from dsactl.continual.scores import means
-from dsactl.continual.study import Study
-from dsactl.continual.tasks import Task, splits_of, tasks_of
+from dsactl.studies.continual.learner import Images, Learner, Network, Phase, Teacher
+from dsactl.studies.continual.memory import NONE, Memory, all_of, images_of
+from dsactl.studies.continual.run import CONDENSED, REAL, Course, Runner
+from dsactl.studies.continual.scores import means
+from dsactl.studies.continual.study import Study
+from dsactl.studies.continual.tasks import Task, splits_of, tasks_of
 from dsactl.data.load import load_dataset
 from dsactl.data.views import Shape
 from dsactl.errors import UsageError

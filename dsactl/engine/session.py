@@ -1,0 +1,53 @@
+"""A session: where results go, where and by what they are computed, and what the progress is reported to."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+
+import registry
+from dsactl.engine.device import resolve_device
+from dsactl.engine.progress import Progress
+from dsactl.engine.tasks import Executor, LocalExecutor
+
+
+@dataclass(frozen=True)
+class Session:
+    """The environment of long work, handed down from the caller.
+
+    Attributes:
+        store: for sets, results and checkpoints.
+        device: where to compute.
+        executor: for work that consists of independent tasks.
+        progress: the meter.
+    """
+
+    store: registry.Store
+    device: torch.device
+    executor: Executor = field(default_factory=LocalExecutor)
+    progress: Progress = field(default_factory=Progress)
+
+    @classmethod
+    def open(
+        cls,
+        device: str | torch.device = "auto",
+        store: registry.Store | None = None,
+        executor: Executor | None = None,
+        progress: Progress | None = None,
+    ) -> "Session":
+        """Return a session.
+
+        Args:
+            device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+            store: None for the default store.
+            executor: None for this process.
+            progress: None for no meter.
+
+        Raises:
+            DeviceError: the device is not available.
+        """
+        target = resolve_device(str(device))
+        return cls(store or registry.Store(), target, executor or LocalExecutor(), progress or Progress())
+
+    def part(self, before: float, size: float, total: float, label: str = "") -> "Session":
+        """Return the session of a part of the work; see `Progress.part`."""
+        return replace(self, progress=self.progress.part(before, size, total, label))

@@ -1,0 +1,90 @@
+"""The interface of studies: options that are checked at once, and a run in a session. Importing this loads no torch."""
+
+from abc import ABC, abstractmethod
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from dsactl.errors import UnknownNameError
+from dsactl.studies.result import StudyResult
+from registry import extras
+
+if TYPE_CHECKING:
+    import registry
+    from dsactl.engine.progress import Progress
+    from dsactl.engine.session import Session
+    from dsactl.engine.tasks import Executor
+
+
+class Study(ABC):
+    """A study. Subclasses are frozen dataclasses whose fields are its options, checked when it is made.
+
+    Attributes:
+        command: its command and Python function.
+        packages: what it needs of the extra "studies".
+    """
+
+    command: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ("matplotlib",)
+
+    @classmethod
+    def of(cls, **options: Any) -> Self:
+        """Return a study with these options.
+
+        Raises:
+            UnknownNameError: it has no such option.
+            dsactl.Error: an option does not fit.
+        """
+        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]  # subclasses are dataclasses
+        for name in options:
+            if name not in known:
+                raise UnknownNameError(f"option of {cls.command}", name, known)
+        return cls(**options)
+
+    def require_packages(self) -> None:
+        """Refuse to begin without a package that is needed at the end.
+
+        Raises:
+            MissingPackageError: it is not installed.
+        """
+        extras.require(f"dsactl {self.command}", "studies", *self.packages)
+
+    @abstractmethod
+    def run(self, session: "Session", out: Path | None = None) -> StudyResult:
+        """Run or resume the study; stored sets and cached results are reused.
+
+        Args:
+            session: its meter is also told of parts that fail.
+            out: folder of the results; None for one in the current folder, named after the study.
+
+        Raises:
+            dsactl.Error: the dataset or the device cannot be used; the store or the folder cannot be written to.
+            KeyboardInterrupt: with a note on what is kept.
+        """
+
+
+def run_study(
+    study: Study,
+    out: str | Path | None = None,
+    device: str = "auto",
+    store: "registry.Store | None" = None,
+    executor: "Executor | None" = None,
+    progress: "Progress | None" = None,
+) -> StudyResult:
+    """Run a study from Python.
+
+    Args:
+        study: see `Study`.
+        out: folder of the results; None for one in the current folder, named after the study.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        store: None for the default store.
+        executor: see `dsactl.open_executor`; None for this process.
+        progress: the meter; None for none.
+
+    Raises:
+        dsactl.Error: see `Study.run`; the extra "studies" is not installed.
+    """
+    from dsactl.engine.session import Session
+
+    study.require_packages()
+    return study.run(Session.open(device, store, executor, progress), None if out is None else Path(out))

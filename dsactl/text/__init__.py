@@ -1,0 +1,1 @@
+"""Text for people: tables, and human-readable numbers."""
