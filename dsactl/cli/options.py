@@ -61,8 +61,6 @@ def one_of(*words: str) -> Callable[[str], list[str]]:
     return lambda incomplete: _complete(words, incomplete)
 
 
-Json = Annotated[bool, typer.Option("--json", help="Output as compact JSON.", rich_help_panel="Output")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Identifiers only, one per line.", rich_help_panel="Output")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="No confirmation prompt.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List of what would be removed; nothing is removed.")]
 

@@ -82,8 +82,8 @@ def command(
     gpu_share: options.GpuShare = 1.0,
     out: study_runs.Out = None,
     dry_run: study_runs.DryRun = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Vary one factor and fix the others, as in Tables 4 and 5 and Figures 5 and 6 of the paper.
 
@@ -106,7 +106,6 @@ def command(
     numbers = _numbers(ipc, several=study == "ipc")
     _check_method(study, method, sets, epochs)
     _check_options(study, several, rows, kinds)
-    output = Output(as_json=as_json, quiet=quiet)
     request = study_runs.request_of(
         dataset, numbers[0], method=method, seed=seed, iterations=iterations, arch=arch, image_size=image_size
     )

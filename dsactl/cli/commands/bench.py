@@ -38,8 +38,8 @@ def command(
     norm: options.Norm = None,
     activation: options.Activation = None,
     pooling: options.Pooling = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Benchmark condensing and evaluation on random images, in at most two minutes.
 
@@ -52,7 +52,6 @@ def command(
     values = {"arch": arch, "depth": depth, "width": width, "norm": norm, "activation": activation, "pooling": pooling}
     given = {key: value for key, value in values.items() if value is not None}
     request = Request.parse({"dataset": dataset, "ipc": ipc, **given})
-    output = Output(as_json=as_json, quiet=quiet)
 
     from dsactl.benchmark import bench, random_dataset
     from dsactl.engine.device import resolve_device, resolve_precision

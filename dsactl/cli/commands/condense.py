@@ -12,7 +12,7 @@ import typer
 from dsactl.augmentation.strategy import KINDS
 from dsactl.cli import condense_runs, downloads, options
 from dsactl.cli.formatting import bytes_in_words, duration, in_words
-from dsactl.cli.method_options import PANEL, with_method_options
+from dsactl.cli.method_options import PANEL
 from dsactl.cli.output import Output
 from dsactl.cli.tables import Facts
 from dsactl.cli.torchrun import is_of_several
@@ -39,7 +39,6 @@ EXAMPLES = """Examples:
 _DATA = "Image folders"
 
 
-@with_method_options
 def command(
     dataset: Annotated[
         str | None,
@@ -123,8 +122,8 @@ def command(
     split_seed: Annotated[
         int | None, typer.Option(help="Random seed of the test split.  \\[0]", rich_help_panel=_DATA)
     ] = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
     **settings: Any,
 ) -> None:
     """Condense a dataset into a few synthetic images per class and store them.
@@ -144,7 +143,6 @@ def command(
     asked |= {"arch": arch, "depth": depth, "width": width, "norm": norm, "activation": activation, "pooling": pooling}
     asked |= {"strategy": strategy, "image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
     flags: dict[str, Any] = {key: value for key, value in {**asked, **settings}.items() if value is not None}
-    output = Output(as_json=as_json, quiet=quiet)
     given = _read_config(config)
     own = dict(map(_own_option, option or ()))
     for key in own.keys() & flags.keys():

@@ -97,8 +97,8 @@ def command(
     gpu_share: options.GpuShare = 1.0,
     out: study_runs.Out = None,
     dry_run: study_runs.DryRun = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Learn tasks in sequence with a memory of the earlier ones: Section 4.5 and Figure 3 of the paper.
 
@@ -109,7 +109,6 @@ def command(
     The same command resumes an interrupted study; sets and phases that runs have in common are computed once. The plot
     needs the extra "studies", SVHN the extra "svhn".
     """
-    output = Output(as_json=as_json, quiet=quiet)
     kept = study_runs.words(memory, "memory", [*methods.names(), "none"])
     for option, value, known in (
         ("distillation", distillation, tuple(_WAYS)),

@@ -75,14 +75,13 @@ def command(
         float | None, typer.Option(help=f"Share of the images in --data held out for testing.{_AS_CONDENSED}")
     ] = None,
     split_seed: Annotated[int | None, typer.Option(help=f"Seed of the test split of --data.{_AS_CONDENSED}")] = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Train networks on a set from scratch, test them on the real test images, and store the result.
 
     The default network is the one used for condensing; if that has batch norm, its variant with instance norm.
     """
-    output = Output(as_json=as_json, quiet=quiet)
     variants = (depth, width, norm, activation, pooling)
     chosen = NetworkSpec(arch or "convnet", *variants) if arch or any(v is not None for v in variants) else None
 

@@ -76,8 +76,8 @@ def command(
     gpu_share: options.GpuShare = 1.0,
     out: study_runs.Out = None,
     dry_run: study_runs.DryRun = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Search architectures with proxies: Section 4.6, Table 6 and Figure 4 of the paper.
 
@@ -87,7 +87,6 @@ def command(
 
     The result of each network is cached for later searches. The comparison and its plot need the extra "studies".
     """
-    output = Output(as_json=as_json, quiet=quiet)
     words = study_runs.listed(proxy, "proxy")
     store = registry.Store()
     check_name(dataset, image_size=image_size)

@@ -60,8 +60,8 @@ def command(
     gpu_share: options.GpuShare = 1.0,
     out: study_runs.Out = None,
     dry_run: study_runs.DryRun = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Reproduce a table or figure of the paper as a document with the paper's results next to ours.
 
@@ -72,7 +72,6 @@ def command(
     """
     if table not in _KNOWN:
         raise UnknownNameError("table", table, _KNOWN)
-    output = Output(as_json=as_json, quiet=quiet)
     names = () if only is None else study_runs.listed(only, "cell")
     whole = None if table in FIGURES else plan(table, sets, networks, scale, seed)
     wanted = whole.only(names) if whole and names else whole

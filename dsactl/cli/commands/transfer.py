@@ -54,8 +54,8 @@ def command(
     gpu_share: options.GpuShare = 1.0,
     out: study_runs.Out = None,
     dry_run: study_runs.DryRun = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Condense on each network and test on each: Table 3 of the paper, for any dataset.
 
@@ -67,7 +67,6 @@ def command(
     rows, columns = (study_runs.words(each, "network", list(ARCHITECTURES)) for each in (asked, test_on or asked))
     if not methods.find(method).network:
         raise UsageError(f"--method {method} uses no network to transfer from.", "Use a method that does, e.g. dsa.")
-    output = Output(as_json=as_json, quiet=quiet)
     request = study_runs.request_of(
         dataset, ipc, method=method, seed=seed, iterations=iterations, image_size=image_size
     )
