@@ -5,12 +5,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
+import pytest
 import typer
 
 from dsactl.cli.main import PANELS, command_module
 from dsactl.cli.option_groups import expanded
+from dsactl.cli.options import NetworkOptions
 from dsactl.cli.output import Output
+from dsactl.cli.study_options import CellOptions
+from dsactl.errors import UsageError
+from dsactl.evaluation.protocol import Protocol
+from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes.methods import BUILT_IN, find
+from dsactl.recipes.recipe import Request
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,29 @@ def test_settings_of_methods_are_options_too() -> None:
     settings = {name for method in BUILT_IN for name in find(method).settings.types()}
     assert set(inspect.signature(taken).parameters) == settings
     taken(iterations=4)
+
+
+def test_network_options_give_a_network_only_if_one_was_asked_for() -> None:
+    assert NetworkOptions().spec() is None
+    assert NetworkOptions(arch="mlp").spec() == NetworkSpec("mlp")
+    assert NetworkOptions(depth=2, norm="batch").spec() == NetworkSpec(depth=2, norm="batch")
+    with pytest.raises(UsageError, match="Unknown network ''"):
+        NetworkOptions(arch="").spec()
+
+
+def test_options_of_cells_give_request_and_protocol() -> None:
+    cell = CellOptions(networks=3, iterations=5, seed=2)
+    request = cell.request("digits", 10, method="dc", arch=None)
+    assert request == Request.parse({"dataset": "digits", "ipc": 10, "method": "dc", "iterations": 5, "seed": 2})
+    assert cell.protocol() == Protocol(networks=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "ray"), [("condense", "off"), ("transfer", "off"), ("nas", "auto"), ("continual", "auto")]
+)
+def test_defaults_differ_by_command(name: str, ray: str) -> None:
+    parameters = inspect.signature(expanded(command_module(name).command)).parameters
+    assert (parameters["ray"].default, parameters["device"].default) == (ray, "auto")
 
 
 def test_every_command_answers_through_one_output() -> None:

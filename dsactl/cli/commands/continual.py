@@ -11,6 +11,7 @@ from rich.markup import escape
 from dsactl.cli import downloads, options, study_runs
 from dsactl.cli.formatting import accuracy, duration
 from dsactl.cli.output import Output
+from dsactl.cli.study_options import BY_RAY, Seed, StudyOptions
 from dsactl.cli.tables import Table
 from dsactl.continual.tasks import check_splits, check_tasks, splits_of, tasks_of
 from dsactl.data.catalogue import missing_files
@@ -91,12 +92,8 @@ def command(
     distillation_weight: Annotated[
         float | None, typer.Option(help="Weight of the distillation loss relative to the cross-entropy.  \\[0.3]")
     ] = None,
-    seed: study_runs.Seed = 0,
-    device: options.Device = "auto",
-    ray: options.Ray = "auto",
-    gpu_share: options.GpuShare = 1.0,
-    out: study_runs.Out = None,
-    dry_run: study_runs.DryRun = False,
+    seed: Seed = 0,
+    run: StudyOptions = BY_RAY,
     *,
     output: Output,
 ) -> None:
@@ -121,10 +118,10 @@ def command(
     for option, number in (("--lr", lr), ("--balance-lr", balance_lr), ("--distillation-weight", distillation_weight)):
         if number is not None and not 0 < number < 1e6:
             raise UsageError(f"{option} must be above 0 and below 1e6, not {number}.")
-    if not dry_run:
+    if not run.dry_run:
         extras.require("dsactl continual", "studies", "matplotlib")
     names = _names(tasks, splits)
-    if dry_run:
+    if run.dry_run:
         downloads.check(names, f".{_without_svhn(names)}")
 
     from dsactl.continual.memory import Memory
@@ -132,11 +129,11 @@ def command(
     from dsactl.engine.device import resolve_device, resolve_precision
     from dsactl.engine.on_ray import workers
 
-    resolved = resolve_precision(precision, resolve_device(device))
+    resolved = resolve_precision(precision, resolve_device(run.device))
     memories = [Memory(method, ipc, iterations, resolved) for method in kept]
     if iterations is not None and not any(each.iterates for each in memories):
         output.remark("--iterations has no effect on these memories.")
-    with contextlib.closing(workers(OFF if dry_run else ray, device, gpu_share)) as who:
+    with contextlib.closing(workers(OFF if run.dry_run else run.ray, run.device, run.gpu_share)) as who:
         sequence = _sequence(names, splits, image_size)
         study = Study(
             sequence,
@@ -147,12 +144,12 @@ def command(
             new_data,
             seed,
         )
-        study.check(device)
+        study.check(run.device)
         _remark_on_classes(sequence, output)
-        if dry_run:
-            _dry_run(study, device, output)
+        if run.dry_run:
+            _dry_run(study, run.device, output)
         else:
-            _run(study, device, who, out or Path(_own_name(tasks, splits)), output)
+            _run(study, run.device, who, run.out or Path(_own_name(tasks, splits)), output)
 
 
 def _names(tasks: str, splits: int | None) -> tuple[str, ...]:
