@@ -12,6 +12,7 @@ import typer
 from dsactl import __version__
 from dsactl.cli import completion, errors
 from dsactl.cli.help_screen import Command, Program
+from dsactl.cli.option_groups import expanded
 from dsactl.cli.output import Output
 from dsactl.cli.torchrun import is_of_several
 from dsactl.errors import UsageError
@@ -54,9 +55,8 @@ def program_of(words: Sequence[str]) -> typer.Typer:
             if name in wanted:
                 module = command_module(name)
                 about = paragraphs(module.command.__doc__)
-                app.command(name, cls=Command, help=about, epilog=module.EXAMPLES, rich_help_panel=panel)(
-                    module.command
-                )
+                command = expanded(module.command)
+                app.command(name, cls=Command, help=about, epilog=module.EXAMPLES, rich_help_panel=panel)(command)
     return app
 
 

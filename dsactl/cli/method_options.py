@@ -1,8 +1,7 @@
 """Command-line options generated from the settings of the built-in methods."""
 
 import inspect
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -10,23 +9,7 @@ from dsactl.cli.options import one_of
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.recipes.settings import TOP_LEVEL, FieldDoc
 
-Command = TypeVar("Command", bound=Callable[..., None])
 PANEL = "Method"
-
-
-def with_method_options(command: Command) -> Command:
-    """Replace a command's parameter `**settings` by an option for every setting of the built-in methods."""
-    signature = inspect.signature(command)
-    parameters: list[inspect.Parameter] = []
-    for parameter in signature.parameters.values():
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            parameters += setting_parameters()
-        else:
-            parameters.append(parameter)
-    keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
-    command.__signature__ = signature.replace(parameters=keywords)  # type: ignore[attr-defined]
-    command.__annotations__ = {each.name: each.annotation for each in keywords}
-    return command
 
 
 def setting_parameters() -> list[inspect.Parameter]:

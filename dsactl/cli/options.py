@@ -1,7 +1,8 @@
-"""Options and completions shared by several commands. Importing this does not import torch."""
+"""Options, groups of options and completions shared by several commands. Importing this does not import torch."""
 
 import contextlib
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ import typer
 import registry
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.engine.words import PRECISIONS, check_cluster, check_device, check_gpu_share, check_precision
-from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLINGS
+from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLINGS, NetworkSpec
 from dsactl.recipes import methods as methods
 from dsactl.synthetic import bundled
 
@@ -61,8 +62,6 @@ def one_of(*words: str) -> Callable[[str], list[str]]:
     return lambda incomplete: _complete(words, incomplete)
 
 
-Json = Annotated[bool, typer.Option("--json", help="Output as compact JSON.", rich_help_panel="Output")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Identifiers only, one per line.", rich_help_panel="Output")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="No confirmation prompt.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List of what would be removed; nothing is removed.")]
 
@@ -84,20 +83,6 @@ Device = Annotated[
         help="Device: auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N or mps.",
         autocompletion=one_of("auto", "cpu", "cuda", "mps"),
     ),
-]
-Ray = Annotated[
-    str,
-    typer.Option(
-        callback=_checked(check_cluster),
-        metavar="auto|HOST:PORT|off",
-        help="Where tasks run: on this machine's cores or GPUs if Ray is installed (auto), on a Ray cluster "
-        "(HOST:PORT), or in this process (off).",
-        autocompletion=one_of("auto", "off"),
-    ),
-]
-GpuShare = Annotated[
-    float,
-    typer.Option(callback=_checked(check_gpu_share), help="Share of a GPU for each Ray task, above 0 and at most 1."),
 ]
 complete_precision = one_of(*PRECISIONS)
 Precision = Annotated[
@@ -129,30 +114,77 @@ Arch = Annotated[
         help="Network architecture (list: dsactl archs).", autocompletion=complete_arch, rich_help_panel=_NETWORK
     ),
 ]
-Depth = Annotated[
-    int | None,
-    typer.Option(help="Number of ConvNet blocks.  \\[3; 2 below 16×16 pixels, 1 below 8×8]", rich_help_panel=_NETWORK),
-]
-Width = Annotated[int | None, typer.Option(help="Filters per ConvNet block.  \\[128]", rich_help_panel=_NETWORK)]
-Norm = Annotated[
-    str | None,
-    typer.Option(
-        help=f"Normalisation: {', '.join(NORMS)}.  \\[instance]",
-        autocompletion=one_of(*NORMS),
-        rich_help_panel=_NETWORK,
-    ),
-]
-Activation = Annotated[
-    str | None,
-    typer.Option(
-        help=f"Activation function: {', '.join(ACTIVATIONS)}.  \\[relu]",
-        autocompletion=one_of(*ACTIVATIONS),
-        rich_help_panel=_NETWORK,
-    ),
-]
-Pooling = Annotated[
-    str | None,
-    typer.Option(
-        help=f"Pooling: {', '.join(POOLINGS)}.  \\[avg]", autocompletion=one_of(*POOLINGS), rich_help_panel=_NETWORK
-    ),
-]
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """A network and the variants of the ConvNet; None selects the default."""
+
+    arch: Arch = None
+    depth: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of ConvNet blocks.  \\[3; 2 below 16×16 pixels, 1 below 8×8]", rich_help_panel=_NETWORK
+        ),
+    ] = None
+    width: Annotated[int | None, typer.Option(help="Filters per ConvNet block.  \\[128]", rich_help_panel=_NETWORK)] = (
+        None
+    )
+    norm: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Normalisation: {', '.join(NORMS)}.  \\[instance]",
+            autocompletion=one_of(*NORMS),
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None
+    activation: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Activation function: {', '.join(ACTIVATIONS)}.  \\[relu]",
+            autocompletion=one_of(*ACTIVATIONS),
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None
+    pooling: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Pooling: {', '.join(POOLINGS)}.  \\[avg]", autocompletion=one_of(*POOLINGS), rich_help_panel=_NETWORK
+        ),
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that were given, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def spec(self) -> NetworkSpec | None:
+        """Return the network, or None if no option was given.
+
+        Raises:
+            DsactlError: an unknown network, or a variant that it does not have.
+        """
+        given = self.given()
+        return NetworkSpec(**given) if given else None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where tasks run."""
+
+    device: Device = "auto"
+    ray: Annotated[
+        str,
+        typer.Option(
+            callback=_checked(check_cluster),
+            metavar="auto|HOST:PORT|off",
+            help="Where tasks run: on this machine's cores or GPUs if Ray is installed (auto), on a Ray cluster "
+            "(HOST:PORT), or in this process (off).",
+            autocompletion=one_of("auto", "off"),
+        ),
+    ] = "off"
+    gpu_share: Annotated[
+        float,
+        typer.Option(
+            callback=_checked(check_gpu_share), help="Share of a GPU for each Ray task, above 0 and at most 1."
+        ),
+    ] = 1.0

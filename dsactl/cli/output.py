@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.cells import cell_len
@@ -27,14 +27,23 @@ if TYPE_CHECKING:
 
 
 class Output:
-    """Printer of a command's answer, remarks, errors and progress.
+    """Printer of a command's answer, remarks, errors and progress; for commands a group of two options.
 
     Args:
         as_json: print the answer as compact JSON.
         quiet: print only identifiers, one per line; no remarks and no progress.
     """
 
-    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        as_json: Annotated[
+            bool, typer.Option("--json", help="Output as compact JSON.", rich_help_panel="Output")
+        ] = False,
+        quiet: Annotated[
+            bool, typer.Option("--quiet", "-q", help="Identifiers only, one per line.", rich_help_panel="Output")
+        ] = False,
+    ) -> None:
         self.as_json, self.quiet = as_json, quiet
         self._out = Console(highlight=False, soft_wrap=True, emoji=False)
         self._err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from typer.models import ArgumentInfo, OptionInfo
 
 from dsactl.cli.main import PANELS, command_module, paragraphs
+from dsactl.cli.option_groups import expanded
 
 _HEAD = """# Commands
 
@@ -38,7 +39,7 @@ def _command(name: str) -> Iterator[str]:
     module = command_module(name)
     arguments: list[tuple[inspect.Parameter, ArgumentInfo]] = []
     panels: dict[str, list[tuple[inspect.Parameter, OptionInfo]]] = {"Options": []}
-    for parameter in inspect.signature(module.command).parameters.values():
+    for parameter in inspect.signature(expanded(module.command)).parameters.values():
         info = get_args(parameter.annotation)[1]
         if isinstance(info, ArgumentInfo):
             arguments.append((parameter, info))

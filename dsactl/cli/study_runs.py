@@ -3,19 +3,16 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.markup import escape
 
-from dsactl.cli import downloads, options
+from dsactl.cli import downloads
 from dsactl.text.formatting import duration
 from dsactl.cli.output import Output
 from dsactl.text.tables import Table
 from dsactl.errors import InterruptedRunError, RunError, UnknownNameError, UsageError
 from dsactl.recipes.recipe import Request
-from dsactl.runs.request_check import check_request
 
 if TYPE_CHECKING:
     from dsactl.data.dataset import Dataset
@@ -25,39 +22,6 @@ if TYPE_CHECKING:
     from dsactl.studies.costs import Cost
     from dsactl.studies.entries import Entry, Key
     from dsactl.studies.folder import Folder
-
-DatasetName = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATASET",
-        help="Dataset name (list: dsactl datasets) or image folder.",
-        autocompletion=options.complete_dataset,
-    ),
-]
-Sets = Annotated[int, typer.Option(min=1, help="Number of sets per cell, with derived seeds; 5 in the paper.")]
-Networks = Annotated[int, typer.Option(min=1, help="Number of networks per set and cell; 20 in the paper.")]
-Iterations = Annotated[int | None, typer.Option(help="Number of outer iterations, K.  \\[1000]")]
-Epochs = Annotated[
-    int | None, typer.Option(help="Training epochs of the tested networks.  \\[1000 with augmentation, 300 without]")
-]
-Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
-ImageSize = Annotated[int | None, typer.Option(help="Side of the images of a folder in pixels, as in condense.")]
-Out = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Results folder.  \\[named after the study, in the current folder]")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Plan and estimated cost only; nothing is written.")]
-
-
-def request_of(dataset: str, ipc: int, **given: Any) -> Request:
-    """Return the request of a study from its options; None selects the default.
-
-    Raises:
-        DsactlError: an invalid option, or an unknown dataset.
-    """
-    known = {name: value for name, value in given.items() if value is not None}
-    request = Request.parse({"dataset": dataset, "ipc": ipc, **known})
-    check_request(request)
-    return request
 
 
 def plan_of(request: Request, sets: int, protocol: "Protocol", dataset: "Dataset") -> dict[str, Any]:

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 import dsactl
 import registry
 from dsactl.cli.commands import env
+from dsactl.cli.output import Output
 from registry import extras
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
@@ -138,9 +139,9 @@ def test_a_missing_extra_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_env_shows_missing_packages(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(env, "version", lambda name: importlib.metadata.version("no-" * (name in OPTIONAL) + name))
     monkeypatch.setattr("dsactl.engine.mode.best_mode", lambda *_, **__: "eager")  # to find it out takes seconds
-    env.command()
+    env.command(output=Output())
     versions = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert {versions[name] for name in ("matplotlib", "scipy", "huggingface_hub", "ray")} == {"not installed"}
     assert versions["dsactl"] == dsactl.__version__
-    env.command(as_json=True)
+    env.command(output=Output(as_json=True))
     assert json.loads(capsys.readouterr().out)["ray"] is None

@@ -9,6 +9,7 @@ import typer
 from dsactl.augmentation.strategy import KINDS, default_strategy
 from dsactl.cli import ablate_gradients, options, study_runs
 from dsactl.cli.output import Output
+from dsactl.cli.study_options import CellOptions, DatasetName, StudyOptions
 from dsactl.data.catalogue import is_mirrored
 from dsactl.errors import UnknownNameError, UsageError
 from dsactl.evaluation.protocol import Protocol
@@ -47,7 +48,7 @@ def command(
             metavar="STUDY", help=f"Study: {', '.join(_STUDIES)}.", autocompletion=options.one_of(*_STUDIES)
         ),
     ],
-    dataset: study_runs.DatasetName,
+    dataset: DatasetName,
     ipc: Annotated[
         str, typer.Option(metavar="N", help="Number of images per class; a list for the study ipc: 1,10,50.")
     ] = "1",
@@ -70,20 +71,11 @@ def command(
         str | None,
         typer.Option("--schemes", metavar="A,B,…", help="Rows of Table 4 in the study schemes.  \\[all seven]"),
     ] = None,
-    sets: study_runs.Sets = 1,
-    networks: study_runs.Networks = 20,
-    iterations: study_runs.Iterations = None,
-    epochs: study_runs.Epochs = None,
-    seed: study_runs.Seed = 0,
+    *,
+    cell: CellOptions,
     arch: options.Arch = None,
-    image_size: study_runs.ImageSize = None,
-    device: options.Device = "auto",
-    ray: options.Ray = "off",
-    gpu_share: options.GpuShare = 1.0,
-    out: study_runs.Out = None,
-    dry_run: study_runs.DryRun = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    run: StudyOptions,
+    output: Output,
 ) -> None:
     """Vary one factor and fix the others, as in Tables 4 and 5 and Figures 5 and 6 of the paper.
 
@@ -104,43 +96,41 @@ def command(
             raise UsageError(f"{study} is not a study.", f"Give the study first: dsactl ablate {dataset} {study}")
         raise UnknownNameError("study", study, _STUDIES)
     numbers = _numbers(ipc, several=study == "ipc")
-    _check_method(study, method, sets, epochs)
+    _check_method(study, method, cell.sets, cell.epochs)
     _check_options(study, several, rows, kinds)
-    output = Output(as_json=as_json, quiet=quiet)
-    request = study_runs.request_of(
-        dataset, numbers[0], method=method, seed=seed, iterations=iterations, arch=arch, image_size=image_size
-    )
-    protocol = Protocol(networks=networks, epochs=epochs)
+    request, protocol = cell.request(dataset, numbers[0], method=method, arch=arch), cell.protocol()
     entries = _entries(study, request, numbers, several, rows, kinds, protocol)
-    if not dry_run:
+    if not run.dry_run:
         extras.require("dsactl ablate", "studies", "matplotlib")
 
     from dsactl.studies.cells import check
     from dsactl.studies.folder import Folder
 
-    if dry_run:
-        study_runs.dry_run(entries, sets, device, output, tested=study != "gradients")
+    if run.dry_run:
+        study_runs.dry_run(entries, cell.sets, run.device, output, tested=study != "gradients")
         return
-    job = check(entries, device)[0]
+    job = check(entries, run.device)[0]
     name = job.dataset.name
-    plan = study_runs.plan_of(request, sets, protocol, job.dataset)
+    plan = study_runs.plan_of(request, cell.sets, protocol, job.dataset)
     if study == "ipc":
         del plan["ipc"], plan["method"]
     if study == "gradients":
         del plan["sets"], plan["epochs"]
-    folder = Folder(out or Path(_own_name(study, name, request)), study, plan)
+    folder = Folder(run.out or Path(_own_name(study, name, request)), study, plan)
     if study == "gradients":
-        ablate_gradients.run([entry.request for entry in entries], networks, folder, device, output)
+        ablate_gradients.run([entry.request for entry in entries], cell.networks, folder, run.device, output)
         return
     if study == "init":
-        _write_evolution(entries, folder, device, output)
+        _write_evolution(entries, folder, run.device, output)
 
     def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
         return _plot(study, cells, entries, f"{name}, {_about(study, request)}")
 
     names = _STUDIES[study]
-    cells = study_runs.run(entries, names, folder, sets, device, output, draw, job, ray=ray, gpu_share=gpu_share)
-    study_runs.answer(cells, len(entries), names, folder, sets, output)
+    cells = study_runs.run(
+        entries, names, folder, cell.sets, run.device, output, draw, job, ray=run.ray, gpu_share=run.gpu_share
+    )
+    study_runs.answer(cells, len(entries), names, folder, cell.sets, output)
 
 
 def _check_method(study: str, method: str, sets: int, epochs: int | None) -> None:

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from dsactl.cli import options
 from dsactl.cli.flags import translate
 from dsactl.cli.output import Output
 from dsactl.text.tables import Table
@@ -23,8 +22,8 @@ EXAMPLES = """Examples:
 def command(
     images: Annotated[str, typer.Option(help="Shape of the images: channels × height × width.")] = "3x32x32",
     classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """List the networks with their numbers of parameters for a shape of images, and the variants of the ConvNet."""
     match = re.fullmatch(r"([1-9]\d{0,3})[x×]([1-9]\d{0,3})[x×]([1-9]\d{0,3})", images)
@@ -46,7 +45,6 @@ def command(
         values.append({"name": name, "parameters": count, "description": entry.description, "impossible": reason})
         about = entry.description if reason is None else f"impossible: {reason.partition(': ')[2]}"
         shown.add(name, "–" if count is None else f"{count:,}", about)
-    output = Output(as_json=as_json, quiet=quiet)
     variants = (
         "\nVariants of the ConvNet: --depth N  --width N  "
         f"--norm {'|'.join(NORMS)}  --activation {'|'.join(ACTIVATIONS)}  --pooling {'|'.join(POOLINGS)}"

@@ -32,14 +32,9 @@ def command(
     ipc: Annotated[int, typer.Option(min=1, help="Number of images per class.")] = 10,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
-    arch: options.Arch = None,
-    depth: options.Depth = None,
-    width: options.Width = None,
-    norm: options.Norm = None,
-    activation: options.Activation = None,
-    pooling: options.Pooling = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    network: options.NetworkOptions,
+    output: Output,
 ) -> None:
     """Benchmark condensing and evaluation on random images, in at most two minutes.
 
@@ -49,10 +44,7 @@ def command(
     """
     if dataset not in CATALOGUE:
         raise UnknownNameError("dataset", dataset, CATALOGUE, "List them: dsactl datasets")
-    values = {"arch": arch, "depth": depth, "width": width, "norm": norm, "activation": activation, "pooling": pooling}
-    given = {key: value for key, value in values.items() if value is not None}
-    request = Request.parse({"dataset": dataset, "ipc": ipc, **given})
-    output = Output(as_json=as_json, quiet=quiet)
+    request = Request.parse({"dataset": dataset, "ipc": ipc, **network.given()})
 
     from dsactl.benchmark import bench, random_dataset
     from dsactl.engine.device import resolve_device, resolve_precision

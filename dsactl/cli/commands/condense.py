@@ -12,7 +12,7 @@ import typer
 from dsactl.augmentation.strategy import KINDS
 from dsactl.cli import condense_runs, downloads, options
 from dsactl.text.formatting import bytes_in_words, duration, in_words
-from dsactl.cli.method_options import PANEL, with_method_options
+from dsactl.cli.method_options import PANEL
 from dsactl.cli.output import Output
 from dsactl.text.tables import Facts
 from dsactl.cli.torchrun import is_of_several
@@ -39,7 +39,6 @@ EXAMPLES = """Examples:
 _DATA = "Image folders"
 
 
-@with_method_options
 def command(
     dataset: Annotated[
         str | None,
@@ -68,9 +67,8 @@ def command(
         Path | None,
         typer.Option(metavar="FILE.toml", help="TOML file with options by name; command-line options override it."),
     ] = None,
-    device: options.Device = "auto",
-    ray: options.Ray = "off",
-    gpu_share: options.GpuShare = 1.0,
+    *,
+    run: options.RunOptions,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -104,12 +102,7 @@ def command(
             rich_help_panel=PANEL,
         ),
     ] = None,
-    arch: options.Arch = None,
-    depth: options.Depth = None,
-    width: options.Width = None,
-    norm: options.Norm = None,
-    activation: options.Activation = None,
-    pooling: options.Pooling = None,
+    network: options.NetworkOptions,
     image_size: Annotated[
         int | None,
         typer.Option(
@@ -123,8 +116,7 @@ def command(
     split_seed: Annotated[
         int | None, typer.Option(help="Random seed of the test split.  \\[0]", rich_help_panel=_DATA)
     ] = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    output: Output,
     **settings: Any,
 ) -> None:
     """Condense a dataset into a few synthetic images per class and store them.
@@ -141,10 +133,9 @@ def command(
         "name": name,
         "precision": precision,
     }
-    asked |= {"arch": arch, "depth": depth, "width": width, "norm": norm, "activation": activation, "pooling": pooling}
     asked |= {"strategy": strategy, "image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
+    asked |= network.given()
     flags: dict[str, Any] = {key: value for key, value in {**asked, **settings}.items() if value is not None}
-    output = Output(as_json=as_json, quiet=quiet)
     given = _read_config(config)
     own = dict(map(_own_option, option or ()))
     for key in own.keys() & flags.keys():
@@ -165,18 +156,18 @@ def command(
     from dsactl.runs.runner import CHECKPOINT_SECONDS
 
     signal.signal(signal.SIGTERM, condense_runs.terminated)
-    with join(resolve_device(device), lambda error: output.error(error.message, error.hint)) as processes:
-        if processes.count > 1 and ray != OFF:
+    with join(resolve_device(run.device), lambda error: output.error(error.message, error.hint)) as processes:
+        if processes.count > 1 and run.ray != OFF:
             if processes.rank > 0:
                 raise typer.Exit(1)
             raise UsageError(
                 "torchrun and --ray cannot be combined.", "Use torchrun for one set, or --ray for several."
             )
         if processes.rank > 0:
-            condense_runs.follow(request, device, 0 if dry_run else sets, processes)
+            condense_runs.follow(request, run.device, 0 if dry_run else sets, processes)
             return
-        who = open_executor(OFF if dry_run else ray, device, gpu_share)
-        job = prepare(request, device)
+        who = open_executor(OFF if dry_run else run.ray, run.device, run.gpu_share)
+        job = prepare(request, run.device)
         for remark in _remarks(request, job):
             output.remark(remark)
         if dry_run:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from dsactl.cli import downloads, options, study_runs
 from dsactl.text.formatting import accuracy, duration
 from dsactl.cli.output import Output
+from dsactl.cli.study_options import BY_RAY, Seed, StudyOptions
 from dsactl.text.tables import Table
 from dsactl.studies.continual.tasks import check_splits, check_tasks, splits_of, tasks_of
 from dsactl.data.catalogue import missing_files
@@ -91,14 +92,10 @@ def command(
     distillation_weight: Annotated[
         float | None, typer.Option(help="Weight of the distillation loss relative to the cross-entropy.  \\[0.3]")
     ] = None,
-    seed: study_runs.Seed = 0,
-    device: options.Device = "auto",
-    ray: options.Ray = "auto",
-    gpu_share: options.GpuShare = 1.0,
-    out: study_runs.Out = None,
-    dry_run: study_runs.DryRun = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    seed: Seed = 0,
+    run: StudyOptions = BY_RAY,
+    *,
+    output: Output,
 ) -> None:
     """Learn tasks in sequence with a memory of the earlier ones: Section 4.5 and Figure 3 of the paper.
 
@@ -109,7 +106,6 @@ def command(
     The same command resumes an interrupted study; sets and phases that runs have in common are computed once. The plot
     needs the extra "studies", SVHN the extra "svhn".
     """
-    output = Output(as_json=as_json, quiet=quiet)
     kept = study_runs.words(memory, "memory", [*methods.names(), "none"])
     for option, value, known in (
         ("distillation", distillation, tuple(_WAYS)),
@@ -122,10 +118,10 @@ def command(
     for option, number in (("--lr", lr), ("--balance-lr", balance_lr), ("--distillation-weight", distillation_weight)):
         if number is not None and not 0 < number < 1e6:
             raise UsageError(f"{option} must be above 0 and below 1e6, not {number}.")
-    if not dry_run:
+    if not run.dry_run:
         extras.require("dsactl continual", "studies", "matplotlib")
     names = _names(tasks, splits)
-    if dry_run:
+    if run.dry_run:
         downloads.check(names, f".{_without_svhn(names)}")
 
     from dsactl.studies.continual.memory import Memory
@@ -133,11 +129,11 @@ def command(
     from dsactl.engine.device import resolve_device, resolve_precision
     from dsactl.engine.on_ray import open_executor
 
-    resolved = resolve_precision(precision, resolve_device(device))
+    resolved = resolve_precision(precision, resolve_device(run.device))
     memories = [Memory(method, ipc, iterations, resolved) for method in kept]
     if iterations is not None and not any(each.iterates for each in memories):
         output.remark("--iterations has no effect on these memories.")
-    with contextlib.closing(open_executor(OFF if dry_run else ray, device, gpu_share)) as who:
+    with contextlib.closing(open_executor(OFF if run.dry_run else run.ray, run.device, run.gpu_share)) as who:
         sequence = _sequence(names, splits, image_size)
         study = Study(
             sequence,
@@ -148,12 +144,12 @@ def command(
             new_data,
             seed,
         )
-        study.check(device)
+        study.check(run.device)
         _remark_on_classes(sequence, output)
-        if dry_run:
-            _dry_run(study, device, output)
+        if run.dry_run:
+            _dry_run(study, run.device, output)
         else:
-            _run(study, device, who, out or Path(_own_name(tasks, splits)), output)
+            _run(study, run.device, who, run.out or Path(_own_name(tasks, splits)), output)
 
 
 def _names(tasks: str, splits: int | None) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """The command `dsactl datasets`."""
 
-from dsactl.cli import options
 from dsactl.cli.output import Output
 from dsactl.text.tables import Table
 from dsactl.data.catalogue import CATALOGUE, data_root, missing_files
@@ -11,7 +10,7 @@ EXAMPLES = """Examples:
   DSACTL_DATA=/data dsactl datasets --json"""
 
 
-def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None:
+def command(*, output: Output) -> None:
     """List the named datasets, and whether they are on this machine."""
     values = []
     columns = ("name", "title", "train", "test", "images", "classes", "available")
@@ -39,9 +38,8 @@ def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None
             str(entry.classes),
             "yes" if here else "no",
         )
-    output = Output(as_json=as_json, quiet=quiet)
     output.answer(values, list(CATALOGUE), [shown])
-    if not as_json:
+    if not output.as_json:
         output.note(
             f"[dim]Data folder: {data_root()} (DSACTL_DATA). Missing datasets are downloaded on first use.\n"
             "An image folder with one sub-folder per class can be used in place of a name.[/]"

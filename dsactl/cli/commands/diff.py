@@ -25,8 +25,8 @@ def command(
         str,
         typer.Argument(metavar="REF", help="Set to compare with.", autocompletion=options.complete_reference),
     ],
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Show the differences of two sets in dataset, recipe, provenance and accuracies."""
     import registry
@@ -45,7 +45,6 @@ def command(
         (key.replace("data set", "dataset"), *("–" if item is None else _words(key, item) for item in pair))
         for key, pair in differing.items()
     ]
-    output = Output(as_json=as_json, quiet=quiet)
     verdict = f"{sets[0].reference} and {sets[1].reference} have {'the same' if same else 'different'} content"
     output.answer(value, list(differing), [*([shown] if differing else []), escape(verdict)])
 

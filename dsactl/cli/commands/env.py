@@ -4,7 +4,6 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from dsactl import __version__
-from dsactl.cli import options
 from dsactl.cli.output import Output
 from dsactl.text.tables import Facts
 
@@ -17,7 +16,7 @@ _LIBRARIES = ("torch", "torchvision", "numpy", "safetensors", "pydantic", "typer
 _OF_EXTRAS = ("matplotlib", "scipy", "huggingface_hub", "pyarrow", "ray")
 
 
-def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None:
+def command(*, output: Output) -> None:
     """Show versions, device, engine and folders, for bug reports."""
     import registry
     from dsactl.data.catalogue import data_root
@@ -39,7 +38,7 @@ def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None
     shown = Facts()
     for key, item in value.items():
         shown.add(key, item or "not installed", whole=key in ("store", "data"))
-    Output(as_json=as_json, quiet=quiet).answer(value, [__version__], [shown])
+    output.answer(value, [__version__], [shown])
 
 
 def _version(library: str) -> str | None:

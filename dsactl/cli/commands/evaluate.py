@@ -14,7 +14,6 @@ from dsactl.text.tables import Table
 from dsactl.data.load import check_name, check_no_folder_options
 from dsactl.errors import InterruptedRunError, UsageError
 from dsactl.evaluation.protocol import Protocol
-from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes.methods import WHOLE
 from dsactl.synthetic import bundled
 
@@ -57,16 +56,10 @@ def command(
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="New evaluation, ignoring cached results.")] = False,
-    device: options.Device = "auto",
-    ray: options.Ray = "off",
-    gpu_share: options.GpuShare = 1.0,
+    *,
+    run: options.RunOptions,
     precision: options.Precision = "auto",
-    arch: options.Arch = None,
-    depth: options.Depth = None,
-    width: options.Width = None,
-    norm: options.Norm = None,
-    activation: options.Activation = None,
-    pooling: options.Pooling = None,
+    network: options.NetworkOptions,
     data: Annotated[
         Path | None, typer.Option(help="Image folder, for a set that was condensed from a folder on another machine.")
     ] = None,
@@ -75,18 +68,13 @@ def command(
         float | None, typer.Option(help=f"Share of the images in --data held out for testing.{_AS_CONDENSED}")
     ] = None,
     split_seed: Annotated[int | None, typer.Option(help=f"Seed of the test split of --data.{_AS_CONDENSED}")] = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    output: Output,
 ) -> None:
     """Train networks on a set from scratch, test them on the real test images, and store the result.
 
     The default network is the one used for condensing; if that has batch norm, its variant with instance norm.
     """
-    output = Output(as_json=as_json, quiet=quiet)
-    variants = (depth, width, norm, activation, pooling)
-    chosen = NetworkSpec(arch or "convnet", *variants) if arch or any(v is not None for v in variants) else None
-
-    protocol = Protocol(chosen, networks, epochs, strategy=strategy, seed=seed, precision=precision)
+    protocol = Protocol(network.spec(), networks, epochs, strategy=strategy, seed=seed, precision=precision)
     folder = {"image_size": image_size, "test_fraction": test_fraction}
     if split_seed is not None:
         folder["split_seed"] = split_seed
@@ -105,7 +93,7 @@ def command(
     from dsactl.engine.native import compiler_remark
     from dsactl.engine.on_ray import open_executor
 
-    for remark in compiler_remark(resolve_device(device)):
+    for remark in compiler_remark(resolve_device(run.device)):
         output.remark(remark)
     kept = 0
 
@@ -115,7 +103,7 @@ def command(
 
     what = reference or "the newest set" if method is None else f"the whole of {_dataset(method, reference, data)}"
     with (
-        contextlib.closing(open_executor(ray, device, gpu_share)) as who,
+        contextlib.closing(open_executor(run.ray, run.device, run.gpu_share)) as who,
         output.progress(f"evaluating {what}", networks, "networks") as bar,
     ):
 
@@ -123,7 +111,7 @@ def command(
             bar.update(done, f"{kept} finished and stored")
 
         try:
-            how: dict[str, Any] = {**folder, "device": device, "fresh": fresh, "report": report, "keeping": keeping}
+            how: dict[str, Any] = {**folder, "device": run.device, "fresh": fresh, "report": report, "keeping": keeping}
             how["workers"] = who
             if method is None:
                 result = evaluate(reference, protocol, data=data, **how)

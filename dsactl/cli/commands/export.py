@@ -48,8 +48,8 @@ def command(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replacement of an existing file or folder.")] = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Export a set as a file or folder for other programs."""
     import registry
@@ -64,7 +64,6 @@ def command(
     if output_path is not None and form != "folder" and output_path.is_dir():
         path = output_path / default_name(stored, form)
     exported = export(store, stored, path, form, space=space, force=force)
-    output = Output(as_json=as_json, quiet=quiet)
     value = {
         "reference": stored.reference,
         "path": str(path.absolute()),

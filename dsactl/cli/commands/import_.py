@@ -62,8 +62,8 @@ def command(
     split_seed: Annotated[
         int, typer.Option(help="Random seed of the test split of an image folder, as in condense.")
     ] = 0,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Import a set that was made by another program or on another machine."""
     source = Source(dataset, name, space, experiment, labels, strategy, method, image_size, test_fraction, split_seed)
@@ -78,6 +78,5 @@ def command(
         images = "×".join(map(str, stored.manifest.tensors["images"].shape))
         lines.append(f"Stored [bold]{stored.reference}[/]  {images}, @sha256:{stored.digest[:12]}")
         lines += picture_lines(stored)
-    output = Output(as_json=as_json, quiet=quiet)
     output.answer([to_json(stored) for stored in sets], [stored.reference for stored in sets], lines)
     output.note(f"Next: dsactl evaluate {sets[-1].reference}")

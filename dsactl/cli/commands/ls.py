@@ -80,8 +80,8 @@ def command(
         str, typer.Option(help=f"Sort key: {', '.join(_ORDERS)}; ascending.", autocompletion=_complete_order)
     ] = "stored",
     reverse: Annotated[bool, typer.Option("--reverse", help="Descending order.")] = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """List the stored sets, oldest first.
 
@@ -111,15 +111,14 @@ def command(
             wanted.sort(key=_ORDERS[sort])
         if reverse:
             wanted.reverse()
-        output = Output(as_json=as_json, quiet=quiet)
         for fault in faults:
             output.error(fault.message, fault.hint)
-        values = map(_value, wanted) if as_json else ()
+        values = map(_value, wanted) if output.as_json else ()
         output.answer(list(values), (entry.reference for entry in wanted), [_table(wanted)] if wanted else [])
-    if not entries and not as_json:
+    if not entries and not output.as_json:
         output.note(f"The store {escape(str(store.home))} is empty. Make a set: dsactl condense digits --ipc 1")
         output.note("List the sets that come with dsactl: dsactl ls --bundled")
-    elif not wanted and not as_json:
+    elif not wanted and not output.as_json:
         where, more = ("bundled", " --bundled") if bundled else ("in the store", "")
         output.note(f"No set matches ({len(entries)} {where}). List all: dsactl ls{more}")
         known = sorted({entry.dataset for entry in entries})

@@ -9,9 +9,10 @@ import typer
 from rich.markup import escape
 
 import registry
-from dsactl.cli import downloads, options, study_runs
+from dsactl.cli import downloads, study_runs
 from dsactl.text.formatting import accuracy, duration
 from dsactl.cli.output import Output
+from dsactl.cli.study_options import BY_RAY, DatasetName, ImageSize, Seed, StudyOptions
 from dsactl.text.tables import Table
 from dsactl.data.load import check_name
 from dsactl.errors import InterruptedRunError, RunError, UsageError
@@ -38,7 +39,7 @@ _BEST = 5  # number of networks per proxy in the table
 
 
 def command(
-    dataset: study_runs.DatasetName,
+    dataset: DatasetName,
     proxy: Annotated[
         str,
         typer.Option(
@@ -69,15 +70,11 @@ def command(
     repeats: Annotated[
         int, typer.Option(min=1, max=1000, help="Number of trainings of each chosen network on all images.")
     ] = 5,
-    seed: study_runs.Seed = 0,
-    image_size: study_runs.ImageSize = None,
-    device: options.Device = "auto",
-    ray: options.Ray = "auto",
-    gpu_share: options.GpuShare = 1.0,
-    out: study_runs.Out = None,
-    dry_run: study_runs.DryRun = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    seed: Seed = 0,
+    image_size: ImageSize = None,
+    run: StudyOptions = BY_RAY,
+    *,
+    output: Output,
 ) -> None:
     """Search architectures with proxies: Section 4.6, Table 6 and Figure 4 of the paper.
 
@@ -87,14 +84,13 @@ def command(
 
     The result of each network is cached for later searches. The comparison and its plot need the extra "studies".
     """
-    output = Output(as_json=as_json, quiet=quiet)
     words = study_runs.listed(proxy, "proxy")
     store = registry.Store()
     check_name(dataset, image_size=image_size)
     for word in words:
         proxy_names.check(word, store)
     wanted = _wanted(where)
-    if dry_run:
+    if run.dry_run:
         downloads.check([dataset])
     else:
         extras.require("dsactl nas", "studies", "matplotlib", "scipy")
@@ -104,16 +100,16 @@ def command(
     from dsactl.studies.nas import proxies
     from dsactl.studies.folder import Folder
 
-    target = resolve_device(device)
+    target = resolve_device(run.device)
     searched = proxies.load(dataset, image_size)
     networks = _networks(searched, wanted, sample, seed, output)
     budget = proxies.Budget(ipc, epochs, whole_epochs, batch, seed, resolve_precision("auto", target))
-    made = [proxies.make(word, searched, budget, store, device, pretend=dry_run) for word in words]
+    made = [proxies.make(word, searched, budget, store, run.device, pretend=run.dry_run) for word in words]
     for each in made:
         if each.remark:
             output.remark(each.remark)
-    who = open_executor(ray, device, gpu_share)
-    if dry_run:
+    who = open_executor(run.ray, run.device, run.gpu_share)
+    if run.dry_run:
         _dry_run(made, networks, repeats, target, who, output)
         return
     plan = {
@@ -129,7 +125,7 @@ def command(
         "repeats": repeats,
         "seed": seed,
     }
-    folder = Folder(out or Path(f"{searched.full.name}-nas"), "nas", plan)
+    folder = Folder(run.out or Path(f"{searched.full.name}-nas"), "nas", plan)
     with contextlib.closing(who):
         rows, failed = _search(made, networks, searched, budget, repeats, folder, store, target, who, output)
     papers = searched.full.name == "cifar10" and len(networks) == _PAPER_NETWORKS and budget.is_papers

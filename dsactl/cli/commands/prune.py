@@ -15,14 +15,14 @@ EXAMPLES = """Examples:
 def command(
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Delete unreferenced files, left by killed processes or removed sets."""
     import registry
     from registry.upkeep import leftovers, prune
 
-    store, output = registry.Store(), Output(as_json=as_json, quiet=quiet)
+    store = registry.Store()
     found = leftovers(store)
     size = sum(path.stat().st_size for path in found if path.exists())
     what = f"{len(found)} {'file' if len(found) == 1 else 'files'} ({bytes_in_words(size)})"

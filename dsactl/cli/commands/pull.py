@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from dsactl.cli import options
 from dsactl.cli.output import Output
 from dsactl.data.catalogue import entry_of
 from dsactl.errors import UsageError
@@ -30,8 +29,8 @@ def command(
             "\\[user/repo in lower case]"
         ),
     ] = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Pull a set and its evaluations from the Hugging Face Hub, and verify the checksums.
 
@@ -41,11 +40,10 @@ def command(
     from dsactl.synthetic.bundled import own_name
     from registry import hub
 
-    output = Output(as_json=as_json, quiet=quiet)
     repo_id, wanted = hub.parse_address(address)
     if wanted is not None and revision is not None:
         raise UsageError(f"Both :{wanted} and --revision {revision} are given.", "Use one of them.")
-    hub.configure_client_logging(quiet=quiet)
+    hub.configure_client_logging(quiet=output.quiet)
     given = own_name(name, repo_id)
     pulled = hub.pull(registry.Store(), repo_id, wanted or revision, given)
     stored = pulled.stored

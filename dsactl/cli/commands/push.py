@@ -49,8 +49,8 @@ def command(
         bool, typer.Option("--dry-run", help="Local folder with the files to push only; no network access.")
     ] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for --dry-run.  \\[the set's name]")] = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Push a set to the Hugging Face Hub, as a repository that `datasets` reads, with one tag per version.
 
@@ -65,7 +65,6 @@ def command(
         raise UsageError("--out needs --dry-run.", "Give both or neither.")
     hub.require_packages()
     hub.parse_repo_id(repository)
-    output = Output(as_json=as_json, quiet=quiet)
     user = registry.Store()
     store, stored = bundled.find(reference, user)
     evaluations = bundled.evaluations(stored, user)
@@ -74,7 +73,7 @@ def command(
         files = hub.repository_files(store, stored, hub.parse_repo_id(repository), notes, evaluations)
         _write(out or Path(stored.name.name), files, output)
         return
-    hub.configure_client_logging(quiet=quiet)
+    hub.configure_client_logging(quiet=output.quiet)
     pushed = hub.push(store, stored, repository, notes, evaluations, private=private, create_pr=create_pr)
     address = f"{pushed.repo_id}:{pushed.version}"
     value = {

@@ -9,6 +9,7 @@ import typer
 
 from dsactl.cli import options, reproduce_figures, study_runs
 from dsactl.cli.output import Output
+from dsactl.cli.study_options import Networks, Seed, Sets, StudyOptions
 from dsactl.errors import DataError, UnknownNameError
 from dsactl.studies.papers import plan, scaled_request
 from dsactl.studies.titles import FIGURES, TABLES
@@ -49,19 +50,15 @@ def command(
             "noise,real.  \\[all]",
         ),
     ] = None,
-    sets: study_runs.Sets = 5,
-    networks: study_runs.Networks = 20,
+    sets: Sets = 5,
+    networks: Networks = 20,
     scale: Annotated[
         float, typer.Option(min=0.0001, max=1, help="Factor on the iterations of iterative methods.")
     ] = 1.0,
-    seed: study_runs.Seed = 0,
-    device: options.Device = "auto",
-    ray: options.Ray = "off",
-    gpu_share: options.GpuShare = 1.0,
-    out: study_runs.Out = None,
-    dry_run: study_runs.DryRun = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    seed: Seed = 0,
+    *,
+    run: StudyOptions,
+    output: Output,
 ) -> None:
     """Reproduce a table or figure of the paper as a document with the paper's results next to ours.
 
@@ -72,13 +69,12 @@ def command(
     """
     if table not in _KNOWN:
         raise UnknownNameError("table", table, _KNOWN)
-    output = Output(as_json=as_json, quiet=quiet)
     names = () if only is None else study_runs.listed(only, "cell")
     whole = None if table in FIGURES else plan(table, sets, networks, scale, seed)
     wanted = whole.only(names) if whole and names else whole
     if not whole:
         reproduce_figures.check(table, names)
-    if not dry_run and table not in _WITHOUT_PLOT:
+    if not run.dry_run and table not in _WITHOUT_PLOT:
         extras.require("dsactl reproduce", "studies", "matplotlib")
 
     from dsactl.studies.folder import Folder
@@ -88,23 +84,31 @@ def command(
         if table == "figure5":
             about["networks"] = networks
         pictures = reproduce_figures.choose(table, scaled_request(scale, seed), networks, names)
-        if dry_run:
-            reproduce_figures.dry_run(pictures, device, output)
+        if run.dry_run:
+            reproduce_figures.dry_run(pictures, run.device, output)
         else:
-            reproduce_figures.run(table, pictures, Folder(out or Path(table), table, about), device, output)
+            reproduce_figures.run(table, pictures, Folder(run.out or Path(table), table, about), run.device, output)
         return
     about |= {"sets": sets, "networks": networks}
-    if dry_run:
-        study_runs.dry_run(list(wanted.entries), sets, device, output)
+    if run.dry_run:
+        study_runs.dry_run(list(wanted.entries), sets, run.device, output)
         return
-    possible = _possible(wanted, device, output)
-    folder = Folder(out or Path(table), table, about)
+    possible = _possible(wanted, run.device, output)
+    folder = Folder(run.out or Path(table), table, about)
 
     def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
         return _document(whole, folder, cells)
 
     cells = study_runs.run(
-        list(possible.entries), whole.names, folder, sets, device, output, draw, ray=ray, gpu_share=gpu_share
+        list(possible.entries),
+        whole.names,
+        folder,
+        sets,
+        run.device,
+        output,
+        draw,
+        ray=run.ray,
+        gpu_share=run.gpu_share,
     )
     study_runs.answer(cells, len(wanted.entries), whole.names, folder, sets, output)
 

@@ -24,13 +24,13 @@ def command(
     every: Annotated[bool, typer.Option("--all-versions", help="All versions of a name or digest.")] = False,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Remove versions of sets and their tags. Evaluations are kept."""
     import registry
 
-    store, output = registry.Store(), Output(as_json=as_json, quiet=quiet)
+    store = registry.Store()
     places = list(dict.fromkeys(place for text in references for place in _versions_of(store, text, every)))
     removal = store.removal(places)
     value = {"removed": removal.references, "tags": removal.tags, "bytes": removal.bytes, "dry_run": dry_run}

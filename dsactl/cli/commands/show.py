@@ -36,8 +36,8 @@ def command(
             "--picture/--no-picture", help="Images as a picture in the terminal.  \\[on a terminal with colours]"
         ),
     ] = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Show a set's recipe, files, evaluations and images."""
     import registry
@@ -46,7 +46,6 @@ def command(
     store = registry.Store()
     where, stored = bundled.find(reference, store)
     manifest, evaluations = stored.manifest, bundled.evaluations(stored, store)
-    output = Output(as_json=as_json, quiet=quiet)
     if code:
         text = _code(stored)
         output.answer({"code": text}, [stored.reference], [Text(text)])

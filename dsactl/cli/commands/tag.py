@@ -24,14 +24,14 @@ def command(
         typer.Argument(metavar="TAG", help="Tag of a-z, 0-9, '.', '_' and '-'; without it the tags are listed."),
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Removal of the tag; the version stays.")] = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Set, move or remove a tag of a set's version, or list the tags of a name."""
     import registry
     from dsactl.synthetic import bundled
 
-    store, output = registry.Store(), Output(as_json=as_json, quiet=quiet)
+    store = registry.Store()
     if remove:
         name = registry.parse_reference(reference).name
         if tag is None or name is None:
@@ -45,7 +45,7 @@ def command(
         tags = store.tags(stored.name)
         shown = Table(("tag", "version"), right=("version",), rows=[(each, str(at)) for each, at in tags.items()])
         output.answer(tags, [f"{stored.name}:{each}" for each in tags], [shown] if tags else [])
-        if not tags and not as_json:
+        if not tags and not output.as_json:
             output.note(f"{stored.name} has no tags. Set one: dsactl tag {stored.reference} TAG")
         return
     store.tag(stored, tag)

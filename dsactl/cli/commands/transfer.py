@@ -9,8 +9,8 @@ import typer
 
 from dsactl.cli import options, study_runs
 from dsactl.cli.output import Output
+from dsactl.cli.study_options import CellOptions, DatasetName, StudyOptions
 from dsactl.errors import NetworkError, UsageError
-from dsactl.evaluation.protocol import Protocol
 from dsactl.networks.catalogue import ARCHITECTURES, PAPER_ARCHS
 from dsactl.recipes import methods as methods
 from dsactl.studies.transfer import transfer
@@ -32,7 +32,7 @@ _NAMES = ("condensed on", "tested on")
 
 
 def command(
-    dataset: study_runs.DatasetName,
+    dataset: DatasetName,
     ipc: Annotated[int, typer.Option(help="Number of images per class.")] = 1,
     archs: Annotated[
         str | None, typer.Option(metavar="A,B,…", help=f"Networks to condense on.  \\[{', '.join(PAPER_ARCHS)}]")
@@ -43,19 +43,10 @@ def command(
     method: Annotated[
         str, typer.Option(help="Method, as in condense.", autocompletion=options.complete_method)
     ] = "dsa",
-    sets: study_runs.Sets = 1,
-    networks: study_runs.Networks = 20,
-    iterations: study_runs.Iterations = None,
-    epochs: study_runs.Epochs = None,
-    seed: study_runs.Seed = 0,
-    image_size: study_runs.ImageSize = None,
-    device: options.Device = "auto",
-    ray: options.Ray = "off",
-    gpu_share: options.GpuShare = 1.0,
-    out: study_runs.Out = None,
-    dry_run: study_runs.DryRun = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    cell: CellOptions,
+    run: StudyOptions,
+    output: Output,
 ) -> None:
     """Condense on each network and test on each: Table 3 of the paper, for any dataset.
 
@@ -67,30 +58,26 @@ def command(
     rows, columns = (study_runs.words(each, "network", list(ARCHITECTURES)) for each in (asked, test_on or asked))
     if not methods.find(method).network:
         raise UsageError(f"--method {method} uses no network to transfer from.", "Use a method that does, e.g. dsa.")
-    output = Output(as_json=as_json, quiet=quiet)
-    request = study_runs.request_of(
-        dataset, ipc, method=method, seed=seed, iterations=iterations, image_size=image_size
-    )
-    protocol = Protocol(networks=networks, epochs=epochs)
+    request, protocol = cell.request(dataset, ipc, method=method), cell.protocol()
     entries = transfer(request, rows, columns, protocol)
-    if not dry_run:
+    if not run.dry_run:
         extras.require("dsactl transfer", "studies", "matplotlib")
 
     from dsactl.studies.cells import check
     from dsactl.studies.folder import Folder
     from dsactl.studies.plots import heat_map
 
-    with _suggesting_networks(entries, rows, columns, device):
-        if dry_run:
-            study_runs.dry_run(entries, sets, device, output)
+    with _suggesting_networks(entries, rows, columns, run.device):
+        if run.dry_run:
+            study_runs.dry_run(entries, cell.sets, run.device, output)
             return
-        job = check(entries, device)[0]
+        job = check(entries, run.device)[0]
     name = job.dataset.name
-    plan = study_runs.plan_of(request, sets, protocol, job.dataset)
-    folder = Folder(out or Path(f"{name}-transfer-{method}-ipc{ipc}"), "transfer", plan)
+    plan = study_runs.plan_of(request, cell.sets, protocol, job.dataset)
+    folder = Folder(run.out or Path(f"{name}-transfer-{method}-ipc{ipc}"), "transfer", plan)
 
     def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
-        less = "" if iterations is None else f", {iterations} iterations"
+        less = "" if cell.iterations is None else f", {cell.iterations} iterations"
         title = f"{name}, {study_runs.per_class(request)}, {method}{less}"
         return {
             "transfer.png": heat_map(
@@ -103,8 +90,10 @@ def command(
             )
         }
 
-    cells = study_runs.run(entries, _NAMES, folder, sets, device, output, draw, job, ray=ray, gpu_share=gpu_share)
-    study_runs.answer(cells, len(entries), _NAMES, folder, sets, output)
+    cells = study_runs.run(
+        entries, _NAMES, folder, cell.sets, run.device, output, draw, job, ray=run.ray, gpu_share=run.gpu_share
+    )
+    study_runs.answer(cells, len(entries), _NAMES, folder, cell.sets, output)
 
 
 @contextlib.contextmanager

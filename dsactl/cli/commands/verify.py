@@ -24,8 +24,8 @@ def command(
             autocompletion=options.complete_reference,
         ),
     ] = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Verify the checksums of all stored files: manifests, tensors, pictures, tags, evaluations.
 
@@ -35,7 +35,7 @@ def command(
     from dsactl.synthetic import bundled
     from registry.upkeep import Findings, verify
 
-    store, output = registry.Store(), Output(as_json=as_json, quiet=quiet)
+    store = registry.Store()
     if references:
         found = [bundled.find(text, store) for text in references]
         parts = [verify(where, [stored]) for where, stored in found]
