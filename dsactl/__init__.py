@@ -5,9 +5,12 @@
     evaluate       train networks on a set from scratch and test them; evaluate_whole on a whole data set
     load_dataset   a data set, to test on
     pull           bring a set from the Hugging Face Hub
+    transfer, ablate, nas, continual, reproduce
+                   the studies; each returns a `StudyResult`
 
 Bad input is refused with an `Error`, whose message is one line that says what to do next; a keyword that `evaluate`
 does not know, with a TypeError. How networks are trained is a `Protocol`; which network, a `NetworkSpec`.
+Long work reports to a `Progress`; `open_executor` opens workers on Ray.
 
 The names are loaded when they are first used, so that importing the package does not import torch.
 """
@@ -20,8 +23,16 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from dsactl.api import condense, evaluate, evaluate_whole, pull
     from dsactl.data.load import load_dataset
+    from dsactl.engine.on_ray import open_executor
+    from dsactl.engine.progress import Progress
     from dsactl.evaluation.protocol import Evaluation, Protocol
     from dsactl.networks.catalogue import NetworkSpec
+    from dsactl.studies.ablate import ablate
+    from dsactl.studies.continual.continual_learning import continual
+    from dsactl.studies.nas.architecture_search import nas
+    from dsactl.studies.reproduce import reproduce
+    from dsactl.studies.result import StudyResult
+    from dsactl.studies.transfer import transfer
     from dsactl.synthetic.synthetic_set import SyntheticSet, load
     from registry.errors import Error
 
@@ -29,29 +40,45 @@ _HOMES = {
     "Error": "registry.errors",
     "Evaluation": "dsactl.evaluation.protocol",
     "NetworkSpec": "dsactl.networks.catalogue",
+    "Progress": "dsactl.engine.progress",
     "Protocol": "dsactl.evaluation.protocol",
+    "StudyResult": "dsactl.studies.result",
     "SyntheticSet": "dsactl.synthetic.synthetic_set",
+    "ablate": "dsactl.studies.ablate",
     "condense": "dsactl.api",
+    "continual": "dsactl.studies.continual.continual_learning",
     "evaluate": "dsactl.api",
     "evaluate_whole": "dsactl.api",
     "load": "dsactl.synthetic.synthetic_set",
     "load_dataset": "dsactl.data.load",
+    "nas": "dsactl.studies.nas.architecture_search",
+    "open_executor": "dsactl.engine.on_ray",
     "pull": "dsactl.api",
+    "reproduce": "dsactl.studies.reproduce",
+    "transfer": "dsactl.studies.transfer",
 }
 
 __all__ = [
     "Error",
     "Evaluation",
     "NetworkSpec",
+    "Progress",
     "Protocol",
+    "StudyResult",
     "SyntheticSet",
     "__version__",
+    "ablate",
     "condense",
+    "continual",
     "evaluate",
     "evaluate_whole",
     "load",
     "load_dataset",
+    "nas",
+    "open_executor",
     "pull",
+    "reproduce",
+    "transfer",
 ]
 
 

@@ -4,20 +4,19 @@ On a CPU these functions make the C library keep freed memory in the process (`e
 time, and make the processor flush numbers below 10⁻³⁸ to 0 (`engine.device`). Both last as long as the process.
 """
 
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import registry
 from dsactl.data.load import check_no_folder_options, load_dataset
-from dsactl.engine.device import resolve_device
+from dsactl.engine.progress import Progress
+from dsactl.engine.session import Session
 from dsactl.engine.tasks import Executor
 from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.evaluation.protocol import Evaluation, Protocol
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import OF_STUDIES, load_source, prepare
-from dsactl.runs.progress import Progress
 from dsactl.runs.run import execute
 from dsactl.synthetic.bundled import find, own_name
 from dsactl.synthetic.full_data import whole_set
@@ -32,7 +31,7 @@ def condense(
     device: str = "auto",
     fresh: bool = False,
     store: registry.Store | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> SyntheticSet:
     """Condense a dataset and store the result; resume an interrupted run of the same recipe.
@@ -43,7 +42,7 @@ def condense(
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         fresh: ignore an earlier run of the same recipe.
         store: where the set goes; None for the default store.
-        report: called after every inner step, and when the work changes.
+        progress: the meter, which counts steps; None for none.
         options: any other field of `dsactl.recipes.recipe.Request`, or a setting of the method, e.g. `method="dc"`,
             `iterations=100`, `seed=1`.
 
@@ -60,9 +59,9 @@ def condense(
         >>> dsactl.condense("digits", ipc=2, method="herding", width=16, epochs=1).labels[:4]
         tensor([0, 0, 1, 1])
     """
-    store = store or registry.Store()
-    job = prepare(Request.parse({"dataset": str(dataset), "ipc": ipc, **options}), device)
-    return from_store(store, execute(job, store, fresh=fresh, report=report).stored)
+    session = Session.open(device, store, progress=progress)
+    job = prepare(Request.parse({"dataset": str(dataset), "ipc": ipc, **options}), session.device)
+    return from_store(session.store, execute(job, session, fresh=fresh).stored)
 
 
 def evaluate(
@@ -76,9 +75,8 @@ def evaluate(
     device: str = "auto",
     fresh: bool = False,
     store: registry.Store | None = None,
-    report: Callable[[float], None] = lambda networks: None,
-    keeping: Callable[[int], None] = lambda networks: None,
-    workers: Executor | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> Evaluation:
     """Train networks from scratch on a stored set, test them on the real test images, and cache the results.
@@ -95,10 +93,8 @@ def evaluate(
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         fresh: ignore cached results.
         store: None for the default store.
-        report: called after every epoch with the number of finished networks; those in training count as fractions.
-        keeping: called with the number of finished networks in the cache, from which an interrupted evaluation is
-            resumed.
-        workers: the executor that trains the networks (`dsactl.engine.on_ray.workers`); None for this process.
+        executor: trains the networks, see `dsactl.open_executor`; None for this process.
+        progress: the meter, which counts networks; those in training count as fractions. None for none.
         options: attributes of `dsactl.Protocol` instead of a protocol, e.g. `networks=5`.
 
     Raises:
@@ -120,8 +116,8 @@ def evaluate(
     given = {name: value for name, value in given.items() if value is not None}
     if data is None:
         check_no_folder_options(**given)
-    target = resolve_device(device)
-    store = store or registry.Store()
+    session = Session.open(device, store, executor, progress)
+    store = session.store
     if isinstance(reference, SyntheticSet):
         synthetic = reference
     else:
@@ -131,9 +127,7 @@ def evaluate(
         dataset = load_source(store, synthetic.recipe)
     else:
         dataset = load_dataset(str(data), **{**synthetic.folder_options, **given})
-    return evaluate_cached(
-        store, synthetic, dataset, protocol, target, report, fresh=fresh, on_saved=keeping, workers=workers
-    )
+    return evaluate_cached(synthetic, dataset, protocol, session, fresh=fresh)
 
 
 def evaluate_whole(
@@ -146,16 +140,15 @@ def evaluate_whole(
     device: str = "auto",
     fresh: bool = False,
     store: registry.Store | None = None,
-    report: Callable[[float], None] = lambda networks: None,
-    keeping: Callable[[int], None] = lambda networks: None,
-    workers: Executor | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> Evaluation:
     """Train networks from scratch on a whole training split: the upper bound for condensed sets.
 
     Args:
         dataset: a dataset's name or an image folder.
-        protocol, device, fresh, store, report, keeping, workers, options: see `evaluate`.
+        protocol, device, fresh, store, executor, progress, options: see `evaluate`.
         image_size, test_fraction, split_seed: for a folder.
 
     Raises:
@@ -169,12 +162,9 @@ def evaluate_whole(
         360
     """
     protocol = _protocol(protocol, options)
-    target = resolve_device(device)
+    session = Session.open(device, store, executor, progress)
     real = load_dataset(str(dataset), image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
-    store = store or registry.Store()
-    return evaluate_cached(
-        store, whole_set(real), real, protocol, target, report, fresh=fresh, on_saved=keeping, workers=workers
-    )
+    return evaluate_cached(whole_set(real), real, protocol, session, fresh=fresh)
 
 
 def _protocol(protocol: Protocol | None, options: dict[str, Any]) -> Protocol:

@@ -18,7 +18,9 @@ from dsactl.engine.device import describe, prepare_device
 from dsactl.engine.memory import keep_freed_memory, peak_memory, reset_peak_memory
 from dsactl.engine.mode import Mode
 from dsactl.engine.processes import SINGLE_PROCESS, DryRunGroup
+from dsactl.engine.progress import Progress
 from dsactl.engine.random import generator
+from dsactl.engine.session import Session
 from dsactl.evaluation.evaluate import evaluate
 from dsactl.evaluation.protocol import Protocol
 from dsactl.methods.gradient_matching.condense import condense, initial
@@ -119,23 +121,21 @@ def random_dataset(name: str, entry: CatalogueEntry, per_class: int, device: tor
     )
 
 
-def bench(
-    dataset: Dataset, recipe: Recipe, device: torch.device, phase: Callable[[str], None] = lambda doing: None
-) -> Bench:
+def bench(dataset: Dataset, recipe: Recipe, device: torch.device, progress: Progress) -> Bench:
     """Run the benchmark.
 
     Args:
         dataset: on the device, see `random_dataset`.
         recipe: of method "dsa".
         device: to compute on.
-        phase: called with a short description of the next work.
+        progress: the meter, which counts the four measurements.
     """
     assert recipe.network is not None
     prepare_device(device)
     if device.type == "cpu":
         keep_freed_memory()
     reset_peak_memory(device)
-    phase("a large matrix product")
+    progress.update(0, 4, "a large matrix product")
     limit = matrix_product(device, recipe.precision)
     forward = forward_operations(recipe.network, dataset)
     settings = recipe.settings_as(GradientMatching)
@@ -152,11 +152,11 @@ def bench(
     classes = max(1, min(dataset.classes, int(dataset.classes * fitting(inner_operations) / FEWEST)))
     steps = max(1, min(NETWORK_STEPS, int(fitting(step_operations, SECONDS / 2) / FEWEST)))
     mode = choose_mode(dataset, recipe, device, long=True)
-    phase("compiling, then inner steps" if mode.compiled else "inner steps")
+    progress.update(1, 4, "compiling, then inner steps" if mode.compiled else "inner steps")
     inner = _timed(_inner_step(dataset, recipe, mode, classes), device)
-    phase("network steps")
+    progress.update(2, 4, "network steps")
     network = _timed(_network_steps(dataset, recipe, mode, steps), device)
-    phase("evaluation")
+    progress.update(3, 4, "evaluation")
     together = CUDA_NETWORKS if device.type == "cuda" else 1
     lengths = Lengths.fitting(
         len(dataset.test),
@@ -311,7 +311,7 @@ def _evaluation_seconds(
     def seconds(epochs: int, tests: int) -> float:
         test = ImageSet.from_tensors(dataset.test.images_NCHW[:tests], dataset.test.labels_N[:tests], dataset.classes)
         protocol = Protocol(networks=networks, epochs=epochs, precision=recipe.precision)
-        return evaluate(synthetic, replace(dataset, test=test), protocol, device).seconds
+        return evaluate(synthetic, replace(dataset, test=test), protocol, Session.open(device)).seconds
 
     epochs, (few, more) = lengths.epochs, lengths.tests
     seconds(2, few)

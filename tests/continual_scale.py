@@ -1,7 +1,7 @@
 """Continual learning at a scale for tests."""
 
-from dsactl.studies.continual.learner import Phase, Settings
 from dsactl.networks.catalogue import NetworkSpec
+from dsactl.studies.continual.learner import Phase, Settings
 
 SMALL = Settings(NetworkSpec(width=16), ("crop", "scale"), Phase(40, 0.02), Phase(40, 0.01))
 THREE = "digits@classes0-8"

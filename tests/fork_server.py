@@ -20,7 +20,13 @@ import sys
 import traceback
 
 LOADED = ("dsactl", "dsactl.cli", "dsactl.cli.commands", "dsactl.runs", "dsactl.evaluation", "dsactl.synthetic")
-LOADED += ("dsactl.studies", "dsactl.studies.continual", "dsactl.studies.nas", "dsactl.methods", "dsactl.methods.gradient_matching")
+LOADED += (
+    "dsactl.studies",
+    "dsactl.studies.continual",
+    "dsactl.studies.nas",
+    "dsactl.methods",
+    "dsactl.methods.gradient_matching",
+)
 ALSO = ("torch._dynamo", "matplotlib.figure", "matplotlib.backends.backend_agg", "scipy.stats", "PIL.PngImagePlugin")
 
 

@@ -2,22 +2,23 @@
 
 import signal
 import threading
+from collections.abc import Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dsactl.text.formatting import duration
 from dsactl.cli.output import Output
 from dsactl.cli.stored_set import picture_lines, to_json
-from dsactl.errors import InterruptedRunError, ProcessError, RunError
+from dsactl.engine.progress import NO_FIGURES, ForwardedProgress, Progress
+from dsactl.errors import ProcessError, RunError, continue_hint, explain_interrupt
 from dsactl.recipes.recipe import Request
+from dsactl.text.formatting import duration
 
 if TYPE_CHECKING:
     from dsactl.engine.processes import Processes
     from dsactl.engine.tasks import Executor
     from dsactl.runs.job import Job
-    from dsactl.runs.progress import Progress
     from dsactl.runs.run import Outcome
 
 
@@ -58,46 +59,26 @@ def follow(request: Request, device: str, sets: int, processes: "Processes") -> 
 
 
 def run(job: "Job", index: int, sets: int, output: Output, processes: "Processes", **how: Any) -> "Outcome":
-    """Condense one of the sets in this process and those that torchrun started with it.
+    """Condense one of the sets in this process and those that torchrun started with it."""
+    from dsactl.engine.session import Session
+    from dsactl.runs.run import execute
 
-    Raises:
-        InterruptedRunError: on Ctrl-C; the message states the progress.
-    """
-    import registry
-    from dsactl.runs.run import execute, has_checkpoint
-
-    job, store = job.with_seed(index), registry.Store()
+    job = job.with_seed(index)
     title = str(job.name) if sets == 1 else f"{job.name} ({index + 1} of {sets})"
-    last = None
     with output.progress(title, 1, "steps") as bar:
-
-        def report(progress: "Progress") -> None:
-            nonlocal last
-            last = progress
-            bar.update(progress.done, str(progress), total=progress.total)
-
-        again = _again(fresh=how["fresh"])
         try:
-            return execute(job, store, processes=processes, report=report, **how)
+            return execute(job, Session.open(job.device, progress=bar), processes=processes, **how)
         except SystemExit:
             # The checkpoint is already written. torchrun terminates the remaining processes when one dies.
             death = processes.death()
             if death is not None:
                 raise death from None
-            output.note(f"Terminated. {again} continues from the last step.")
+            output.note(f"Terminated. {_again(fresh=how['fresh'])} continues from the last step.")
             raise
-        except KeyboardInterrupt:
-            if not has_checkpoint(store, job.recipe):
-                raise InterruptedRunError("Interrupted before the first step; no checkpoint was written.") from None
-            where = f"at step {last.done} of {last.total}" if last else ""
-            raise InterruptedRunError(
-                f"Interrupted {where}; the checkpoint was written.",
-                f"{again} continues from there.",
-            ) from None
 
 
 def side_by_side(
-    job: "Job", sets: int, who: "Executor", output: Output, *, fresh: bool, checkpoint_every: float | None
+    job: "Job", sets: int, executor: "Executor", output: Output, *, fresh: bool, checkpoint_every: float | None
 ) -> tuple[list["Outcome"], int]:
     """Condense sets on workers, and print the errors of sets that fail.
 
@@ -105,23 +86,18 @@ def side_by_side(
         The finished sets, and the number of failed ones.
 
     Raises:
-        InterruptedRunError: on Ctrl-C; the message states the progress.
+        KeyboardInterrupt: with a note on what is stored.
     """
-    import registry
+    from dsactl.engine.session import Session
     from dsactl.runs.parallel import make_all
 
     found: dict[int, Outcome] = {}
     failed = 0
     try:
         with output.progress(str(job.name), sets, "sets") as bar:
-
-            def report(share: float, doing: str) -> None:
-                if _termination.is_set():
-                    raise SystemExit(_TERMINATED)
-                bar.update(sets * share, doing)
-
-            wanted, how = [job.with_seed(index) for index in range(sets)], (registry.Store(), who, report)
-            for index, outcome in make_all(wanted, *how, fresh=fresh, checkpoint_every=checkpoint_every):
+            session = Session.open(job.device, executor=executor, progress=_UntilTerminated(bar, sets))
+            wanted = [job.with_seed(index) for index in range(sets)]
+            for index, outcome in make_all(wanted, session, fresh=fresh, checkpoint_every=checkpoint_every):
                 if isinstance(outcome, RunError):
                     output.error(f"Set {index + 1}: {outcome.message}", outcome.hint)
                     failed += 1
@@ -133,11 +109,22 @@ def side_by_side(
             output.note(f"Terminated; {stored} {_again(fresh=fresh)} continues from there.")
             raise SystemExit(_TERMINATED) from None
         if isinstance(error, KeyboardInterrupt):
-            raise InterruptedRunError(
-                f"Interrupted; {stored}", f"{_again(fresh=fresh)} continues from there."
-            ) from None
+            explain_interrupt(error, f"Interrupted; {stored}", continue_hint(fresh=fresh))
         raise
     return [outcome for _, outcome in sorted(found.items())], failed
+
+
+class _UntilTerminated(ForwardedProgress):
+    """A meter in units of sets, which ends the process after SIGTERM."""
+
+    def __init__(self, whole: Progress, sets: int) -> None:
+        super().__init__(whole)
+        self._sets = sets
+
+    def update(self, done: float, total: float, doing: str = "", figures: Mapping[str, float] = NO_FIGURES) -> None:
+        if _termination.is_set():
+            raise SystemExit(_TERMINATED)
+        super().update(self._sets * done / total if total else 0.0, self._sets, doing, figures)
 
 
 def _again(*, fresh: bool) -> str:

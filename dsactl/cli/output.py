@@ -19,8 +19,8 @@ from rich.markup import escape
 from rich.text import Text
 
 from dsactl.cli.flags import translate
-from dsactl.text.tables import Facts, Table
 from dsactl.errors import UsageError
+from dsactl.text.tables import Facts, Table
 
 if TYPE_CHECKING:
     from dsactl.cli.progress import Bar
@@ -131,16 +131,23 @@ class Output:
 
     @contextmanager
     def progress(self, title: str, total: int, unit: str) -> Iterator["Bar"]:
-        """Show a progress bar for `total` steps while the block calls `Bar.update`."""
+        """Show a progress bar while the block uses it as a meter.
+
+        Args:
+            title: what is done.
+            total: number of steps, as far as it is known.
+            unit: of the steps, in the plural; "percent" shows the share of the work.
+        """
         from dsactl.cli import progress  # not at the top, because it is slow to import
 
+        bar = progress.Bar(self.error, self.remark)
         if self.quiet:
-            yield progress.Bar()
+            yield bar
         elif self._err.is_terminal:
-            with progress.live(self._err, title, total, unit) as bar:
-                yield bar
+            with progress.live(bar, self._err, title, total, unit) as visible:
+                yield visible
         else:
-            yield progress.PlainBar(self._err, title, total, unit)
+            yield progress.PlainBar(bar, self._err, title, total, unit)
 
 
 def _print(console: Console, text: str | Text) -> None:

@@ -1,28 +1,72 @@
 """Progress of long work: a live bar on a terminal, otherwise a plain line every few seconds."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+import rich.progress
 from rich.console import Console, RenderableType
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from dsactl.engine.progress import NO_FIGURES, Progress, in_words
 from dsactl.text.formatting import duration
 
 PLAIN_LINE_SECONDS = 10.0
+PERCENT = "percent"
+"""The unit of bars that show the share of the work."""
+
+
+class Bar(Progress):
+    """A meter that prints failures and remarks, and shows no progress.
+
+    Args:
+        print_error: takes a message and a hint.
+        print_remark: takes a text.
+    """
+
+    def __init__(self, print_error: Callable[[str, str], None], print_remark: Callable[[str], None]) -> None:
+        self._print_error, self._print_remark = print_error, print_remark
+
+    def fail(self, message: str, hint: str = "") -> None:
+        self._print_error(message, hint)
+
+    def remark(self, text: str) -> None:
+        self._print_remark(text)
+
+
+class _VisibleBar(Bar):
+    """A meter that shows the progress, in its unit.
+
+    Args:
+        bar: prints failures and remarks.
+        title, total, unit: the arguments of `Output.progress`.
+    """
+
+    def __init__(self, bar: Bar, title: str, total: float, unit: str) -> None:
+        super().__init__(bar.fail, bar.remark)
+        self._title, self._total, self._unit, self._rate = title, total, unit, _Rate()
+
+    def update(self, done: float, total: float, doing: str = "", figures: Mapping[str, float] = NO_FIGURES) -> None:
+        if self._unit == PERCENT:
+            done, total = (100 * done / total if total else 0.0), 100
+        self._total = total
+        self._show(done, in_words(doing, figures))
+
+    def _show(self, done: float, remark: str) -> None:
+        raise NotImplementedError
 
 
 @contextmanager
-def live(console: Console, title: str, total: int, unit: str) -> Iterator["Bar"]:
-    """Show a live bar, with the arguments of `Output.progress`."""
+def live(bar: Bar, console: Console, title: str, total: float, unit: str) -> Iterator[Bar]:
+    """Show a live bar, with the arguments of `Output.progress`; failures and remarks go above it."""
     numbers = len(f"{total}/{total} {unit}  12.3 s each  0:00:00  left  0:00:00")
-    bar = min(24, max(8, console.width - numbers - len(title)))
-    room = max(8, console.width - numbers - bar)
+    width = min(24, max(8, console.width - numbers - len(title)))
+    room = max(8, console.width - numbers - width)
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=bar),
+        BarColumn(bar_width=width),
         TextColumn(f"{{task.completed:.0f}}/{{task.total:.0f}} {unit}"),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
@@ -30,10 +74,10 @@ def live(console: Console, title: str, total: int, unit: str) -> Iterator["Bar"]
         TimeRemainingColumn(),
     )
     with _TwoLines(*columns, console=console) as shown:
-        yield _LiveBar(shown, title if len(title) <= room else f"{title[: room - 1]}…", total, unit)
+        yield _LiveBar(bar, shown, title if len(title) <= room else f"{title[: room - 1]}…", total, unit)
 
 
-class _TwoLines(Progress):
+class _TwoLines(rich.progress.Progress):
     """A bar with its remark on the line below, so that the times stay visible on a narrow terminal."""
 
     def get_renderables(self) -> Iterator[RenderableType]:
@@ -41,19 +85,6 @@ class _TwoLines(Progress):
         for task in self.tasks:
             yield self.make_tasks_table([task])
             yield Text(f"  {task.fields['remark']}", "dim", no_wrap=True, overflow="ellipsis")
-
-
-class Bar:
-    """Interface of progress bars; this one shows nothing."""
-
-    def update(self, done: float, remark: str = "", *, total: int | None = None) -> None:
-        """Show the progress.
-
-        Args:
-            done: number of finished steps.
-            remark: description of the current step.
-            total: new total number of steps, if it has changed.
-        """
 
 
 class _Rate:
@@ -70,13 +101,13 @@ class _Rate:
         return (done - first) / (now - began) if now > began else 0.0
 
 
-class _LiveBar(Bar):
-    def __init__(self, live: Progress, title: str, total: int, unit: str) -> None:
-        self._live, self._title, self._total, self._unit, self._rate = live, title, total, unit, _Rate()
+class _LiveBar(_VisibleBar):
+    def __init__(self, bar: Bar, live: rich.progress.Progress, title: str, total: float, unit: str) -> None:
+        super().__init__(bar, title, total, unit)
+        self._live = live
         self._task: TaskID | None = None
 
-    def update(self, done: float, remark: str = "", *, total: int | None = None) -> None:
-        self._total = total or self._total
+    def _show(self, done: float, remark: str) -> None:
         if self._task is None:
             # Created with the steps of an earlier run, so that they do not count as speed.
             self._task = self._live.add_task(
@@ -90,33 +121,33 @@ class _LiveBar(Bar):
         self._live.update(self._task, total=self._total, completed=int(done), rate=rate, remark=remark)
 
 
-class PlainBar(Bar):
+class PlainBar(_VisibleBar):
     """Progress as a plain line every few seconds.
 
     Args:
+        bar: prints failures and remarks.
         console: destination.
         title, total, unit: the arguments of `Output.progress`.
     """
 
-    def __init__(self, console: Console, title: str, total: int, unit: str) -> None:
-        self._console, self._title, self._total, self._unit = console, title, total, unit
-        self._rate, self._last = _Rate(), 0.0
+    def __init__(self, bar: Bar, console: Console, title: str, total: float, unit: str) -> None:
+        super().__init__(bar, title, total, unit)
+        self._console, self._last = console, 0.0
 
-    def update(self, done: float, remark: str = "", *, total: int | None = None) -> None:
-        self._total = total or self._total
+    def _show(self, done: float, remark: str) -> None:
         now = time.monotonic()
         rate = self._rate(done)
         if now - self._last < PLAIN_LINE_SECONDS and done < self._total:
             return
         self._last = now
         left = f"{duration((self._total - done) / rate)} left" if rate > 0 else ""
-        parts = (f"{done:.0f}/{self._total} {self._unit}", _per_second(rate, self._unit), left, remark)
+        parts = (f"{done:.0f}/{self._total:.0f} {self._unit}", _per_second(rate, self._unit), left, remark)
         self._console.print(escape(f"{self._title}: {', '.join(filter(None, parts))}"))
 
 
 def _per_second(rate: float, unit: str) -> str:
     """Format the speed; empty for percentages, whose speed means nothing."""
-    if unit == "percent":
+    if unit == PERCENT:
         return ""
     if rate <= 0:
         return "–"

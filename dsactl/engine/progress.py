@@ -37,6 +37,9 @@ class Progress:
             hint: what to do about it.
         """
 
+    def remark(self, text: str) -> None:
+        """Take note of something that is worth knowing while the work goes on, such as a choice that it made."""
+
     def part(self, before: float, size: float, total: float, label: str = "") -> "Progress":
         """Return the meter of a part of the work.
 
@@ -60,6 +63,9 @@ class ForwardedProgress(Progress):
 
     def fail(self, message: str, hint: str = "") -> None:
         self._whole.fail(message, hint)
+
+    def remark(self, text: str) -> None:
+        self._whole.remark(text)
 
 
 class _Part(ForwardedProgress):

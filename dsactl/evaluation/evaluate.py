@@ -21,6 +21,7 @@ from dsactl.recipes.methods import WHOLE
 from dsactl.synthetic.synthetic_set import SyntheticSet
 from registry.manifest import canonical
 
+
 def evaluate_cached(
     synthetic: SyntheticSet,
     dataset: Dataset,

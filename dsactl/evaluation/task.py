@@ -111,9 +111,7 @@ def is_fused(side_by_side: int, device: torch.device) -> bool:
     return side_by_side == 1 and device.type == "cpu"
 
 
-def train_and_test(
-    networks: Networks, indices: range, device: str, progress: Progress
-) -> list[NetworkResult]:
+def train_and_test(networks: Networks, indices: range, device: str, progress: Progress) -> list[NetworkResult]:
     """Train some networks side by side, test each, and return their results.
 
     Args:

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dsactl.engine.session import Session
-from dsactl.errors import continue_hint, explain_interrupt
 from dsactl.runs.job import Job
 from dsactl.studies.cells import Cell, fill
 from dsactl.studies.entries import Entry, Key
 from dsactl.studies.folder import Folder, rows_of
 from dsactl.studies.options import many
 from dsactl.studies.result import StudyResult
+from dsactl.studies.study import keeping_finished_work
 from dsactl.text.tables import Table
 
 
@@ -45,17 +45,13 @@ class CellStudy:
         """
         cells: dict[Key, Cell] = {}
         self._write(cells)
-        try:
+        with keeping_finished_work(lambda: f"{len(cells)} of {len(self.entries)} cells are done"):
             for entry, cell in fill(self.entries, self.sets, session, like):
                 if isinstance(cell, Cell):
                     cells[entry.key] = cell
                     self._write(cells)
                 else:
                     session.progress.fail(f"{':'.join(entry.key)}: {cell.message}", cell.hint)
-        except KeyboardInterrupt as interrupt:
-            done = f"{len(cells)} of {len(self.entries)} cells are done"
-            explain_interrupt(interrupt, f"Interrupted; {done}, and all finished work is kept.", continue_hint())
-            raise
         return self._result(cells)
 
     def _write(self, cells: Mapping[Key, Cell]) -> None:

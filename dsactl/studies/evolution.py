@@ -19,12 +19,12 @@ from torch import Tensor
 import registry
 from dsactl.data.dataset import Dataset
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
+from dsactl.engine.session import Session
 from dsactl.methods.gradient_matching.condense import initial
 from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import STUDIES, Job, prepare, run_folder
 from dsactl.runs.run import execute, is_made, steps_done
-from dsactl.studies.cells import Steps
 from registry.pictures import png, to_pixels, to_uint8
 
 Seen = dict[int, Tensor]
@@ -54,24 +54,20 @@ def is_watched(store: registry.Store, job: Job) -> bool:
 
 def watch_condensing(
     request: Request,
-    store: registry.Store,
-    device: str = "auto",
-    report: Steps = lambda done, total, doing: None,
+    session: Session,
 ) -> tuple[Job, Seen]:
     """Condense, and record the images of every milestone; a run that was finished without recording is repeated.
 
     Args:
         request: of Algorithm 1.
-        store: holds the set, and the run with the recorded images.
-        device: see `condense`.
-        report: called with the steps.
+        session: has the store of the set, and of the run with the recorded images.
 
     Raises:
         dsactl.Error, KeyboardInterrupt: see `cells.make_one`.
         RunError: see `cells.make_one`; or recorded images are damaged.
     """
-    job = prepare(request, device).within(STUDIES)
-    folder = run_folder(store, job.recipe) / _SEEN
+    job = prepare(request, session.device).within(STUDIES)
+    folder = run_folder(session.store, job.recipe) / _SEEN
     wanted = milestones(job.recipe.settings_as(GradientMatching).iterations)
     start = initial(job.dataset, job.recipe).images_KICHW.cpu()
 
@@ -85,14 +81,8 @@ def watch_condensing(
 
     unseen = [iteration for iteration in wanted[1:] if not path(iteration).exists()]
     # A run that has passed a milestone without recording it is repeated from the start, with the same bits.
-    passed = steps_done(store, job) / job.recipe.settings_as(GradientMatching).inner_steps
-    execute(
-        job,
-        store,
-        fresh=any(iteration <= passed for iteration in unseen),
-        report=lambda progress: report(progress.done, progress.total, str(progress)),
-        watch=watch,
-    )
+    passed = steps_done(session.store, job) / job.recipe.settings_as(GradientMatching).inner_steps
+    execute(job, session, fresh=any(iteration <= passed for iteration in unseen), watch=watch)
     seen: Seen = {0: start}
     for iteration in wanted[1:]:
         data = path(iteration).read_bytes()

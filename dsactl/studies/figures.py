@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import registry
+from dsactl.engine.progress import Progress
+from dsactl.engine.session import Session
 from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.recipes.recipe import Request
-from dsactl.studies.cells import Steps, make_one
+from dsactl.studies.cells import make_one
 from dsactl.studies.evolution import strip, watch_condensing
 from dsactl.studies.gradients import CONDENSED, measure_norms
 from dsactl.studies.plots import norms_histogram
@@ -25,19 +26,19 @@ class Part:
         name: of the part, such as a dataset's name.
         caption: the text below it.
         requests: of the sets that it shows.
-        make: returns the PNG, given the store, the device and a callback for steps.
+        make: returns the PNG.
         watched: whether the images of its sets are recorded while learned.
     """
 
     name: str
     caption: str
     requests: tuple[Request, ...]
-    make: Callable[[registry.Store, str, Steps], bytes]
+    make: Callable[[Session], bytes]
     watched: bool = False
 
-    def origin(self, store: registry.Store, device: str) -> str:
+    def origin(self, session: Session) -> str:
         """Describe how its finished sets were made: iterations, time, program and machine."""
-        made = [make_one(request, store, device, lambda done, total, doing: None) for request in self.requests]
+        made = [make_one(request, replace(session, progress=Progress())) for request in self.requests]
         about = [stored.manifest.provenance for _, stored in made]
         seconds = sum(float(str(each.get("seconds", 0.0))) for each in about)
         iterations = made[0][0].recipe.settings_as(GradientMatching).iterations
@@ -70,21 +71,21 @@ def parts(figure: str, base: Request, networks: int) -> list[Part]:
     ]
 
 
-def _set(request: Request, store: registry.Store, device: str, report: Steps) -> bytes:
-    _, stored = make_one(request, store, device, report)
-    picture = store.picture_bytes(stored)
+def _set(request: Request, session: Session) -> bytes:
+    _, stored = make_one(request, session)
+    picture = session.store.picture_bytes(stored)
     assert picture is not None, "condensed sets have a picture"
     return picture
 
 
-def _norms(pair: Sequence[Request], networks: int, store: registry.Store, device: str, report: Steps) -> bytes:
+def _norms(pair: Sequence[Request], networks: int, session: Session) -> bytes:
     found = {
-        name: measure_norms(request, networks, store, device, report)
-        for name, request in zip(CONDENSED, pair, strict=True)
+        name: measure_norms(request, networks, session.part(index, 1, 2, name))
+        for index, (name, request) in enumerate(zip(CONDENSED, pair, strict=True))
     }
     return norms_histogram(found, title=f"{pair[0].dataset}, {pair[0].ipc} per class")
 
 
-def _evolution(request: Request, store: registry.Store, device: str, report: Steps) -> bytes:
-    job, seen = watch_condensing(request, store, device, report)
+def _evolution(request: Request, session: Session) -> bytes:
+    job, seen = watch_condensing(request, session)
     return strip(seen, job.dataset, [job.dataset.class_names.index(name) for name in CLASSES])

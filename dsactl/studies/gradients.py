@@ -7,15 +7,16 @@ finished set and trained on it, inner step by inner step.
 Shapes: K classes, I images per class, C, H, W.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-import registry
 from dsactl.augmentation.transforms import augment
 from dsactl.data.dataset import Dataset
+from dsactl.engine.progress import Progress
+from dsactl.engine.session import Session
 from dsactl.methods.gradient_matching.inner_network import InnerNetwork
 from dsactl.methods.gradient_matching.inner_step import draw_class
 from dsactl.methods.gradient_matching.matching import loss_function, real_gradient
@@ -23,7 +24,7 @@ from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.networks.build import Parameters, structure
 from dsactl.recipes.recipe import Recipe, Request
 from dsactl.studies.ablations import refuse_batch_norm
-from dsactl.studies.cells import Steps, make_one
+from dsactl.studies.cells import make_one
 from dsactl.synthetic.synthetic_set import from_store
 
 CONDENSED = ("with DSA", "without")
@@ -51,7 +52,7 @@ def gradient_norms(
     recipe: Recipe,
     images_KICHW: Tensor,
     networks: int,
-    report: Callable[[int], None] = lambda done: None,
+    progress: Progress,
 ) -> Iterator[Norms]:
     """Yield the norms of every class and inner step, for some networks without batch norm.
 
@@ -60,7 +61,7 @@ def gradient_norms(
         recipe: of Algorithm 1; determines the augmentation and the inner loop.
         images_KICHW: the finished set, on the device.
         networks: number of networks, each from scratch.
-        report: called with the number of networks done.
+        progress: counts networks.
 
     Raises:
         UsageError: the network has batch norm.
@@ -85,32 +86,28 @@ def gradient_norms(
                 yield Norms(index, t, label, *pair)
             if t < settings.inner_steps - 1:
                 parameters, buffers = inner_network.train(parameters, buffers, images_KICHW, k, t)
-        report(index + 1)
+        progress.update(index + 1, networks, "measuring gradients")
 
 
-def measure_norms(request: Request, networks: int, store: registry.Store, device: str, report: Steps) -> list[Norms]:
+def measure_norms(request: Request, networks: int, session: Session) -> list[Norms]:
     """Return the norms on a set, which is made if it is not in the store.
 
     Args:
         request: of the set.
         networks: see `gradient_norms`.
-        store: holds the set.
-        device: see `condense`.
-        report: called with the set's steps, then with networks.
+        session: has the store of the set. The set and the measurement are half of the work each.
 
     Raises:
         dsactl.Error, RunError, KeyboardInterrupt: see `make_one`.
         registry.CorruptError: the set was damaged in the meantime.
         UsageError: the network has batch norm.
     """
-    job, stored = make_one(request, store, device, report)
-    images_NCHW = from_store(store, stored).images.to(job.device)
+    job, stored = make_one(request, session.part(0, 1, 2))
+    images_NCHW = from_store(session.store, stored).images.to(job.device)
     images_KICHW = images_NCHW.view(job.dataset.classes, request.ipc, *images_NCHW.shape[1:])
 
-    def tell(done: int) -> None:
-        report(done, networks, "measuring gradients")
-
-    return list(gradient_norms(job.dataset, job.recipe, images_KICHW, networks, tell))
+    progress = session.progress.part(1, 1, 2)
+    return list(gradient_norms(job.dataset, job.recipe, images_KICHW, networks, progress))
 
 
 def _norm(gradient: Parameters) -> float:

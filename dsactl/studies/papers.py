@@ -14,7 +14,7 @@ from dsactl.recipes.recipe import Request
 from dsactl.studies.ablations import SCHEME_KINDS, SCHEMES, schemes, strategies
 from dsactl.studies.entries import Entry
 from dsactl.studies.titles import TABLES
-from dsactl.studies.transfer import transfer
+from dsactl.studies.transfer import transfer_entries
 
 METHODS = ("random", "herding", "forgetting", "dd", "ld", "dc", "dsa", WHOLE)
 PAPER_SETS, PAPER_NETWORKS = 5, 20
@@ -92,7 +92,7 @@ def _entries(name: str, base: Request, protocol: Protocol, scale: float) -> Iter
                     if row.get(method) is not None or (method == WHOLE and row["ipc"] == 1):
                         yield _accuracy(replace(base, dataset=row["dataset"], ipc=row["ipc"]), method, protocol, scale)
         case "table3":
-            yield from transfer(replace(base, dataset="mnist"), PAPER_ARCHS, PAPER_ARCHS, protocol, scaled=True)
+            yield from transfer_entries(replace(base, dataset="mnist"), PAPER_ARCHS, PAPER_ARCHS, protocol, scaled=True)
         case "table4":
             request = replace(base, dataset="cifar10", ipc=10)
             yield from schemes(request, list(SCHEMES), SCHEME_KINDS, protocol, scaled=True)

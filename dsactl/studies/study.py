@@ -1,11 +1,13 @@
 """The interface of studies: options that are checked at once, and a run in a session. Importing this loads no torch."""
 
+import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from dsactl.errors import UnknownNameError
+from dsactl.errors import UnknownNameError, continue_hint, explain_interrupt
 from dsactl.studies.result import StudyResult
 from registry import extras
 
@@ -61,6 +63,21 @@ class Study(ABC):
             dsactl.Error: the dataset or the device cannot be used; the store or the folder cannot be written to.
             KeyboardInterrupt: with a note on what is kept.
         """
+
+
+@contextlib.contextmanager
+def keeping_finished_work(done: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Add to Ctrl-C the note that finished work is kept.
+
+    Args:
+        done: returns what is done, such as "2 of 7 cells are done".
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        parts = filter(None, (done(), "all finished work is kept"))
+        explain_interrupt(interrupt, f"Interrupted; {', and '.join(parts)}.", continue_hint())
+        raise
 
 
 def run_study(

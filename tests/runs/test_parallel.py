@@ -8,15 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from dsactl.studies.continual.courses import go_through
+from dsactl.studies.continual.study import Study
 
 import dsactl
 import registry
-from dsactl.studies.continual.courses import go_through
-from dsactl.studies.continual.learner import Phase, Settings
-from dsactl.studies.continual.memory import NONE, Memory
-from dsactl.studies.continual.run import Outcome as CourseOutcome
-from dsactl.studies.continual.study import Study
-from dsactl.studies.continual.tasks import splits_of
 from dsactl.engine.shared_folder import SharedFolder
 from dsactl.engine.tasks import Executor, Failure, Report, Task
 from dsactl.errors import RunError, UnknownNameError
@@ -25,6 +21,10 @@ from dsactl.recipes.recipe import Request
 from dsactl.runs.job import Job, prepare, run_folder
 from dsactl.runs.parallel import make_all
 from dsactl.runs.run import BusyError, Outcome, claim, execute
+from dsactl.studies.continual.learner import Phase, Settings
+from dsactl.studies.continual.memory import NONE, Memory
+from dsactl.studies.continual.run import Outcome as CourseOutcome
+from dsactl.studies.continual.tasks import splits_of
 
 CPU = torch.device("cpu")
 

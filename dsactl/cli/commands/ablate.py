@@ -1,27 +1,14 @@
 """The command `dsactl ablate`."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from dsactl.augmentation.strategy import KINDS, default_strategy
-from dsactl.cli import ablate_gradients, options, study_runs
+from dsactl.cli import options, study_runs
 from dsactl.cli.output import Output
 from dsactl.cli.study_options import CellOptions, DatasetName, StudyOptions
-from dsactl.data.catalogue import is_mirrored
-from dsactl.errors import UnknownNameError, UsageError
-from dsactl.evaluation.protocol import Protocol
-from dsactl.recipes import methods as methods
-from dsactl.studies import ablations
-from registry import extras
-
-if TYPE_CHECKING:
-    from dsactl.recipes.recipe import Request
-    from dsactl.studies.cells import Cell
-    from dsactl.studies.entries import Entry, Key
-    from dsactl.studies.folder import Folder
+from dsactl.errors import UsageError
+from dsactl.studies.ablate import STUDIES, Ablation
 
 EXAMPLES = """Examples:
 
@@ -31,22 +18,11 @@ EXAMPLES = """Examples:
   dsactl ablate init digits --iterations 300
   dsactl ablate gradients digits --ipc 10 --iterations 20"""
 
-_STUDIES = {
-    "schemes": ("scheme", "kind"),
-    "strategies": ("strategy",),
-    "init": ("init",),
-    "ipc": ("method", "ipc"),
-    "gradients": (),
-}
-"""The parts of the cells' keys for each study."""
-
 
 def command(
     study: Annotated[
         str,
-        typer.Argument(
-            metavar="STUDY", help=f"Study: {', '.join(_STUDIES)}.", autocompletion=options.one_of(*_STUDIES)
-        ),
+        typer.Argument(metavar="STUDY", help=f"Study: {', '.join(STUDIES)}.", autocompletion=options.one_of(*STUDIES)),
     ],
     dataset: DatasetName,
     ipc: Annotated[
@@ -91,151 +67,30 @@ def command(
 
     Stored sets and cached results are reused. The plots need the extra "studies".
     """
-    if study not in _STUDIES:
-        if dataset in _STUDIES:
-            raise UsageError(f"{study} is not a study.", f"Give the study first: dsactl ablate {dataset} {study}")
-        raise UnknownNameError("study", study, _STUDIES)
-    numbers = _numbers(ipc, several=study == "ipc")
-    _check_method(study, method, cell.sets, cell.epochs)
-    _check_options(study, several, rows, kinds)
-    request, protocol = cell.request(dataset, numbers[0], method=method, arch=arch), cell.protocol()
-    entries = _entries(study, request, numbers, several, rows, kinds, protocol)
-    if not run.dry_run:
-        extras.require("dsactl ablate", "studies", "matplotlib")
-
-    from dsactl.studies.cells import check
-    from dsactl.studies.folder import Folder
-
-    if run.dry_run:
-        study_runs.dry_run(entries, cell.sets, run.device, output, tested=study != "gradients")
-        return
-    job = check(entries, run.device)[0]
-    name = job.dataset.name
-    plan = study_runs.plan_of(request, cell.sets, protocol, job.dataset)
-    if study == "ipc":
-        del plan["ipc"], plan["method"]
-    if study == "gradients":
-        del plan["sets"], plan["epochs"]
-    folder = Folder(run.out or Path(_own_name(study, name, request)), study, plan)
-    if study == "gradients":
-        ablate_gradients.run([entry.request for entry in entries], cell.networks, folder, run.device, output)
-        return
-    if study == "init":
-        _write_evolution(entries, folder, run.device, output)
-
-    def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
-        return _plot(study, cells, entries, f"{name}, {_about(study, request)}")
-
-    names = _STUDIES[study]
-    cells = study_runs.run(
-        entries, names, folder, cell.sets, run.device, output, draw, job, ray=run.ray, gpu_share=run.gpu_share
+    ablation = Ablation(
+        study,
+        dataset,
+        _numbers(ipc),
+        method,
+        None if several is None else study_runs.listed(several, "method"),
+        None if kinds is None else study_runs.listed(kinds, "kind of augmentation"),
+        None if rows is None else study_runs.listed(rows, "scheme"),
+        arch=arch,
+        **vars(cell),
     )
-    study_runs.answer(cells, len(entries), names, folder, cell.sets, output)
+    if run.dry_run:
+        study_runs.dry_run(ablation.entries, cell.sets, run.device, output, tested=study != "gradients")
+    else:
+        study_runs.run(ablation, run, output, "parts")
 
 
-def _check_method(study: str, method: str, sets: int, epochs: int | None) -> None:
-    """Refuse methods and options that do not fit the study."""
-    fits = ("dsa", "dc") if study == "init" else ("dsa",)
-    if study == "ipc" and method != "dsa":
-        raise UsageError("The study ipc takes --methods, not --method.", f"Use --methods {method}.")
-    if method not in fits:
-        raise UsageError(
-            f"The study {study} has nothing to vary in --method {method}.",
-            f"Use --method {' or '.join(fits)}.",
-        )
-    if study == "gradients" and (sets != 1 or epochs is not None):
-        raise UsageError(
-            "The study gradients uses one set, and trains no network to the end.",
-            "Leave out --sets and --epochs; --networks sets the number of measurements.",
-        )
-
-
-def _check_options(study: str, several: str | None, rows: str | None, kinds: str | None) -> None:
-    """Refuse options of other studies."""
-    for option, value, studies in (
-        ("--methods", several, ("ipc",)),
-        ("--schemes", rows, ("schemes",)),
-        ("--kinds", kinds, ("schemes", "strategies")),
-    ):
-        if value is not None and study not in studies:
-            raise UsageError(f"{option} is for {' and '.join(studies)}, not for {study}.", "Leave it out.")
-
-
-def _numbers(text: str, *, several: bool) -> list[int]:
-    """Parse one number of images per class, or a list.
+def _numbers(text: str) -> list[int]:
+    """Parse numbers of images per class.
 
     Raises:
-        UsageError: not a positive integer, or a list where one number is expected.
+        UsageError: not positive integers.
     """
     words = text.split(",")
-    numbers = [word.isascii() and word.strip().isdigit() and int(word) > 0 for word in words]
-    if not all(numbers) or (len(words) > 1 and not several):
-        what = "a comma-separated list of numbers, such as 1,10,50" if several else "a number of images per class"
-        raise UsageError(f"--ipc {text!r} is not {what}.")
-    return list(dict.fromkeys(int(word) for word in words))
-
-
-def _entries(
-    study: str,
-    request: "Request",
-    numbers: list[int],
-    several: str | None,
-    rows: str | None,
-    kinds: str | None,
-    protocol: Protocol,
-) -> list["Entry"]:
-    """Return the entries of a study's cells."""
-    match study:
-        case "ipc":
-            compared = study_runs.words(several or "random,dc,dsa", "method", methods.names())
-            return ablations.ipcs(request, numbers, compared, protocol)
-        case "init":
-            return ablations.starts(request, protocol)
-        case "gradients":
-            return ablations.with_and_without(request, protocol)
-    suitable = default_strategy(mirrored=is_mirrored(request.dataset))
-    chosen = None if kinds is None else study_runs.words(kinds, "kind of augmentation", KINDS)
-    if study == "strategies":
-        return ablations.strategies(request, chosen or suitable, protocol)
-    columns = chosen or [kind for kind in ablations.SCHEME_KINDS if kind in suitable]
-    known = list(ablations.SCHEMES)
-    chosen_rows = known if rows is None else study_runs.words(rows, "scheme", known)
-    return ablations.schemes(request, chosen_rows, columns, protocol)
-
-
-def _own_name(study: str, dataset: str, request: "Request") -> str:
-    return f"{dataset}-{study}" if study == "ipc" else f"{dataset}-{study}-{request.method}-ipc{request.ipc}"
-
-
-def _about(study: str, request: "Request") -> str:
-    iterations = request.settings.get("iterations")
-    less = "" if iterations is None else f", {iterations} iterations"
-    return f"{study}{less}" if study == "ipc" else f"{study}, {study_runs.per_class(request)}, {request.method}{less}"
-
-
-def _plot(study: str, cells: "Mapping[Key, Cell]", entries: "list[Entry]", title: str) -> dict[str, bytes]:
-    """Draw the study's plot of the finished cells."""
-    from dsactl.studies.plots import heat_map, lines, points
-
-    rows = study_runs.in_order(0, entries, cells)
-    if study == "schemes":
-        labels = {"row_label": "scheme", "column_label": "augmentation"}
-        columns = study_runs.in_order(1, entries, cells)
-        return {"schemes.png": heat_map(rows, columns, cells, title=title, **labels)}
-    picture = lines(rows, cells, title=title) if study == "ipc" else points(rows, cells, title=title)
-    return {f"{study}.png": picture}
-
-
-def _write_evolution(entries: "list[Entry]", folder: "Folder", device: str, output: Output) -> None:
-    """Write a strip and an animation of the synthetic images during condensing, per initialisation (Figure 6)."""
-    import registry
-    from dsactl.studies.evolution import animation, strip, watch_condensing
-
-    store = registry.Store()
-    for entry in entries:
-        (start,) = entry.key
-        with study_runs.explained_interrupt(), study_runs.steps(f"from {start}", output) as report:
-            job, seen = watch_condensing(entry.request, store, device, report)
-        labels = range(min(job.dataset.classes, 4))
-        folder.put(f"init-{start}-strip.png", strip(seen, job.dataset, labels))
-        folder.put(f"init-{start}.webp", animation(seen, job.dataset))
+    if not all(word.isascii() and word.strip().isdigit() and int(word) > 0 for word in words):
+        raise UsageError(f"--ipc {text!r} is not a number of images per class, or a list such as 1,10,50.")
+    return list(map(int, words))

@@ -8,9 +8,9 @@ from rich.markup import escape
 
 from dsactl.cli.flags import translate
 from dsactl.cli.output import Output
-from dsactl.text.tables import Table
 from dsactl.errors import NetworkError, UsageError
 from dsactl.networks.catalogue import ACTIVATIONS, ARCHITECTURES, NORMS, POOLINGS, NetworkSpec
+from dsactl.text.tables import Table
 
 EXAMPLES = """Examples:
 

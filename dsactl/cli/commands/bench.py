@@ -1,16 +1,18 @@
 """The command `dsactl bench`."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dsactl.cli import options
-from dsactl.text.formatting import bytes_in_words
 from dsactl.cli.output import Output
-from dsactl.text.tables import Table
 from dsactl.data.catalogue import CATALOGUE
+from dsactl.engine.progress import NO_FIGURES, Progress
 from dsactl.errors import UnknownNameError
 from dsactl.recipes.recipe import Request
+from dsactl.text.formatting import bytes_in_words
+from dsactl.text.tables import Table
 
 if TYPE_CHECKING:
     from dsactl.benchmark import Timing
@@ -59,7 +61,7 @@ def command(
         precision=resolve_precision(precision, target),
     )
     images = random_dataset(dataset, entry, max(recipe.settings_as(GradientMatching).batch_real, ipc), target)
-    result = bench(images, recipe, target, lambda doing: output.note(f"[dim]{doing} …[/]"))
+    result = bench(images, recipe, target, _Notes(output))
     shown = Table(
         ("", "seconds", "low – high", "operations", "utilisation"), right=("seconds", "operations", "utilisation")
     )
@@ -81,6 +83,17 @@ def command(
         ],
     )
     output.remark(f"Scaled up: {'; '.join(result.scaled)}.")
+
+
+class _Notes(Progress):
+    """A meter that prints one line per measurement; the refreshing of a live bar would be measured too."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def update(self, done: float, total: float, doing: str = "", figures: Mapping[str, float] = NO_FIGURES) -> None:
+        del done, total, figures
+        self._output.note(f"[dim]{doing} …[/]")
 
 
 def _row(timing: "Timing") -> list[str]:

@@ -11,10 +11,8 @@ import typer
 
 from dsactl.augmentation.strategy import KINDS
 from dsactl.cli import condense_runs, downloads, options
-from dsactl.text.formatting import bytes_in_words, duration, in_words
 from dsactl.cli.method_options import PANEL
 from dsactl.cli.output import Output
-from dsactl.text.tables import Facts
 from dsactl.cli.torchrun import is_of_several
 from dsactl.engine.words import OFF
 from dsactl.errors import RunError, UsageError
@@ -23,6 +21,8 @@ from dsactl.paper import SCHEDULE
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.recipes.recipe import Recipe, Request
 from dsactl.runs.request_check import check_request
+from dsactl.text.formatting import bytes_in_words, duration, in_words
+from dsactl.text.tables import Facts
 
 if TYPE_CHECKING:
     from dsactl.runs.job import Job
@@ -166,7 +166,7 @@ def command(
         if processes.rank > 0:
             condense_runs.follow(request, run.device, 0 if dry_run else sets, processes)
             return
-        who = open_executor(OFF if dry_run else run.ray, run.device, run.gpu_share)
+        executor = open_executor(OFF if dry_run else run.ray, run.device, run.gpu_share)
         job = prepare(request, run.device)
         for remark in _remarks(request, job):
             output.remark(remark)
@@ -175,9 +175,9 @@ def command(
             return
         output.remark(_format_recipe(job.recipe))
         failed = 0
-        with contextlib.closing(who):
+        with contextlib.closing(executor):
             how: dict[str, Any] = {"fresh": fresh, "checkpoint_every": checkpoint_every}
-            if isinstance(suited := who.choose(sets), LocalExecutor):
+            if isinstance(suited := executor.choose(sets), LocalExecutor):
                 how["checkpoint_every"] = CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
                 made = [condense_runs.run(job, index, sets, output, processes, **how) for index in range(sets)]
             else:

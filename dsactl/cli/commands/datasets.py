@@ -1,8 +1,8 @@
 """The command `dsactl datasets`."""
 
 from dsactl.cli.output import Output
-from dsactl.text.tables import Table
 from dsactl.data.catalogue import CATALOGUE, data_root, missing_files
+from dsactl.text.tables import Table
 
 EXAMPLES = """Examples:
 

@@ -6,8 +6,8 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options
-from dsactl.text.formatting import accuracy, bytes_in_words, in_words
 from dsactl.cli.output import Output
+from dsactl.text.formatting import accuracy, bytes_in_words, in_words
 from dsactl.text.tables import Table
 
 if TYPE_CHECKING:

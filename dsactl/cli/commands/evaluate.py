@@ -8,14 +8,14 @@ import typer
 
 import registry
 from dsactl.cli import options
-from dsactl.text.formatting import accuracy, duration, mean_and_deviation
 from dsactl.cli.output import Output
-from dsactl.text.tables import Table
 from dsactl.data.load import check_name, check_no_folder_options
-from dsactl.errors import InterruptedRunError, UsageError
+from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.recipes.methods import WHOLE
 from dsactl.synthetic import bundled
+from dsactl.text.formatting import accuracy, duration, mean_and_deviation
+from dsactl.text.tables import Table
 
 EXAMPLES = """Examples:
 
@@ -95,39 +95,16 @@ def command(
 
     for remark in compiler_remark(resolve_device(run.device)):
         output.remark(remark)
-    kept = 0
-
-    def keeping(count: int) -> None:
-        nonlocal kept
-        kept = count
-
     what = reference or "the newest set" if method is None else f"the whole of {_dataset(method, reference, data)}"
     with (
-        contextlib.closing(open_executor(run.ray, run.device, run.gpu_share)) as who,
+        contextlib.closing(open_executor(run.ray, run.device, run.gpu_share)) as executor,
         output.progress(f"evaluating {what}", networks, "networks") as bar,
     ):
-
-        def report(done: float) -> None:
-            bar.update(done, f"{kept} finished and stored")
-
-        try:
-            how: dict[str, Any] = {**folder, "device": run.device, "fresh": fresh, "report": report, "keeping": keeping}
-            how["workers"] = who
-            if method is None:
-                result = evaluate(reference, protocol, data=data, **how)
-            else:
-                result = evaluate_whole(_dataset(method, reference, data), protocol, **how)
-        except KeyboardInterrupt:
-            if not kept:
-                raise InterruptedRunError(
-                    "Interrupted before any network was finished; no result is stored.",
-                    "Small networks are trained in parallel and finish together.",
-                ) from None
-            again = "without --fresh continues" if fresh else "continues"
-            raise InterruptedRunError(
-                f"Interrupted; {kept} of {networks} networks are finished and stored.",
-                f"The same command {again} from there.",
-            ) from None
+        how: dict[str, Any] = {**folder, "device": run.device, "fresh": fresh, "executor": executor, "progress": bar}
+        if method is None:
+            result = evaluate(reference, protocol, data=data, **how)
+        else:
+            result = evaluate_whole(_dataset(method, reference, data), protocol, **how)
     columns = ("set", "tested on", "accuracy %", "n", "paper %")
     shown = Table(columns, right=("accuracy %", "n", "paper %"))
     paper = mean_and_deviation(*result.paper) if result.paper else "–"

@@ -9,12 +9,12 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options
-from dsactl.text.formatting import accuracy, bytes_in_words
 from dsactl.cli.output import Output
-from dsactl.text.tables import Table
 from dsactl.errors import UnknownNameError
 from dsactl.networks.catalogue import ARCHITECTURES
 from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN
+from dsactl.text.formatting import accuracy, bytes_in_words
+from dsactl.text.tables import Table
 from registry import collector
 
 if TYPE_CHECKING:

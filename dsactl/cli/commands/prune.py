@@ -3,8 +3,8 @@
 from rich.markup import escape
 
 from dsactl.cli import options
-from dsactl.text.formatting import bytes_in_words
 from dsactl.cli.output import Output
+from dsactl.text.formatting import bytes_in_words
 
 EXAMPLES = """Examples:
 

@@ -7,12 +7,12 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli import options
-from dsactl.text.formatting import bytes_in_words
 from dsactl.cli.output import Output
 from dsactl.cli.recipe_to_command import set_command
-from dsactl.text.tables import Table
 from dsactl.errors import UsageError
 from dsactl.recipes.methods import BUILT_IN, find
+from dsactl.text.formatting import bytes_in_words
+from dsactl.text.tables import Table
 
 EXAMPLES = """Examples:
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dsactl.cli import options
-from dsactl.text.formatting import bytes_in_words
 from dsactl.cli.output import Output
 from dsactl.errors import UsageError
+from dsactl.text.formatting import bytes_in_words
 
 if TYPE_CHECKING:
     import registry

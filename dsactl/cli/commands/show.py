@@ -8,9 +8,9 @@ from rich.text import Text
 
 from dsactl.augmentation.strategy import KINDS
 from dsactl.cli import options, terminal_image
-from dsactl.text.formatting import accuracy, bytes_in_words, duration, in_words, mean_and_deviation
 from dsactl.cli.output import Output
 from dsactl.cli.stored_set import to_json
+from dsactl.text.formatting import accuracy, bytes_in_words, duration, in_words, mean_and_deviation
 from dsactl.text.tables import Facts, Table
 
 if TYPE_CHECKING:

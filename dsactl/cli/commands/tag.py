@@ -6,8 +6,8 @@ import typer
 
 from dsactl.cli import options
 from dsactl.cli.output import Output
-from dsactl.text.tables import Table
 from dsactl.errors import UsageError
+from dsactl.text.tables import Table
 
 EXAMPLES = """Examples:
 

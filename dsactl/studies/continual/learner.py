@@ -63,7 +63,7 @@ class Settings:
         network: to train.
         strategy: kinds of augmentation of every batch; empty for none.
         learn, balance: the two phases.
-        distillation: λ of courses with distillation.
+        distillation: λ of runs with distillation.
         temperature: τ.
         batch: batch size.
         precision: "float32" or "bfloat16".

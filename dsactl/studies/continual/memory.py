@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-import registry
-from dsactl.studies.continual.learner import Images, joined
-from dsactl.studies.continual.tasks import Task
+from dsactl.engine.session import Session
 from dsactl.engine.words import Precision
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import CONTINUAL, Job, prepare
-from dsactl.runs.progress import Progress
 from dsactl.runs.run import execute
-from dsactl.studies.cells import Steps
+from dsactl.studies.continual.learner import Images, joined
+from dsactl.studies.continual.tasks import Task
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 
 NONE = "none"
@@ -65,13 +63,9 @@ class Memory:
         """
         return prepare(self.request(task, seed), device, loaded=task.dataset).within(CONTINUAL)
 
-    def make(self, job: Job, store: registry.Store, report: Steps) -> SyntheticSet:
+    def make(self, job: Job, session: Session) -> SyntheticSet:
         """Make the set, look it up, or wait for another process that makes it."""
-
-        def tell(progress: Progress) -> None:
-            report(progress.done, progress.total, str(progress))
-
-        return from_store(store, execute(job, store, report=tell, wait=True).stored)
+        return from_store(session.store, execute(job, session, wait=True).stored)
 
 
 def images_of(kept: list[tuple[Task, SyntheticSet]], outputs: int, device: torch.device) -> Images:

@@ -1,4 +1,4 @@
-"""The results of continual learning: JSON with every accuracy, CSV, and a plot; one entry for each course.
+"""The results of continual learning: JSON with every accuracy, CSV, and a plot; one entry for each run.
 
 An entry of the JSON has the memory, whether there was distillation, the repeat, and the accuracies of the tasks so far
 after each stage.
@@ -11,10 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dsactl.studies.continual.scores import forgetting, means
 from dsactl.paper import tables
+from dsactl.studies.continual.scores import forgetting, means
 from dsactl.studies.folder import Folder
 from dsactl.studies.plots import stages
+from dsactl.studies.result import StudyResult
+from dsactl.text.formatting import accuracy
+from dsactl.text.tables import Table
 
 STUDY = "continual"
 COLUMNS = ("memory", "distillation", "repeat", "stage", "learned", "tested on", "accuracy")
@@ -24,7 +27,7 @@ Score = tuple[float, float]
 
 @dataclass(frozen=True)
 class Entry:
-    """The results of one course.
+    """The results of one run.
 
     Attributes:
         memory: the method.
@@ -44,7 +47,7 @@ class Entry:
 
     @property
     def key(self) -> tuple[str, bool, int]:
-        """The key of the course within a sequence."""
+        """The key of the run within a sequence."""
         return self.memory, self.distilled, self.repeat
 
     def to_dict(self) -> dict[str, Any]:
@@ -191,21 +194,66 @@ def write(
         described = [{**line.to_dict(), "paper": paper_mean(line) if is_papers else None} for line in lines]
         folder.put_json({"lines": described, "courses": [entry.to_dict() for entry in every]})
         folder.put(f"{STUDY}.csv", to_csv(every, tasks))
-        courses = {(each.memory, each.distilled): each.means for each in lines}
+        runs = {(each.memory, each.distilled): each.means for each in lines}
         papers = {line.memory: paper for line in lines if is_papers and (paper := paper_mean(line)) is not None}
-        folder.put(f"{STUDY}.png", stages(courses, tasks, title=title, papers=papers))
+        folder.put(f"{STUDY}.png", stages(runs, tasks, title=title, papers=papers))
+
+
+def result_of(
+    folder: Folder, entries: Sequence[Entry], tasks: Sequence[str], repeats: int, *, is_papers: bool
+) -> StudyResult:
+    """Return the results of these entries, with the paper's next to ours.
+
+    Args:
+        folder: of the study.
+        entries: the finished ones, in order.
+        tasks: their names.
+        repeats: number of repeats.
+        is_papers: whether the study is the paper's, so that its results are shown.
+    """
+    lines = lines_of(entries)
+    papers = [paper_mean(line) if is_papers else None for line in lines]
+    numbers = (*tasks, "forgetting", "n", *(("paper",) if is_papers else ()))
+    after_each = Table(("memory", "distillation", *numbers), right=numbers)
+    last = Table(("memory", "distillation", *tasks), right=tasks)
+    for line, paper in zip(lines, papers, strict=True):
+        way = "on" if line.distilled else "off"
+        lost = _in_words(line.forgetting, line.n) if line.forgetting else "–"
+        theirs = ("–" if paper is None else f"{paper:.1f}",) if is_papers else ()
+        means = (_in_words(each, line.n) for each in line.means)
+        after_each.add(line.memory, way, *means, lost, str(line.n), *theirs)
+        last.add(line.memory, way, *(_in_words(each, line.n) for each in line.tasks))
+    values = {
+        "folder": str(folder.path),
+        "lines": [{**line.to_dict(), "paper": paper} for line, paper in zip(lines, papers, strict=True)],
+        "courses": [entry.to_dict() for entry in entries],
+    }
+    tables = (
+        ("Mean test accuracy over the tasks so far, after each task, %", after_each),
+        ("Final test accuracy per task, %", last),
+    )
+    remarks = (
+        "Mean ± population standard deviation over the repeats." if repeats > 1 else "",
+        "Forgetting: mean over the earlier tasks of the best minus the final accuracy.",
+    )
+    files = tuple(f"{STUDY}.{ending}" for ending in ("csv", "json", "png"))
+    return StudyResult(folder.path, values, tables if lines else (), tuple(filter(None, remarks)), files)
+
+
+def _in_words(score: Score, n: int) -> str:
+    return accuracy({"mean": score[0], "std": score[1], "n": n})
 
 
 def to_csv(entries: Iterable[Entry], tasks: Sequence[str]) -> bytes:
-    """Return CSV with one row for each course, stage and task seen."""
+    """Return CSV with one row for each run, stage and task seen."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for entry in entries:
         way = "on" if entry.distilled else "off"
         for stage, row in enumerate(entry.rows):
-            for task, accuracy in zip(tasks, row, strict=False):
-                writer.writerow((entry.memory, way, entry.repeat, stage + 1, tasks[stage], task, round(accuracy, 4)))
+            for task, reached in zip(tasks, row, strict=False):
+                writer.writerow((entry.memory, way, entry.repeat, stage + 1, tasks[stage], task, round(reached, 4)))
     return text.getvalue().encode()
 
 

@@ -21,20 +21,21 @@ import torch
 from torch import Tensor
 
 import registry
-from dsactl.studies.continual.learner import Images, Learner, Network, Phase, Settings, Teacher, network_of
-from dsactl.studies.continual.memory import NONE, Memory, all_of, images_of
-from dsactl.studies.continual.tasks import Task
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.device import prepare_device
 from dsactl.engine.locks import hold
 from dsactl.engine.memory import keep_freed_memory
 from dsactl.engine.mode import Mode
 from dsactl.engine.native import library
+from dsactl.engine.progress import Progress
 from dsactl.engine.random import derive_seed
+from dsactl.engine.session import Session
 from dsactl.errors import RunError
 from dsactl.evaluation.task import in_batches
 from dsactl.runs.run import find_made
-from dsactl.studies.cells import Steps
+from dsactl.studies.continual.learner import Images, Learner, Network, Phase, Settings, Teacher, network_of
+from dsactl.studies.continual.memory import NONE, Memory, all_of, images_of
+from dsactl.studies.continual.tasks import Task
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 from dsactl.training.sgd import count_correct
 from registry.manifest import key_of
@@ -43,14 +44,12 @@ REVISION = 3
 """Must be raised when a change of the program changes the result of a phase."""
 REAL, CONDENSED = "real", "condensed"
 CHECKPOINT_SECONDS = 5.0
-_Tell = Callable[[float, str], None]
-"""Called with the fraction done, and a description of the current work."""
 SetKey = tuple[str, str, int]
 """The key of a set in a study: the memory's method, the task's name, the repeat."""
 
 
 @dataclass(frozen=True)
-class Course:
+class ContinualRun:
     """The training of one network on all tasks.
 
     Attributes:
@@ -67,7 +66,7 @@ class Course:
 
     @property
     def key(self) -> tuple[str, bool, int]:
-        """The key of the course in a study."""
+        """The key of the run in a study."""
         return self.memory.method, self.distilled, self.repeat
 
     @property
@@ -78,12 +77,12 @@ class Course:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The results of a course.
+    """The results of a run.
 
     Attributes:
         rows: accuracies in percent after each stage, of the tasks so far.
         references: of the sets, task by task; empty without a memory.
-        seconds: of training, in this or earlier calls; phases that courses share count in each.
+        seconds: of training, in this or earlier calls; phases that runs share count in each.
     """
 
     rows: tuple[tuple[float, ...], ...]
@@ -108,7 +107,7 @@ class _Step:
 
 
 class Runner:
-    """The runner of courses on one sequence of tasks.
+    """The runner of runs on one sequence of tasks.
 
     Args:
         tasks: in their order.
@@ -139,35 +138,32 @@ class Runner:
         first = tasks[0].dataset
         self._learner = Learner(settings, (first.channels, *first.size), device)
 
-    def run(self, course: Course, report: Steps = lambda done, total, doing: None) -> Outcome:
-        """Run a course on all tasks.
+    def run(self, run: ContinualRun, progress: Progress) -> Outcome:
+        """Run a run on all tasks.
 
         Args:
-            course: see `Course`.
-            report: called with the number of stages done, with a fraction for the one in progress.
+            run: see `ContinualRun`.
+            progress: counts stages; all pieces of a stage count equally.
 
         Raises:
             RunError: the network diverged, or a set cannot be made.
         """
-        seed = derive_seed(self._seed, "continual learning", course.repeat)
+        seed = derive_seed(self._seed, "continual learning", run.repeat)
         known: Network | None = None
         sets: list[tuple[Task, SyntheticSet]] = []
         rows, seconds = [], 0.0
         for stage, task in enumerate(self._tasks):
-
-            def tell(share: float, doing: str, stage: int = stage, name: str = task.name) -> None:
-                report(stage + share, len(self._tasks), f"{name}: {doing}")
-
-            known, row, spent = self._stage(course, stage, sets, known, derive_seed(seed, "stage", stage), tell)
+            part = progress.part(stage, 1, len(self._tasks), task.name)
+            known, row, spent = self._stage(run, stage, sets, known, derive_seed(seed, "stage", stage), part)
             rows.append(row)
             seconds += spent
         return Outcome(tuple(rows), tuple(synthetic.reference for _, synthetic in sets), seconds)
 
-    def find(self, course: Course) -> Outcome | None:
-        """Return the outcome of a finished course; None if anything of it would have to be computed."""
+    def find(self, run: ContinualRun) -> Outcome | None:
+        """Return the outcome of a finished run; None if anything of it would have to be computed."""
         self._lookup_only = True
         try:
-            return self.run(course)
+            return self.run(run, Progress())
         except _MissingError:
             return None
         finally:
@@ -175,52 +171,50 @@ class Runner:
 
     def _stage(
         self,
-        course: Course,
+        run: ContinualRun,
         stage: int,
         sets: list[tuple[Task, SyntheticSet]],
         known: Network | None,
         seed: int,
-        tell: _Tell,
+        progress: Progress,
     ) -> tuple[Network, tuple[float, ...], float]:
         """Learn a task, and balance if there is a memory of earlier ones; append the task's own set to `sets`."""
         task, seen, earlier = self._tasks[stage], self._tasks[: stage + 1], list(sets)
-        remembers = course.memory.method != NONE
+        remembers = run.memory.method != NONE
         parts = remembers + 1 + bool(earlier)
         if remembers:
-            sets.append((task, self._memory_set(course, task, _part(tell, 0, parts))))
-        new = images_of(sets[-1:], task.outputs, self._device) if course.new_data == CONDENSED else all_of(task)
+            sets.append((task, self._memory_set(run, task, progress.part(0, 1, parts))))
+        new = images_of(sets[-1:], task.outputs, self._device) if run.new_data == CONDENSED else all_of(task)
         images = new + images_of(earlier, task.outputs, self._device) if earlier else new
         network = self._learner.grown(known, task.outputs, seed)
-        teachers = [Teacher(known, 0, known.outputs)] if known is not None and course.distilled else []
+        teachers = [Teacher(known, 0, known.outputs)] if known is not None and run.distilled else []
         step = _Step("learning", self._settings.learn, images, teachers, seed, () if earlier else seen)
-        network, about = self._run_phase(step, network, _part(tell, int(remembers), parts))
+        network, about = self._run_phase(step, network, progress.part(int(remembers), 1, parts))
         seconds = about["seconds"]
         if earlier:
-            teachers += [Teacher(network, task.first, task.outputs)] if course.distilled else []
+            teachers += [Teacher(network, task.first, task.outputs)] if run.distilled else []
             images, draws = images_of(sets, task.outputs, self._device), derive_seed(seed, "balancing")
             step = _Step("balancing", self._settings.balance, images, teachers, draws, seen)
-            network, about = self._run_phase(step, network, _part(tell, 2, parts))
+            network, about = self._run_phase(step, network, progress.part(2, 1, parts))
             seconds += about["seconds"]
         return network, tuple(about["accuracies"]), seconds
 
-    def _memory_set(self, course: Course, task: Task, tell: _Tell) -> SyntheticSet:
+    def _memory_set(self, run: ContinualRun, task: Task, progress: Progress) -> SyntheticSet:
         """Return the set of a task."""
-        there = self._sets.get((course.memory.method, task.name, course.repeat))
+        there = self._sets.get((run.memory.method, task.name, run.repeat))
         if there is not None:
             return there
-        job = course.memory.job(task, self._seed, str(self._device)).with_seed(course.repeat)
+        job = run.memory.job(task, self._seed, str(self._device)).with_seed(run.repeat)
         if self._lookup_only:
             stored = find_made(self._store, job)
             if stored is None:
                 raise _MissingError
             return from_store(self._store, stored)
 
-        def report(done: float, total: int, doing: str) -> None:
-            tell(done / max(1, total), f"set by {course.memory.method}, {done:g} of {total}, {doing}")
+        here = Session(self._store, self._device, progress=progress.part(0, 1, 1, f"set by {run.memory.method}"))
+        return run.memory.make(job, here)
 
-        return course.memory.make(job, self._store, report)
-
-    def _run_phase(self, step: _Step, network: Network, tell: _Tell) -> tuple[Network, Mapping[str, Any]]:
+    def _run_phase(self, step: _Step, network: Network, progress: Progress) -> tuple[Network, Mapping[str, Any]]:
         """Run or resume a phase, look it up, or wait for another process that runs it."""
         key = self._key(step, network)
         if key in self._failed:
@@ -229,8 +223,10 @@ class Runner:
         if found is None and self._lookup_only:
             raise _MissingError
         if found is None:
-            with _locked(self._folder / f"{key}.lock", lambda: tell(0.0, f"{step.what}, in another process")):
-                found = self._found(key, network.outputs) or self._make(key, step, network, tell)
+            with _locked(
+                self._folder / f"{key}.lock", lambda: progress.update(0, 1, f"{step.what}, in another process")
+            ):
+                found = self._found(key, network.outputs) or self._make(key, step, network, progress)
         learned, about = found
         return replace(learned, key=key), about
 
@@ -239,7 +235,7 @@ class Runner:
         kept = _read(self._folder / f"{key}.safetensors", self._device)
         return None if kept is None else (network_of(kept[0], outputs), kept[1])
 
-    def _make(self, key: str, step: _Step, network: Network, tell: _Tell) -> tuple[Network, Mapping[str, Any]]:
+    def _make(self, key: str, step: _Step, network: Network, progress: Progress) -> tuple[Network, Mapping[str, Any]]:
         part = self._folder / f"{key}.part.safetensors"
         kept, before = _read(part, self._device) or ({}, {"seconds": 0.0})
         began = saved = time.monotonic()
@@ -257,7 +253,7 @@ class Runner:
             if time.monotonic() - saved >= CHECKPOINT_SECONDS:
                 save()
                 saved = time.monotonic()
-            tell(done / total, f"{step.what}, step {done} of {total}")
+            progress.update(done, total, f"{step.what}, step {done} of {total}")
 
         how: dict[str, Any] = {"kept": kept, "keep": keep}
         try:
@@ -310,11 +306,6 @@ class Runner:
             self._settings.precision,
         )
         return 100 * right / len(test)
-
-
-def _part(tell: _Tell, index: int, parts: int) -> _Tell:
-    """Return a function that reports the progress of one of several equal parts."""
-    return lambda share, doing: tell((index + share) / parts, doing)
 
 
 def _read(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

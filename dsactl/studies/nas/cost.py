@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-import registry
 from dsactl.data.parts import first_of_each
+from dsactl.engine.session import Session
+from dsactl.engine.tasks import LocalExecutor
 from dsactl.methods.operations import GRADIENT, forward_operations
-from dsactl.studies.nas.proxies import Proxy
-from dsactl.studies.nas.search import cache_keys, load_results
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.studies.costs import try_training
+from dsactl.studies.nas.proxies import Proxy
+from dsactl.studies.nas.search import cache_keys, load_results
 
 _TRIED = 5  # networks, from the cheapest to the dearest
 _TESTED = 500  # images
@@ -39,26 +40,23 @@ class Cost:
 def estimate(
     proxy: Proxy,
     networks: Sequence[NetworkSpec],
-    store: registry.Store,
-    device: torch.device,
-    threads: int | None = None,
+    session: Session,
 ) -> Cost:
     """Count operations, and time a few networks.
 
     Args:
         proxy: to train on.
         networks: that can take the images.
-        store: holds the cached results.
-        device: where to compute.
-        threads: of each network on a CPU; None for those of this process.
+        session: has the store with the cached results, and the executor that would train the networks.
     """
-    known = load_results(store, cache_keys(proxy, networks, device, threads))
+    threads = session.executor.choose(len(networks)).threads
+    known = load_results(session.store, cache_keys(proxy, networks, session.device, threads))
     left = [network for network in networks if network not in known]
     if not left:
         return Cost(0, len(networks), 0.0, 0.0)
     forward = sorted((forward_operations(network, proxy.dataset), index) for index, network in enumerate(left))
     places = sorted({round(place) for place in np.linspace(0, len(forward) - 1, _TRIED)})
-    tried = [(forward[place][0], _seconds(proxy, left[forward[place][1]], device)) for place in places]
+    tried = [(forward[place][0], _seconds(proxy, left[forward[place][1]], session)) for place in places]
     # Between those that were tried, time is a power of the operations.
     seconds = np.exp(
         np.interp(
@@ -72,7 +70,7 @@ def estimate(
     return Cost(len(left), len(networks) - len(left), total, float(seconds.sum()))
 
 
-def _seconds(proxy: Proxy, network: NetworkSpec, device: torch.device) -> float:
+def _seconds(proxy: Proxy, network: NetworkSpec, session: Session) -> float:
     """Estimate the seconds of training and testing one network, from a few steps and a part of the test images."""
     protocol, whole = replace(proxy.protocol, network=network), proxy.synthetic
     batch = min(protocol.batch, len(whole))
@@ -80,6 +78,6 @@ def _seconds(proxy: Proxy, network: NetworkSpec, device: torch.device) -> float:
     few = whole.part(spread)
     part = first_of_each(proxy.dataset, -(-_TESTED // proxy.dataset.classes))
     few = replace(few, recipe=replace(few.recipe, checksum=part.train.checksum()))
-    step, test = try_training(few, part, protocol, device)
+    step, test = try_training(few, part, protocol, replace(session, executor=LocalExecutor()))
     steps = (protocol.epochs or 1) * len(whole) / batch
     return steps * step + test * len(proxy.dataset.test) / len(part.test)

@@ -10,21 +10,21 @@ from typing import Any
 
 import torch
 
-import registry
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import load_dataset
 from dsactl.data.parts import first_of_each
 from dsactl.data.paths import is_folder
 from dsactl.data.views import Validation, split_name, take, with_views
 from dsactl.engine.random import generator
+from dsactl.engine.session import Session
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.evaluation.resolve import augmentation_of
-from dsactl.studies.nas import proxy_names
-from dsactl.studies.nas.proxy_names import BUILT_IN, EARLY_STOPPING, RANDOM, WHOLE
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import STUDIES, prepare
 from dsactl.runs.run import execute, is_made
+from dsactl.studies.nas import proxy_names
+from dsactl.studies.nas.proxy_names import BUILT_IN, EARLY_STOPPING, RANDOM, WHOLE
 from dsactl.synthetic.full_data import whole_set
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 
@@ -33,7 +33,7 @@ EARLY_STOPPING_BATCH = 100
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchData:
     """The dataset of a search.
 
     Attributes:
@@ -124,22 +124,21 @@ class Proxy:
         }
 
 
-def load(name: str, image_size: int | None = None) -> Searched:
+def load(name: str, image_size: int | None = None) -> SearchData:
     """Load the dataset of a search, and hold out images for ranking.
 
     Raises:
         dsactl.Error: it cannot be loaded, or a class has too few images.
     """
     full = load_dataset(name, image_size=image_size)
-    return Searched(name, image_size, full, take(full, (Validation(),)))
+    return SearchData(name, image_size, full, take(full, (Validation(),)))
 
 
 def make(
     word: str,
-    searched: Searched,
+    searched: SearchData,
     budget: Budget,
-    store: registry.Store,
-    device: str,
+    session: Session,
     *,
     pretend: bool = False,
 ) -> Proxy:
@@ -149,8 +148,7 @@ def make(
         word: "random", "early-stopping", "whole", or the reference of a set.
         searched: the dataset.
         budget: of training.
-        store: holds the sets.
-        device: where to make a set.
+        session: has the store of the sets.
         pretend: use other images instead of making a set, for an estimate of the cost.
 
     Raises:
@@ -158,8 +156,8 @@ def make(
         registry.RegistryError: a set is damaged.
     """
     if word in BUILT_IN:
-        return replace(_built_in(word, searched, budget, store, device, pretend=pretend), paper=word)
-    synthetic = from_store(*proxy_names.find(word, store))
+        return replace(_built_in(word, searched, budget, session, pretend=pretend), paper=word)
+    synthetic = from_store(*proxy_names.find(word, session.store))
     full, held_out = searched.full, searched.held_out
     same = synthetic.recipe.checksum in (full.train.checksum(), held_out.train.checksum())
     if not same and split_name(synthetic.recipe.dataset)[0] != split_name(full.name)[0]:
@@ -187,20 +185,19 @@ def make(
     )
 
 
-def _make_one(searched: Searched, budget: Budget) -> str:
+def _make_one(searched: SearchData, budget: Budget) -> str:
     return f'Name a set of {searched.name}, or make one: `condense("{searched.part_name}", ipc={budget.ipc})`'
 
 
-def _size_of(searched: Searched) -> int | None:
+def _size_of(searched: SearchData) -> int | None:
     return searched.image_size if is_folder(searched.name) else None
 
 
 def _built_in(
     word: str,
-    searched: Searched,
+    searched: SearchData,
     budget: Budget,
-    store: registry.Store,
-    device: str,
+    session: Session,
     *,
     pretend: bool,
 ) -> Proxy:
@@ -211,15 +208,15 @@ def _built_in(
         return _early_stopping(searched, budget)
     protocol = budget.protocol(budget.epochs)
     request = Request(searched.part_name, budget.ipc, RANDOM, seed=budget.seed, image_size=_size_of(searched))
-    job = prepare(request, device, loaded=searched.held_out).within(STUDIES)
-    if pretend and not is_made(store, job):
+    job = prepare(request, session.device, loaded=searched.held_out).within(STUDIES)
+    if pretend and not is_made(session.store, job):
         first = whole_set(first_of_each(searched.held_out, budget.ipc))
         return Proxy(word, first, searched.held_out, protocol, len(first))
-    chosen = from_store(store, execute(job, store, wait=True).stored)
+    chosen = from_store(session.store, execute(job, session, wait=True).stored)
     return Proxy(word, chosen, searched.held_out, protocol, len(chosen))
 
 
-def _early_stopping(searched: Searched, budget: Budget) -> Proxy:
+def _early_stopping(searched: SearchData, budget: Budget) -> Proxy:
     """Return the proxy with as many steps as training on a set takes: passes over all images, or over some of them."""
     whole, train = whole_set(searched.held_out), searched.held_out.train
     batch = budget.batch or EARLY_STOPPING_BATCH

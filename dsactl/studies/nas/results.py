@@ -10,13 +10,17 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dsactl.evaluation.protocol import NetworkResult, Sample
-from dsactl.studies.nas.correlation import Correlation, correlations
-from dsactl.studies.nas.proxy_names import WHOLE
 from dsactl.paper import tables
 from dsactl.studies.folder import Folder
+from dsactl.studies.nas.correlation import SHARES, Correlation, correlations
+from dsactl.studies.nas.proxy_names import WHOLE
 from dsactl.studies.plots import Ranking, rankings
+from dsactl.studies.result import StudyResult
+from dsactl.text.formatting import accuracy, duration
+from dsactl.text.tables import Table
 
 STUDY = "nas"
+_BEST = 5  # number of networks per proxy in the table
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,77 @@ def _newest(earlier: Sequence[Row], rows: Sequence[Row]) -> dict[str, Row]:
 def _panel(row: Row, whole: Row, best: Correlation) -> Ranking:
     proxy, truth = ([each.scores[name].accuracy for name in row.scores] for each in (row, whole))
     return Ranking(proxy, truth, best.networks, best.spearman)
+
+
+def result_of(folder: Folder, rows: Sequence[Row], *, with_paper: bool) -> StudyResult:
+    """Return the results of a search, with the paper's next to ours if all settings match.
+
+    Args:
+        folder: of the search.
+        rows: of the proxies.
+        with_paper: whether the settings are the paper's.
+    """
+    tops = tuple("all" if share == 1 else f"top {share:.0%}" for share in SHARES)
+    papers = [paper_column(row) if with_paper else None for row in rows]
+    ranked = [ranks(row, rows) for row in rows]
+    in_words = [[_in_words(each.spearman, each.low, each.high) for each in found] for found in ranked]
+    # No columns for trivial values: whole correlates perfectly with itself, a share of few networks not at all.
+    compared = [words for row, words in zip(rows, in_words, strict=True) if row.proxy != WHOLE and words]
+    columns = [place for place in range(len(tops)) if any(words[place] != "–" for words in compared)]
+    right = ("accuracy %", *(tops[place] for place in columns), "time", "images")
+    shown = Table(("proxy", "chosen network", *right), right=right, optional=("chosen network", "images", "time"))
+    for row, paper, words in zip(rows, papers, in_words, strict=True):
+        reached = accuracy({"mean": row.mean, "std": row.std, "n": row.n}) if row.accuracies else "–"
+        correlations = ["–" if row.proxy == WHOLE or not words else words[place] for place in columns]
+        shown.add(row.proxy, row.chosen, reached, *correlations, duration(row.seconds), f"{row.images:,}")
+        if paper:
+            theirs = [f"{paper['correlation']:.2f}" if place == 0 else "–" for place in columns]
+            numbers = duration(60 * paper["minutes"]), f"{paper['images']:,.0f}"
+            shown.add("  paper", "", f"{paper['accuracy']:.1f}", *theirs, *numbers)
+    heading = "Test accuracy of the network chosen by each proxy"
+    values = {
+        "folder": str(folder.path),
+        "rows": [
+            {key: each for key, each in row.to_dict().items() if key != "networks"}
+            | {"correlations": [vars(each) for each in found], "paper": paper}
+            for row, paper, found in zip(rows, papers, ranked, strict=True)
+        ],
+    }
+    differences = differing(rows)
+    remarks = (
+        "In brackets: 95 % bootstrap interval over networks."
+        if any(each.low is not None for found in ranked for each in found)
+        else "",
+        f"The proxies differ in {' and '.join(differences)}, which affects all results: see nas.json."
+        if differences
+        else "",
+        "Time is for training all networks on the proxy. Ties are resolved by the order of the search space.",
+    )
+    return StudyResult(
+        folder.path,
+        values,
+        (
+            (f"{heading}, and Spearman's correlation of the proxy's ranking" if columns else heading, shown),
+            ("Best networks by proxy, on the held-out images; the first is chosen", _best(rows)),
+        ),
+        tuple(filter(None, remarks)),
+        tuple(name for name in ("nas.csv", "nas.json", "nas.png") if (folder.path / name).exists()),
+    )
+
+
+def _best(rows: Sequence[Row]) -> Table:
+    shown = Table(("rank", "network", "held-out %"), right=("rank", "held-out %"))
+    for row in rows:
+        shown.add("", f"proxy {row.proxy}:", "")
+        for rank, (name, score) in enumerate(row.ranking[:_BEST], 1):
+            shown.add(str(rank), name, f"{score.accuracy:.1f}")
+    return shown
+
+
+def _in_words(spearman: float | None, low: float | None, high: float | None) -> str:
+    if spearman is None:
+        return "–"
+    return f"{spearman:.2f}" if low is None else f"{spearman:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def to_csv(rows: Sequence[Row]) -> bytes:

@@ -4,24 +4,26 @@ A network that diverges has the accuracy of a guess.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 
 import registry
 from dsactl.data.dataset import Dataset
-from dsactl.engine.tasks import Executor, Failure, LocalExecutor, Task
+from dsactl.engine.progress import Progress
+from dsactl.engine.session import Session
+from dsactl.engine.tasks import Failure, Task
 from dsactl.errors import NetworkError, is_out_of_memory
 from dsactl.evaluation.cache import EvaluationKey, StoredResults
 from dsactl.evaluation.protocol import NetworkResult
 from dsactl.evaluation.resolve import check_matches, evaluation_key, resolve_networks
 from dsactl.evaluation.task import train_and_test
 from dsactl.methods.operations import forward_operations
-from dsactl.studies.nas.proxies import Proxy
-from dsactl.studies.nas.space import name_of
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
+from dsactl.studies.nas.proxies import Proxy
+from dsactl.studies.nas.space import name_of
 
 TOO_MUCH_MEMORY = "out of memory; use a smaller `batch` or a larger `gpu_share`, or exclude such networks by `where`"
 
@@ -64,20 +66,14 @@ def load_results(store: registry.Store, keys: Mapping[NetworkSpec, EvaluationKey
 def search(
     networks: Sequence[NetworkSpec],
     proxy: Proxy,
-    store: registry.Store,
-    device: torch.device,
-    workers: Executor | None = None,
-    report: Callable[[float, str], None] = lambda done, doing: None,
+    session: Session,
 ) -> Iterator[tuple[NetworkSpec, NetworkResult | Failure]]:
     """Train every network on a proxy, unless its result is cached.
 
     Args:
         networks: that can take the images.
         proxy: to train on.
-        store: holds the cache.
-        device: where to compute.
-        workers: which train the networks; None for this process.
-        report: called with the progress, in networks of the mean cost, and a description of the current work.
+        session: has the store with the cache. Its meter counts networks of the mean cost.
 
     Yields:
         Each network with its result, cached ones first.
@@ -85,9 +81,9 @@ def search(
     Raises:
         registry.StoreError: the store cannot be written to.
     """
-    store.check_writable()
     check_matches(proxy.synthetic, proxy.dataset)
-    executor = (workers or LocalExecutor()).choose(len(networks))
+    store, device, executor = session.store, session.device, session.executor.choose(len(networks))
+    store.check_writable()
     keys, cache = cache_keys(proxy, networks, device, executor.threads), StoredResults(store)
     known = load_results(store, keys)
     yield from known.items()
@@ -96,19 +92,16 @@ def search(
         Task(name, train, (network, executor.task_device(device)), forward_operations(network, proxy.dataset))
         for name, network in missing.items()
     ]
-
-    def tell(share: float, doing: str) -> None:
-        report(len(known) + share * len(missing), f"{proxy.name}: {doing}")
-
-    for task, result in executor.run(proxy, tasks, tell) if tasks else ():
+    progress = session.progress.part(len(known), len(missing), len(networks))
+    for task, result in executor.run(proxy, tasks, progress) if tasks else ():
         network = missing[task.name]
         if not isinstance(result, Failure):
             cache.save(keys[network], {0: result})
         yield network, result
-    report(len(networks), proxy.name)
+    session.progress.update(len(networks), len(networks))
 
 
-def train(proxy: Proxy, network: NetworkSpec, device: str, report: Callable[[float], None]) -> NetworkResult | Failure:
+def train(proxy: Proxy, network: NetworkSpec, device: str, progress: Progress) -> NetworkResult | Failure:
     """Train one network on a proxy and test it on the held-out images, as an evaluation does with its first network.
 
     Returns:
@@ -117,7 +110,7 @@ def train(proxy: Proxy, network: NetworkSpec, device: str, report: Callable[[flo
     protocol = replace(proxy.protocol, network=network)
     try:
         networks = resolve_networks(proxy.synthetic, proxy.dataset, protocol, torch.device(device))
-        (result,) = train_and_test(networks, range(1), device, report)
+        (result,) = train_and_test(networks, range(1), device, progress)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -3,24 +3,22 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
-import registry
 from dsactl.engine.device import describe
-from dsactl.engine.tasks import Executor, Failure, Report
+from dsactl.engine.session import Session
+from dsactl.engine.tasks import Failure
 from dsactl.errors import RunError, is_out_of_memory
 from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.evaluation.protocol import NetworkResult
-from dsactl.studies.nas.proxies import Budget, Proxy, Searched
+from dsactl.networks.catalogue import NetworkSpec
+from dsactl.studies.nas.proxies import Budget, Proxy, SearchData
 from dsactl.studies.nas.results import Row
 from dsactl.studies.nas.search import TOO_MUCH_MEMORY, search
 from dsactl.studies.nas.space import name_of
-from dsactl.networks.catalogue import NetworkSpec
 from dsactl.synthetic.full_data import whole_set
 
 
 @dataclass(frozen=True)
-class GivenUp:
+class FailedNetwork:
     """A failure: of a network on a proxy, or of a proxy's choice on all images.
 
     Attributes:
@@ -32,17 +30,14 @@ class GivenUp:
     message: str
 
 
-def study(
+def rank_networks(
     made: Sequence[Proxy],
     networks: Sequence[NetworkSpec],
-    searched: Searched,
+    searched: SearchData,
     budget: Budget,
     repeats: int,
-    store: registry.Store,
-    device: torch.device,
-    workers: Executor,
-    report: Report = lambda done, doing: None,
-) -> Iterator[Row | GivenUp]:
+    session: Session,
+) -> Iterator[Row | FailedNetwork]:
     """Rank networks by each proxy, and test what it chooses (Section 4.6).
 
     Args:
@@ -51,10 +46,7 @@ def study(
         searched: the dataset.
         budget: of training.
         repeats: number of networks of the chosen kind to train on all images.
-        store: holds the cache of results.
-        device: where to compute.
-        workers: which train the networks.
-        report: called with the fraction of training images processed, and a description of the current work.
+        session: has the store with the cache of results. Its meter counts processed training images.
 
     Yields:
         The row of each proxy when it is done, and failures. A proxy has no row if one of its networks failed, and a row
@@ -69,32 +61,25 @@ def study(
     retrained = repeats * budget.whole_epochs * len(searched.full.train)
     total = sum(passed) + retrained * len(made)
     on_all = replace(budget.protocol(budget.whole_epochs), networks=repeats)
-    where, whole = describe(device, workers.choose(len(networks)).threads), whole_set(searched.full)
+    where = describe(session.device, session.executor.choose(len(networks)).threads)
+    whole = whole_set(searched.full)
     for index, proxy in enumerate(made):
         before = sum(passed[:index]) + retrained * index
-
-        def tell(done: float, doing: str, before: int = before, images: int = passed[index]) -> None:
-            report((before + images * done / len(networks)) / total, doing)
-
-        found = dict(search(networks, proxy, store, device, workers, tell))
+        found = dict(search(networks, proxy, session.part(before, passed[index], total, proxy.name)))
         scores, failures = _sorted(networks, found)
-        yield from (GivenUp(f"{proxy.name}, {name}", failure.message) for name, failure in failures.items())
+        yield from (FailedNetwork(f"{proxy.name}, {name}", failure.message) for name, failure in failures.items())
         if failures:
             continue
         row = Row(proxy.name, proxy.seen, scores, (), 0.0, proxy.remark, proxy.paper, proxy.conditions(where))
         chosen = next(network for network in networks if name_of(network) == row.chosen)
-
-        def tell_of_choice(done: float, before: int = before + passed[index], name: str = row.chosen) -> None:
-            report((before + retrained * done / repeats) / total, f"{name} on all images")
-
-        protocol = replace(on_all, network=chosen)
+        here = session.part(before + passed[index], retrained, total, f"{row.chosen} on all images")
         try:
-            final = evaluate_cached(store, whole, searched.full, protocol, device, tell_of_choice, workers=workers)
+            final = evaluate_cached(whole, searched.full, replace(on_all, network=chosen), here)
         except (RunError, RuntimeError, MemoryError) as error:  # workers died, or memory ran out
             if not isinstance(error, RunError) and not is_out_of_memory(error):
                 raise
             message = error.message if isinstance(error, RunError) else TOO_MUCH_MEMORY
-            yield GivenUp(f"{proxy.name}, {row.chosen} on all images", message)
+            yield FailedNetwork(f"{proxy.name}, {row.chosen} on all images", message)
             yield row
         else:
             yield replace(row, accuracies=final.accuracies, testing=final.seconds)

@@ -18,15 +18,15 @@ from torch.nn import functional as F
 
 import dsactl
 import registry
-from dsactl.studies.continual.learner import Images, Learner, Network, Phase, Teacher
-from dsactl.studies.continual.memory import NONE, Memory, all_of, images_of
-from dsactl.studies.continual.run import CONDENSED, REAL, Course, Runner
-from dsactl.studies.continual.scores import means
-from dsactl.studies.continual.study import Study
-from dsactl.studies.continual.tasks import Task, splits_of, tasks_of
 from dsactl.data.load import load_dataset
 from dsactl.data.views import Shape
 from dsactl.errors import UsageError
+from dsactl.studies.continual.learner import Images, Learner, Network, Phase, Teacher
+from dsactl.studies.continual.memory import NONE, Memory, all_of, images_of
+from dsactl.studies.continual.prepared import PreparedStudy
+from dsactl.studies.continual.run import CONDENSED, REAL, ContinualRun, Runner
+from dsactl.studies.continual.scores import means
+from dsactl.studies.continual.tasks import Task, splits_of, tasks_of
 
 Program = Callable[..., Ended[str]]
 Cli = Callable[..., tuple[int, str, str]]
@@ -48,7 +48,7 @@ def test_three_stages_are_kept_in_the_books(three: list[Task]) -> None:
     runner = Runner(three, SMALL, store, CPU)
     found = {}
     for method, distilled in ((NONE, False), ("random", False), ("random", True)):
-        outcome = found[method, distilled] = runner.run(Course(Memory(method, 4), distilled, 0))
+        outcome = found[method, distilled] = runner.run(ContinualRun(Memory(method, 4), distilled, 0))
         assert [len(row) for row in outcome.rows] == [1, 2, 3]
         assert all(0 <= accuracy <= 100 for row in outcome.rows for accuracy in row)
         assert len(outcome.references) == (0 if method == NONE else 3)
@@ -113,7 +113,7 @@ def test_who_teaches_in_each_phase(three: list[Task], monkeypatch: pytest.Monkey
         return found
 
     monkeypatch.setattr(Learner, "train", spy)
-    Runner(three, SMALL, registry.Store(), CPU).run(Course(Memory("random", 2), True, 0))
+    Runner(three, SMALL, registry.Store(), CPU).run(ContinualRun(Memory("random", 2), True, 0))
     assert [images for *_, images in learned] == [
         len(three[0].dataset.train),
         len(three[1].dataset.train) + 6,
@@ -139,27 +139,27 @@ def test_courses_share_what_is_alike(three: list[Task]) -> None:
     store = registry.Store()
     runner = Runner(three[:2], SMALL, store, CPU)
     files = lambda: {path.name: path.stat().st_mtime_ns for path in (store.home / "runs" / "continual").iterdir()}  # noqa: E731
-    first = runner.run(Course(Memory("random", 3), False, 0))
+    first = runner.run(ContinualRun(Memory("random", 3), False, 0))
     before = files()
     assert len(before) == 3, "learn; learn, balance"
-    assert Runner(three[:2], SMALL, store, CPU).run(Course(Memory("random", 3), False, 0)) == first
+    assert Runner(three[:2], SMALL, store, CPU).run(ContinualRun(Memory("random", 3), False, 0)) == first
     assert files() == before, "nothing is learned twice"
-    runner.run(Course(Memory("herding", 3), False, 0))
+    runner.run(ContinualRun(Memory("herding", 3), False, 0))
     assert len(files()) == 5, "the first task is shared"
-    other = runner.run(Course(Memory("random", 3), False, 1))
+    other = runner.run(ContinualRun(Memory("random", 3), False, 1))
     assert len(files()) == 8, "another repeat has draws and sets of its own"
     assert other.rows != first.rows
     assert other.references != first.references
     slower = replace(SMALL, balance=Phase(40, 0.001))
-    Runner(three[:2], slower, store, CPU).run(Course(Memory("random", 3), False, 0))
+    Runner(three[:2], slower, store, CPU).run(ContinualRun(Memory("random", 3), False, 0))
     assert len(files()) == 9, "another way to balance leaves what was learned"
 
 
 def test_new_tasks_can_be_learned_from_their_sets_alone(three: list[Task]) -> None:
     store = registry.Store()
     runner = Runner(three[:2], SMALL, store, CPU)
-    real = runner.run(Course(Memory("random", 1), False, 0, REAL))
-    condensed = runner.run(Course(Memory("random", 1), False, 0, CONDENSED))
+    real = runner.run(ContinualRun(Memory("random", 1), False, 0, REAL))
+    condensed = runner.run(ContinualRun(Memory("random", 1), False, 0, CONDENSED))
     assert condensed.references == real.references
     assert condensed.rows[0][0] < real.rows[0][0], "three images are fewer than all"
 
@@ -180,7 +180,7 @@ def test_tasks_that_share_their_classes_share_the_outputs(tmp_path: Path) -> Non
     assert {task.dataset.train.images_NCHW.shape[1:] for task in tasks} == {(3, 16, 16)}
     assert tasks[0].dataset.mean != tasks[1].dataset.mean, "each has a normalisation of its own"
     outcome = Runner(tasks, replace(SMALL, strategy=()), registry.Store(), CPU).run(
-        Course(Memory("random", 2), True, 0)
+        ContinualRun(Memory("random", 2), True, 0)
     )
     assert [len(row) for row in outcome.rows] == [1, 2, 3]
     assert dsactl.load(outcome.references[1]).images.shape == (4, 3, 16, 16)
@@ -276,7 +276,7 @@ def test_what_makes_no_sense_is_refused(
 
 
 def test_progress_is_of_the_work_and_counts_it_once(three: list[Task]) -> None:
-    study = Study(three, [Memory("random", 2), Memory("dsa", 2, 1)], (False, True), 1, SMALL)
+    study = PreparedStudy(three, [Memory("random", 2), Memory("dsa", 2, 1)], (False, True), 1, SMALL)
     meter = study.meter("cpu")
     assert meter.share(0, 0.0) == 0
     told = [meter.share(index, done / 8) for index in range(4) for done in range(25)]

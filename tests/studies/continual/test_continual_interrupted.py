@@ -17,13 +17,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import registry
-from dsactl.studies.continual.learner import Phase
-from dsactl.studies.continual.memory import NONE, Memory
-from dsactl.studies.continual.run import Course, Runner
-from dsactl.studies.continual.tasks import Task, splits_of
 from dsactl.errors import RunError
 from dsactl.runs.job import run_folder
 from dsactl.runs.run import execute
+from dsactl.studies.continual.learner import Phase
+from dsactl.studies.continual.memory import NONE, Memory
+from dsactl.studies.continual.run import ContinualRun, Runner
+from dsactl.studies.continual.tasks import Task, splits_of
 
 CPU = torch.device("cpu")
 
@@ -88,7 +88,7 @@ def weights_in(folder: Path) -> dict[str, dict[str, Tensor]]:
 
 def test_a_course_goes_on_inside_a_phase(three: list[Task]) -> None:
     """Stopped by Ctrl-C within a phase, and with a damaged file of an earlier one."""
-    course = Course(Memory("random", 2), True, 0)
+    course = ContinualRun(Memory("random", 2), True, 0)
     straight = Runner(three[:2], SMALL, registry.Store(), CPU).run(course)
     folder = registry.Store().home / "runs" / "continual"
     finished = weights_in(folder)
@@ -127,7 +127,7 @@ def test_what_diverges_is_tried_once(three: list[Task]) -> None:
     said: list[str] = []
     for method in (NONE, "random"):
         with pytest.raises(RunError, match="diverged"):
-            runner.run(Course(Memory(method, 2), False, 0), lambda _done, _total, doing: said.append(doing))
+            runner.run(ContinualRun(Memory(method, 2), False, 0), lambda _done, _total, doing: said.append(doing))
     assert sum("step 1 of" in doing for doing in said) == 1
     assert list((store.home / "runs" / "continual").iterdir()) == []
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dsactl.errors import RunError
+from dsactl.networks.catalogue import NetworkSpec
 from dsactl.studies.continual.learner import Images, Learner, Network, Phase, Settings, Teacher, distillation
 from dsactl.studies.continual.memory import all_of
 from dsactl.studies.continual.tasks import splits_of
-from dsactl.errors import RunError
-from dsactl.networks.catalogue import NetworkSpec
 
 CPU = torch.device("cpu")
 SMALL = Settings(NetworkSpec(width=16), ("crop", "scale"), Phase(40, 0.02), Phase(40, 0.01))

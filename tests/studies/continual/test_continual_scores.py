@@ -3,15 +3,15 @@
 import json
 from dataclasses import replace
 
+from dsactl.data.load import load_dataset
+from dsactl.networks.catalogue import NetworkSpec
 from dsactl.studies.continual.learner import Phase, Settings
 from dsactl.studies.continual.memory import Memory
+from dsactl.studies.continual.prepared import PreparedStudy
 from dsactl.studies.continual.results import Entry, lines_of, paper_mean
 from dsactl.studies.continual.run import CONDENSED
 from dsactl.studies.continual.scores import forgetting, means
-from dsactl.studies.continual.study import Study
 from dsactl.studies.continual.tasks import Task
-from dsactl.data.load import load_dataset
-from dsactl.networks.catalogue import NetworkSpec
 
 SMALL = Settings(NetworkSpec(width=16), ("crop", "scale"), Phase(40, 0.02), Phase(40, 0.01))
 
@@ -36,7 +36,7 @@ def test_scores_by_hand() -> None:
 def test_the_papers_figures_stand_beside_its_own_study_alone() -> None:
     seen = load_dataset("digits@3x32x32@classes0-1")
     tasks = [Task(name, seen, 0, f"{name}@3x32x32", None) for name in ("svhn", "mnist", "usps")]
-    study = Study(tasks, [Memory("dsa", 10)], (False,), 1, SMALL)
+    study = PreparedStudy(tasks, [Memory("dsa", 10)], (False,), 1, SMALL)
     assert study.is_papers
     small = [replace(task, dataset=load_dataset("digits@3x16x16@classes0-1")) for task in tasks]
     for change in (

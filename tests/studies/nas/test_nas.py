@@ -22,14 +22,14 @@ from dsactl.engine.tasks import Failure, LocalExecutor
 from dsactl.errors import UsageError
 from dsactl.evaluation.cache import StoredResults
 from dsactl.evaluation.protocol import NetworkResult
+from dsactl.networks.catalogue import NetworkSpec
+from dsactl.studies.folder import Folder
 from dsactl.studies.nas import proxies
 from dsactl.studies.nas.proxies import Budget
 from dsactl.studies.nas.results import Row, differing, paper_column, ranks, write
 from dsactl.studies.nas.search import cache_keys, fitting, load_results, search, train
 from dsactl.studies.nas.space import name_of, space, where
-from dsactl.studies.nas.study import GivenUp, study
-from dsactl.networks.catalogue import NetworkSpec
-from dsactl.studies.folder import Folder
+from dsactl.studies.nas.study import FailedNetwork, study
 
 Cli = Callable[..., tuple[int, str, str]]
 CPU = torch.device("cpu")
@@ -182,13 +182,13 @@ def test_a_choice_that_wants_too_much_memory_leaves_the_other_proxies(monkeypatc
     made = [proxies.make(word, searched, budget, store, "cpu") for word in ("random", "early-stopping")]
     networks = [network_of("depth1-width32-relu-nonorm-avg"), network_of("depth1-width32-relu-instance-avg")]
 
-    def found() -> list[Row | GivenUp]:
+    def found() -> list[Row | FailedNetwork]:
         return list(study(made, networks, searched, budget, 2, store, CPU, LocalExecutor()))
 
     with monkeypatch.context() as patch:
         patch.setattr("dsactl.studies.nas.study.evaluate_cached", memory_is_out)
         lost = found()
-    assert [type(each) for each in lost] == [GivenUp, Row, GivenUp, Row]
+    assert [type(each) for each in lost] == [FailedNetwork, Row, FailedNetwork, Row]
     assert str(lost[0].what).startswith("random, depth1-width32-relu-")
     tested = found()
     for before, after in zip(lost[1::2], tested, strict=True):

@@ -1,9 +1,9 @@
 import pytest
 
 from dsactl.errors import UnknownNameError, UsageError
-from dsactl.studies.nas.space import name_of, sample, space, where
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
+from dsactl.studies.nas.space import name_of, sample, space, where
 
 
 def test_the_space_is_the_papers() -> None:

@@ -1,23 +1,23 @@
 """Studies of continual learning: tasks, memories, with and without distillation; their plans and estimated costs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import registry
-from dsactl.studies.continual.learner import Images, Learner, Phase, Settings
-from dsactl.studies.continual.memory import NONE, Memory
-from dsactl.studies.continual.run import CONDENSED, REAL, REVISION, Course, SetKey
-from dsactl.studies.continual.tasks import Task
 from dsactl.data.views import split_name
+from dsactl.engine.session import Session
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.methods.operations import GRADIENT, Clock, forward_operations
 from dsactl.runs.cost import making_operations
 from dsactl.runs.job import Job
+from dsactl.studies.continual.learner import Images, Learner, Phase, Settings
+from dsactl.studies.continual.memory import NONE, Memory
+from dsactl.studies.continual.run import CONDENSED, REAL, REVISION, ContinualRun, SetKey
+from dsactl.studies.continual.tasks import Task
 from dsactl.studies.costs import Cost, estimate
 from dsactl.studies.entries import Entry
 
@@ -51,16 +51,16 @@ class _Work:
 
 
 @dataclass(frozen=True)
-class Study:
-    """All courses of a sequence of tasks.
+class PreparedStudy:
+    """All runs of a sequence of tasks.
 
     Attributes:
         tasks: in their order.
         memories: to compare.
         ways: with distillation, without, or both.
-        repeats: of each course.
+        repeats: of each run.
         settings: of the network and its training.
-        new_data: see `Course`.
+        new_data: see `ContinualRun`.
         seed: the random seed.
     """
 
@@ -73,21 +73,26 @@ class Study:
     seed: int = 0
 
     @property
-    def courses(self) -> list[Course]:
-        """All courses, repeat by repeat, so that early results cover all memories."""
+    def runs(self) -> list[ContinualRun]:
+        """All runs, repeat by repeat, so that early results cover all memories."""
         return [
-            Course(memory, distilled, repeat, self.new_data)
+            ContinualRun(memory, distilled, repeat, self.new_data)
             for repeat in range(self.repeats)
             for memory in self.memories
             for distilled in self.ways
         ]
 
     @property
+    def names(self) -> list[str]:
+        """The names of the tasks."""
+        return [task.name for task in self.tasks]
+
+    @property
     def plan(self) -> dict[str, Any]:
         """The parameters that must agree between calls with other memories, ways and repeats, as JSON values."""
         first = self.tasks[0].dataset
         return {
-            "tasks": [task.name for task in self.tasks],
+            "tasks": self.names,
             "images": [task.dataset.checksums for task in self.tasks],
             "shape": [first.channels, *first.size],
             "normalisation": [{"mean": task.dataset.mean, "std": task.dataset.std} for task in self.tasks],
@@ -113,7 +118,7 @@ class Study:
         """Whether everything that the paper states about its study holds."""
         first = self.tasks[0].dataset
         return (
-            tuple(task.name for task in self.tasks) == PAPER_TASKS
+            tuple(self.names) == PAPER_TASKS
             and all(task.image_size is None for task in self.tasks)
             and (first.channels, *first.size) == PAPER_SHAPE
             and self.new_data == REAL
@@ -147,46 +152,39 @@ class Study:
         self._sets(device)
 
     def meter(self, device: str) -> "Meter":
-        """Return the meter of the courses' progress."""
+        """Return the meter of the runs' progress."""
         entries, jobs = self._sets(device)
         sets = {entry.key: making_operations(job.recipe, job.dataset) for entry, job in zip(entries, jobs, strict=True)}
         first = self.tasks[0].dataset
         forward = forward_operations(self.settings.network, first)
-        courses = []
-        for course in self.courses:
+        runs = []
+        for run in self.runs:
             stages: list[list[tuple[Key, float]]] = [[] for _ in self.tasks]
             for stage, task in enumerate(self.tasks):
-                if course.memory.method != NONE:
-                    key = (course.memory.method, task.name)
-                    stages[stage].append(((course.repeat, *key), sets[key]))
-            for work in self._phases_of(course):
+                if run.memory.method != NONE:
+                    key = (run.memory.method, task.name)
+                    stages[stage].append(((run.repeat, *key), sets[key]))
+            for work in self._phases_of(run):
                 images = work.phase.steps * min(self.settings.batch, work.images)
                 operations = forward * images * (GRADIENT + work.teachers) + forward * work.tested
                 stages[work.stage].append((work.key, operations))
-            courses.append(stages)
-        return Meter(courses, self.repeats * sum(sets.values()))
+            runs.append(stages)
+        return Meter(runs, self.repeats * sum(sets.values()))
 
-    def cost(
-        self,
-        store: registry.Store,
-        device: torch.device,
-        report: Callable[[int, int], None] = lambda done, total: None,
-    ) -> tuple[Cost, int, float]:
+    def cost(self, session: Session) -> tuple[Cost, int, float]:
         """Estimate the cost by counting operations, and by trials.
 
         Args:
-            store: holds the finished sets.
-            device: where to compute.
-            report: called with the number of trials done, and their total.
+            session: has the store with the finished sets. Its meter counts trials.
 
         Returns:
             The cost of the sets; the number of phases; and their seconds, including those of cached phases.
         """
-        entries, jobs = self._sets(str(device))
-        cost = estimate(entries, jobs, self.repeats, store, report, tested=False)
+        entries, jobs = self._sets(str(session.device))
+        cost = estimate(entries, jobs, self.repeats, session, tested=False)
         phases = self._phases()
         sizes = {self._batch(work) for work in phases}
-        per_image = {size: self._step(size, device) / size for size in sizes}
+        per_image = {size: self._step(size, session.device) / size for size in sizes}
         seconds = 0.0
         for work in phases:
             step = work.images / -(-work.images // self.settings.batch)  # mean images per step of a pass
@@ -207,25 +205,25 @@ class Study:
         return entries, jobs
 
     def _phases(self) -> list[_Work]:
-        """Return all phases, without repetition: courses share common phases."""
-        found = {work.key: work for course in self.courses for work in self._phases_of(course)}
+        """Return all phases, without repetition: runs share common phases."""
+        found = {work.key: work for run in self.runs for work in self._phases_of(run)}
         return list(found.values())
 
-    def _phases_of(self, course: Course) -> Iterator[_Work]:
+    def _phases_of(self, run: ContinualRun) -> Iterator[_Work]:
         learn, balance = self.settings.learn, self.settings.balance
-        method, ipc, seen, tested = course.memory.method, course.memory.ipc, 0, 0
+        method, ipc, seen, tested = run.memory.method, run.memory.ipc, 0, 0
         for stage, task in enumerate(self.tasks):
             classes, real = task.dataset.classes, task.dataset
-            new = classes * ipc if course.new_data == CONDENSED else len(real.train)
+            new = classes * ipc if run.new_data == CONDENSED else len(real.train)
             kept = 0 if method == NONE else seen * ipc
             seen, tested = seen + classes, tested + len(real.test)
-            teachers = int(course.distilled and stage > 0)
+            teachers = int(run.distilled and stage > 0)
             # The first phase depends on the memory only if it trains on the task's set.
-            own = (method, course.distilled) if stage else (method,) if course.new_data == CONDENSED else ()
-            key = (course.repeat, stage, own, "learn")
+            own = (method, run.distilled) if stage else (method,) if run.new_data == CONDENSED else ()
+            key = (run.repeat, stage, own, "learn")
             yield _Work(key, stage, new + kept, learn, teachers, 0 if kept else tested)
             if kept:
-                key = (course.repeat, stage, own, "balance")
+                key = (run.repeat, stage, own, "balance")
                 yield _Work(key, stage, seen * ipc, balance, 2 * teachers, tested)
 
     def _step(self, batch: int, device: torch.device) -> float:
@@ -248,41 +246,39 @@ class Study:
 
 
 class Meter:
-    """The progress of a study, as a fraction of its operations, each piece counted once.
+    """The progress of a study in operations, each piece counted once.
+
+    Attributes:
+        sets: operations of the pieces that are sets.
+        total: operations of all pieces.
 
     Args:
-        courses: the pieces of each course, stage by stage, with keys and operations.
+        runs: the pieces of each run, stage by stage, with keys and operations.
         sets: operations of the pieces that are sets.
     """
 
-    def __init__(self, courses: Sequence[Sequence[Sequence[tuple[Key, float]]]], sets: float = 0.0) -> None:
-        seen, self._total = set[Key](), 0.0
-        self._courses: list[tuple[float, list[list[float]]]] = []
-        for stages in courses:
-            # A piece of an earlier course costs nothing here, but is still listed.
+    def __init__(self, runs: Sequence[Sequence[Sequence[tuple[Key, float]]]], sets: float = 0.0) -> None:
+        seen, self.sets, self.total = set[Key](), sets, 0.0
+        self._runs: list[tuple[float, list[list[float]]]] = []
+        for stages in runs:
+            # A piece of an earlier run costs nothing here, but is still listed.
             weights = [[0.0 if key in seen else weight for key, weight in pieces] for pieces in stages]
-            self._courses.append((self._total, weights))
-            self._total += sum(map(sum, weights))
+            self._runs.append((self.total, weights))
+            self.total += sum(map(sum, weights))
             seen.update(key for pieces in stages for key, _ in pieces)
-        self._sets = sets
 
-    def share_apart(self, sets: float, courses: float) -> float:
-        """Return the progress if all sets are made first, from the fractions 0 … 1 of sets and of courses done."""
-        of_sets = self._sets / self._total if self._total else 0.0
-        return of_sets * sets + (1 - of_sets) * courses
-
-    def share(self, index: int, done: float) -> float:
-        """Return the progress within a course, after all earlier courses.
+    def operations(self, index: int, done: float) -> float:
+        """Return the operations done within a run, after all earlier runs.
 
         Args:
-            index: of the course.
+            index: of the run.
             done: number of stages, with a fraction for the one in progress, in which all pieces count equally.
         """
-        operations, stages = self._courses[index]
+        operations, stages = self._runs[index]
         whole = min(int(done), len(stages))
         operations += sum(map(sum, stages[:whole]))
         if whole < len(stages):
             place = (done - whole) * len(stages[whole])
             for number, weight in enumerate(stages[whole]):
                 operations += weight * min(1.0, max(0.0, place - number))
-        return operations / self._total if self._total else 1.0
+        return operations
