@@ -11,6 +11,7 @@ import typer
 
 from dsactl.augmentation.strategy import KINDS
 from dsactl.cli import condense_runs, downloads, options
+from dsactl.cli.flags import keep
 from dsactl.cli.formatting import bytes_in_words, duration, in_words
 from dsactl.cli.method_options import PANEL
 from dsactl.cli.output import Output
@@ -200,6 +201,7 @@ def _read_config(path: Path | None) -> dict[str, Any]:
         raise UsageError(f"Cannot read {path}: {error.strerror or error}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}.") from None
+    keep(map(str, values.values()))
     return {key.replace("-", "_"): value for key, value in values.items()}
 
 
