@@ -72,10 +72,7 @@ def command(
     run: options.RunOptions,
     precision: Annotated[
         str | None,
-        typer.Option(
-            help="Floating-point precision: auto, float32 or bfloat16.  \\[auto: bfloat16 if faster on the device]",
-            autocompletion=options.complete_precision,
-        ),
+        typer.Option(help=f"{options.PRECISION_HELP}  \\[auto]", autocompletion=options.complete_precision),
     ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="New run from the first step, ignoring checkpoints and a stored result.")
