@@ -8,9 +8,10 @@
     transfer, ablate, nas, continual, reproduce
                    the studies; each returns a `StudyResult`
 
-Bad input is refused with an `Error`, whose message is one line that says what to do next; a keyword that `evaluate`
-does not know, with a TypeError. How networks are trained is a `Protocol`; which network, a `NetworkSpec`.
-Long work reports to a `Progress`; `open_executor` opens workers on Ray.
+Bad input is refused with an `Error`, whose message is one line that says what to do next; for an unknown keyword, it
+names the closest ones. A wrong keyword of `evaluate` or `evaluate_whole` is a TypeError as well. How networks are
+trained is a `Protocol`; which network, a `NetworkSpec`. Long work reports to a `Progress`; `open_executor` opens
+workers on Ray.
 
 The names are loaded when they are first used, so that importing the package does not import torch.
 """

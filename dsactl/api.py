@@ -4,6 +4,8 @@ On a CPU these functions make the C library keep freed memory in the process (`e
 time, and make the processor flush numbers below 10⁻³⁸ to 0 (`engine.device`). Both last as long as the process.
 """
 
+import inspect
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from dsactl.data.load import check_no_folder_options, load_dataset
 from dsactl.engine.progress import Progress
 from dsactl.engine.session import Session
 from dsactl.engine.tasks import Executor
+from dsactl.errors import KeywordError, UnknownKeywordError
 from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.evaluation.protocol import Evaluation, Protocol
 from dsactl.recipes.recipe import Request
@@ -47,7 +50,8 @@ def condense(
             `iterations=100`, `seed=1`.
 
     Raises:
-        dsactl.Error: bad input; the store cannot be used; the run diverged; another process is making the set.
+        dsactl.Error: bad input; the store cannot be used; the run diverged; another process is making the set. For an
+            unknown option it names the closest ones.
 
     Examples:
         >>> import dsactl
@@ -60,7 +64,8 @@ def condense(
         tensor([0, 0, 1, 1])
     """
     session = Session.open(device, store, progress=progress)
-    job = prepare(Request.parse({"dataset": str(dataset), "ipc": ipc, **options}), session.device)
+    request = Request.parse({"dataset": str(dataset), "ipc": ipc, **options}, _keywords(condense))
+    job = prepare(request, session.device)
     return from_store(session.store, execute(job, session, fresh=fresh).stored)
 
 
@@ -98,8 +103,8 @@ def evaluate(
         options: attributes of `dsactl.Protocol` instead of a protocol, e.g. `networks=5`.
 
     Raises:
-        dsactl.Error: bad input; the set is missing or damaged; the store cannot be written to.
-        TypeError: both a protocol and its attributes, or an unknown attribute.
+        dsactl.Error: bad input; the set is missing or damaged; the store cannot be written to. For an unknown keyword,
+            it names the closest ones; then, and with both a protocol and its attributes, it is a TypeError as well.
 
     Examples:
         >>> import dsactl
@@ -111,7 +116,7 @@ def evaluate(
         >>> dsactl.evaluate("digits-random-ipc1", networks=3, epochs=10, network=mlp).repeated
         True
     """
-    protocol = _protocol(protocol, options)
+    protocol = _protocol(protocol, options, evaluate)
     given = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
     given = {name: value for name, value in given.items() if value is not None}
     if data is None:
@@ -152,8 +157,7 @@ def evaluate_whole(
         image_size, test_fraction, split_seed: for a folder.
 
     Raises:
-        dsactl.Error: bad input; the store cannot be written to.
-        TypeError: both a protocol and its attributes, or an unknown attribute.
+        dsactl.Error: bad input; the store cannot be written to; a TypeError as well in the cases of `evaluate`.
 
     Examples:
         >>> import dsactl
@@ -161,19 +165,32 @@ def evaluate_whole(
         >>> found.test_images
         360
     """
-    protocol = _protocol(protocol, options)
+    protocol = _protocol(protocol, options, evaluate_whole)
     session = Session.open(device, store, executor, progress)
     real = load_dataset(str(dataset), image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
     return evaluate_cached(whole_set(real), real, protocol, session, fresh=fresh)
 
 
-def _protocol(protocol: Protocol | None, options: dict[str, Any]) -> Protocol:
+def _protocol(protocol: Protocol | None, options: dict[str, Any], of: Callable[..., Any]) -> Protocol:
+    """Return the protocol that is given, or the one with the given attributes.
+
+    Raises:
+        KeywordError: both are given, or neither the function nor `Protocol` has one of the options.
+    """
+    known = {field.name for field in fields(Protocol)}
+    for name in options:
+        if name not in known:
+            raise UnknownKeywordError("keyword", name, {*known, *_keywords(of)})
     if protocol is not None and options:
-        raise TypeError(f"both a protocol and {', '.join(options)}: use dataclasses.replace")
-    unknown = options.keys() - {field.name for field in fields(Protocol)}
-    if unknown:
-        raise TypeError(f"evaluate() and dsactl.Protocol have no {', '.join(sorted(unknown))}")
+        named = " and ".join(f"`{name}`" for name in options)
+        raise KeywordError(f"Both a protocol and {named} are given.", "Change the protocol with `dataclasses.replace`.")
     return protocol or Protocol(**options)
+
+
+def _keywords(function: Callable[..., Any]) -> list[str]:
+    """Return the names of the parameters of a function, without that of its `options`."""
+    parameters = inspect.signature(function).parameters.values()
+    return [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
 
 
 def pull(address: str, *, name: str | None = None, store: registry.Store | None = None) -> SyntheticSet:

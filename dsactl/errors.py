@@ -40,6 +40,14 @@ class UnknownNameError(UsageError):
         return type(self), self._given
 
 
+class KeywordError(UsageError, TypeError):
+    """A keyword argument that a function does not take; also a TypeError, as Python itself raises."""
+
+
+class UnknownKeywordError(UnknownNameError, KeywordError):
+    """A keyword argument that a function does not have. The hint suggests the closest ones."""
+
+
 class DataError(DsactlError):
     """A dataset that is missing, damaged or unsuitable."""
 

@@ -12,12 +12,18 @@ notation, in backticks, and the command line translates what it prints:
     `store.untag("name", "best")`    dsactl tag name best --remove
 
 What cannot be translated is printed as it is, without the backticks.
+
+Text of the user is never translated: what was given is known here, so that messages of all layers can stay plain text.
 """
 
 import ast
+import itertools
+import os
 import re
 import shlex
+import sys
 import warnings
+from collections.abc import Iterable, Iterator
 
 COMMANDS: dict[str, str] = {
     # dsactl's functions
@@ -60,22 +66,56 @@ _PARAMETERS = {"form": "--format", "home": "DSACTL_HOME"}
 _OBJECTS = frozenset({"reader", "store"})
 """Arguments that a command does not need."""
 
-_NOTATION = re.compile(r"(?<![\w`'\"/\\])`([^`\n]+)`(?![\w`/\\])")
+_PARTS = re.compile(
+    r"""(?<![\w`])(?P<quote>['"])(?:\\.|(?!(?P=quote)).)*(?P=quote)(?!\w)"""  # a quoted text, or
+    r"""|(?<![\w`'"/\\])`(?P<notation>[^`\n]+)`(?![\w`/\\])"""
+)
+_PRIVATE = 0xF0000
+"""First of the characters, of a private area, that stand for the user's texts while a message is translated."""
+
+_from_files: set[str] = set()
 
 
 class _UntranslatableError(Exception):
     """The text in backticks has no equivalent on the command line."""
 
 
+def keep(texts: Iterable[str]) -> None:
+    """Never translate these texts, which the user wrote into a file."""
+    _from_files.update(texts)
+
+
 def translate(text: str) -> str:
     """Replace Python notation in backticks by flags and commands.
 
-    Backticks inside a word, a path or a quoted text are not notation, and stay.
+    Backticks inside a word, a path, a quoted text or a text of the user are not notation, and stay.
 
     Args:
         text: a message or a hint.
     """
-    return _NOTATION.sub(lambda match: _translated(match[1]), text)
+    if "`" not in text:
+        return text
+    theirs = sorted({each for each in (*_given(), *_paths(text)) if "`" in each}, key=len, reverse=True)
+    for index, each in enumerate(theirs):
+        text = text.replace(each, chr(_PRIVATE + index))
+    said = _PARTS.sub(lambda match: _translated(match["notation"]) if match["notation"] else match[0], text)
+    return said.translate({_PRIVATE + index: each for index, each in enumerate(theirs)})
+
+
+def _given() -> Iterator[str]:
+    """Yield what the user gave: words of the command line and their parts, the environment, and texts of files."""
+    for word in sys.argv[1:]:
+        yield from (word, *re.split("[,/=:@]", word))
+    yield from os.environ.values()
+    yield from _from_files
+
+
+def _paths(text: str) -> Iterator[str]:
+    """Yield the parts of a text that are existing paths with a backtick, the longest from each word on."""
+    ends = [match.end() for match in re.finditer(r"\S(?=[\s,;:.)'\"]|$)", text)]
+    for start in (match.end() for match in re.finditer(r"(?:^|[\s('\"=])(?=\S)", text)):
+        found = (text[start:end] for end in reversed(ends) if "`" in text[start:end])
+        yield from itertools.islice(filter(os.path.lexists, found), 1)
 
 
 def _translated(notation: str) -> str:

@@ -84,12 +84,13 @@ Device = Annotated[
         autocompletion=one_of("auto", "cpu", "cuda", "mps"),
     ),
 ]
+PRECISION_HELP = "Floating-point precision: auto (bfloat16 if faster on the device), float32 or bfloat16."
 complete_precision = one_of(*PRECISIONS)
 Precision = Annotated[
     str,
     typer.Option(
         callback=_checked(check_precision),
-        help=f"Floating-point precision: {', '.join(PRECISIONS)}.",
+        help=PRECISION_HELP,
         autocompletion=complete_precision,
     ),
 ]
@@ -111,7 +112,9 @@ _NETWORK = "Network"
 Arch = Annotated[
     str | None,
     typer.Option(
-        help="Network architecture (list: dsactl archs).", autocompletion=complete_arch, rich_help_panel=_NETWORK
+        help="Network architecture (list: dsactl archs).  \\[convnet; in evaluate the set's own]",
+        autocompletion=complete_arch,
+        rich_help_panel=_NETWORK,
     ),
 ]
 

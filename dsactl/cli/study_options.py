@@ -19,10 +19,14 @@ DatasetName = Annotated[
         autocompletion=options.complete_dataset,
     ),
 ]
-Sets = Annotated[int, typer.Option(min=1, help="Number of sets per cell, with derived seeds; 5 in the paper.")]
-Networks = Annotated[int, typer.Option(min=1, help="Number of networks per set and cell; 20 in the paper.")]
+Sets = Annotated[
+    int, typer.Option(min=1, help="Number of sets per cell of the table, with derived seeds; 5 in the paper.")
+]
+Networks = Annotated[int, typer.Option(min=1, help="Number of networks tested on each set; 20 in the paper.")]
 Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
-ImageSize = Annotated[int | None, typer.Option(help="Side of the images of a folder in pixels, as in condense.")]
+ImageSize = Annotated[
+    int | None, typer.Option(help="Side in pixels to which images of a folder are resized and cropped.")
+]
 
 
 @dataclass(frozen=True)

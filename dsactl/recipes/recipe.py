@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -218,12 +218,13 @@ class Request:
         return cls(dataset, ipc, **own).varied(**{name: value for name, value in values.items() if name not in own})
 
     @classmethod
-    def parse(cls, values: dict[str, Any]) -> "Request":
+    def parse(cls, values: dict[str, Any], others: Iterable[str] = ()) -> "Request":
         """Return a request from options, with types, ranges and names checked.
 
         Args:
             values: options by name, in which "-" and "_" are the same. Settings of the method are among them, or under
                 "options".
+            others: names of other arguments of the caller, to suggest for an unknown option.
 
         Raises:
             UsageError: an option is unknown, does not fit the method, or has a wrong value.
@@ -246,7 +247,7 @@ class Request:
         method = find(request.method)
         for name in given:
             if name not in (*setting_names(), *method.settings.names()):
-                raise UnknownNameError("option", name, [*_REQUEST, *setting_names()])
+                raise UnknownNameError("option", name, [*_REQUEST, *setting_names(), *others])
         if "arch" in values and not method.network:
             raise UsageError(f"`arch` is not for method {request.method!r}, which uses no network.", "Leave it out.")
         for name in given:

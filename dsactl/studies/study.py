@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from dsactl.errors import UnknownNameError, continue_hint, explain_interrupt
+from dsactl.errors import UnknownKeywordError, continue_hint, explain_interrupt
 from dsactl.studies.result import StudyResult
 from registry import extras
 
@@ -34,13 +34,13 @@ class Study(ABC):
         """Return a study with these options.
 
         Raises:
-            UnknownNameError: it has no such option.
+            UnknownKeywordError: it has no such option.
             dsactl.Error: an option does not fit.
         """
         known = [field.name for field in fields(cls)]  # type: ignore[arg-type]  # subclasses are dataclasses
         for name in options:
             if name not in known:
-                raise UnknownNameError(f"option of {cls.command}", name, known)
+                raise UnknownKeywordError("keyword", name, known)
         return cls(**options)
 
     def require_packages(self) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -194,3 +195,71 @@ def test_calls_are_translated_to_existing_commands() -> None:
 def test_remarks_are_translated_too(capsys: pytest.CaptureFixture[str]) -> None:
     Output().remark('Faster with `precision="bfloat16"`.')
     assert capsys.readouterr().err == "Faster with --precision bfloat16.\n"
+
+
+FOLDER = "a `fresh=True` b"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("condense", FOLDER, "--ipc", "1"),
+        ("condense", f"{FOLDER}/c `", "--ipc", "1"),
+        ("evaluate", "--data", f"~/{FOLDER}"),
+        ("evaluate", "--method", "whole", FOLDER),
+        ("show", FOLDER),
+        ("import", f"{FOLDER}.pt"),
+        ("transfer", "digits", "--archs", FOLDER),
+        ("condense", "digits", "--ipc", "1", "--option", f"init={FOLDER}"),
+        ("continual", "--tasks", f"digits,{FOLDER}"),
+        ("pull", FOLDER),
+    ],
+)
+def test_backticks_in_what_the_user_gave_stay(words: tuple[str, ...], refused: Callable[..., str]) -> None:
+    said = refused(*words)
+    assert FOLDER in said
+    assert "--fresh" not in said
+
+
+def test_backticks_in_names_within_a_folder_stay(
+    tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (FOLDER, "other"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index in range(2):
+            (tmp_path / "photos" / name / f"{index}.png").write_bytes(b"no image")
+    monkeypatch.chdir(tmp_path)
+    assert f"photos/{FOLDER}/" in refused("condense", "photos", "--ipc", "1")
+
+
+def test_backticks_in_a_file_of_options_stay(tmp_path: Path, refused: Callable[..., str]) -> None:
+    (tmp_path / "recipe.toml").write_text(f'dataset = "{FOLDER}"\nipc = 1\n')
+    said = refused("condense", "--config", str(tmp_path / "recipe.toml"))
+    assert FOLDER in said
+    assert "--fresh" not in said
+
+
+def test_backticks_in_the_store_s_folder_stay(
+    tmp_path: Path, cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / FOLDER).write_text("no folder")
+    monkeypatch.setenv("DSACTL_HOME", str(tmp_path / FOLDER))
+    code, _, err = cli("condense", "digits", "--ipc", "1", "--method", "random")
+    assert code == 1
+    assert f"{tmp_path}/{FOLDER} is not a folder.\n  Set DSACTL_HOME to a folder." in err
+
+
+def test_notation_beside_and_around_what_the_user_gave_is_translated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["dsactl", "condense", "a ` b", "--data", FOLDER])
+    assert (
+        translate("a ` b has no folder. Leave `test_fraction` out.")
+        == "a ` b has no folder. Leave --test-fraction out."
+    )
+    assert translate(f"Give `data={FOLDER!r}`.") == f"Give --data '{FOLDER}'."
+    assert translate(f"{FOLDER}: use `fresh=True`.") == f"{FOLDER}: use --fresh."
+
+
+def test_quoted_text_stays_but_an_apostrophe_is_no_quote() -> None:
+    assert translate("No 'x `ipc` y', use `ipc`.") == "No 'x `ipc` y', use --ipc."
+    assert translate("The sets' `ipc` and the set's `ipc`.") == "The sets' --ipc and the set's --ipc."
+    assert translate(r"""No 'it\'s "`ipc`" so', use `ipc`.""") == r"""No 'it\'s "`ipc`" so', use --ipc."""

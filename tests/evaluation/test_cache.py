@@ -206,10 +206,15 @@ def test_an_evaluation_that_is_begun_afresh_leaves_nothing_of_an_earlier_one(dig
 
 def test_a_protocol_may_be_given_by_its_attributes(digits: dsactl.SyntheticSet) -> None:
     assert dsactl.evaluate(digits, networks=2, epochs=1).n == 2
-    with pytest.raises(TypeError, match=r"evaluate\(\) and dsactl.Protocol have no nets"):
-        dsactl.evaluate(digits, nets=2)
-    with pytest.raises(TypeError, match="both a protocol and networks"):
-        dsactl.evaluate(digits, protocol(), networks=2)
+    for kind in (dsactl.Error, TypeError):
+        with pytest.raises(kind, match=r"Unknown keyword 'netwrks'\. Did you mean 'networks'"):
+            dsactl.evaluate(digits, netwrks=2)
+        with pytest.raises(kind, match=r"Unknown keyword 'devise'\. Did you mean 'device'"):
+            dsactl.evaluate(digits, protocol(), devise="cpu")
+        with pytest.raises(kind, match=r"Unknown keyword 'image_sise'\. Did you mean 'image_size'"):
+            dsactl.evaluate_whole("digits", image_sise=8)
+        with pytest.raises(kind, match=r"Both a protocol and `networks` are given"):
+            dsactl.evaluate(digits, protocol(), networks=2)
     with pytest.raises(dsactl.Error, match="`networks` must be at least 1"):
         dsactl.evaluate(digits, networks=0)
     with pytest.raises(dsactl.Error, match="There is no set 'nope'"):

@@ -206,3 +206,9 @@ def test_only_what_a_method_takes_is_taken() -> None:
         assert (recipe.network is not None) == method.network
         own = [name for name in method.settings.names() if name not in TOP_LEVEL]
         assert list(recipe.options) == own
+
+
+@pytest.mark.parametrize(("given", "meant"), [("iteration", "iterations"), ("devise", "device"), ("fesh", "fresh")])
+def test_an_unknown_keyword_of_condense_is_refused_with_the_nearest(given: str, meant: str) -> None:
+    with pytest.raises(dsactl.Error, match=rf"Unknown option '{given}'\. Did you mean '{meant}'"):
+        dsactl.condense("digits", ipc=1, **{given: 1})

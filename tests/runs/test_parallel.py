@@ -15,7 +15,7 @@ import dsactl
 import registry
 from dsactl.engine.shared_folder import SharedFolder
 from dsactl.engine.tasks import Executor, Failure, Report, Task
-from dsactl.errors import RunError, UnknownNameError
+from dsactl.errors import RunError, UnknownKeywordError, UnknownNameError
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import Job, prepare, run_folder
@@ -132,6 +132,9 @@ def test_what_another_process_makes_holds_up_nobody() -> None:
 def test_an_error_of_a_worker_is_sent_whole() -> None:
     error = pickle.loads(pickle.dumps(UnknownNameError("method", "dsb", ["dsa", "dc"], "See docs/methods.md")))
     assert (error.message, error.hint) == ("Unknown method 'dsb'.", "Did you mean 'dsa'? See docs/methods.md")
+    keyword = pickle.loads(pickle.dumps(UnknownKeywordError("keyword", "epoch", ["epochs"])))
+    assert type(keyword) is UnknownKeywordError
+    assert keyword.hint == "Did you mean 'epochs'?"
 
 
 @pytest.mark.parametrize("lost", [(), (1,)])

@@ -29,7 +29,8 @@ def command(
         str, typer.Option(metavar="N", help="Number of images per class; a list for the study ipc: 1,10,50.")
     ] = "1",
     method: Annotated[
-        str, typer.Option(help="Method, as in condense.", autocompletion=options.complete_method)
+        str,
+        typer.Option(help="Condensing method: dsa; in the study init also dc.", autocompletion=options.complete_method),
     ] = "dsa",
     several: Annotated[
         str | None,

@@ -11,6 +11,7 @@ import typer
 
 from dsactl.augmentation.strategy import KINDS
 from dsactl.cli import condense_runs, downloads, options
+from dsactl.cli.flags import keep
 from dsactl.cli.method_options import PANEL
 from dsactl.cli.output import Output
 from dsactl.cli.torchrun import is_of_several
@@ -71,10 +72,7 @@ def command(
     run: options.RunOptions,
     precision: Annotated[
         str | None,
-        typer.Option(
-            help="Floating-point precision: auto, float32 or bfloat16.  \\[auto: bfloat16 if faster on the device]",
-            autocompletion=options.complete_precision,
-        ),
+        typer.Option(help=f"{options.PRECISION_HELP}  \\[auto]", autocompletion=options.complete_precision),
     ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="New run from the first step, ignoring checkpoints and a stored result.")
@@ -200,6 +198,7 @@ def _read_config(path: Path | None) -> dict[str, Any]:
         raise UsageError(f"Cannot read {path}: {error.strerror or error}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}.") from None
+    keep(map(str, values.values()))
     return {key.replace("-", "_"): value for key, value in values.items()}
 
 

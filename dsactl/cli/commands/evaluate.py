@@ -52,7 +52,9 @@ def command(
     ] = None,
     strategy: Annotated[
         str | None,
-        typer.Option(help="Kinds of augmentation, none, or dc (the augmentation of DC).  \\[the set's own]"),
+        typer.Option(
+            help="Kinds of augmentation, e.g. color_crop, or none, or dc (the augmentation of DC).  \\[the set's own]"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="New evaluation, ignoring cached results.")] = False,

@@ -46,7 +46,7 @@ def command(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Local folder with the files to push only; no network access.")
+        bool, typer.Option("--dry-run", help="Writing of the files to a local folder only; no network access.")
     ] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for --dry-run.  \\[the set's name]")] = None,
     *,

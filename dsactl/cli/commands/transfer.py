@@ -28,7 +28,10 @@ def command(
         str | None, typer.Option(metavar="A,B,…", help="Networks to test on.  \\[those of --archs]")
     ] = None,
     method: Annotated[
-        str, typer.Option(help="Method, as in condense.", autocompletion=options.complete_method)
+        str,
+        typer.Option(
+            help="Condensing method that uses a network, e.g. dsa, dc or dd.", autocompletion=options.complete_method
+        ),
     ] = "dsa",
     *,
     cell: CellOptions,
