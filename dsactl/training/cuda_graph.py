@@ -1,4 +1,4 @@
-"""Training with CUDA graphs: `training.sgd.train` for a GPU, with one replay per step and the same draws.
+"""Training with CUDA graphs: `sgd.PlainTraining` for a GPU, with one replay per step and the same draws.
 
 Shapes: as in `training.sgd`; W numbers describe the augmentation of an image.
 """
@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from dsactl.engine.graphs import Graph, send
 from dsactl.networks.build import Buffers, Parameters
-from dsactl.training.sgd import Plan, sgd_step, summed_loss, train
+from dsactl.training.sgd import PlainTraining, Plan, Training, sgd_step, summed_loss
 
 
 class PackedAugment(Protocol):
@@ -28,8 +28,8 @@ class PackedAugment(Protocol):
         """Augment the images as the rows say."""
 
 
-class CapturedTraining:
-    """Training of M networks as by `sgd.train`. A step is captured when first needed and kept for later calls.
+class CapturedTraining(Training):
+    """Training of M networks as by `PlainTraining`. A step is captured when first needed and kept for later calls.
 
     Args:
         network: provides the structure; it is put into training mode.
@@ -50,7 +50,7 @@ class CapturedTraining:
         generators: Sequence[Generator],
         report: Callable[[int], None] = lambda epoch: None,
     ) -> tuple[Parameters, Buffers]:
-        """Train; see `sgd.train` for the arguments and the result."""
+        """Train; see `Training`."""
         plan, count, device = self._plan, len(images_NCHW), images_NCHW.device
         key = (len(generators), *images_NCHW.shape)
         if key not in self._steps:
@@ -154,16 +154,16 @@ class _Step:
         return graph, chosen_MB, packed_MBW
 
 
-class TrainingWithFallback:
-    """Training by `CapturedTraining`, or by `sgd.train` once a capture has failed: same draws, same result.
+class TrainingWithFallback(Training):
+    """Training by `CapturedTraining`, or by `PlainTraining` once a capture has failed: same draws, same result.
 
     Args:
         network, plan, augment: see `CapturedTraining`.
     """
 
     def __init__(self, network: nn.Module, plan: Plan, augment: PackedAugment | None = None) -> None:
-        self._network, self._plan, self._augment = network, plan, augment
         self._captured: CapturedTraining | None = CapturedTraining(network, plan, augment)
+        self._plain = PlainTraining(network, plan, augment)
 
     def __call__(
         self,
@@ -174,7 +174,7 @@ class TrainingWithFallback:
         generators: Sequence[Generator],
         report: Callable[[int], None] = lambda epoch: None,
     ) -> tuple[Parameters, Buffers]:
-        """Train; see `sgd.train` for the arguments and the result.
+        """Train; see `Training`.
 
         Raises:
             torch.OutOfMemoryError: passed on, since training without graphs would need as much memory.
@@ -191,6 +191,4 @@ class TrainingWithFallback:
                     generator.set_state(state)
                 why = str(error).partition("\n")[0]
                 warnings.warn(f"Training continues without CUDA graphs, which failed ({why}).", stacklevel=2)
-        return train(
-            self._network, self._plan, self._augment, parameters_M, buffers_M, images_NCHW, labels_N, generators, report
-        )
+        return self._plain(parameters_M, buffers_M, images_NCHW, labels_N, generators, report)

@@ -5,9 +5,6 @@
 Shapes: K classes, I images per class, C, H, W, N images. Stacked tensors (`_M`) have one network.
 """
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 
@@ -19,10 +16,7 @@ from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.networks.build import Buffers, Parameters, initial_state
 from dsactl.recipes.recipe import Recipe
 from dsactl.training.cuda_graph import CapturedTraining
-from dsactl.training.sgd import Plan, stack, train, unstack
-
-Training = Callable[..., tuple[Parameters, Buffers]]
-"""`training.train` without its first three arguments."""
+from dsactl.training.sgd import PlainTraining, Plan, Training, stack, unstack
 
 
 class InnerNetwork:
@@ -64,4 +58,4 @@ def training_of(network: nn.Module, recipe: Recipe, size: tuple[int, int], *, ca
     plan = Plan(settings.network_epochs, settings.network_lr, batch=settings.batch_train, precision=recipe.precision)
     # They are augmented if the matching augments the synthetic images.
     augment = Augmenter(recipe.strategy if SCHEMES[settings.scheme].synthetic else (), size)
-    return CapturedTraining(network, plan, augment) if captured else partial(train, network, plan, augment)
+    return (CapturedTraining if captured else PlainTraining)(network, plan, augment)
