@@ -174,7 +174,7 @@ def test_what_is_captured_stays_on_the_device(name: str, monkeypatch: pytest.Mon
         stack([parameters]),
         stack([buffers]),
         images.flatten(0, 1),
-        torch.arange(3, device=there).repeat_interleave(case.ipc),
+        DATASET.to(there).labels(case.ipc),
         [generator(0, "training")],
     )
     assert all(tensor.is_meta for tensor in trained.values())

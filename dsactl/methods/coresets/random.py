@@ -9,4 +9,4 @@ def random(work: Work) -> Made:
     """Draw `ipc` real images of every class."""
     real, ipc = work.dataset, work.recipe.ipc
     images = [real.draw(label, ipc, work.generator("coreset", label)) for label in range(real.classes)]
-    return Made(torch.cat(images), torch.arange(real.classes).repeat_interleave(ipc))
+    return Made(torch.cat(images), real.labels(ipc))

@@ -17,4 +17,4 @@ def coreset(work: Work, choose: Callable[[int], Tensor]) -> Made:
     """
     real = work.dataset
     indices_N = torch.cat([choose(label) + start for label, start in enumerate(real.train.starts)])
-    return Made(real.at(indices_N.to(work.device)), torch.arange(real.classes).repeat_interleave(work.recipe.ipc))
+    return Made(real.at(indices_N.to(work.device)), real.labels(work.recipe.ipc))

@@ -5,7 +5,6 @@
 Shapes: K classes, I images per class, C, H, W, N images. Stacked tensors (`_M`) have one network.
 """
 
-import torch
 from torch import Tensor, nn
 
 from dsactl.augmentation.packed import Augmenter
@@ -32,7 +31,7 @@ class InnerNetwork:
     def __init__(self, real: Dataset, recipe: Recipe, network: nn.Module, *, captured: bool = False) -> None:
         self._recipe, self._network, self._device = recipe, network, real.train.images_NCHW.device
         self._training = training_of(network, recipe, real.size, captured=captured)
-        self._labels_N = torch.arange(real.classes, device=self._device).repeat_interleave(recipe.ipc)
+        self._labels_N = real.labels(recipe.ipc)
 
     def fresh(self, k: int) -> tuple[Parameters, Buffers]:
         """Return parameters and buffers of outer iteration k before its first inner step."""

@@ -46,7 +46,7 @@ def gradient_matching(work: Work) -> Made:
             _check_finite(state, work)
             figures = {"iteration": state.iteration, "distance": state.distance_K.mean().item()}
         work.keep(done, total, _tensors(state), figures=figures, copy=False)
-    return Made(state.images_KICHW.flatten(0, 1), torch.arange(dataset.classes).repeat_interleave(recipe.ipc))
+    return Made(state.images_KICHW.flatten(0, 1), dataset.labels(recipe.ipc))
 
 
 def _worth_compiling(work: Work) -> bool:

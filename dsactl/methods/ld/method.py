@@ -54,7 +54,7 @@ def ld(work: Work) -> Made:
 def _start(work: Work, labels_N: Tensor) -> dict[str, Tensor]:
     """Return the first state: one-hot labels, with the share `smoothing` of each spread over all classes."""
     classes, smoothing = work.dataset.classes, work.recipe.settings_as(LabelDistillation).smoothing
-    own_NK = F.one_hot(labels_N, classes).float()
+    own_NK = F.one_hot(labels_N.cpu(), classes).float()
     logits_NK = (own_NK * (1 - smoothing) + smoothing / classes).log().to(work.device)
     return {"logits": logits_NK, "done": torch.tensor(0), **_unseen(work)}
 
