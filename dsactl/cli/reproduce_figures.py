@@ -40,7 +40,7 @@ def dry_run(wanted: "list[Part]", device: str, output: Output) -> None:
 
     entries = [
         Entry(
-            (part.name, request.strategy or str(request.settings.get("init", "set"))),
+            (part.name, str(request.settings.get("init", "set") if request.strategy is None else request.strategy)),
             request,
             Protocol(),
             watched=part.watched,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import registry
+from dsactl.augmentation.strategy import Strategy
 from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.recipes.recipe import Request
 from dsactl.studies.cells import Steps, make_one
@@ -59,7 +60,7 @@ def parts(figure: str, base: Request, networks: int) -> list[Part]:
         return [Part(name, f"{name}, ten images per class", (ten,), partial(_set, ten)) for name, ten in tens.items()]
     cifar10 = replace(base, dataset="cifar10")
     if figure == "figure5":
-        pair = (replace(cifar10, ipc=10), replace(cifar10, ipc=10, strategy="none"))
+        pair = (replace(cifar10, ipc=10), replace(cifar10, ipc=10, strategy=Strategy()))
         caption = f"Norms of the classes' gradients, {networks} networks each"
         return [Part("cifar10", caption, pair, partial(_norms, pair, networks))]
     both = f"{' and '.join(CLASSES)}, one image per class, from"

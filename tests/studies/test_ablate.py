@@ -18,7 +18,7 @@ from reference import small_dataset, write_folder
 
 import dsactl
 import registry
-from dsactl.augmentation.strategy import KINDS
+from dsactl.augmentation.strategy import KINDS, Strategy
 from dsactl.augmentation.transforms import augment, draw
 from dsactl.engine.random import generator
 from dsactl.errors import UsageError
@@ -248,7 +248,7 @@ def test_methods_are_compared_on_one_network(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_cell_that_fails_does_not_stop_the_others(program: Program, tmp_path: Path) -> None:
     request = Request.of("digits", 1, arch="mlp", iterations=2)
-    job = prepare(replace(request, strategy="none")).within(STUDIES)
+    job = prepare(replace(request, strategy=Strategy())).within(STUDIES)
     folder = run_folder(registry.Store(), job.recipe)
     folder.mkdir(parents=True)
     with FileLock(folder / "lock"):

@@ -329,7 +329,7 @@ def _dry_run(study: "Study", device: str, output: Output) -> None:
     names, settings = ", ".join(task.name for task in study.tasks), study.settings
     lines = [
         f"{settings.network.label(*_shape(study))}, batches of {settings.batch}, "
-        f"augmentation {' '.join(settings.strategy) or 'none'}, {settings.precision}.",
+        f"augmentation {settings.strategy}, {settings.precision}.",
         f"Learning rates {settings.learn.lr:g} and {settings.balance.lr:g}, λ {settings.distillation:g}, "
         f"τ {settings.temperature:g}.",
         f"{len(study.courses)} runs of {len(study.tasks)} tasks ({names}).",

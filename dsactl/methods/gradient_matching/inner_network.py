@@ -8,7 +8,7 @@ Shapes: K classes, I images per class, C, H, W, N images. Stacked tensors (`_M`)
 from torch import Tensor, nn
 
 from dsactl.augmentation.packed import Augmenter
-from dsactl.augmentation.strategy import SCHEMES
+from dsactl.augmentation.strategy import SCHEMES, Strategy
 from dsactl.data.dataset import Dataset
 from dsactl.engine.random import generator
 from dsactl.methods.gradient_matching.settings import GradientMatching
@@ -56,5 +56,5 @@ def training_of(network: nn.Module, recipe: Recipe, size: tuple[int, int], *, ca
     settings = recipe.settings_as(GradientMatching)
     plan = Plan(settings.network_epochs, settings.network_lr, batch=settings.batch_train, precision=recipe.precision)
     # They are augmented if the matching augments the synthetic images.
-    augment = Augmenter(recipe.strategy if SCHEMES[settings.scheme].synthetic else (), size)
+    augment = Augmenter(recipe.strategy if SCHEMES[settings.scheme].synthetic else Strategy(), size)
     return (CapturedTraining if captured else PlainTraining)(network, plan, augment)

@@ -215,7 +215,7 @@ class _Import:
     def _strategy(self, method: str) -> Strategy:
         if self.source.strategy is not None:
             return parse_strategy(self.source.strategy)
-        return () if method == "dc" else default_strategy(mirrored=self.dataset.mirrored)
+        return Strategy() if method == "dc" else default_strategy(mirrored=self.dataset.mirrored)
 
     def _usual_name(self, recipe: Recipe) -> str:
         if self.file_name is None:
