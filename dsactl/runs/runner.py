@@ -166,7 +166,7 @@ class CheckpointedWork(Work):
         return time.monotonic() - self._logged >= EVENT_SECONDS
 
     def resume(self) -> dict[str, Tensor]:
-        return _copies(self._tensors)
+        return {name: tensor.detach().to(self.device, copy=True) for name, tensor in self._tensors.items()}
 
     def settle_mode(self, choose: Callable[[], Mode], try_out: Callable[[Mode], object]) -> Mode:
         mode = self._begun
@@ -258,7 +258,8 @@ class CheckpointedWork(Work):
         """Resume from a checkpoint, if there is one; process 0 has read it for all processes."""
         if not data:
             return
-        self._tensors, about = read_checkpoint(data, self._path or Path(CHECKPOINT), self.device)
+        # On the CPU until the method keeps others: the device has room for those that `resume` returns.
+        self._tensors, about = read_checkpoint(data, self._path or Path(CHECKPOINT), torch.device("cpu"))
         try:
             begun = Mode.from_dict(about["mode"])
             self.done, self._earlier = steps_of(about, self.recipe), float(about["seconds"])

@@ -72,7 +72,7 @@ def train_on_whole(
         state = initial_state(network, work.generator("whole-network"), work.device)
         descent = SgdTraining(network, plan, augment, *(stack([part]) for part in state))
     finished = int(kept["epoch"]) if kept else 0
-    work.keep(finished, epochs, kept, doing=_doing(finished, epochs))
+    work.keep(finished, epochs, kept, doing=_doing(finished, epochs), copy=False)
     for epoch in range(finished, epochs):
         loss = _epoch(work, descent, epoch, look)
         if not math.isfinite(loss):
