@@ -148,22 +148,43 @@ def test_options_may_have_the_names_of_settings_of_other_methods(install: Instal
 )
 def test_what_is_not_made_is_refused(install: Install, given: str, said: str) -> None:
     install(f"def odd(work): return {given}", "foreign:odd")
-    with pytest.raises(RunError, match=f"The method 'mine' {said}"):
+    with pytest.raises(RunError, match=f"The method 'mine' {said}") as refused:
         make()
+    assert refused.value.hint.startswith("Return ")
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "said", "hint"),
     [
-        ("Made(torch.zeros(3, 1, 8, 8), torch.arange(3))", "made no image of class '3'"),
-        ("Made(torch.zeros(9, 1, 8, 8), torch.arange(10))", "made 9 images and 10 labels"),
+        ("Made(torch.zeros(3, 1, 8, 8), torch.arange(3))", "made no image of class '3'", "of all 10 classes"),
+        ("Made(torch.zeros(9, 1, 8, 8), torch.arange(10))", "made 9 images and 10 labels", "one label for each image"),
+        ("Made(torch.zeros(10, 64), torch.arange(10))", r"shape \(10, 64\), not N×1×8×8", "one tensor of all images"),
         (
             "Made(torch.zeros(10, 1, 8, 8), torch.arange(10).flip(0))",
             "labels that are not int64, not negative, and in ascending order",
+            "sorted by class",
+        ),
+        ("Made(torch.zeros(11, 1, 8, 8), torch.arange(11))", "made a label 10", "labels from 0 to 9"),
+        (
+            "Made(torch.zeros(20, 1, 8, 8), work.dataset.labels(2))",
+            "made 2 images of a class",
+            "at most `work.recipe.ipc`",
+        ),
+        (
+            "Made(torch.zeros(10, 1, 8, 8), torch.arange(10), torch.ones(10, 3))",
+            "soft labels of shape",
+            "10 probabilities",
+        ),
+        ("Made(torch.zeros(10, 1, 8, 8), torch.arange(10), torch.ones(10, 10))", "not sum to one", "softmax"),
+        (
+            "Made(torch.zeros(10, 1, 8, 8), torch.arange(10), provenance={'loss': torch.zeros(1)})",
+            "a provenance that cannot be written as JSON",
+            "tolist",
         ),
     ],
 )
-def test_a_set_has_every_class_and_a_label_for_each_image(install: Install, code: str, said: str) -> None:
+def test_an_invalid_set_is_refused_with_what_to_return(install: Install, code: str, said: str, hint: str) -> None:
     install(f"def first(work): return {code}")
-    with pytest.raises(RunError, match=said):
+    with pytest.raises(RunError, match=said) as refused:
         make()
+    assert hint in refused.value.hint
