@@ -29,9 +29,10 @@ from dsactl.recipes.recipe import Request
 from dsactl.runs.job import STUDIES, prepare, run_folder
 from dsactl.runs.progress import Progress
 from dsactl.runs.run import execute, steps_done
-from dsactl.studies import ablations, norms
+from dsactl.studies import ablations, costs, norms
 from dsactl.studies.cells import check
 from dsactl.studies.costs import estimate
+from dsactl.studies.entries import Entry
 from dsactl.studies.evolution import animation, milestones, strip, watch_condensing
 from dsactl.studies.folder import Folder
 from dsactl.studies.gradients import CONDENSED, Norms, gradient_norms
@@ -229,6 +230,19 @@ def test_only_the_first_set_of_a_start_is_watched() -> None:
     for entry in entries:
         watch_condensing(entry.request, store, "cpu")
     assert estimate(entries, prepared, 2, store, tested=False).sets == 0
+
+
+def test_networks_without_augmentation_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DC's own augmentation of digits is none; `dc` was made for none."""
+    tried: list[str | None] = []
+    monkeypatch.setattr(costs, "try_a_step", lambda *given: None)
+    monkeypatch.setattr(costs, "try_training", lambda *given: tried.append(given[2].strategy) or (0.0, 0.0))
+    request = Request.of("digits", 1, method="dc", width=8, iterations=1)
+    entries = [
+        Entry((str(asked),), request, Protocol(strategy=asked)) for asked in ("none", "dc", None, "crop", "flip")
+    ]
+    estimate(entries, check(entries, "cpu"), 1, registry.Store())
+    assert tried == ["none", "crop"]
 
 
 def test_other_images_of_the_same_name_are_another_plan(cli: Cli, tmp_path: Path) -> None:
