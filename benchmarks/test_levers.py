@@ -24,7 +24,7 @@ from dsactl.networks.build import initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.networks.fused import fuse
 from dsactl.recipes.recipe import Recipe, Request
-from dsactl.training.sgd import Plan, stack, train
+from dsactl.training.sgd import PlainTraining, Plan, stack
 
 CPU = torch.device("cpu")
 CHANNELS, SIZE, CLASSES, REAL = 3, (32, 32), 10, 256
@@ -121,13 +121,11 @@ def test_ten_epochs_of_training(
     made = network(fused=fused)
     states = [initial_state(made, generator(0, "network", index)) for index in range(networks)]
     images, labels = torch.randn(CLASSES * ipc, CHANNELS, *SIZE), torch.arange(CLASSES).repeat_interleave(ipc)
-    augment = Augmenter(recipe(ipc, precision).strategy, SIZE)
+    plan = Plan(epochs=10, lr=0.01, momentum=0.9, weight_decay=5e-4, precision=precision)
+    training = PlainTraining(made, plan, Augmenter(recipe(ipc, precision).strategy, SIZE))
 
     def work() -> None:
-        train(
-            made,
-            Plan(epochs=10, lr=0.01, momentum=0.9, weight_decay=5e-4, precision=precision),
-            augment,
+        training(
             stack([parameters for parameters, _ in states]),
             stack([buffers for _, buffers in states]),
             images,

@@ -288,7 +288,7 @@ def _network_steps(dataset: Dataset, recipe: Recipe, mode: Mode, steps: int) -> 
         fuse(network)
     parameters, buffers = initial_state(network, generator(0, "bench-network"), dataset.train.labels_N.device)
     images_NCHW = initial(dataset, recipe).images_KICHW.flatten(0, 1)
-    labels_N = torch.arange(dataset.classes, device=images_NCHW.device).repeat_interleave(recipe.ipc)
+    labels_N = dataset.labels(recipe.ipc)
     batch = recipe.settings_as(GradientMatching).batch_train
     images_NCHW, labels_N = images_NCHW[-batch:], labels_N[-batch:]
     several = recipe.with_settings(network_epochs=steps)
@@ -302,7 +302,7 @@ def _evaluation_seconds(
 ) -> float:
     """Estimate the seconds of one network by the full protocol, from trainings and tests of two lengths each."""
     images_NCHW = initial(dataset, recipe).images_KICHW.flatten(0, 1).cpu()
-    labels_N = torch.arange(dataset.classes).repeat_interleave(recipe.ipc)
+    labels_N = dataset.labels(recipe.ipc).cpu()
     made = replace(recipe, checksum=dataset.train.checksum())
     synthetic = SyntheticSet(
         images_NCHW, labels_N, dataset.class_names, dataset.mean, dataset.std, made, "bench", "bench"

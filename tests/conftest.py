@@ -21,6 +21,7 @@ from pathlib import Path
 import processes
 import pytest
 import torch
+from foreign_methods import install as install
 from xdist.scheduler import LoadScopeScheduling
 
 from dsactl.cli.main import main

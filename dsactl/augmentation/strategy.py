@@ -8,7 +8,19 @@ from dsactl.errors import UnknownNameError, UsageError
 KINDS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 """The six kinds of Section 4.4, in the order of Table 5."""
 
-Strategy = tuple[str, ...]
+
+class Strategy(tuple[str, ...]):
+    """Kinds of augmentation, of which one is drawn at a time; empty for no augmentation. `str` gives "color_crop".
+
+    Args:
+        kinds: of `KINDS`; recipes and files have them in this order.
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        """Return what `parse_strategy` reads: kinds joined by underscores, or "none"."""
+        return "_".join(self) or "none"
 
 
 @dataclass(frozen=True)
@@ -48,15 +60,15 @@ def parse_strategy(text: str) -> Strategy:
     """
     words = text.lower().replace("colour", "color").replace("_", " ").replace(",", " ").split()
     if words == ["none"]:
-        return ()
+        return Strategy()
     if not words:
         raise UsageError("The augmentation strategy is empty.", f"Use none, or some of {', '.join(KINDS)}.")
     for word in words:
         if word not in KINDS:
             raise UnknownNameError("kind of augmentation", word, KINDS)
-    return tuple(kind for kind in KINDS if kind in words)
+    return Strategy(kind for kind in KINDS if kind in words)
 
 
 def default_strategy(*, mirrored: bool) -> Strategy:
     """Return all six kinds; without "flip" if a mirrored image changes its class (digits, Section 4.4)."""
-    return KINDS if mirrored else tuple(kind for kind in KINDS if kind != "flip")
+    return Strategy(kind for kind in KINDS if mirrored or kind != "flip")

@@ -58,7 +58,7 @@ def condense_command(recipe: Recipe, folder: Mapping[str, Any]) -> str:
         differing |= {name: own[name] for name in ("inner_steps", "network_epochs") if name in own}
     given |= {name: value for name, value in differing.items() if name not in recipe.options}
     if recipe.strategy != usual.strategy:
-        given["strategy"] = "_".join(recipe.strategy) or "none"
+        given["strategy"] = recipe.strategy
     given |= {name: value for name, value in folder.items() if value != _FOLDER[name]}
     words = ["dsactl", "condense", recipe.dataset if entry else f"FOLDER/{recipe.dataset}"]
     for name, value in given.items():

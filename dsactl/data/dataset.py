@@ -149,6 +149,10 @@ class Dataset:
         """Return the indices in the training split of the images that `draw` samples, on the CPU."""
         return sample_without_replacement(self.train.counts[label], count, generator) + self.train.starts[label]
 
+    def labels(self, ipc: int) -> Tensor:
+        """Return the labels of `ipc` images of every class, ascending: int64, K·ipc, on the dataset's device."""
+        return torch.arange(self.classes, device=self.train.images_NCHW.device).repeat_interleave(ipc)
+
     def at(self, indices_N: Tensor) -> Tensor:
         """Return training images by index, normalised, N×C×H×W; the indices are on the dataset's device."""
         return self.normalise(self.train.images_NCHW[indices_N])

@@ -52,6 +52,10 @@ class Progress:
         return _Part(self, before, size, total, label)
 
 
+NO_PROGRESS = Progress()
+"""The meter that ignores everything."""
+
+
 class ForwardedProgress(Progress):
     """A meter that passes everything on to another one."""
 

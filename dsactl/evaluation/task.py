@@ -6,7 +6,6 @@ Shapes: N images, B of a batch, C, H, W, M networks side by side.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,14 +18,12 @@ from dsactl.engine.memory import free_gpu_memory, keep_freed_memory
 from dsactl.engine.progress import Progress
 from dsactl.engine.random import generator
 from dsactl.evaluation.protocol import NetworkResult
-from dsactl.networks.build import Buffers, Parameters, count_outputs, initial_state, structure
+from dsactl.networks.build import count_outputs, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.networks.fused import fuse
 from dsactl.synthetic.synthetic_set import SyntheticSet
 from dsactl.training.cuda_graph import TrainingWithFallback
-from dsactl.training.sgd import Augment, Plan, count_correct, stack, train, unstack
-
-Training = Callable[..., tuple[Parameters, Buffers]]
+from dsactl.training.sgd import Augment, PlainTraining, Plan, Training, count_correct, stack, unstack
 
 TEST_BATCH = 500
 
@@ -100,7 +97,7 @@ class _Ready:
         network = networks.structure()
         if is_fused(networks.side_by_side(device), device):
             fuse(network)
-        training: Training = partial(train, network, networks.plan, networks.augment)
+        training: Training = PlainTraining(network, networks.plan, networks.augment)
         if device.type == "cuda" and (networks.augment is None or isinstance(networks.augment, Augmenter)):
             training = TrainingWithFallback(network, networks.plan, networks.augment)
         return cls(network, training, networks.synthetic.to(device), networks.dataset.to(device))
@@ -135,7 +132,7 @@ def train_and_test(networks: Networks, indices: range, device: str, progress: Pr
         synthetic.images,
         synthetic.targets,
         [generator(networks.seed, "evaluation-training", index) for index in trained],
-        lambda epoch: progress.update(epoch, networks.plan.epochs),
+        progress,
     )
     correct = [
         count_correct(

@@ -21,7 +21,7 @@ from torch import Tensor
 from dsactl.data.dataset import sample_without_replacement
 from dsactl.errors import RunError
 from dsactl.methods.gradient_matching.matching import Loss, loss_function
-from dsactl.methods.work import Work
+from dsactl.methods.work import MethodContext
 from dsactl.networks.build import Parameters, initial_state, structure
 from dsactl.networks.fused import fuse
 
@@ -111,7 +111,7 @@ class UnrolledLearner:
         return list(torch.autograd.grad(-batch.rate * along, wanted, materialize_grads=True))
 
 
-def learner(work: Work) -> tuple[UnrolledLearner, Callable[..., Parameters]]:
+def learner(work: MethodContext) -> tuple[UnrolledLearner, Callable[..., Parameters]]:
     """Return the learner of a recipe's network, and a function that draws its parameters for a purpose and position."""
     recipe, real = work.recipe, work.dataset
     assert recipe.network is not None, "an unrolled method needs a network"
@@ -127,7 +127,7 @@ def learner(work: Work) -> tuple[UnrolledLearner, Callable[..., Parameters]]:
     return UnrolledLearner(loss, first), fresh
 
 
-def real_batch(work: Work, batch_real: int, iteration: int) -> tuple[Tensor, Tensor]:
+def real_batch(work: MethodContext, batch_real: int, iteration: int) -> tuple[Tensor, Tensor]:
     """Draw the training images of an iteration, of all classes together without replacement, and their labels."""
     train = work.dataset.train
     source = work.generator("real-batch", iteration)

@@ -19,7 +19,7 @@ from dsactl.errors import RunError
 from dsactl.recipes.recipe import Recipe
 
 
-class Work:
+class MethodContext:
     """The context of a method's run, without a checkpoint; `dsactl.runs.runner` has the one that resumes.
 
     Attributes:
@@ -110,7 +110,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Made:
+class CondensedSet:
     """A condensed set.
 
     Attributes:
@@ -138,3 +138,7 @@ def try_smaller(recipe: Recipe, setting: str) -> str:
         return f"{advice}."
     # An unfinished run is restarted in another precision only on request.
     return f'{advice}, or `precision="float32"` with `fresh=True`.'
+
+
+Work, Made = MethodContext, CondensedSet
+"""The names of version 0.1."""

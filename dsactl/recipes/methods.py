@@ -1,8 +1,8 @@
 """The registry of methods: those of dsactl, and those of other packages. Importing this loads no torch.
 
 A built-in method is described by a `Method` next to its settings, in a module that loads no torch. A package adds
-a method with an entry point in the group `dsactl.methods`, which names a `Method`, or a function from `Work` to `Made`
-(docs/methods.md has a complete example). Faults in one are reported only when it is used.
+a method with an entry point in the group `dsactl.methods`, which names a `Method`, or a function from `MethodContext` to
+`CondensedSet` (docs/methods.md has a complete example). Faults in one are reported only when it is used.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ class Method:
 
     Attributes:
         description: one line.
-        home: "module:function" of the function from `Work` to `Made`; empty if `function` is given.
+        home: "module:function" of the function from `MethodContext` to `CondensedSet`; empty if `function` is given.
         function: the same, of another package; None for methods of dsactl.
         settings: the class of its settings.
         network: whether it uses a network, which is then part of the recipe.
@@ -62,7 +62,7 @@ class Method:
     in_paper: bool = False
 
     def load(self) -> Callable[..., Any]:
-        """Return the function that makes the set, from `Work` to `Made`."""
+        """Return the function that makes the set, from `MethodContext` to `CondensedSet`."""
         return load(self.home) if self.function is None else self.function
 
     def load_cost(self) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, TypeAdapter, ValidationError
 
 from dsactl.augmentation.strategy import KINDS, Strategy, default_strategy, parse_strategy
 from dsactl.data.catalogue import is_mirrored
@@ -25,6 +25,8 @@ from dsactl.recipes.methods import BUILT_IN, WORD, Method, find
 from dsactl.recipes.settings import TOP_LEVEL, Asked, Count, FreeSettings, Settings, Value, first_fault
 
 Kind = TypeVar("Kind", bound=Settings)
+
+_Parsed = Annotated[Strategy, GetPydanticSchema(lambda _, of: of(Annotated[str, AfterValidator(parse_strategy)]))]
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Recipe:
                 "Update dsactl.",
             )
         common = {each.name: getattr(read, each.name) for each in fields(cls) if each.name != "settings"}
+        common["strategy"] = Strategy(read.strategy)
         return cls(**common, settings=_settings_of(read, values))
 
     def digest(self) -> str:
@@ -150,7 +153,7 @@ class _Stored:
     ipc: int
     seed: int
     image_shape: tuple[int, int, int]
-    strategy: Strategy
+    strategy: tuple[str, ...]
     network: NetworkSpec | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     iterations: int = 0
@@ -190,6 +193,7 @@ class Request:
     Values that are missing or None get the default, which may depend on method, network, ipc and dataset.
 
     Attributes:
+        strategy: `parse` takes a text.
         settings: the given settings of the method.
     """
 
@@ -202,7 +206,7 @@ class Request:
     norm: str | None = None
     activation: str | None = None
     pooling: str | None = None
-    strategy: str | None = None
+    strategy: _Parsed | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     image_size: Annotated[int, Field(ge=4)] | None = None
@@ -256,8 +260,6 @@ class Request:
         request = replace(request, settings={**given, **more})
         request.method_settings()
         request.network()
-        if request.strategy is not None:
-            parse_strategy(request.strategy)
         return request
 
     def varied(self, **settings: Any) -> "Request":
@@ -288,10 +290,9 @@ class Request:
             precision: resolved for the device.
         """
         method = find(self.method)
-        if self.strategy is not None:
-            strategy = parse_strategy(self.strategy)
-        else:
-            strategy = default_strategy(mirrored=mirrored) if method.augments else ()
+        strategy = self.strategy
+        if strategy is None:
+            strategy = default_strategy(mirrored=mirrored) if method.augments else Strategy()
         recipe = Recipe(dataset, checksum, self.method, self.ipc, self.seed, image_shape, strategy)
         recipe = replace(recipe, settings=self.method_settings())
         if not method.network:

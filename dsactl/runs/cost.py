@@ -11,7 +11,7 @@ from dsactl.data.dataset import Dataset
 from dsactl.data.parts import first_of_each
 from dsactl.engine.memory import peak_memory, reset_peak_memory
 from dsactl.methods.operations import GRADIENT, Clock, forward_operations
-from dsactl.methods.work import Work
+from dsactl.methods.work import MethodContext
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.recipes.recipe import Recipe
 
@@ -66,7 +66,7 @@ class _EnoughError(Exception):
     """A trial has timed enough steps."""
 
 
-class _Trial(Work):
+class _Trial(MethodContext):
     """A run that stops after a few steps."""
 
     def __init__(self, dataset: Dataset, recipe: Recipe) -> None:

@@ -1,52 +1,76 @@
 """The check of the set that a method returns."""
 
 import json
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from dsactl.errors import RunError
-from dsactl.methods.work import Made
+from dsactl.methods.work import CondensedSet
 from dsactl.runs.job import Job
 
 
-def checked(made: object, job: Job) -> Made:
+def checked(made: object, job: Job) -> CondensedSet:
     """Check that a method, of dsactl or of another package, returned a valid set.
 
     Raises:
-        RunError: the set is not valid.
+        RunError: the set is not valid; the hint says what the method should return.
     """
-    dataset, who = job.dataset, f"The method {job.recipe.method!r}"
-    if not isinstance(made, Made):
-        raise RunError(f"{who} returned an object of type {type(made).__name__}, not Made.", "See docs/methods.md.")
+    dataset, ipc = job.dataset, job.recipe.ipc
+    shape = "×".join(map(str, (dataset.channels, *dataset.size)))
+
+    def refuse(fault: str, hint: str) -> NoReturn:
+        raise RunError(f"The method {job.recipe.method!r} {fault}.", hint)
+
+    if not isinstance(made, CondensedSet):
+        refuse(f"returned an object of type {type(made).__name__}, not Made", "Return a Made; see docs/methods.md.")
     images, labels, soft = made.images_NCHW, made.labels_N, made.soft_labels_NK
     for what, tensor in (("images", images), ("labels", labels), ("soft labels", soft)):
         if not isinstance(tensor, Tensor) and (tensor is not None or what != "soft labels"):
-            raise RunError(f"{who} made {what} of type {type(tensor).__name__}, not Tensor.")
+            refuse(f"made {what} of type {type(tensor).__name__}, not Tensor", f"Return the {what} as a torch.Tensor.")
     if images.ndim != 4 or images.shape[1:] != (dataset.channels, *dataset.size):
-        shape = "×".join(map(str, (dataset.channels, *dataset.size)))
-        raise RunError(f"{who} made images of shape {tuple(images.shape)}, not N×{shape}.")
+        refuse(
+            f"made images of shape {tuple(images.shape)}, not N×{shape}",
+            f"Return one tensor of all images, for example `torch.stack(images)` where each image is {shape}.",
+        )
     if not torch.isfinite(images).all():
-        raise RunError(f"{who} made images that are not finite.", "Try smaller learning rates.")
+        refuse("made images that are not finite", "Try smaller learning rates.")
     if labels.shape != images.shape[:1]:
-        raise RunError(f"{who} made {len(images)} images and {labels.numel()} labels.")
+        refuse(f"made {len(images)} images and {labels.numel()} labels", "Return one label for each image.")
     if labels.dtype != torch.int64 or not len(labels) or labels.min() < 0 or (labels.diff() < 0).any():
-        raise RunError(f"{who} made labels that are not int64, not negative, and in ascending order.")
+        refuse(
+            "made labels that are not int64, not negative, and in ascending order",
+            "Return the images sorted by class; labels of ipc images of every class are `work.dataset.labels(ipc)`.",
+        )
     counts = torch.bincount(labels.cpu(), minlength=dataset.classes)
     if len(counts) > dataset.classes:
-        raise RunError(f"{who} made a label {int(labels.max())}, and there are {dataset.classes} classes.")
-    if counts.max() > job.recipe.ipc:
-        raise RunError(f"{who} made {int(counts.max())} images of a class, more than `ipc={job.recipe.ipc}`.")
+        refuse(
+            f"made a label {int(labels.max())}, and there are {dataset.classes} classes",
+            f"Return labels from 0 to {dataset.classes - 1}.",
+        )
+    if counts.max() > ipc:
+        refuse(
+            f"made {int(counts.max())} images of a class, more than `ipc={ipc}`",
+            "Return at most `work.recipe.ipc` images of each class.",
+        )
     if counts.min() == 0:
         without = dataset.class_names[int(counts.argmin())]
-        raise RunError(f"{who} made no image of class {without!r}; each class needs at least one.")
+        refuse(
+            f"made no image of class {without!r}; each class needs at least one",
+            f"Return images of all {dataset.classes} classes.",
+        )
     if soft is not None:
         if soft.shape != (len(images), dataset.classes):
-            raise RunError(f"{who} made soft labels of shape {tuple(soft.shape)}, not images × classes.")
+            refuse(
+                f"made soft labels of shape {tuple(soft.shape)}, not images × classes",
+                f"Return {dataset.classes} probabilities for each of the {len(images)} images.",
+            )
         if soft.min() < 0 or not torch.allclose(soft.sum(1), torch.ones_like(soft[:, 0]), atol=1e-4):
-            raise RunError(f"{who} made soft labels that do not sum to one.")
+            refuse("made soft labels that do not sum to one", "Return probabilities, for example `logits.softmax(1)`.")
     try:
         json.dumps(dict(made.provenance), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise RunError(f"{who} returned a provenance that cannot be written as JSON ({error}).") from None
+        fault = f"returned a provenance that cannot be written as JSON ({error})"
+        refuse(fault, "Return finite numbers, texts, lists and dicts; instead of a tensor, `tensor.tolist()`.")
     return made

@@ -19,7 +19,7 @@ from dsactl.engine.session import Session
 from dsactl.engine.shared_folder import SharedFolder, offer
 from dsactl.engine.tasks import Failure, LocalExecutor, Task
 from dsactl.errors import RunError, is_out_of_memory
-from dsactl.methods.work import Made
+from dsactl.methods.work import CondensedSet
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.cost import making_operations
 from dsactl.runs.job import Job
@@ -169,7 +169,7 @@ def _run_on_worker(
         made, soft = product.made, product.made.soft_labels_NK
         images, labels = made.images_NCHW.detach().to(_CPU), made.labels_N.to(_CPU)
         soft = None if soft is None else soft.detach().to(_CPU)
-        return replace(product, made=Made(images, labels, soft, made.provenance))
+        return replace(product, made=CondensedSet(images, labels, soft, made.provenance))
     return failed[0]
 
 

@@ -2,8 +2,8 @@
 
 A run can be interrupted at any moment. Its checkpoint is replaced atomically and states the mode of the computation, so
 that a resumed run gives the same bits as one that was never interrupted. After each step a method hands over the
-tensors that it needs to continue (`Work.keep`). They are written to the checkpoint at intervals, and whenever the
-method ends early.
+tensors that it needs to continue (`MethodContext.keep`). They are written to the checkpoint at intervals, and whenever
+the method ends early.
 """
 
 import json
@@ -25,7 +25,7 @@ from dsactl.engine.mode import Mode, difference
 from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.progress import NO_FIGURES, Progress
 from dsactl.errors import ProcessError, RunError, is_out_of_memory
-from dsactl.methods.work import Made, Work
+from dsactl.methods.work import CondensedSet, MethodContext
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.job import Job
@@ -51,7 +51,7 @@ class Product:
         environments: descriptions of those it was made in.
     """
 
-    made: Made
+    made: CondensedSet
     seconds: float
     environments: list[str]
 
@@ -84,7 +84,7 @@ def run_method(
     if job.device.type == "cpu":
         keep_freed_memory()
     method = find(job.recipe.method)
-    work = CheckpointedWork(folder, job, progress, processes, checkpoint_every, watch)
+    work = CheckpointedContext(folder, job, progress, processes, checkpoint_every, watch)
     try:
         made = method.load()(work)
     except ProcessError:
@@ -121,7 +121,7 @@ def steps_of(about: Mapping[str, Any], recipe: Recipe) -> int:
     return int(about["iteration"]) * int(recipe.settings.option("inner_steps")) + int(about["step"])
 
 
-class CheckpointedWork(Work):
+class CheckpointedContext(MethodContext):
     """A run whose checkpoint is a file in the run's folder, together with a log of events.
 
     Attributes:
@@ -167,7 +167,7 @@ class CheckpointedWork(Work):
         return time.monotonic() - self._logged >= EVENT_SECONDS
 
     def resume(self) -> dict[str, Tensor]:
-        return _copies(self._tensors)
+        return {name: tensor.detach().to(self.device, copy=True) for name, tensor in self._tensors.items()}
 
     def settle_mode(self, choose: Callable[[], Mode], try_out: Callable[[Mode], object]) -> Mode:
         mode = self._begun
@@ -260,7 +260,8 @@ class CheckpointedWork(Work):
         """Resume from a checkpoint, if there is one; process 0 has read it for all processes."""
         if not data:
             return
-        self._tensors, about = read_checkpoint(data, self._path or Path(CHECKPOINT), self.device)
+        # On the CPU until the method keeps others: the device has room for those that `resume` returns.
+        self._tensors, about = read_checkpoint(data, self._path or Path(CHECKPOINT), torch.device("cpu"))
         try:
             begun = Mode.from_dict(about["mode"])
             self.done, self._earlier = steps_of(about, self.recipe), float(about["seconds"])

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dsactl.augmentation.strategy import Strategy, default_strategy
+from dsactl.augmentation.strategy import Strategy, default_strategy, parse_strategy
 from dsactl.data.catalogue import is_mirrored
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
@@ -52,7 +52,8 @@ def schemes(
                 Entry(
                     (row, kind),
                     replace(
-                        request.varied(scheme=None if scheme in ("siamese", "none") else scheme), strategy=made_with
+                        request.varied(scheme=None if scheme in ("siamese", "none") else scheme),
+                        strategy=parse_strategy(made_with),
                     ),
                     replace(protocol, strategy=kind if augmented else "none"),
                     _scheme_paper(request, row, kind) if comparable else None,
@@ -61,7 +62,7 @@ def schemes(
     return entries
 
 
-def strategies(request: Request, kinds: Strategy, protocol: Protocol, *, scaled: bool = False) -> list[Entry]:
+def strategies(request: Request, kinds: Sequence[str], protocol: Protocol, *, scaled: bool = False) -> list[Entry]:
     """Return cells for no augmentation, each kind alone, and all given kinds together (Table 5).
 
     Args:
@@ -77,7 +78,7 @@ def strategies(request: Request, kinds: Strategy, protocol: Protocol, *, scaled:
     return [
         Entry(
             (name,),
-            replace(request, strategy=strategy),
+            replace(request, strategy=parse_strategy(strategy)),
             protocol,
             _strategy_paper(request, name) if comparable else None,
         )
@@ -107,7 +108,7 @@ def with_and_without(request: Request, protocol: Protocol) -> list[Entry]:
         UsageError: see `refuse_batch_norm`.
     """
     refuse_batch_norm(request.network())
-    return [Entry(("with",), request, protocol), Entry(("without",), replace(request, strategy="none"), protocol)]
+    return [Entry(("with",), request, protocol), Entry(("without",), replace(request, strategy=Strategy()), protocol)]
 
 
 def ipcs(request: Request, numbers: Sequence[int], methods: Sequence[str], protocol: Protocol) -> list[Entry]:

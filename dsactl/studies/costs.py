@@ -20,7 +20,7 @@ from dsactl.engine.tasks import LocalExecutor
 from dsactl.evaluation.cache import EvaluationKey, NetworkResults, ResultCache
 from dsactl.evaluation.evaluate import evaluate
 from dsactl.evaluation.protocol import Protocol
-from dsactl.evaluation.resolve import evaluated_network, training_epochs
+from dsactl.evaluation.resolve import augmentation_of, evaluated_network, training_epochs
 from dsactl.methods.operations import Clock
 from dsactl.recipes.methods import WHOLE, find
 from dsactl.recipes.recipe import Recipe
@@ -146,8 +146,8 @@ class _Trials:
             "a trial",
         )
         network = evaluated_network(standing_in, entry.protocol).label(dataset.channels, dataset.size)
-        strategy = standing_in.strategy if entry.protocol.strategy is None else entry.protocol.strategy != "none"
-        key = (network, recipe.image_shape, tried, bool(strategy), entry.protocol.networks, recipe.precision)
+        augmented = augmentation_of(standing_in, entry.protocol)[1] is not None
+        key = (network, recipe.image_shape, tried, augmented, entry.protocol.networks, recipe.precision)
         if key not in self._testing:
             self._testing[key] = try_training(standing_in, few, entry.protocol, self._session)
         epoch, test = self._testing[key]

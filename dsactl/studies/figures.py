@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from dsactl.augmentation.strategy import Strategy
 from dsactl.engine.progress import Progress
 from dsactl.engine.session import Session
 from dsactl.methods.gradient_matching.settings import GradientMatching
@@ -60,7 +61,7 @@ def parts(figure: str, base: Request, networks: int) -> list[Part]:
         return [Part(name, f"{name}, ten images per class", (ten,), partial(_set, ten)) for name, ten in tens.items()]
     cifar10 = replace(base, dataset="cifar10")
     if figure == "figure5":
-        pair = (replace(cifar10, ipc=10), replace(cifar10, ipc=10, strategy="none"))
+        pair = (replace(cifar10, ipc=10), replace(cifar10, ipc=10, strategy=Strategy()))
         caption = f"Norms of the classes' gradients, {networks} networks each"
         return [Part("cifar10", caption, pair, partial(_norms, pair, networks))]
     both = f"{' and '.join(CLASSES)}, one image per class, from"

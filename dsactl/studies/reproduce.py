@@ -92,7 +92,7 @@ class Reproduction(Study):
         """Return an entry for each set of a figure, for the estimate of its cost."""
         return [
             Entry(
-                (part.name, request.strategy or str(request.settings.get("init", "set"))),
+                (part.name, str(request.settings.get("init", "set") if request.strategy is None else request.strategy)),
                 request,
                 Protocol(),
                 watched=part.watched,

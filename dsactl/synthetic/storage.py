@@ -10,7 +10,7 @@ from typing import Any
 import registry
 from dsactl import __version__
 from dsactl.data.dataset import Dataset
-from dsactl.methods.work import Made
+from dsactl.methods.work import CondensedSet
 from dsactl.recipes.recipe import Recipe
 from registry.pictures import grid_png
 from registry.tensors import describe
@@ -28,7 +28,7 @@ def store_set(
     name: registry.SetName,
     dataset: Dataset,
     recipe: Recipe,
-    made: Made,
+    made: CondensedSet,
     provenance: Mapping[str, registry.JsonValue],
 ) -> registry.StoredSet:
     """Store a set as the next version of a name; identical content returns the existing version.

@@ -1,18 +1,19 @@
-"""Training with CUDA graphs: `training.sgd.train` for a GPU, with one replay per step and the same draws.
+"""Training with CUDA graphs: `sgd.PlainTraining` for a GPU, with one replay per step and the same draws.
 
 Shapes: as in `training.sgd`; W numbers describe the augmentation of an image.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Generator, Tensor, nn
 
 from dsactl.engine.graphs import Graph, send
+from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.networks.build import Buffers, Parameters
-from dsactl.training.sgd import Plan, sgd_step, summed_loss, train
+from dsactl.training.sgd import PlainTraining, Plan, Training, sgd_step, summed_loss
 
 
 class PackedAugment(Protocol):
@@ -28,8 +29,8 @@ class PackedAugment(Protocol):
         """Augment the images as the rows say."""
 
 
-class CapturedTraining:
-    """Training of M networks as by `sgd.train`. A step is captured when first needed and kept for later calls.
+class CapturedTraining(Training):
+    """Training of M networks as by `PlainTraining`. A step is captured when first needed and kept for later calls.
 
     Args:
         network: provides the structure; it is put into training mode.
@@ -48,9 +49,9 @@ class CapturedTraining:
         images_NCHW: Tensor,
         labels_N: Tensor,
         generators: Sequence[Generator],
-        report: Callable[[int], None] = lambda epoch: None,
+        progress: Progress = NO_PROGRESS,
     ) -> tuple[Parameters, Buffers]:
-        """Train; see `sgd.train` for the arguments and the result."""
+        """Train; see `Training`."""
         plan, count, device = self._plan, len(images_NCHW), images_NCHW.device
         key = (len(generators), *images_NCHW.shape)
         if key not in self._steps:
@@ -68,7 +69,7 @@ class CapturedTraining:
                 torch.split(orders_MN, plan.batch, dim=1), torch.split(packed_MNW, plan.batch, dim=1), strict=True
             ):
                 step(chosen_MB, packed_MBW)
-            report(epoch + 1)
+            progress.update(epoch + 1, plan.epochs)
         return step.result()
 
     def _draw(self, count: int, generators: Sequence[Generator]) -> Tensor:
@@ -154,16 +155,16 @@ class _Step:
         return graph, chosen_MB, packed_MBW
 
 
-class TrainingWithFallback:
-    """Training by `CapturedTraining`, or by `sgd.train` once a capture has failed: same draws, same result.
+class TrainingWithFallback(Training):
+    """Training by `CapturedTraining`, or by `PlainTraining` once a capture has failed: same draws, same result.
 
     Args:
         network, plan, augment: see `CapturedTraining`.
     """
 
     def __init__(self, network: nn.Module, plan: Plan, augment: PackedAugment | None = None) -> None:
-        self._network, self._plan, self._augment = network, plan, augment
         self._captured: CapturedTraining | None = CapturedTraining(network, plan, augment)
+        self._plain = PlainTraining(network, plan, augment)
 
     def __call__(
         self,
@@ -172,9 +173,9 @@ class TrainingWithFallback:
         images_NCHW: Tensor,
         labels_N: Tensor,
         generators: Sequence[Generator],
-        report: Callable[[int], None] = lambda epoch: None,
+        progress: Progress = NO_PROGRESS,
     ) -> tuple[Parameters, Buffers]:
-        """Train; see `sgd.train` for the arguments and the result.
+        """Train; see `Training`.
 
         Raises:
             torch.OutOfMemoryError: passed on, since training without graphs would need as much memory.
@@ -182,7 +183,7 @@ class TrainingWithFallback:
         if self._captured is not None:
             before = [generator.get_state() for generator in generators]
             try:
-                return self._captured(parameters_M, buffers_M, images_NCHW, labels_N, generators, report)
+                return self._captured(parameters_M, buffers_M, images_NCHW, labels_N, generators, progress)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
@@ -191,6 +192,4 @@ class TrainingWithFallback:
                     generator.set_state(state)
                 why = str(error).partition("\n")[0]
                 warnings.warn(f"Training continues without CUDA graphs, which failed ({why}).", stacklevel=2)
-        return train(
-            self._network, self._plan, self._augment, parameters_M, buffers_M, images_NCHW, labels_N, generators, report
-        )
+        return self._plain(parameters_M, buffers_M, images_NCHW, labels_N, generators, progress)

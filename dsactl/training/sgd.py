@@ -8,6 +8,7 @@ Shapes: N images, C, H, W, M networks, B images of a batch, X = M·B. Stacked pa
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,6 +16,7 @@ from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
 from dsactl.engine.device import at_least_float32, autocast
+from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.networks.build import Buffers, Parameters
 
 Augment = Callable[[Tensor, Generator], Tensor]
@@ -59,39 +61,62 @@ def unstack(stacked: Parameters, index: int) -> Parameters:
     return {name: tensor[index] for name, tensor in stacked.items()}
 
 
-def train(
-    network: nn.Module,
-    plan: Plan,
-    augment: Augment | None,
-    parameters_M: Parameters,
-    buffers_M: Buffers,
-    images_NCHW: Tensor,
-    labels_N: Tensor,
-    generators: Sequence[Generator],
-    report: Callable[[int], None] = lambda epoch: None,
-) -> tuple[Parameters, Buffers]:
-    """Train M networks on one set, each with its own shuffles and augmentations.
+class Training(Protocol):
+    """A function that trains networks of one structure by one plan, on any set."""
+
+    def __call__(
+        self,
+        parameters_M: Parameters,
+        buffers_M: Buffers,
+        images_NCHW: Tensor,
+        labels_N: Tensor,
+        generators: Sequence[Generator],
+        progress: Progress = NO_PROGRESS,
+    ) -> tuple[Parameters, Buffers]:
+        """Train M networks on one set, each with its own shuffles and augmentations.
+
+        Args:
+            parameters_M, buffers_M: initial values, stacked; not changed.
+            images_NCHW: normalised.
+            labels_N: int64, or N×K soft labels.
+            generators: M CPU generators, one per network.
+            progress: the meter, which counts epochs.
+
+        Returns:
+            Parameters and buffers after training, stacked.
+        """
+
+
+class PlainTraining(Training):
+    """Training with torch's ordinary steps.
 
     Args:
         network: provides the structure; it is put into training mode.
         plan: see `Plan`.
         augment: applied to every batch; None for no augmentation.
-        parameters_M, buffers_M: initial values, stacked; not changed.
-        images_NCHW: normalised.
-        labels_N: int64, or N×K soft labels.
-        generators: M CPU generators, one per network.
-        report: called with the number of finished epochs.
-
-    Returns:
-        Parameters and buffers after training, stacked.
     """
-    descent = SgdTraining(network, plan, augment, parameters_M, buffers_M)
-    for epoch in range(plan.epochs):
-        if epoch == plan.decay_at:
-            descent.reset_momentum()
-        descent.epoch(images_NCHW.__getitem__, labels_N, generators, plan.rate(epoch))
-        report(epoch + 1)
-    return {name: tensor.detach() for name, tensor in descent.parameters_M.items()}, descent.buffers_M
+
+    def __init__(self, network: nn.Module, plan: Plan, augment: Augment | None = None) -> None:
+        self._network, self._plan, self._augment = network, plan, augment
+
+    def __call__(
+        self,
+        parameters_M: Parameters,
+        buffers_M: Buffers,
+        images_NCHW: Tensor,
+        labels_N: Tensor,
+        generators: Sequence[Generator],
+        progress: Progress = NO_PROGRESS,
+    ) -> tuple[Parameters, Buffers]:
+        """Train; see `Training`."""
+        plan = self._plan
+        descent = SgdTraining(self._network, plan, self._augment, parameters_M, buffers_M)
+        for epoch in range(plan.epochs):
+            if epoch == plan.decay_at:
+                descent.reset_momentum()
+            descent.epoch(images_NCHW.__getitem__, labels_N, generators, plan.rate(epoch))
+            progress.update(epoch + 1, plan.epochs)
+        return {name: tensor.detach() for name, tensor in descent.parameters_M.items()}, descent.buffers_M
 
 
 class SgdTraining:

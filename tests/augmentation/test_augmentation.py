@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 import torch
 from reference import TENSORS, VALUES
@@ -147,6 +149,10 @@ def test_strategies_are_read_as_people_write_them() -> None:
     assert parse_strategy("none") == ()
     assert default_strategy(mirrored=True) == KINDS
     assert default_strategy(mirrored=False) == ("color", "crop", "cutout", "scale", "rotate")
+    for text in ("color_crop_rotate", "none"):
+        strategy = parse_strategy(text)
+        assert str(strategy) == f"{strategy}" == text
+        assert pickle.loads(pickle.dumps(strategy)) == strategy
     with pytest.raises(UnknownNameError, match="Did you mean 'rotate'"):
         parse_strategy("rotat")
     with pytest.raises(UsageError, match="empty"):

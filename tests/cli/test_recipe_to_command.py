@@ -8,6 +8,7 @@ import samples
 from reference import write_folder
 
 import registry
+from dsactl.augmentation.strategy import Strategy
 from dsactl.cli.recipe_to_command import condense_command, set_command
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.recipes.recipe import Recipe, Request
@@ -33,7 +34,7 @@ def resolve(request: Request, precision: str = "bfloat16") -> Recipe:
             "dsactl condense digits --ipc 2 --method dc --norm batch --precision bfloat16",
         ),
         (
-            Request.of("svhn", 50, inner_steps=10, strategy="none", arch="mlp"),
+            Request.of("svhn", 50, inner_steps=10, strategy=Strategy(), arch="mlp"),
             "dsactl condense svhn --ipc 50 --arch mlp --precision bfloat16 --inner-steps 10 --network-epochs 50 "
             "--strategy none",
         ),
@@ -42,7 +43,12 @@ def resolve(request: Request, precision: str = "bfloat16") -> Recipe:
             Request.of("usps", 3, image_momentum=0.0, network_lr=0.1, batch_real=8, batch_synthetic=9, batch_train=7),
             None,
         ),
-        (Request.of("fashionmnist", 1, strategy="crop_flip", iterations=5, width=64, depth=1, pooling="max"), None),
+        (
+            Request.of(
+                "fashionmnist", 1, strategy=Strategy(["crop", "flip"]), iterations=5, width=64, depth=1, pooling="max"
+            ),
+            None,
+        ),
         (Request("my photos", 1, "random"), "dsactl condense 'FOLDER/my photos' --ipc 1 --method random"),
     ],
 )

@@ -34,6 +34,12 @@ def test_images_are_grouped_by_class() -> None:
     assert grouped.checksum() != ImageSet.from_tensors(images, labels.flip(0), 4).checksum()
 
 
+def test_labels_of_so_many_images_of_every_class() -> None:
+    dataset = small_dataset()
+    assert dataset.labels(2).tolist() == [0, 0, 1, 1, 2, 2]
+    assert dataset.labels(1).dtype == torch.int64
+
+
 def test_draws_are_of_the_class_normalised_and_without_repeats() -> None:
     dataset = small_dataset()
     drawn = dataset.draw(1, 15, torch.Generator().manual_seed(0))

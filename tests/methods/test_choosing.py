@@ -17,7 +17,7 @@ from dsactl.methods.coresets.forgetting import NEVER_LEARNED, History, most_forg
 from dsactl.methods.coresets.herding import herd
 from dsactl.methods.coresets.kcenter import farthest_points
 from dsactl.methods.coresets.reference_network import Trained, train_on_whole
-from dsactl.methods.work import Work
+from dsactl.methods.work import MethodContext
 from dsactl.networks.build import build, initial_state
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes.methods import find
@@ -26,11 +26,11 @@ from dsactl.recipes.recipe import Request
 METHODS = ("herding", "kcenter", "forgetting")
 
 
-def work(dataset: Dataset, method: str = "herding", **options: object) -> Work:
+def work(dataset: Dataset, method: str = "herding", **options: object) -> MethodContext:
     request = Request.parse({"dataset": dataset.name, "ipc": 2, "method": method, **options})
     shape = (dataset.channels, *dataset.size)
     recipe = request.resolve(dataset.name, dataset.train.checksum(), shape, mirrored=True, precision="float32")
-    return Work(dataset, recipe)
+    return MethodContext(dataset, recipe)
 
 
 def points(count: int, width: int, kind: str) -> np.ndarray:

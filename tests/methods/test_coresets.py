@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from dsactl.runs.progress import Progress
 from torch import Tensor
 
 import dsactl
@@ -15,8 +16,7 @@ from dsactl.errors import DataError
 from dsactl.methods.coresets.features import class_features
 from dsactl.methods.coresets.herding import herd
 from dsactl.methods.coresets.reference_network import train_on_whole
-from dsactl.methods.work import Work
-from dsactl.runs.progress import Progress
+from dsactl.methods.work import MethodContext
 from dsactl.synthetic.synthetic_set import SyntheticSet
 from dsactl.training import sgd
 
@@ -96,7 +96,7 @@ def test_an_interrupted_run_goes_on_to_the_same_set(
 
 def test_the_mean_of_herding_is_nearer_than_that_of_random_choices(digits: Dataset) -> None:
     made = condense("herding", 5)
-    work = Work(digits, made.recipe)
+    work = MethodContext(digits, made.recipe)
     trained = train_on_whole(work)
     for label in range(10):
         features = class_features(trained, digits, label)

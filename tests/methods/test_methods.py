@@ -26,19 +26,19 @@ DOC = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
 ODD = '''
 import os, torch
 from pathlib import Path
-from dsactl.methods.work import Made
+from dsactl.methods.work import CondensedSet
 
 def odd(work):
     """Gives what is no set, or is interrupted."""
     images = torch.stack([work.dataset.draw(label, 1, work.generator("x", label))[0] for label in range(10)])
     labels = torch.arange(10)
     match work.option("how"):
-        case "shape": return Made(images[:, :, 1:], labels)
-        case "order": return Made(images, labels.flip(0))
-        case "many": return Made(images, labels // 2)
-        case "nan": return Made(images * float("nan"), labels)
-        case "soft": return Made(images, labels, torch.full((10, 10), 0.2))
-        case "narrow": return Made(images, labels, torch.full((10, 5), 0.2))
+        case "shape": return CondensedSet(images[:, :, 1:], labels)
+        case "order": return CondensedSet(images, labels.flip(0))
+        case "many": return CondensedSet(images, labels // 2)
+        case "nan": return CondensedSet(images * float("nan"), labels)
+        case "soft": return CondensedSet(images, labels, torch.full((10, 10), 0.2))
+        case "narrow": return CondensedSet(images, labels, torch.full((10, 5), 0.2))
         case "nothing": return None
         case "fails": raise ValueError("of its own making")
         case "interrupted":
@@ -50,7 +50,7 @@ def odd(work):
                     Path("once").touch()
                     raise KeyboardInterrupt
                 Path("steps").open("a").write(f"{step} ")
-            return Made(images, labels, torch.eye(10).mul(0.9).add(0.01), {"steps": step})
+            return CondensedSet(images, labels, torch.eye(10).mul(0.9).add(0.01), {"steps": step})
 
 odd.options = {"how": "shape"}
 '''

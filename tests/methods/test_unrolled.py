@@ -15,7 +15,7 @@ from dsactl.engine.random import generator
 from dsactl.errors import RunError, UsageError
 from dsactl.methods.gradient_matching.matching import loss_function
 from dsactl.methods.unrolled import Batch, UnrolledLearner, adam, learner
-from dsactl.methods.work import Made, Work
+from dsactl.methods.work import CondensedSet, MethodContext
 from dsactl.networks.build import Parameters, initial_state, structure
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe, Request
@@ -25,7 +25,7 @@ METHODS = ("dd", "ld")
 Batches = list[tuple[Tensor, Tensor, Tensor]]
 
 
-class Notebook(Work):
+class Notebook(MethodContext):
     """Work that remembers what was kept, and is interrupted on demand."""
 
     def __init__(self, recipe: Recipe, *, stop: int | None = None, earlier: Mapping[str, Tensor] | None = None) -> None:
@@ -61,7 +61,7 @@ def recipe(method: str, precision: str = "float32", **options: object) -> Recipe
     )
 
 
-def run(method: str, **options: object) -> tuple[Made, Notebook]:
+def run(method: str, **options: object) -> tuple[CondensedSet, Notebook]:
     work = Notebook(recipe(method, **options))
     return find(method).load()(work), work
 

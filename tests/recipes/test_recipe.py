@@ -1,5 +1,6 @@
 import pytest
 
+from dsactl.augmentation.strategy import Strategy
 from dsactl.errors import DsactlError, UnknownNameError, UsageError
 from dsactl.methods.gradient_matching.schedule import loops
 from dsactl.networks.catalogue import NetworkSpec
@@ -84,6 +85,18 @@ def test_unknown_names_come_with_the_nearest() -> None:
         resolve(arch="conv-net")
     with pytest.raises(UnknownNameError, match="augmentation"):
         resolve(strategy="shear")
+
+
+def test_a_strategy_is_parsed_once() -> None:
+    request = Request.parse({"dataset": "cifar10", "ipc": 10, "strategy": "Rotate, crop"})
+    assert isinstance(request.strategy, Strategy)
+    recipe = request.resolve("cifar10", "0" * 64, (3, 32, 32), mirrored=True, precision="float32")
+    assert recipe.strategy is request.strategy
+    assert recipe.to_dict()["strategy"] == ["crop", "rotate"]
+    assert str(Recipe.from_dict(recipe.to_dict()).strategy) == "crop_rotate"
+    assert str(resolve(method="dc").strategy) == "none"
+    with pytest.raises(UsageError, match="`strategy`: input should be a valid string, not 3"):
+        resolve(strategy=3)
 
 
 def test_recipes_from_outside_are_checked() -> None:

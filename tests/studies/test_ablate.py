@@ -12,13 +12,14 @@ from subprocess import CompletedProcess as Ended
 import numpy as np
 import pytest
 import torch
+from dsactl.runs.progress import Progress
 from filelock import FileLock
 from PIL import Image
 from reference import small_dataset, write_folder
 
 import dsactl
 import registry
-from dsactl.augmentation.strategy import KINDS
+from dsactl.augmentation.strategy import KINDS, Strategy
 from dsactl.augmentation.transforms import augment, draw
 from dsactl.engine.random import generator
 from dsactl.errors import UsageError
@@ -27,11 +28,11 @@ from dsactl.methods.gradient_matching.condense import condense, initial
 from dsactl.networks.build import initial_state, structure
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import STUDIES, prepare, run_folder
-from dsactl.runs.progress import Progress
 from dsactl.runs.run import execute, steps_done
-from dsactl.studies import ablations, norms
+from dsactl.studies import ablations, costs, norms
 from dsactl.studies.cells import check
 from dsactl.studies.costs import estimate
+from dsactl.studies.entries import Entry
 from dsactl.studies.evolution import animation, milestones, strip, watch_condensing
 from dsactl.studies.folder import Folder
 from dsactl.studies.gradients import CONDENSED, Norms, gradient_norms
@@ -231,6 +232,19 @@ def test_only_the_first_set_of_a_start_is_watched() -> None:
     assert estimate(entries, prepared, 2, store, tested=False).sets == 0
 
 
+def test_networks_without_augmentation_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DC's own augmentation of digits is none; `dc` was made for none."""
+    tried: list[str | None] = []
+    monkeypatch.setattr(costs, "try_a_step", lambda *given: None)
+    monkeypatch.setattr(costs, "try_training", lambda *given: tried.append(given[2].strategy) or (0.0, 0.0))
+    request = Request.of("digits", 1, method="dc", width=8, iterations=1)
+    entries = [
+        Entry((str(asked),), request, Protocol(strategy=asked)) for asked in ("none", "dc", None, "crop", "flip")
+    ]
+    estimate(entries, check(entries, "cpu"), 1, registry.Store())
+    assert tried == ["none", "crop"]
+
+
 def test_other_images_of_the_same_name_are_another_plan(cli: Cli, tmp_path: Path) -> None:
     for parent in ("a", "b"):
         write_folder(tmp_path / parent / "photos", 12 if parent == "a" else 13)
@@ -248,7 +262,7 @@ def test_methods_are_compared_on_one_network(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_cell_that_fails_does_not_stop_the_others(program: Program, tmp_path: Path) -> None:
     request = Request.of("digits", 1, arch="mlp", iterations=2)
-    job = prepare(replace(request, strategy="none")).within(STUDIES)
+    job = prepare(replace(request, strategy=Strategy())).within(STUDIES)
     folder = run_folder(registry.Store(), job.recipe)
     folder.mkdir(parents=True)
     with FileLock(folder / "lock"):

@@ -16,6 +16,7 @@ from PIL import Image
 from samples import write_idx
 
 import registry
+from dsactl.augmentation.strategy import Strategy
 from dsactl.cli import reproduce_figures
 from dsactl.cli.output import Output
 from dsactl.errors import UsageError
@@ -132,7 +133,7 @@ def test_a_figure_grows_too(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_figure_comes_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
     request = Request.of("digits", 1, width=8, iterations=2)
-    pair = (request, replace(request, strategy="none"))
+    pair = (request, replace(request, strategy=Strategy()))
     reproduce_figures.dry_run(
         [Part("digits", "two sets", pair, lambda store, device, report: b"")], "cpu", Output(as_json=True)
     )

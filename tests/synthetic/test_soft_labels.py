@@ -14,7 +14,7 @@ import registry
 from dsactl.engine.random import generator
 from dsactl.networks.build import initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.training.sgd import Plan, stack, train, unstack
+from dsactl.training.sgd import PlainTraining, Plan, stack, unstack
 from registry.export import export
 from registry.tensors import Array, decode, encode
 
@@ -103,10 +103,7 @@ def test_networks_are_trained_on_them(networks: int) -> None:
     source = torch.Generator().manual_seed(0)
     images, soft = torch.randn(4, 1, 8, 8, generator=source), torch.from_numpy(SOFT)
     states = [initial_state(network, generator(0, "n", index)) for index in range(networks)]
-    after, _ = train(
-        network,
-        Plan(1, 0.1),
-        None,
+    after, _ = PlainTraining(network, Plan(1, 0.1))(
         stack([parameters for parameters, _ in states]),
         stack([buffers for _, buffers in states]),
         images,

@@ -25,7 +25,7 @@ from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes.recipe import Recipe, Request
 from dsactl.training import cuda_graph
 from dsactl.training.cuda_graph import CapturedTraining, TrainingWithFallback
-from dsactl.training.sgd import Plan, stack, train
+from dsactl.training.sgd import PlainTraining, Plan, stack
 
 DATASET = small_dataset(per_class=16)
 CAPTURED = replace(PLAIN, captured=True, chunk=2)
@@ -138,7 +138,7 @@ def test_captured_training_is_the_same_training(networks: int) -> None:
 
     captured = CapturedTraining(network, plan, augment)
     for seed in (0, 1):  # the second call uses the first one's graphs
-        expected, _ = train(network, plan, augment, *begin, images, labels, sources(seed))
+        expected, _ = PlainTraining(network, plan, augment)(*begin, images, labels, sources(seed))
         result, _ = captured(*begin, images, labels, sources(seed))
         for name, tensor in expected.items():
             torch.testing.assert_close(result[name], tensor, rtol=1e-3, atol=1e-5)
@@ -174,7 +174,7 @@ def test_what_is_captured_stays_on_the_device(name: str, monkeypatch: pytest.Mon
         stack([parameters]),
         stack([buffers]),
         images.flatten(0, 1),
-        torch.arange(3, device=there).repeat_interleave(case.ipc),
+        DATASET.to(there).labels(case.ipc),
         [generator(0, "training")],
     )
     assert all(tensor.is_meta for tensor in trained.values())
@@ -198,7 +198,7 @@ def test_training_goes_on_without_graphs(broken_at: int, monkeypatch: pytest.Mon
     assert len(images) % 5 != 0
     plan, augment = Plan(epochs=2, lr=0.05, batch=5), Augmenter(("crop", "flip"), (8, 8))
     begin = [stack([part]) for part in initial_state(network, generator(0, "network"))]
-    expected, _ = train(network, plan, augment, *begin, images, labels, [generator(0, "training")])
+    expected, _ = PlainTraining(network, plan, augment)(*begin, images, labels, [generator(0, "training")])
     training = TrainingWithFallback(network, plan, augment)
     with pytest.warns(UserWarning, match=r"without CUDA graphs.*stream is capturing\)"):
         result, _ = training(*begin, images, labels, [generator(0, "training")])
@@ -225,7 +225,7 @@ def test_real_graphs_train_like_the_uncaptured_loop(networks: int, precision: st
     captured = CapturedTraining(network, plan, augment)
     for seed in (0, 1):
         sources = [[generator(seed, "training", index) for index in range(networks)] for _ in range(2)]
-        expected, _ = train(network, plan, augment, *begin, images, labels, sources[0])
+        expected, _ = PlainTraining(network, plan, augment)(*begin, images, labels, sources[0])
         result, _ = captured(*begin, images, labels, sources[1])
         for name, tensor in expected.items():
             torch.testing.assert_close(result[name], tensor, rtol=1e-2, atol=1e-3)

@@ -8,7 +8,7 @@ from dsactl.augmentation.transforms import augment, draw
 from dsactl.engine.random import generator
 from dsactl.networks.build import build, initial_state
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.training.sgd import Plan, count_correct, stack, train, unstack
+from dsactl.training.sgd import PlainTraining, Plan, count_correct, stack, unstack
 
 DATASET = small_dataset()
 IMAGES = DATASET.normalise(DATASET.train.images_NCHW)[::4]
@@ -33,7 +33,7 @@ def sources(count: int) -> list[Generator]:
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.label(1, (8, 8)))
 def test_training_against_a_plain_loop(spec: NetworkSpec) -> None:
     network = build(spec, 1, (8, 8), 3)
-    parameters, buffers = train(network, PLAN, augment_batch, *states(network, 1), IMAGES, LABELS, sources(1))
+    parameters, buffers = PlainTraining(network, PLAN, augment_batch)(*states(network, 1), IMAGES, LABELS, sources(1))
 
     plain = build(spec, 1, (8, 8), 3).train()
     plain.load_state_dict(
@@ -58,11 +58,11 @@ def test_training_against_a_plain_loop(spec: NetworkSpec) -> None:
 @pytest.mark.parametrize("spec", [SPECS[0], SPECS[2]], ids=lambda spec: spec.label(1, (8, 8)))
 def test_side_by_side_is_the_same_as_alone(spec: NetworkSpec) -> None:
     network = build(spec, 1, (8, 8), 3)
-    together, _ = train(network, PLAN, augment_batch, *states(network, 3), IMAGES, LABELS, sources(3))
+    together, _ = PlainTraining(network, PLAN, augment_batch)(*states(network, 3), IMAGES, LABELS, sources(3))
     for index in range(3):
         parameters, buffers = initial_state(network, generator(0, "network", index))
-        alone, _ = train(
-            network, PLAN, augment_batch, stack([parameters]), stack([buffers]), IMAGES, LABELS, [sources(3)[index]]
+        alone, _ = PlainTraining(network, PLAN, augment_batch)(
+            stack([parameters]), stack([buffers]), IMAGES, LABELS, [sources(3)[index]]
         )
         for name, tensor in alone.items():
             torch.testing.assert_close(together[name][index], tensor[0], rtol=1e-3, atol=1e-4)
@@ -73,7 +73,7 @@ def test_training_leaves_its_input_alone_and_reports_epochs() -> None:
     parameters, buffers = states(network, 1)
     copies = [tensor.clone() for tensor in (*parameters.values(), *buffers.values())]
     epochs: list[int] = []
-    train(network, PLAN, None, parameters, buffers, IMAGES, LABELS, sources(1), report=epochs.append)
+    PlainTraining(network, PLAN, None)(parameters, buffers, IMAGES, LABELS, sources(1), report=epochs.append)
     assert epochs == [1, 2, 3, 4, 5, 6]
     assert all(torch.equal(a, b) for a, b in zip((*parameters.values(), *buffers.values()), copies, strict=True))
 

@@ -247,7 +247,7 @@ def _format_recipe(recipe: Recipe) -> str:
     """Format the resolved recipe in one line: "name value, name value"."""
     values = recipe.to_dict()
     values["checksum"] = values["checksum"][:12]
-    values["strategy"] = "_".join(recipe.strategy) or "none"
+    values["strategy"] = recipe.strategy
     if recipe.network is not None:
         values["network"] = " ".join(str(value) for value in values["network"].values() if value is not None)
     values["image_shape"] = "×".join(map(str, recipe.image_shape))

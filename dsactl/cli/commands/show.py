@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from dsactl.augmentation.strategy import KINDS
+from dsactl.augmentation.strategy import KINDS, Strategy
 from dsactl.cli import options, terminal_image
 from dsactl.cli.output import Output
 from dsactl.cli.stored_set import to_json
@@ -125,8 +125,7 @@ def _code(stored: "registry.StoredSet") -> str:
     """Return Python code that loads a set, with dsactl and with safetensors alone."""
     info, shape = stored.manifest.dataset, "×".join(map(str, stored.manifest.tensors["images"].shape))
     strategy = stored.manifest.recipe.get("strategy")
-    kinds = [kind for kind in KINDS if kind in strategy] if isinstance(strategy, list) else []
-    made_for = " ".join(kinds) or "none"
+    made_for = Strategy(kind for kind in KINDS if isinstance(strategy, list) and kind in strategy)
     soft = stored.manifest.has_soft_labels
     labels, what = ("soft_labels", "distributions over the classes") if soft else ("labels", "labels int64")
     return f'''# {stored.reference}, @sha256:{stored.digest}

@@ -11,7 +11,7 @@ from dsactl.data.dataset import Dataset
 from dsactl.engine.device import autocast
 from dsactl.errors import NetworkError
 from dsactl.methods.coresets.reference_network import Trained
-from dsactl.methods.work import Work
+from dsactl.methods.work import MethodContext
 from dsactl.networks.build import structure
 
 BATCH = 500
@@ -29,7 +29,7 @@ def last_linear(network: nn.Module) -> nn.Linear:
     return layers[-1]
 
 
-def check_features(work: Work) -> None:
+def check_features(work: MethodContext) -> None:
     """Refuse a network without features before it is trained.
 
     Raises:

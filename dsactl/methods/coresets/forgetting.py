@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from dsactl.methods.coresets.reference_network import train_on_whole
 from dsactl.methods.coresets.selection import coreset
-from dsactl.methods.work import Made, Work
+from dsactl.methods.work import CondensedSet, MethodContext
 
 NEVER_LEARNED = torch.iinfo(torch.int32).max
 """Stands for more events than any image has."""
@@ -47,7 +47,7 @@ class History:
         return self.events_N.masked_fill(~self.learned_N, NEVER_LEARNED).cpu()
 
 
-def forgetting(work: Work) -> Made:
+def forgetting(work: MethodContext) -> CondensedSet:
     """Choose `ipc` images of every class by `most_forgotten`, while a network is trained on the whole training split.
 
     As in the source, the prediction for an image is taken whenever it is in a batch, augmented, and before the update.

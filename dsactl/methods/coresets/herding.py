@@ -9,10 +9,10 @@ from torch import Tensor
 from dsactl.methods.coresets.features import centred, check_features, class_features
 from dsactl.methods.coresets.reference_network import train_on_whole
 from dsactl.methods.coresets.selection import coreset
-from dsactl.methods.work import Made, Work
+from dsactl.methods.work import CondensedSet, MethodContext
 
 
-def herding(work: Work) -> Made:
+def herding(work: MethodContext) -> CondensedSet:
     """Choose `ipc` images of every class by `herd`, on features of a network trained on the whole training split."""
     check_features(work)
     trained, real, ipc = train_on_whole(work), work.dataset, work.recipe.ipc

@@ -2,11 +2,11 @@
 
 import torch
 
-from dsactl.methods.work import Made, Work
+from dsactl.methods.work import CondensedSet, MethodContext
 
 
-def random(work: Work) -> Made:
+def random(work: MethodContext) -> CondensedSet:
     """Draw `ipc` real images of every class."""
     real, ipc = work.dataset, work.recipe.ipc
     images = [real.draw(label, ipc, work.generator("coreset", label)) for label in range(real.classes)]
-    return Made(torch.cat(images), torch.arange(real.classes).repeat_interleave(ipc))
+    return CondensedSet(torch.cat(images), real.labels(ipc))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dsactl.augmentation.packed import Augmenter
 from dsactl.errors import RunError
 from dsactl.methods.coresets.settings import Coreset
-from dsactl.methods.work import Work, try_smaller
+from dsactl.methods.work import MethodContext, try_smaller
 from dsactl.networks.build import Buffers, Parameters, initial_state, structure
 from dsactl.networks.fused import fuse
 from dsactl.paper import MOMENTUM, WEIGHT_DECAY
@@ -43,7 +43,7 @@ class Trained:
 
 
 def train_on_whole(
-    work: Work, look: Look = lambda indices_B, logits_BK: None, beside: Mapping[str, Tensor] | None = None
+    work: MethodContext, look: Look = lambda indices_B, logits_BK: None, beside: Mapping[str, Tensor] | None = None
 ) -> Trained:
     """Train the recipe's network on the whole training split; it can be resumed after every epoch.
 
@@ -72,7 +72,7 @@ def train_on_whole(
         state = initial_state(network, work.generator("whole-network"), work.device)
         descent = SgdTraining(network, plan, augment, *(stack([part]) for part in state))
     finished = int(kept["epoch"]) if kept else 0
-    work.keep(finished, epochs, kept, doing=_doing(finished, epochs))
+    work.keep(finished, epochs, kept, doing=_doing(finished, epochs), copy=False)
     for epoch in range(finished, epochs):
         loss = _epoch(work, descent, epoch, look)
         if not math.isfinite(loss):
@@ -85,7 +85,7 @@ def train_on_whole(
     return Trained(network, parameters, unstack(descent.buffers_M, 0), recipe.precision)
 
 
-def _epoch(work: Work, descent: SgdTraining, epoch: int, look: Look) -> float:
+def _epoch(work: MethodContext, descent: SgdTraining, epoch: int, look: Look) -> float:
     """Train for one epoch, and return its mean loss."""
     real = work.dataset
     total = torch.zeros((), device=work.device)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dsactl.methods.work import Made, Work
+from dsactl.methods.work import CondensedSet, MethodContext
 
 
-def coreset(work: Work, choose: Callable[[int], Tensor]) -> Made:
+def coreset(work: MethodContext, choose: Callable[[int], Tensor]) -> CondensedSet:
     """Make a set of the chosen training images, sorted by class, and within a class in the order of choice.
 
     Args:
@@ -17,4 +17,4 @@ def coreset(work: Work, choose: Callable[[int], Tensor]) -> Made:
     """
     real = work.dataset
     indices_N = torch.cat([choose(label) + start for label, start in enumerate(real.train.starts)])
-    return Made(real.at(indices_N.to(work.device)), torch.arange(real.classes).repeat_interleave(work.recipe.ipc))
+    return CondensedSet(real.at(indices_N.to(work.device)), real.labels(work.recipe.ipc))

@@ -20,16 +20,16 @@ from torch.nn import functional as F
 from dsactl.methods.dd.settings import DatasetDistillation
 from dsactl.methods.gradient_matching.condense import initial_images
 from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch
-from dsactl.methods.work import Made, Work
+from dsactl.methods.work import CondensedSet, MethodContext
 
 BETAS = (0.5, 0.999)
 LEARNED = ("images", "raw step sizes")
 HALVINGS = 10  # of the learning rate: after 40, 80, … of the authors' 400 epochs
 
 
-def dd(work: Work) -> Made:
+def dd(work: MethodContext) -> CondensedSet:
     """Make a set by learning images and step sizes through unrolled training."""
-    recipe, classes = work.recipe, work.dataset.classes
+    recipe = work.recipe
     settings = recipe.settings_as(DatasetDistillation)
     network, fresh = learner(work)
     state = work.resume() or _start(work)
@@ -56,11 +56,11 @@ def dd(work: Work) -> Made:
         state |= {"done": torch.tensor(iteration + 1)}
         work.keep(iteration + 1, settings.iterations, state, loss=said, doing="learning images")
     rates = F.softplus(state["raw step sizes"]).tolist()
-    labels_N = torch.arange(classes).repeat_interleave(recipe.ipc)
-    return Made(state["images"], labels_N, provenance={"step sizes": [round(rate, 6) for rate in rates]})
+    provenance = {"step sizes": [round(rate, 6) for rate in rates]}
+    return CondensedSet(state["images"], work.dataset.labels(recipe.ipc), provenance=provenance)
 
 
-def _start(work: Work) -> dict[str, Tensor]:
+def _start(work: MethodContext) -> dict[str, Tensor]:
     """Return the first state: the initial images, and the step sizes by the inverse of softplus."""
     recipe = work.recipe
     settings = recipe.settings_as(DatasetDistillation)
@@ -69,12 +69,12 @@ def _start(work: Work) -> dict[str, Tensor]:
     return {"images": images_NCHW, "raw step sizes": rate_T.expm1().log(), "done": torch.tensor(0)}
 
 
-def _batch(work: Work, images_NCHW: Tensor, raw_T: Tensor, t: int) -> Batch:
+def _batch(work: MethodContext, images_NCHW: Tensor, raw_T: Tensor, t: int) -> Batch:
     """Return the batch of step t."""
-    recipe, classes = work.recipe, work.dataset.classes
+    recipe, real = work.recipe, work.dataset
     settings = recipe.settings_as(DatasetDistillation)
     first = t % settings.parts(recipe.ipc) * settings.batch_synthetic
-    images_KICHW = images_NCHW.view(classes, recipe.ipc, *images_NCHW.shape[1:])
+    images_KICHW = images_NCHW.view(real.classes, recipe.ipc, *images_NCHW.shape[1:])
     part_KBCHW = images_KICHW[:, first : first + settings.batch_synthetic]
-    labels_KB = torch.arange(classes, device=work.device)[:, None].expand(part_KBCHW.shape[:2])
-    return Batch(part_KBCHW.flatten(0, 1), labels_KB.flatten(), F.softplus(raw_T[t]))
+    labels_N = real.labels(part_KBCHW.shape[1])
+    return Batch(part_KBCHW.flatten(0, 1), labels_N, F.softplus(raw_T[t]))

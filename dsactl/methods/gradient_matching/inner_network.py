@@ -5,24 +5,17 @@
 Shapes: K classes, I images per class, C, H, W, N images. Stacked tensors (`_M`) have one network.
 """
 
-from collections.abc import Callable
-from functools import partial
-
-import torch
 from torch import Tensor, nn
 
 from dsactl.augmentation.packed import Augmenter
-from dsactl.augmentation.strategy import SCHEMES
+from dsactl.augmentation.strategy import SCHEMES, Strategy
 from dsactl.data.dataset import Dataset
 from dsactl.engine.random import generator
 from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.networks.build import Buffers, Parameters, initial_state
 from dsactl.recipes.recipe import Recipe
 from dsactl.training.cuda_graph import CapturedTraining
-from dsactl.training.sgd import Plan, stack, train, unstack
-
-Training = Callable[..., tuple[Parameters, Buffers]]
-"""`training.train` without its first three arguments."""
+from dsactl.training.sgd import PlainTraining, Plan, Training, stack, unstack
 
 
 class InnerNetwork:
@@ -38,7 +31,7 @@ class InnerNetwork:
     def __init__(self, real: Dataset, recipe: Recipe, network: nn.Module, *, captured: bool = False) -> None:
         self._recipe, self._network, self._device = recipe, network, real.train.images_NCHW.device
         self._training = training_of(network, recipe, real.size, captured=captured)
-        self._labels_N = torch.arange(real.classes, device=self._device).repeat_interleave(recipe.ipc)
+        self._labels_N = real.labels(recipe.ipc)
 
     def fresh(self, k: int) -> tuple[Parameters, Buffers]:
         """Return parameters and buffers of outer iteration k before its first inner step."""
@@ -63,5 +56,5 @@ def training_of(network: nn.Module, recipe: Recipe, size: tuple[int, int], *, ca
     settings = recipe.settings_as(GradientMatching)
     plan = Plan(settings.network_epochs, settings.network_lr, batch=settings.batch_train, precision=recipe.precision)
     # They are augmented if the matching augments the synthetic images.
-    augment = Augmenter(recipe.strategy if SCHEMES[settings.scheme].synthetic else (), size)
-    return CapturedTraining(network, plan, augment) if captured else partial(train, network, plan, augment)
+    augment = Augmenter(recipe.strategy if SCHEMES[settings.scheme].synthetic else Strategy(), size)
+    return (CapturedTraining if captured else PlainTraining)(network, plan, augment)

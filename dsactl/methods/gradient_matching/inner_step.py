@@ -157,11 +157,10 @@ class InnerStep:
 
     def _draw(self, labels: range, k: int, t: int) -> _Draws:
         recipe, chosen = self._recipe, None
-        settings = recipe.settings_as(GradientMatching)
-        if recipe.ipc > settings.batch_synthetic:
-            sources = [generator(recipe.seed, "synthetic-batch", k, t, label) for label in labels]
-            chosen = [sample_without_replacement(recipe.ipc, settings.batch_synthetic, source) for source in sources]
         synthetic = synthetic_batch(recipe)
+        if synthetic < recipe.ipc:
+            sources = [generator(recipe.seed, "synthetic-batch", k, t, label) for label in labels]
+            chosen = [sample_without_replacement(recipe.ipc, synthetic, source) for source in sources]
         drawn = [draw_class(self._real, recipe, synthetic, k, t, label) for label in labels]
         indices, omegas = [indices for indices, _ in drawn], [omega for _, omega in drawn]
         return _Draws(torch.arange(labels.start, labels.stop), indices, omegas, chosen)

@@ -12,13 +12,13 @@ from dsactl.methods.gradient_matching.condense import State, condense, initial
 from dsactl.methods.gradient_matching.cost import count_work
 from dsactl.methods.gradient_matching.inner_step import choose_mode
 from dsactl.methods.gradient_matching.settings import GradientMatching
-from dsactl.methods.work import Made, Work, try_smaller
+from dsactl.methods.work import CondensedSet, MethodContext, try_smaller
 from dsactl.training.sgd import tensors_of
 
 COMPILE_OPERATIONS = 5e12  # of the matching: about a minute on two CPU cores, of which compiling saves two thirds
 
 
-def gradient_matching(work: Work) -> Made:
+def gradient_matching(work: MethodContext) -> CondensedSet:
     """Condense by matching gradients (Algorithm 1), with augmentation (DSA) or without (DC).
 
     Raises:
@@ -46,15 +46,15 @@ def gradient_matching(work: Work) -> Made:
             _check_finite(state, work)
             figures = {"iteration": state.iteration, "distance": state.distance_K.mean().item()}
         work.keep(done, total, _tensors(state), figures=figures, copy=False)
-    return Made(state.images_KICHW.flatten(0, 1), torch.arange(dataset.classes).repeat_interleave(recipe.ipc))
+    return CondensedSet(state.images_KICHW.flatten(0, 1), dataset.labels(recipe.ipc))
 
 
-def _worth_compiling(work: Work) -> bool:
+def _worth_compiling(work: MethodContext) -> bool:
     """Return whether the matching is long enough for compiling to pay off."""
     return count_work(work.recipe, work.dataset).matching_operations >= COMPILE_OPERATIONS
 
 
-def _check_finite(state: State, work: Work) -> None:
+def _check_finite(state: State, work: MethodContext) -> None:
     if not torch.isfinite(state.images_KICHW).all():
         raise RunError(
             f"The images diverged in iteration {state.iteration}: they are no longer finite.",
@@ -69,7 +69,7 @@ def _tensors(state: State) -> dict[str, torch.Tensor]:
     return tensors | {f"buffer.{name}": tensor for name, tensor in state.buffers.items()}
 
 
-def _resumed(work: Work) -> State | None:
+def _resumed(work: MethodContext) -> State | None:
     """Return the state that was kept last; None at the start."""
     tensors, recipe, dataset = work.resume(), work.recipe, work.dataset
     if not tensors:

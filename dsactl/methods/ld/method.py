@@ -20,14 +20,14 @@ from torch.nn import functional as F
 from dsactl.methods.coresets.random import random
 from dsactl.methods.ld.settings import LabelDistillation
 from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch
-from dsactl.methods.work import Made, Work
+from dsactl.methods.work import CondensedSet, MethodContext
 from dsactl.networks.build import Parameters
 
 BETAS = (0.9, 0.999)
 _NETWORK = "network."
 
 
-def ld(work: Work) -> Made:
+def ld(work: MethodContext) -> CondensedSet:
     """Make a set by learning soft labels of real images through unrolled training."""
     settings = work.recipe.settings_as(LabelDistillation)
     network, fresh = learner(work)
@@ -48,24 +48,24 @@ def ld(work: Work) -> Made:
         parameters = fresh("network", iteration + 1) if stalled else result.parameters
         state |= losses | _network(parameters) | {"done": torch.tensor(iteration + 1)}
         work.keep(iteration + 1, settings.iterations, state, loss=loss, doing="learning labels")
-    return Made(chosen.images_NCHW, chosen.labels_N, state["logits"].softmax(1))
+    return CondensedSet(chosen.images_NCHW, chosen.labels_N, state["logits"].softmax(1))
 
 
-def _start(work: Work, labels_N: Tensor) -> dict[str, Tensor]:
+def _start(work: MethodContext, labels_N: Tensor) -> dict[str, Tensor]:
     """Return the first state: one-hot labels, with the share `smoothing` of each spread over all classes."""
     classes, smoothing = work.dataset.classes, work.recipe.settings_as(LabelDistillation).smoothing
-    own_NK = F.one_hot(labels_N, classes).float()
+    own_NK = F.one_hot(labels_N.cpu(), classes).float()
     logits_NK = (own_NK * (1 - smoothing) + smoothing / classes).log().to(work.device)
     return {"logits": logits_NK, "done": torch.tensor(0), **_unseen(work)}
 
 
-def _unseen(work: Work) -> dict[str, Tensor]:
+def _unseen(work: MethodContext) -> dict[str, Tensor]:
     """Return the loss statistics of a fresh network."""
     none = torch.tensor(torch.inf, device=work.device)
     return {"sum": torch.zeros_like(none), "seen": torch.tensor(0), "lowest": none}
 
 
-def _judge(work: Work, state: dict[str, Tensor], loss: Tensor) -> tuple[dict[str, Tensor], bool]:
+def _judge(work: MethodContext, state: dict[str, Tensor], loss: Tensor) -> tuple[dict[str, Tensor], bool]:
     """Record a loss; a network has stalled if its mean loss over `patience` iterations is no lower than before."""
     total, seen = state["sum"] + loss, state["seen"] + 1
     if seen < work.recipe.settings_as(LabelDistillation).patience:
@@ -75,7 +75,7 @@ def _judge(work: Work, state: dict[str, Tensor], loss: Tensor) -> tuple[dict[str
     return {**_unseen(work), "lowest": total}, False
 
 
-def _batch(work: Work, images_NCHW: Tensor, logits_NK: Tensor, iteration: int, t: int) -> Batch:
+def _batch(work: MethodContext, images_NCHW: Tensor, logits_NK: Tensor, iteration: int, t: int) -> Batch:
     """Return the batch of step t of an iteration."""
     order = torch.randperm(len(images_NCHW), generator=work.generator("set-batch", iteration, t))
     settings = work.recipe.settings_as(LabelDistillation)

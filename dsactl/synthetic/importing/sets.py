@@ -14,7 +14,7 @@ from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import load_dataset
 from dsactl.errors import DataError, DsactlError, UsageError
-from dsactl.methods.work import Made
+from dsactl.methods.work import CondensedSet
 from dsactl.recipes.methods import IMPORTED
 from dsactl.recipes.recipe import Recipe
 from dsactl.synthetic.importing.layouts import FileName, parse_file_name, read, to_experiment
@@ -192,7 +192,7 @@ class _Import:
         }
         provenance = {key: value for key, value in provenance.items() if value is not None}
         name = self.name or _parse_name(self._usual_name(recipe))
-        return store_set(self.store, name, self.dataset, recipe, Made(images_NCHW, labels_N), provenance)
+        return store_set(self.store, name, self.dataset, recipe, CondensedSet(images_NCHW, labels_N), provenance)
 
     def _recipe(self, ipc: int) -> Recipe:
         method = (self.source.method or (self.file_name.method if self.file_name else IMPORTED)).lower()
@@ -215,7 +215,7 @@ class _Import:
     def _strategy(self, method: str) -> Strategy:
         if self.source.strategy is not None:
             return parse_strategy(self.source.strategy)
-        return () if method == "dc" else default_strategy(mirrored=self.dataset.mirrored)
+        return Strategy() if method == "dc" else default_strategy(mirrored=self.dataset.mirrored)
 
     def _usual_name(self, recipe: Recipe) -> str:
         if self.file_name is None:
