@@ -1,8 +1,8 @@
 """The registry of methods: those of dsactl, and those of other packages. Importing this loads no torch.
 
 A built-in method is described by a `Method` next to its settings, in a module that loads no torch. A package adds
-a method with an entry point in the group `dsactl.methods`, which names a `Method`, or a function from `MethodContext` to
-`CondensedSet` (docs/methods.md has a complete example). Faults in one are reported only when it is used.
+a method with an entry point in the group `dsactl.methods`, which names a `Method`, or a function from `MethodContext`
+to `CondensedSet` (docs/methods.md has a complete example). Faults in one are reported only when it is used.
 """
 
 import contextlib
