@@ -78,6 +78,11 @@ class Counter(Told):
         super().__init__(self._count)
         self.epochs, self._stop_after, self._after_epoch, self._done = 0, stop_after, after_epoch, math.inf
 
+    @property
+    def told_stored(self) -> list[float]:
+        """The numbers of stored results that were told, in order, each once."""
+        return list(dict.fromkeys(figures["stored"] for *_, figures in self.updates))
+
     def _count(self, done: float, _total: float, _doing: str) -> None:
         is_epoch, self._done = done > self._done + 1e-6, done
         if is_epoch:
@@ -90,11 +95,17 @@ class Counter(Told):
 def test_an_interrupted_evaluation_goes_on_and_ends_the_same(digits: dsactl.SyntheticSet) -> None:
     store = registry.Store()
     stopped, rest, again = Counter(stop_after=6), Counter(), Counter()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         dsactl.evaluate(digits, protocol(), progress=stopped)
+    kept = "Interrupted; 1 of 3 networks are finished and stored.\n"
+    assert caught.value.__notes__ == [f"{kept}Run the same again to continue from there."]
+    assert stopped.told_stored == [0, 1]
     assert store.evaluations(digits.digest) == [], "what is not done is no result"
     result = dsactl.evaluate(digits, protocol(), progress=rest)
     assert rest.epochs == 2 * 4, "the first network was finished"
+    assert rest.told_stored == [1, 2, 3]
+    assert rest.updates[0] == (1, 3, "1 finished and stored", {"stored": 1})
+    assert rest.updates[-1] == (3, 3, "3 finished and stored", {"stored": 3})
     assert not result.repeated
     (record,) = store.evaluations(digits.digest)
     assert record["accuracies"] == list(result.accuracies)
@@ -205,8 +216,9 @@ def test_what_an_earlier_version_measured_here_is_found(digits: dsactl.Synthetic
 
 def test_an_evaluation_that_is_begun_afresh_leaves_nothing_of_an_earlier_one(digits: dsactl.SyntheticSet) -> None:
     dsactl.evaluate(digits, protocol())
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         dsactl.evaluate(digits, protocol(), fresh=True, progress=Counter(stop_after=6))
+    assert caught.value.__notes__[0].endswith("Run the same again, without `fresh=True`, to continue from there.")
     rest = Counter()
     dsactl.evaluate(digits, protocol(), progress=rest)
     assert rest.epochs == 2 * 4, "the first was trained anew, and so are the others"

@@ -18,10 +18,11 @@ from sessions import Stopping, Told, session
 import registry
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.compilation import can_compile
+from dsactl.engine.progress import Progress
 from dsactl.errors import DataError, DeviceError, NetworkError, RunError
 from dsactl.methods.gradient_matching import inner_step, method
 from dsactl.recipes.recipe import Recipe, Request
-from dsactl.runs import runner
+from dsactl.runs import run, runner
 from dsactl.runs.job import Job, load_source, prepare, run_folder
 from dsactl.runs.run import execute, has_checkpoint
 
@@ -131,6 +132,36 @@ def test_an_error_keeps_the_work_and_ctrl_c_comes_through() -> None:
     went_on = execute(job(), session(store, rest))
     assert list(dict.fromkeys(rest.seen)) == [2, 3]
     assert went_on.stored.digest == execute(job(), session(store), fresh=True).stored.digest
+
+
+def test_ctrl_c_says_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a note of the exception: before the first step, between steps, before the next update, and at the end."""
+    store = registry.Store()
+    go_on = "Run the same again to continue from there."
+
+    def notes(stop: Progress | None = None, **how: bool) -> list[str]:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            execute(job(), session(store, stop), **how)
+        return caught.value.__notes__
+
+    assert notes(Stopping(0)) == ["Interrupted before the first step; no checkpoint was written."]
+    assert notes(Stopping(2)) == [f"Interrupted at step 2 of 3; the checkpoint was written.\n{go_on}"]
+    again = "Run the same again, without `fresh=True`, to continue from there."
+    assert notes(Stopping(1), fresh=True) == [f"Interrupted at step 1 of 3; the checkpoint was written.\n{again}"]
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "run_method", interrupted)
+        assert notes() == [f"Interrupted; the checkpoint was written.\n{go_on}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_store", interrupted)
+        assert notes() == [f"Interrupted at step 3 of 3; the checkpoint was written.\n{go_on}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "Outcome", interrupted)
+        assert notes() == ["Interrupted; the set is stored."]
+    assert execute(job(), session(store)).repeated
 
 
 def read(path: Path):  # type: ignore[no-untyped-def]
