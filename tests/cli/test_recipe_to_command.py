@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import samples
 from reference import write_folder
+from sessions import session
 
 import registry
 from dsactl.augmentation.strategy import Strategy

@@ -108,7 +108,7 @@ def _dry_run(study: ContinualLearning, device: str, output: Output) -> None:
     names, settings, first = ", ".join(prepared.names), prepared.settings, prepared.tasks[0].dataset
     lines = [
         f"{settings.network.label(first.channels, first.size)}, batches of {settings.batch}, "
-        f"augmentation {settings.strategy}, {settings.precision}.",
+        f"augmentation {' '.join(settings.strategy) or 'none'}, {settings.precision}.",
         f"Learning rates {settings.learn.lr:g} and {settings.balance.lr:g}, λ {settings.distillation:g}, "
         f"τ {settings.temperature:g}.",
         f"{len(prepared.runs)} runs of {len(prepared.tasks)} tasks ({names}).",

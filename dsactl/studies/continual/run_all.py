@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 import registry
-from dsactl.engine.progress import NO_FIGURES, Progress
+from dsactl.engine.progress import NO_FIGURES, ForwardedProgress, Progress
 from dsactl.engine.session import Session
 from dsactl.engine.shared_folder import SharedFolder, offer
 from dsactl.engine.tasks import Failure, LocalExecutor, Task
@@ -90,7 +90,7 @@ def _run_on_workers(
     own = learning * len(runs) / len(study.runs)
     progress = session.progress.part(meter.total - own, own, meter.total, "runs")
     cpu, folder = torch.device("cpu"), offer(store.home)
-    # Courses of different repeats start first: they share no phases for which one would wait for another.
+    # Runs of different repeats start first: they share no phases for which one would wait for another.
     in_turn = sorted(runs, key=lambda name: _rank(runs[name], runs.values()))
     tasks = [Task(name, _run_on_worker, (runs[name], folder, executor.task_device(device))) for name in in_turn]
     stages = [replace(task, dataset=task.dataset.to(cpu)) for task in study.tasks]
@@ -117,16 +117,17 @@ def _run_locally(study: PreparedStudy, session: Session) -> Iterator[tuple[Conti
             yield run, error
 
 
-class _RunProgress(Progress):
+class _RunProgress(ForwardedProgress):
     """The meter of a run, whose stages have different operations."""
 
     def __init__(self, whole: Progress, meter: Meter, index: int, label: str) -> None:
-        self._whole, self._meter, self._index, self._label = whole, meter, index, label
+        super().__init__(whole)
+        self._meter, self._index, self._label = meter, index, label
 
     def update(self, done: float, total: float, doing: str = "", figures: Mapping[str, float] = NO_FIGURES) -> None:
         del total, figures
         operations = self._meter.operations(self._index, done)
-        self._whole.update(operations, self._meter.total, f"{self._label}: {doing}")
+        super().update(operations, self._meter.total, f"{self._label}: {doing}")
 
 
 def _run_on_worker(
