@@ -23,6 +23,11 @@ class Told(Progress):
         self.failures: list[tuple[str, str]] = []
         self.remarks: list[str] = []
 
+    @property
+    def seen(self) -> list[float]:
+        """What was done at each update."""
+        return [done for done, *_ in self.updates]
+
     def update(self, done: float, total: float, doing: str = "", figures: Mapping[str, float] = NO_FIGURES) -> None:
         self.updates.append((done, total, doing, figures))
         self._listen(done, total, doing)
@@ -32,6 +37,19 @@ class Told(Progress):
 
     def remark(self, text: str) -> None:
         self.remarks.append(text)
+
+
+class Stopping(Told):
+    """A meter that interrupts the work the first time that so much is done."""
+
+    def __init__(self, at: float) -> None:
+        super().__init__(self._stop)
+        self._at, self._stopped = at, False
+
+    def _stop(self, done: float, _total: float, _doing: str) -> None:
+        if done == self._at and not self._stopped:
+            self._stopped = True
+            raise KeyboardInterrupt
 
 
 def session(

@@ -2,14 +2,21 @@
 
 import doctest
 import inspect
+from pathlib import Path
 
 import pytest
 
 import dsactl
 
 PUBLIC = [name for name in dsactl.__all__ if name != "__version__"]
-SKIPPED = {"pull": "needs the Hub and a repository of the user"}
+SKIPPED = {"pull": "needs the Hub and a repository of the user", "reproduce": "needs MNIST, and minutes"}
 """Names whose examples are not run, and why."""
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies write their results to the current folder."""
+    monkeypatch.chdir(tmp_path)
 
 
 def examples(name: str) -> list[doctest.Example]:

@@ -21,6 +21,20 @@ def test_imports_go_one_way() -> None:
     assert len(import_graph.arrows()) > 100
 
 
+def test_packages_within_others_are_rooms_of_their_own() -> None:
+    assert import_graph.room("dsactl.studies.nas.search") == import_graph.room("dsactl.studies.nas")
+    assert import_graph.room("dsactl.studies.nas.search") == "dsactl.studies.nas"
+    assert import_graph.room("dsactl.studies.transfer") == "dsactl.studies"
+    assert import_graph.room("registry.hub.pull") == "registry"
+
+
+def test_the_table_of_packages_is_that_of_the_layers() -> None:
+    rows = re.findall(r"^\| (\d+) \| (`.*?) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    table = {(int(layer), name) for layer, names in rows for name in re.findall(r"`([\w.]+)`", names)}
+    layers = {(number, name) for number, rooms in enumerate(import_graph.LAYERS, 1) for name in rooms}
+    assert {name for _, name in table ^ layers} == {"registry.hub", "dsactl", "dsactl.__main__"}
+
+
 def test_the_registry_knows_nothing_of_dsactl_or_torch() -> None:
     for path in (ROOT / "registry").rglob("*.py"):
         assert not {name for name in import_graph.imported(path) if name.startswith("dsactl")}, path

@@ -25,6 +25,10 @@ class CommandLineError(Protocol):
         """Return the message."""
 
 
+class InterruptedCommandError(Exception):
+    """Ctrl-C; the cause is the KeyboardInterrupt, which typer would turn into an exit code, without its note."""
+
+
 def debugging() -> bool:
     """Return whether DSACTL_DEBUG asks for tracebacks."""
     return os.environ.get("DSACTL_DEBUG", "") not in ("", "0")
@@ -53,8 +57,8 @@ def report(error: BaseException, output: Output) -> int:
             see = f"See: {context.command_path if context else 'dsactl'} --help"
             output.error(error.format_message(), see, verbatim=True)
             return error.exit_code
-        case typer.Abort() | KeyboardInterrupt():
-            *_, note = getattr(error, "__notes__", ["Interrupted."])
+        case typer.Abort() | KeyboardInterrupt() | InterruptedCommandError():
+            *_, note = getattr(error.__cause__ or error, "__notes__", ["Interrupted."])
             message, _, hint = note.partition("\n")
             output.error(message, hint)
             return INTERRUPTED

@@ -27,6 +27,7 @@ from collections.abc import Iterable, Iterator
 
 COMMANDS: dict[str, str] = {
     # dsactl's functions
+    "ablate": "ablate",
     "bench": "bench",
     "condense": "condense",
     "continual": "continual",

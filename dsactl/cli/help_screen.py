@@ -1,8 +1,13 @@
-"""Commands whose help shows flags without a type: typer prints `<bool>` after each, as if it took a value."""
+"""Commands as typer has them, but whose help shows flags without a type, and whose Ctrl-C keeps its note.
+
+Typer prints `<bool>` after each flag, as if it took a value.
+"""
 
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from dsactl.cli.errors import InterruptedCommandError
 
 
 def _hide_flag_types(parameters: list[Any]) -> list[Any]:
@@ -26,3 +31,14 @@ class Program(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, with an empty placeholder for flags."""
         return _hide_flag_types(super().get_params(ctx))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command.
+
+        Raises:
+            InterruptedCommandError: on Ctrl-C.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise InterruptedCommandError from interrupt

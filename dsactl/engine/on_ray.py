@@ -61,6 +61,14 @@ def open_executor(where: str, device: str, share_of_gpu: float = 1.0) -> Executo
         UsageError: an invalid share or device.
         MissingPackageError: Ray is not installed.
         ClusterError: no cluster answers, its versions differ, or it has GPUs and this machine has none.
+
+    Examples:
+        >>> import dsactl
+        >>> executor = dsactl.open_executor("off", "cpu")
+        >>> condensed = dsactl.condense("digits", ipc=1, method="random")
+        >>> dsactl.evaluate(condensed, networks=2, epochs=1, device="cpu", executor=executor).n
+        2
+        >>> executor.close()
     """
     check_gpu_share(share_of_gpu)
     check_cluster(where)

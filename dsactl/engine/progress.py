@@ -14,9 +14,9 @@ class Progress:
         >>> class Printed(dsactl.Progress):
         ...     def update(self, done, total, doing="", figures={}):
         ...         print(f"{done:g} of {total:g}", doing)
-        >>> condensed = dsactl.condense("digits", ipc=1, method="dd", width=16, iterations=1, progress=Printed())
-        0 of 1 preparing
-        1 of 1 learning the images
+        >>> condensed = dsactl.condense("digits", ipc=1, method="dd", width=16, iterations=2, progress=Printed())
+        1 of 2 learning images
+        2 of 2 learning images
     """
 
     def update(self, done: float, total: float, doing: str = "", figures: Mapping[str, float] = NO_FIGURES) -> None:

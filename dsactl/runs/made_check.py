@@ -24,7 +24,8 @@ def checked(made: object, job: Job) -> CondensedSet:
         raise RunError(f"The method {job.recipe.method!r} {fault}.", hint)
 
     if not isinstance(made, CondensedSet):
-        refuse(f"returned an object of type {type(made).__name__}, not Made", "Return a Made; see docs/methods.md.")
+        kind = type(made).__name__
+        refuse(f"returned an object of type {kind}, not CondensedSet", "Return a CondensedSet; see docs/methods.md.")
     images, labels, soft = made.images_NCHW, made.labels_N, made.soft_labels_NK
     for what, tensor in (("images", images), ("labels", labels), ("soft labels", soft)):
         if not isinstance(tensor, Tensor) and (tensor is not None or what != "soft labels"):

@@ -100,19 +100,20 @@ def execute(
             return made
         how: dict[str, Any] = {"processes": processes, "checkpoint_every": checkpoint_every, "watch": watch}
         try:
-            product = carry_out(folder, job, progress, **how)
+            return keep(folder, job, session.store, carry_out(folder, job, progress, **how))
         except KeyboardInterrupt as interrupt:
             _explain(interrupt, folder, progress, fresh=fresh)
             raise
-        return keep(folder, job, session.store, product)
 
 
 def _explain(interrupt: KeyboardInterrupt, folder: Path, progress: LastProgress, *, fresh: bool) -> None:
-    if not (folder / CHECKPOINT).exists():
+    if (folder / FINISHED).exists():
+        explain_interrupt(interrupt, "Interrupted; the set is stored.")
+    elif not (folder / CHECKPOINT).exists():
         explain_interrupt(interrupt, "Interrupted before the first step; no checkpoint was written.")
-        return
-    message = f"Interrupted at step {progress.done:g} of {progress.total:g}; the checkpoint was written."
-    explain_interrupt(interrupt, message, continue_hint(fresh=fresh))
+    else:
+        where = f" at step {progress.done:.0f} of {progress.total:.0f}" if progress.total else ""
+        explain_interrupt(interrupt, f"Interrupted{where}; the checkpoint was written.", continue_hint(fresh=fresh))
 
 
 @contextlib.contextmanager

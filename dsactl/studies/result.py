@@ -19,6 +19,15 @@ class StudyResult:
         remarks: how to read the tables, one sentence each.
         files: names of the main files in the folder.
         failed: what failed, such as "2 of 7 cells"; empty if nothing did.
+
+    Examples:
+        >>> import dsactl
+        >>> result = dsactl.transfer("digits", archs=["mlp"], iterations=1, networks=1, epochs=1)
+        >>> str(result.folder), result.files, result.failed
+        ('digits-transfer-dsa-ipc1', ('transfer.csv', 'transfer.json', 'transfer.png'), '')
+        >>> print(result)  # doctest: +ELLIPSIS
+        Test accuracy, %
+        ...
     """
 
     folder: Path

@@ -54,7 +54,7 @@ class Study(ABC):
         Raises:
             MissingPackageError: it is not installed.
         """
-        extras.require(f"dsactl {self.command}", "studies", *self.packages)
+        extras.require(f"`{self.command}(...)`", "studies", *self.packages)
 
     @abstractmethod
     def run(self, session: "Session", out: Path | None = None) -> StudyResult:

@@ -4,28 +4,30 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import processes
 import pytest
 import torch
 from ray_workers import ALIKE, cluster, working
+from sessions import Told
 
 import dsactl
 from dsactl.engine.on_ray import RayExecutor, open_executor
+from dsactl.engine.progress import Progress
 from dsactl.engine.tasks import Failure, LocalExecutor, Task
 from dsactl.errors import DataError, RunError, UsageError
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'dsactl[ray]'")
 
 
-def add(shared: int, number: int, tell: Callable[[float], None]) -> tuple[int, int]:
-    tell(0.5)
+def add(shared: int, number: int, progress: Progress) -> tuple[int, int]:
+    progress.update(1, 2)
     return shared + number, os.getpid()
 
 
-def die_once(_shared: None, folder: str, _tell: Callable[[float], None]) -> str:
+def die_once(_shared: None, folder: str, _progress: Progress) -> str:
     """Kill the worker on the first attempt."""
     mark = Path(folder) / "tried"
     if not mark.exists():
@@ -34,13 +36,13 @@ def die_once(_shared: None, folder: str, _tell: Callable[[float], None]) -> str:
     return "done"
 
 
-def die(_shared: None, folder: str, _tell: Callable[[float], None]) -> None:
+def die(_shared: None, folder: str, _progress: Progress) -> None:
     with (Path(folder) / "times").open("a") as file:
         file.write("x")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def refuse(_shared: None, _tell: Callable[[float], None]) -> None:
+def refuse(_shared: None, _progress: Progress) -> None:
     raise DataError("no such thing", "look elsewhere")
 
 
@@ -52,16 +54,16 @@ def ray() -> Iterator[RayExecutor]:
 
 def test_the_same_as_in_this_process(ray: RayExecutor) -> None:
     tasks = [Task(f"t{number}", add, (number,), cost=number) for number in range(8)]
-    found = {task.name: result for task, result in ray.run(100, tasks)}
-    here = {task.name: result for task, result in LocalExecutor().run(100, tasks)}
+    found = {task.name: result for task, result in ray.run(100, tasks, Progress())}
+    here = {task.name: result for task, result in LocalExecutor().run(100, tasks, Progress())}
     assert [found[task.name][0] for task in tasks] == [here[task.name][0] for task in tasks] == [*range(100, 108)]
     assert os.getpid() not in {process for _, process in found.values()}
 
 
 def test_a_killed_worker_s_task_is_done_elsewhere(ray: RayExecutor, tmp_path: Path) -> None:
     tasks = [Task("unlucky", die_once, (str(tmp_path),)), Task("other", die_once, (str(tmp_path),))]
-    assert [result for _, result in ray.run(None, tasks)] == ["done", "done"]
-    ((task, failed),) = ray.run(None, [Task("hopeless", die, (str(tmp_path),))])
+    assert [result for _, result in ray.run(None, tasks, Progress())] == ["done", "done"]
+    ((task, failed),) = ray.run(None, [Task("hopeless", die, (str(tmp_path),))], Progress())
     assert task.name == "hopeless"
     assert isinstance(failed, Failure)
     assert "tried 4 times, and its worker died" in failed.message
@@ -70,22 +72,24 @@ def test_a_killed_worker_s_task_is_done_elsewhere(ray: RayExecutor, tmp_path: Pa
 
 def test_nothing_is_printed_on_stdout(ray: RayExecutor, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Ray itself would print every worker's death there."""
-    assert [result for _, result in ray.run(None, [Task("unlucky", die_once, (str(tmp_path),))])] == ["done"]
+    assert [result for _, result in ray.run(None, [Task("unlucky", die_once, (str(tmp_path),))], Progress())] == [
+        "done"
+    ]
     time.sleep(1)
     assert capfd.readouterr().out == ""
 
 
-def threads_of(_shared: None, _tell: Callable[[float], None]) -> int:
+def threads_of(_shared: None, _progress: Progress) -> int:
     return torch.get_num_threads()
 
 
 def test_workers_have_the_threads_that_are_recorded(ray: RayExecutor) -> None:
-    assert [result for _, result in ray.run(None, [Task("threads", threads_of)])] == [ray.threads] == [1]
+    assert [result for _, result in ray.run(None, [Task("threads", threads_of)], Progress())] == [ray.threads] == [1]
 
 
 def test_an_error_comes_back_as_it_is(ray: RayExecutor) -> None:
     with pytest.raises(DataError, match="no such thing") as caught:
-        list(ray.run(None, [Task("refused", refuse)]))
+        list(ray.run(None, [Task("refused", refuse)], Progress()))
     assert caught.value.hint == "look elsewhere"
 
 
@@ -107,22 +111,22 @@ def test_an_evaluation_that_is_given_up_keeps_what_it_has(ray: RayExecutor, monk
     how = {"network": dsactl.NetworkSpec(depth=1, width=16), "epochs": 1, "networks": 4}
     run = RayExecutor.run
 
-    def third_dies(self: RayExecutor, shared, tasks, report):  # type: ignore[no-untyped-def]
-        for task, result in run(self, shared, tasks, report):
+    def third_dies(self: RayExecutor, shared, tasks, progress):  # type: ignore[no-untyped-def]
+        for task, result in run(self, shared, tasks, progress):
             yield task, Failure("its worker died") if task.name == "network 3" else result
 
     with monkeypatch.context() as patch:
         patch.setattr(RayExecutor, "run", third_dies)
         with pytest.raises(RunError, match="convnet-depth1-width16, network 3 failed: its worker died"):
-            dsactl.evaluate(made, workers=ray, **how)
+            dsactl.evaluate(made, executor=ray, **how)
     begun: list[str] = []
 
-    def count(self: RayExecutor, shared, tasks, report):  # type: ignore[no-untyped-def]
+    def count(self: RayExecutor, shared, tasks, progress):  # type: ignore[no-untyped-def]
         begun.extend(task.name for task in tasks)
-        return run(self, shared, tasks, report)
+        return run(self, shared, tasks, progress)
 
     monkeypatch.setattr(RayExecutor, "run", count)
-    assert dsactl.evaluate(made, workers=ray, **how).n == 4
+    assert dsactl.evaluate(made, executor=ray, **how).n == 4
     assert begun == ["network 3"]
 
 
@@ -130,10 +134,11 @@ def test_an_evaluation_on_ray_is_the_same(ray: RayExecutor) -> None:
     """Results are in the order of the networks' numbers, whichever finishes first, and recorded with one thread."""
     made = dsactl.condense("digits", ipc=10, method="random")
     network = {"network": dsactl.NetworkSpec(depth=1, width=16), "epochs": 5, "networks": 4}
-    told: list[float] = []
-    there = dsactl.evaluate(made, workers=ray, report=told.append, **network)
-    assert told == sorted(told)
-    assert told[-1] == 4
+    told = Told()
+    there = dsactl.evaluate(made, executor=ray, progress=told, **network)
+    assert told.seen == sorted(told.seen)
+    assert told.seen[-1] == 4
+    assert {total for _, total, *_ in told.updates} == {4}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -145,7 +150,7 @@ def test_an_evaluation_on_ray_is_the_same(ray: RayExecutor) -> None:
     again = dsactl.evaluate(made, fresh=True, **network)
     assert again.n == 4
     assert len({*there.accuracies}) > 1
-    more = dsactl.evaluate(made, workers=ray, **{**network, "networks": 6})
+    more = dsactl.evaluate(made, executor=ray, **{**network, "networks": 6})
     assert more.accuracies[:4] == there.accuracies
 
 

@@ -6,20 +6,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from ray_workers import ALIKE
+from sessions import Told
 
 from dsactl.engine import on_ray
 from dsactl.engine.on_ray import RayExecutor
+from dsactl.engine.progress import Progress
 from dsactl.engine.tasks import Task
 from dsactl.errors import ClusterError, UsageError
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'dsactl[ray]'")
 
 
-def add(shared: int, number: int, _tell: Callable[[float], None]) -> int:
+def add(shared: int, number: int, _progress: Progress) -> int:
     return shared + number
 
 
@@ -81,23 +83,24 @@ def test_a_cluster_of_another_version(change: str, said: str, monkeypatch: pytes
 def test_a_cluster_whose_workers_are_yet_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a cluster whose head node runs no tasks, tasks wait, which the progress says."""
     monkeypatch.setattr(on_ray, "ANSWER_SECONDS", 60.0)  # on a busy machine
-    told: list[str] = []
 
-    def tell(_done: float, doing: str) -> None:
-        told.append(doing)
-        if len(told) > 2:
+    def stop(_done: float, _total: float, _doing: str) -> None:
+        if len(told.updates) > 2:
             raise KeyboardInterrupt
+
+    told = Told(stop)
 
     with other(0) as address, contextlib.closing(RayExecutor(address, "cpu")) as who:
         assert who.group_size(6, 4) == 4
         with pytest.raises(KeyboardInterrupt):
-            list(who.run(1, [Task("waits", add, (1,)), Task("too", add, (2,))], tell))
-    assert told[1:] == 2 * ["0 of 2 tasks on Ray are done; the cluster has no CPU yet"]
+            list(who.run(1, [Task("waits", add, (1,)), Task("too", add, (2,))], told))
+    said = [(done, total, doing) for done, total, doing, _ in told.updates]
+    assert said[1:] == 2 * [(0, 2, "0 of 2 tasks on Ray are done; the cluster has no CPU yet")]
 
 
 def test_ray_that_does_not_start_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(on_ray._QUIET, "object_store_memory", 1)  # less than Ray accepts
     who = RayExecutor(None, "cpu")
     with pytest.raises(ClusterError, match="Ray does not start here: ") as raised:
-        list(who.run(1, [Task("one", add, (1,)), Task("two", add, (2,))]))
+        list(who.run(1, [Task("one", add, (1,)), Task("two", add, (2,))], Progress()))
     assert '`ray="off"`' in str(raised.value.hint)

@@ -11,10 +11,12 @@ from pathlib import Path
 import processes
 import pytest
 from ray_workers import ALIKE, cluster, working
+from sessions import session
 
 import registry
 from dsactl.engine import on_ray
 from dsactl.engine.on_ray import RayExecutor
+from dsactl.engine.progress import Progress
 from dsactl.engine.tasks import Executor, Task
 from dsactl.errors import ClusterError, RunError
 from dsactl.recipes.recipe import Request
@@ -90,6 +92,7 @@ def test_whoever_is_killed_the_sets_are_the_same(straight: list[str], tmp_path: 
         assert process.returncode == 130
         assert out == ""
         assert "of 3 sets are stored." in errors
+        assert "Run the same again to continue from there." in errors
         assert all(any((run / name).exists() for name in ("checkpoint.safetensors", "finished.json")) for run in kept)
     else:
         process.kill()
@@ -142,44 +145,44 @@ def test_courses_on_ray_are_those_of_one_process(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[RayExecutor]:
+def executor() -> Iterator[RayExecutor]:
     with cluster() as who:
         yield who
 
 
 @pytest.mark.slow
-def test_a_run_that_diverges_leaves_the_others(workers: Executor) -> None:
+def test_a_run_that_diverges_leaves_the_others(executor: Executor) -> None:
     good, bad = (
         prepare(Request.parse({"dataset": "digits", "ipc": 1, "iterations": 2, "width": 16, **options}), "cpu")
         for options in ({}, {"image_lr": 1e38, "strategy": "color", "distance": "mse"})
     )
     store = registry.Store()
-    found = dict(make_all([bad, good], store, workers))
+    found = dict(make_all([bad, good], session(store, executor=executor)))
     assert isinstance(found[0], RunError)
     assert "diverged" in found[0].message
     assert not isinstance(found[1], RunError)
     assert found[1].stored.digest == store.sets()[0].digest
 
 
-def leave_a_file(_shared: None, folder: str, _tell: Callable[[float], None]) -> None:
+def leave_a_file(_shared: None, folder: str, _progress: Progress) -> None:
     (Path(folder) / "computed").touch()
 
 
 @pytest.mark.slow
 def test_another_version_or_machine_is_said_before_it_computes(
-    workers: Executor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    executor: Executor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     task = Task("any", leave_a_file, (str(tmp_path),))
     with monkeypatch.context() as patch:
         patch.setattr(on_ray, "__version__", "99")
         with pytest.raises(ClusterError, match=r"a worker is dsactl .* this process has dsactl 99, torch"):
-            list(workers.run(None, [task]))
+            list(executor.run(None, [task], Progress()))
     monkeypatch.setattr(on_ray, "describe", lambda device, threads: f"{device}, {threads} thread, of old")
     with pytest.raises(ClusterError, match=r"a worker is dsactl .* 1 thread, of old"):
-        list(workers.run(None, [task]))
+        list(executor.run(None, [task], Progress()))
     assert not (tmp_path / "computed").exists()
     monkeypatch.undo()
-    list(workers.run(None, [task]))
+    list(executor.run(None, [task], Progress()))
     assert (tmp_path / "computed").exists()
 
 

@@ -1,18 +1,20 @@
-from collections.abc import Callable
+from sessions import Told
 
+from dsactl.engine.progress import Progress
 from dsactl.engine.tasks import LocalExecutor, Task
 
 
-def halves(shared: int, number: int, tell: Callable[[float], None]) -> int:
-    tell(0.5)
-    tell(1.0)
+def halves(shared: int, number: int, progress: Progress) -> int:
+    progress.update(1, 2)
+    progress.update(2, 2, "almost there")
     return shared + number
 
 
 def test_one_after_the_other() -> None:
-    told: list[tuple[float, str]] = []
+    told = Told()
     tasks = [Task("a", halves, (1,)), Task("b", halves, (2,), cost=3)]
-    done = LocalExecutor().run(10, tasks, lambda share, doing: told.append((share, doing)))
+    done = LocalExecutor().run(10, tasks, told)
     assert [(task.name, result) for task, result in done] == [("a", 11), ("b", 12)]
-    # Only the tasks' own reports arrive: a caller that times steps would count a report of the setup as a step.
-    assert told == [(0.125, "a"), (0.25, "a"), (0.625, "b"), (1.0, "b")]
+    # Only the tasks' own updates arrive: a caller that times steps would count an update of the setup as a step.
+    words = ("a", "a: almost there", "b", "b: almost there")
+    assert told.updates == [(done, 4, doing, {}) for done, doing in zip((0.5, 1, 2.5, 4), words, strict=True)]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 import signal
 import threading
@@ -15,6 +16,7 @@ import processes
 import pytest
 import torch
 from reference import write_folder
+from sessions import Told
 from waiting import read_until
 
 import dsactl
@@ -64,30 +66,50 @@ EARLIER = (
 )
 
 
-class Counter:
-    """Counts the epochs that were trained, and stops after some."""
+class Counter(Told):
+    """Counts the epochs that were trained, and stops after some.
 
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.epochs, self._stop_after = 0, stop_after
+    After an epoch more is done; what is done stays the same when a result is stored, and begins with those found.
+    """
 
-    def __call__(self, _: float) -> None:
-        self.epochs += 1
-        if self.epochs == self._stop_after:
-            raise KeyboardInterrupt
+    def __init__(
+        self, stop_after: int | None = None, after_epoch: Callable[[int], object] = lambda epochs: None
+    ) -> None:
+        super().__init__(self._count)
+        self.epochs, self._stop_after, self._after_epoch, self._done = 0, stop_after, after_epoch, math.inf
+
+    @property
+    def told_stored(self) -> list[float]:
+        """The numbers of stored results that were told, in order, each once."""
+        return list(dict.fromkeys(figures["stored"] for *_, figures in self.updates))
+
+    def _count(self, done: float, _total: float, _doing: str) -> None:
+        is_epoch, self._done = done > self._done + 1e-6, done
+        if is_epoch:
+            self.epochs += 1
+            self._after_epoch(self.epochs)
+            if self.epochs == self._stop_after:
+                raise KeyboardInterrupt
 
 
 def test_an_interrupted_evaluation_goes_on_and_ends_the_same(digits: dsactl.SyntheticSet) -> None:
     store = registry.Store()
     stopped, rest, again = Counter(stop_after=6), Counter(), Counter()
-    with pytest.raises(KeyboardInterrupt):
-        dsactl.evaluate(digits, protocol(), report=stopped)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        dsactl.evaluate(digits, protocol(), progress=stopped)
+    kept = "Interrupted; 1 of 3 networks are finished and stored.\n"
+    assert caught.value.__notes__ == [f"{kept}Run the same again to continue from there."]
+    assert stopped.told_stored == [0, 1]
     assert store.evaluations(digits.digest) == [], "what is not done is no result"
-    result = dsactl.evaluate(digits, protocol(), report=rest)
+    result = dsactl.evaluate(digits, protocol(), progress=rest)
     assert rest.epochs == 2 * 4, "the first network was finished"
+    assert rest.told_stored == [1, 2, 3]
+    assert rest.updates[0] == (1, 3, "1 finished and stored", {"stored": 1})
+    assert rest.updates[-1] == (3, 3, "3 finished and stored", {"stored": 3})
     assert not result.repeated
     (record,) = store.evaluations(digits.digest)
     assert record["accuracies"] == list(result.accuracies)
-    whole = dsactl.evaluate(digits, protocol(), fresh=True, report=again)
+    whole = dsactl.evaluate(digits, protocol(), fresh=True, progress=again)
     assert again.epochs == 3 * 4
     assert whole.accuracies == result.accuracies
     assert len(store.evaluations(digits.digest)) == 2, "asked for, so kept"
@@ -96,37 +118,34 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(digits: dsactl.Synt
 def test_what_was_measured_is_found_again_and_other_conditions_are_not(digits: dsactl.SyntheticSet) -> None:
     first = dsactl.evaluate(digits, protocol())
     looked_up, more, fewer, other = Counter(), Counter(), Counter(), Counter()
-    second = dsactl.evaluate(digits, protocol(), report=looked_up)
+    second = dsactl.evaluate(digits, protocol(), progress=looked_up)
     assert (second.repeated, looked_up.epochs) == (True, 0)
     assert second.to_dict() == {**first.to_dict(), "accuracies": second.accuracies}
     assert len(registry.Store().evaluations(digits.digest)) == 1
-    third = dsactl.evaluate(digits, protocol(networks=5), report=more)
+    third = dsactl.evaluate(digits, protocol(networks=5), progress=more)
     assert more.epochs == 2 * 4
     assert third.accuracies[:3] == first.accuracies
     assert third.seconds > first.seconds
     assert 0 < dsactl.evaluate(digits, protocol(networks=1)).seconds < first.seconds, "of that network alone"
-    assert dsactl.evaluate(digits, protocol(networks=2), report=fewer).accuracies == first.accuracies[:2]
+    assert dsactl.evaluate(digits, protocol(networks=2), progress=fewer).accuracies == first.accuracies[:2]
     assert fewer.epochs == 0
-    dsactl.evaluate(digits, protocol(seed=1), report=other)
+    dsactl.evaluate(digits, protocol(seed=1), progress=other)
     assert other.epochs == 3 * 4
 
 
 def test_of_two_evaluations_of_the_same_nothing_is_lost(digits: dsactl.SyntheticSet) -> None:
-    ahead, counter = Counter(), Counter()
+    ahead = Counter()
 
-    def overtaken(_: float) -> None:
+    def overtake(epochs: int) -> None:
         """During its first network another one trains three; it is stopped during its second."""
-        counter(_)
-        if counter.epochs == 1:
-            dsactl.evaluate(digits, protocol(), report=ahead)
-        if counter.epochs == 5:
-            raise KeyboardInterrupt
+        if epochs == 1:
+            dsactl.evaluate(digits, protocol(), progress=ahead)
 
     with pytest.raises(KeyboardInterrupt):
-        dsactl.evaluate(digits, protocol(), report=overtaken)
+        dsactl.evaluate(digits, protocol(), progress=Counter(5, overtake))
     assert ahead.epochs == 3 * 4
     again = Counter()
-    dsactl.evaluate(digits, protocol(), report=again)
+    dsactl.evaluate(digits, protocol(), progress=again)
     assert again.epochs == 0, "three are kept, and not only the one that was kept last"
 
 
@@ -191,16 +210,17 @@ def test_what_an_earlier_version_measured_here_is_found(digits: dsactl.Synthetic
     with registry.Store().writing():
         write_atomically(registry.Store().home / "runs" / "evaluations" / f"{name}.json", json.dumps(value).encode())
     counter = Counter()
-    found = dsactl.evaluate(digits, protocol(), report=counter)
+    found = dsactl.evaluate(digits, protocol(), progress=counter)
     assert (found.accuracies, found.seconds, found.created, counter.epochs) == ((0.0, 1.0, 2.0), 3.0, "then", 0)
 
 
 def test_an_evaluation_that_is_begun_afresh_leaves_nothing_of_an_earlier_one(digits: dsactl.SyntheticSet) -> None:
     dsactl.evaluate(digits, protocol())
-    with pytest.raises(KeyboardInterrupt):
-        dsactl.evaluate(digits, protocol(), fresh=True, report=Counter(stop_after=6))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        dsactl.evaluate(digits, protocol(), fresh=True, progress=Counter(stop_after=6))
+    assert caught.value.__notes__[0].endswith("Run the same again, without `fresh=True`, to continue from there.")
     rest = Counter()
-    dsactl.evaluate(digits, protocol(), report=rest)
+    dsactl.evaluate(digits, protocol(), progress=rest)
     assert rest.epochs == 2 * 4, "the first was trained anew, and so are the others"
 
 
@@ -223,7 +243,7 @@ def test_a_protocol_may_be_given_by_its_attributes(digits: dsactl.SyntheticSet) 
 
 def test_a_damaged_unfinished_evaluation_is_not_used(digits: dsactl.SyntheticSet) -> None:
     with pytest.raises(KeyboardInterrupt):
-        dsactl.evaluate(digits, protocol(), report=Counter(stop_after=6))
+        dsactl.evaluate(digits, protocol(), progress=Counter(stop_after=6))
     (path,) = (registry.Store().home / "runs" / "evaluations").iterdir()
     for bad in (
         "{",
@@ -235,7 +255,7 @@ def test_a_damaged_unfinished_evaluation_is_not_used(digits: dsactl.SyntheticSet
         path.write_text(bad)
         counter = Counter(stop_after=12)
         with pytest.raises(KeyboardInterrupt):
-            dsactl.evaluate(digits, protocol(), report=counter)
+            dsactl.evaluate(digits, protocol(), progress=counter)
         assert counter.epochs == 12
 
 
@@ -255,7 +275,7 @@ def test_ctrl_c_says_what_is_kept(digits: dsactl.SyntheticSet) -> None:
     kept = len(json.loads(path.read_text())["networks"])
     assert 0 < kept < 50
     assert f"Interrupted; {kept} of 50 networks are finished and stored." in errors
-    assert "The same command continues from there." in errors
+    assert "Run the same again to continue from there." in errors
 
 
 def test_a_whole_data_set_is_the_upper_bound(
@@ -299,7 +319,7 @@ def test_a_record_from_elsewhere_is_not_taken_for_one_s_own(digits: dsactl.Synth
     forged = {**own, "accuracies": [99.0, 99.5, 100.0], "n": 3, "mean": 99.5, "std": 0.4, "reference": "x[/b]"}
     store.add_evaluation(digits.digest, forged)
     counter = Counter()
-    result = dsactl.evaluate(digits, protocol(), report=counter)
+    result = dsactl.evaluate(digits, protocol(), progress=counter)
     assert counter.epochs == 4, "only the third network was trained"
     assert result.accuracies[:2] == tuple(own["accuracies"])
     assert result.reference == digits.reference

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from reference import small_dataset, write_folder
+from sessions import session
 
 import dsactl
 import registry
 from dsactl.augmentation.packed import Augmenter
 from dsactl.data.load import load_dataset
 from dsactl.engine.device import capabilities, resolve_precision
+from dsactl.engine.progress import Progress
 from dsactl.errors import DataError, UsageError
 from dsactl.evaluation.evaluate import _paper, evaluate
 from dsactl.evaluation.protocol import Protocol
@@ -38,7 +40,7 @@ def real_set(method: str = "random", **options: object) -> SyntheticSet:
 
 
 def test_networks_learn_and_the_result_is_reproducible() -> None:
-    first = evaluate(real_set(), DATASET, FAST, CPU)
+    first = evaluate(real_set(), DATASET, FAST, session())
     assert first.n == 3
     assert first.mean > 60  # chance is 33
     assert first.protocol == {
@@ -53,7 +55,7 @@ def test_networks_learn_and_the_result_is_reproducible() -> None:
     assert first.std == pytest.approx((sum((a - first.mean) ** 2 for a in first.accuracies) / 3) ** 0.5)
     # After two epochs the networks are still apart.
     protocols = [replace(FAST, epochs=2, seed=seed) for seed in (0, 0, 1)]
-    early, again, other = (evaluate(real_set(), DATASET, protocol, CPU).accuracies for protocol in protocols)
+    early, again, other = (evaluate(real_set(), DATASET, protocol, session()).accuracies for protocol in protocols)
     assert early == again != other
 
 
@@ -81,7 +83,7 @@ def test_a_network_s_result_does_not_depend_on_how_many_there_are(network: Netwo
         [
             accuracy
             for first in range(0, 8, size)
-            for accuracy, _ in train_and_test(networks, range(first, min(first + size, 8)), "cpu", lambda share: None)
+            for accuracy, _ in train_and_test(networks, range(first, min(first + size, 8)), "cpu", Progress())
         ]
         for size in (8, 3, 1)
     ]
@@ -90,25 +92,25 @@ def test_a_network_s_result_does_not_depend_on_how_many_there_are(network: Netwo
 
 
 def test_the_protocol_follows_the_method() -> None:
-    dsa = evaluate(real_set("dsa", strategy="crop_flip"), DATASET, replace(FAST, epochs=2), CPU)
+    dsa = evaluate(real_set("dsa", strategy="crop_flip"), DATASET, replace(FAST, epochs=2), session())
     assert dsa.augmentation == "dsa crop flip"
-    dc = evaluate(real_set("dc"), DATASET, replace(FAST, epochs=2), CPU)
+    dc = evaluate(real_set("dc"), DATASET, replace(FAST, epochs=2), session())
     assert dc.augmentation == "none"
-    assert evaluate(real_set("dc"), DATASET, replace(FAST, epochs=None, networks=1), CPU).epochs == 300
-    forced = evaluate(real_set("dc"), DATASET, replace(FAST, epochs=2, strategy="rotate"), CPU)
+    assert evaluate(real_set("dc"), DATASET, replace(FAST, epochs=None, networks=1), session()).epochs == 300
+    forced = evaluate(real_set("dc"), DATASET, replace(FAST, epochs=2, strategy="rotate"), session())
     assert forced.augmentation == "dsa rotate"
     for name in ("mnist", "mnist@validation"):
         digits = replace(real_set("dc"), recipe=replace(real_set("dc").recipe, dataset=name))
-        assert evaluate(digits, DATASET, replace(FAST, epochs=2), CPU).augmentation == "dc"
+        assert evaluate(digits, DATASET, replace(FAST, epochs=2), session()).augmentation == "dc"
 
 
 def test_any_set_can_be_evaluated_as_dc_s_are() -> None:
     """As the coresets were whose figures the paper takes from DC's."""
     made = real_set("random")
-    dc = evaluate(made, DATASET, replace(FAST, epochs=None, networks=1, strategy="dc"), CPU)
+    dc = evaluate(made, DATASET, replace(FAST, epochs=None, networks=1, strategy="dc"), session())
     assert (dc.augmentation, dc.epochs) == ("none", 300)
     mnist = replace(made, recipe=replace(made.recipe, dataset="mnist"))
-    assert evaluate(mnist, DATASET, replace(FAST, epochs=2, strategy="dc"), CPU).augmentation == "dc"
+    assert evaluate(mnist, DATASET, replace(FAST, epochs=2, strategy="dc"), session()).augmentation == "dc"
     for method in ("random", "herding", "forgetting"):
         assert Protocol(strategy="dc").is_of(method)
         assert not Protocol().is_of(method)
@@ -122,31 +124,31 @@ def test_the_newest_set_is_not_a_study_s() -> None:
     own = dsactl.condense("digits", ipc=1, method="random")
     store = registry.Store()
     job = prepare(Request("digits", 2, "random")).within(STUDIES)
-    execute(job, store)
+    execute(job, session(store))
     assert store.newest().reference == "studies/digits-random-ipc2:1"
     assert dsactl.evaluate(networks=1, epochs=1).reference == own.reference
 
 
 def test_what_a_set_was_made_for_is_known_from_what_it_was_tried_with() -> None:
     made = real_set("random")
-    assert evaluate(made, DATASET, FAST, CPU).own_augmentation
-    assert not evaluate(made, DATASET, replace(FAST, strategy="none"), CPU).own_augmentation
-    assert evaluate(real_set("dc"), DATASET, replace(FAST, strategy="none"), CPU).own_augmentation
+    assert evaluate(made, DATASET, FAST, session()).own_augmentation
+    assert not evaluate(made, DATASET, replace(FAST, strategy="none"), session()).own_augmentation
+    assert evaluate(real_set("dc"), DATASET, replace(FAST, strategy="none"), session()).own_augmentation
 
 
 def test_batch_norm_is_evaluated_on_its_twin() -> None:
     made = real_set("dsa", norm="batch", width=8)
-    twin = evaluate(made, DATASET, Protocol(networks=1, epochs=1), CPU)
+    twin = evaluate(made, DATASET, Protocol(networks=1, epochs=1), session())
     assert (twin.network, twin.twin) == ("convnet-width8", True)
-    asked = evaluate(made, DATASET, Protocol(NetworkSpec(width=8, norm="batch"), 1, 3), CPU)
+    asked = evaluate(made, DATASET, Protocol(NetworkSpec(width=8, norm="batch"), 1, 3), session())
     assert (asked.network, asked.twin) == ("convnet-width8-batch", False)
 
 
 def test_another_data_set_is_refused() -> None:
     with pytest.raises(DataError, match="are not those that small:1 was made from"):
-        evaluate(real_set(), small_dataset(per_class=29), FAST, CPU)
+        evaluate(real_set(), small_dataset(per_class=29), FAST, session())
     with pytest.raises(DataError, match="different shapes"):
-        evaluate(real_set(), small_dataset(side=10), FAST, CPU)
+        evaluate(real_set(), small_dataset(side=10), FAST, session())
     with pytest.raises(UsageError, match="`networks` must be at least 1"):
         Protocol(networks=0)
     with pytest.raises(UsageError, match="`epochs` must be at least 1"):

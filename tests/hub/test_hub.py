@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from sessions import Stopping
 
 import dsactl
-from dsactl.runs.progress import Progress
 from hub import LoopbackHub
 from hub.machine import NAME, Machine
 from hub.server import TOKEN
@@ -49,7 +49,7 @@ def test_the_walk_through_of_the_readme(machine: Machine, other: Machine, repo: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_TOKEN", TOKEN)
         with pytest.raises(KeyboardInterrupt):
-            dsactl.condense("digits", ipc=1, width=8, store=machine.store, report=_stop_at_three)
+            dsactl.condense("digits", ipc=1, width=8, store=machine.store, progress=Stopping(3))
     runs = [path for path in machine.home.rglob("runs/*/*") if path.is_file()]
     assert [path.name for path in runs].count("checkpoint.safetensors") == 1
     for path in [*machine.home.rglob("*"), *other.home.rglob("*")]:
@@ -69,11 +69,6 @@ def test_the_token_that_the_client_keeps_is_sent(hub: LoopbackHub, machine: Mach
         machine.run("push", NAME, repo, HF_HUB_DISABLE_TELEMETRY="1")
     assert len(hub.writes()) == 3
     assert {seen.headers["Authorization"] for seen in hub.seen} == {f"Bearer {TOKEN}"}
-
-
-def _stop_at_three(progress: Progress) -> None:
-    if progress.done == 3:
-        raise KeyboardInterrupt
 
 
 def test_large_files_have_an_address_of_their_own(

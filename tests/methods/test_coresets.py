@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from dsactl.runs.progress import Progress
+from sessions import Stopping
 from torch import Tensor
 
 import dsactl
@@ -69,13 +69,8 @@ def test_an_interrupted_run_goes_on_to_the_same_set(
     """Interrupted between two epochs, then in the middle of the third and of the fourth."""
     options = {**options, "options": {"epochs": 5}}
     whole = condense(method, store=registry.Store(tmp_path / "whole"), **options)
-    store, steps, done = registry.Store(tmp_path / "parts"), 0, []
+    store, steps, progress = registry.Store(tmp_path / "parts"), 0, Stopping(2)
     sgd_step: Callable[..., None] = sgd.sgd_step
-
-    def report(progress: Progress) -> None:
-        done.append(progress.done)
-        if progress.done == 2 and done.count(2) == 1:
-            raise KeyboardInterrupt
 
     def interrupted(*arguments: Any) -> None:
         nonlocal steps
@@ -87,9 +82,9 @@ def test_an_interrupted_run_goes_on_to_the_same_set(
     monkeypatch.setattr(sgd, "sgd_step", interrupted)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            condense(method, store=store, report=report, **options)
-    made = condense(method, store=store, report=report, **options)
-    assert done == [0, 1, 2, 2, 2, 3, 3, 4, 5]
+            condense(method, store=store, progress=progress, **options)
+    made = condense(method, store=store, progress=progress, **options)
+    assert progress.seen == [0, 1, 2, 2, 2, 3, 3, 4, 5]
     assert made.digest == whole.digest
     assert torch.equal(made.images, whole.images)
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sessions import Stopping
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -11,7 +12,6 @@ import registry
 from dsactl.data.dataset import Dataset
 from dsactl.networks.build import initial_state, structure
 from dsactl.recipes.recipe import Recipe
-from dsactl.runs.progress import Progress
 
 SMALL = {"ipc": 1, "width": 16, "precision": "float32", "device": "cpu"}
 
@@ -78,18 +78,12 @@ def test_ld_learns_labels_of_real_images(digits: Dataset) -> None:
 def test_an_interrupted_run_goes_on_to_the_same_set(method: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     options = {**SMALL, "method": method, "iterations": 4, "inner_steps": 2}
     whole = dsactl.condense("digits", **options, store=registry.Store(tmp_path_factory.mktemp("whole")))
-    seen = []
-
-    def interrupt(progress: Progress) -> None:
-        seen.append(progress.done)
-        if progress.done == 2 and seen.count(2) == 1:
-            raise KeyboardInterrupt
-
+    progress = Stopping(2)
     with pytest.raises(KeyboardInterrupt):
-        dsactl.condense("digits", **options, report=interrupt)
-    again = dsactl.condense("digits", **options, report=interrupt)
-    assert seen[-2:] == [3, 4]
-    assert seen.count(1) == 1
+        dsactl.condense("digits", **options, progress=progress)
+    again = dsactl.condense("digits", **options, progress=progress)
+    assert progress.seen[-2:] == [3, 4]
+    assert progress.seen.count(1) == 1
     assert again.digest == whole.digest
 
 

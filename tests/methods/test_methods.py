@@ -157,7 +157,7 @@ def test_options_are_checked_by_what_the_method_says_of_them(
         ("nan", "made images that are not finite"),
         ("soft", "made soft labels that do not sum to one"),
         ("narrow", "made soft labels of shape (10, 5)"),
-        ("nothing", "returned an object of type NoneType, not Made"),
+        ("nothing", "returned an object of type NoneType, not CondensedSet"),
         ("fails", "failed: ValueError: of its own making, at "),
     ],
 )

@@ -139,8 +139,8 @@ def test_options_may_have_the_names_of_settings_of_other_methods(install: Instal
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("None", "returned an object of type NoneType, not Made"),
-        ("(first(work).images_NCHW, torch.arange(10))", "returned an object of type tuple, not Made"),
+        ("None", "returned an object of type NoneType, not CondensedSet"),
+        ("(first(work).images_NCHW, torch.arange(10))", "returned an object of type tuple, not CondensedSet"),
         ("CondensedSet([1.0], torch.arange(10))", "made images of type list, not Tensor"),
         ("CondensedSet(first(work).images_NCHW, None)", "made labels of type NoneType, not Tensor"),
         (

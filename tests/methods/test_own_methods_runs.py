@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from dsactl.runs.progress import Progress
 from foreign_methods import FIRST, Install, make
+from sessions import Told
 
 import dsactl
 import registry
@@ -78,14 +78,14 @@ def test_what_is_no_fault_of_a_method_stays_as_it_is(install: Install, fault: st
     assert len(kept()) == 1
 
 
-def test_what_a_callers_report_raises_is_no_fault_of_the_method(install: Install) -> None:
+def test_what_a_callers_meter_raises_is_no_fault_of_the_method(install: Install) -> None:
     install(FAILS.replace("{fault}", "pass"), "foreign:fails")
 
-    def report(_: Progress) -> None:
+    def fail(*_: object) -> None:
         raise StopAsyncIteration
 
     with pytest.raises(StopAsyncIteration):
-        make(report=report)
+        make(progress=Told(fail))
 
 
 def test_an_exception_of_the_programs_own_method_is_not_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:

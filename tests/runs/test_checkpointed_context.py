@@ -9,6 +9,7 @@ from torch import Tensor
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.mode import Mode
 from dsactl.engine.processes import SINGLE_PROCESS
+from dsactl.engine.progress import Progress
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import Job, prepare
 from dsactl.runs.runner import CHECKPOINT, CheckpointedContext
@@ -25,9 +26,7 @@ def job(device: torch.device) -> Job:
 
 def resumed(folder: Path, device: torch.device) -> CheckpointedContext:
     save_checkpoint(folder / CHECKPOINT, KEPT, {**ABOUT, "mode": Mode(device.type).to_dict()})
-    return CheckpointedContext(
-        folder, job(device), SINGLE_PROCESS, 0.0, lambda progress: None, lambda done, tensors: None
-    )
+    return CheckpointedContext(folder, job(device), Progress(), SINGLE_PROCESS, 0.0, lambda done, tensors: None)
 
 
 def saved(folder: Path) -> dict[str, Tensor]:

@@ -13,16 +13,17 @@ import pytest
 import torch
 from compilers import needs_torch_compile
 from reference import write_folder
+from sessions import Stopping, Told, session
 
 import registry
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.compilation import can_compile
+from dsactl.engine.progress import Progress
 from dsactl.errors import DataError, DeviceError, NetworkError, RunError
 from dsactl.methods.gradient_matching import inner_step, method
 from dsactl.recipes.recipe import Recipe, Request
-from dsactl.runs import runner
+from dsactl.runs import run, runner
 from dsactl.runs.job import Job, load_source, prepare, run_folder
-from dsactl.runs.progress import Progress
 from dsactl.runs.run import execute, has_checkpoint
 
 # Three inner steps with a trained network between them, so that a stop can fall into any part.
@@ -81,6 +82,7 @@ def test_interrupted_runs_end_with_the_same_bits(tmp_path: Path) -> None:
             assert out == ""
             if name == "SIGINT":
                 assert "the checkpoint was written" in err
+                assert "Run the same again to continue from there." in err
             if name == "SIGTERM":
                 assert "The same command continues from the last step." in err
             assert keeps_checkpoint(home)
@@ -101,13 +103,13 @@ def job(**options: object) -> Job:
 
 def test_a_run_is_repeated_looked_up_and_started_afresh() -> None:
     store = registry.Store()
-    first = execute(job(), store)
+    first = execute(job(), session(store))
     assert not first.repeated
-    assert execute(job(), store).repeated
-    fresh = execute(job(), store, fresh=True)
+    assert execute(job(), session(store)).repeated
+    fresh = execute(job(), session(store), fresh=True)
     assert not fresh.repeated
     assert fresh.stored == first.stored
-    other = execute(job(seed=1), store)
+    other = execute(job(seed=1), session(store))
     assert other.stored.reference == "digits-dsa-convnet-width8-ipc1:2"
     assert other.stored.digest != first.stored.digest
 
@@ -120,24 +122,46 @@ def test_several_sets_have_seeds_of_their_own() -> None:
 
 
 def test_an_error_keeps_the_work_and_ctrl_c_comes_through() -> None:
-    store = registry.Store()
-    seen = []
-
-    def stop(progress: Progress) -> None:
-        seen.append(progress.done)
-        if progress.done == 2:
-            raise KeyboardInterrupt
-
+    store, stopped, rest = registry.Store(), Stopping(2), Told()
     with pytest.raises(KeyboardInterrupt):
-        execute(job(), store, report=stop)
-    assert list(dict.fromkeys(seen)) == [0, 1, 2]
+        execute(job(), session(store, stopped))
+    assert list(dict.fromkeys(stopped.seen)) == [0, 1, 2]
     path = run_folder(store, job().recipe) / "checkpoint.safetensors"
     _, about = read(path)
     assert about["done"] == 2
-    seen.clear()
-    went_on = execute(job(), store, report=lambda progress: seen.append(progress.done))
-    assert list(dict.fromkeys(seen)) == [2, 3]
-    assert went_on.stored.digest == execute(job(), store, fresh=True).stored.digest
+    went_on = execute(job(), session(store, rest))
+    assert list(dict.fromkeys(rest.seen)) == [2, 3]
+    assert went_on.stored.digest == execute(job(), session(store), fresh=True).stored.digest
+
+
+def test_ctrl_c_says_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a note of the exception: before the first step, between steps, before the next update, and at the end."""
+    store = registry.Store()
+    go_on = "Run the same again to continue from there."
+
+    def notes(stop: Progress | None = None, **how: bool) -> list[str]:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            execute(job(), session(store, stop), **how)
+        return caught.value.__notes__
+
+    assert notes(Stopping(0)) == ["Interrupted before the first step; no checkpoint was written."]
+    assert notes(Stopping(2)) == [f"Interrupted at step 2 of 3; the checkpoint was written.\n{go_on}"]
+    again = "Run the same again, without `fresh=True`, to continue from there."
+    assert notes(Stopping(1), fresh=True) == [f"Interrupted at step 1 of 3; the checkpoint was written.\n{again}"]
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "run_method", interrupted)
+        assert notes() == [f"Interrupted; the checkpoint was written.\n{go_on}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_store", interrupted)
+        assert notes() == [f"Interrupted at step 3 of 3; the checkpoint was written.\n{go_on}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "Outcome", interrupted)
+        assert notes() == ["Interrupted; the set is stored."]
+    assert execute(job(), session(store)).repeated
 
 
 def read(path: Path):  # type: ignore[no-untyped-def]
@@ -145,12 +169,8 @@ def read(path: Path):  # type: ignore[no-untyped-def]
 
 
 def interrupted(store: registry.Store, **options: object) -> Path:
-    def stop(progress: Progress) -> None:
-        if progress.done == 1:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        execute(job(**options), store, report=stop)
+        execute(job(**options), session(store, Stopping(1)))
     return run_folder(store, job(**options).recipe) / "checkpoint.safetensors"
 
 
@@ -159,16 +179,16 @@ def test_a_checkpoint_beside_a_finished_run_is_of_no_consequence() -> None:
     store = registry.Store()
     path = interrupted(store)
     left = path.read_bytes()
-    made = execute(job(), store).stored
+    made = execute(job(), session(store)).stored
     path.write_bytes(left)
     assert not has_checkpoint(store, job().recipe)
-    execute(job(precision="bfloat16"), store)
-    assert execute(job(), store).repeated
+    execute(job(precision="bfloat16"), session(store))
+    assert execute(job(), session(store)).repeated
     assert not path.exists()
     store.remove([made.place])
     assert interrupted(store) == path
     assert has_checkpoint(store, job().recipe), "of the set that is made anew"
-    assert execute(job(), store).stored.digest == made.digest
+    assert execute(job(), session(store)).stored.digest == made.digest
 
 
 def test_foreign_and_damaged_checkpoints_are_refused_with_the_way_out() -> None:
@@ -177,17 +197,17 @@ def test_foreign_and_damaged_checkpoints_are_refused_with_the_way_out() -> None:
     tensors, about = read(path)
     save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "device": "cuda"}})
     with pytest.raises(RunError, match=r"was written on cuda.*"):
-        execute(job(), store)
+        execute(job(), session(store))
     save_checkpoint(path, {**tensors, "images": tensors["images"][:5]}, about)
     with pytest.raises(RunError, match="has images of another shape"):
-        execute(job(), store)
+        execute(job(), session(store))
     save_checkpoint(path, {}, about)
     with pytest.raises(RunError, match="is damaged"):
-        execute(job(), store)
+        execute(job(), session(store))
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(RunError, match=r"is damaged"):
-        execute(job(), store)
-    assert execute(job(), store, fresh=True).stored.version == 1
+        execute(job(), session(store))
+    assert execute(job(), session(store), fresh=True).stored.version == 1
 
 
 def test_a_run_goes_on_with_as_many_processes_as_it_began() -> None:
@@ -196,41 +216,41 @@ def test_a_run_goes_on_with_as_many_processes_as_it_began() -> None:
     tensors, about = read(path)
     save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "processes": 4}})
     with pytest.raises(RunError, match=r"written on cpu.*, 4 processes; .* use 4 processes, started by torchrun"):
-        execute(job(), store)
+        execute(job(), session(store))
 
 
 def test_another_precision_does_not_begin_again_silently() -> None:
     store = registry.Store()
     interrupted(store, precision="bfloat16")
     with pytest.raises(RunError, match=r'unfinished bfloat16 run .* use `precision="bfloat16"`; .* `fresh=True`'):
-        execute(job(precision="float32"), store)
-    assert execute(job(precision="float32"), store, fresh=True).stored.version == 1
-    assert execute(job(precision="bfloat16"), store).stored.version == 2
+        execute(job(precision="float32"), session(store))
+    assert execute(job(precision="float32"), session(store), fresh=True).stored.version == 1
+    assert execute(job(precision="bfloat16"), session(store)).stored.version == 2
 
 
 def test_a_finished_run_answers_beside_one_in_another_precision() -> None:
     store = registry.Store()
-    done = execute(job(precision="float32"), store)
+    done = execute(job(precision="float32"), session(store))
     interrupted(store, precision="bfloat16")
-    assert execute(job(precision="float32"), store).stored == done.stored
+    assert execute(job(precision="float32"), session(store)).stored == done.stored
 
 
 def test_one_process_at_a_time_works_on_a_run() -> None:
     store = registry.Store()
 
-    def again(progress: Progress) -> None:
-        if progress.done == 1:
+    def again(done: float, _total: float, _doing: str) -> None:
+        if done == 1:
             with pytest.raises(RunError, match="Another process is making"):
-                execute(job(), store)
+                execute(job(), session(store))
 
-    assert execute(job(), store, report=again).stored.version == 1
+    assert execute(job(), session(store, Told(again))).stored.version == 1
 
 
 def test_divergence_is_an_error_that_says_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "EVENT_SECONDS", 0.0)
     store = registry.Store()
     with pytest.raises(RunError, match=r"diverged in iteration \d+: .* smaller `image_lr` than 1e\+38"):
-        execute(job(image_lr=1e38, strategy="color", distance="mse"), store)
+        execute(job(image_lr=1e38, strategy="color", distance="mse"), session(store))
     assert store.sets() == []
 
 
@@ -251,7 +271,7 @@ def test_a_folder_s_place_stays_on_this_machine(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "private" / "shapes")
     store = registry.Store()
     request = Request.parse({"dataset": str(folder), "ipc": 1, "method": "random"})
-    made = execute(prepare(request), store)
+    made = execute(prepare(request), session(store))
     assert made.stored.reference == "shapes-random-ipc1:1"
     assert str(tmp_path / "private") not in made.stored.file.read_bytes().decode("latin1")
     assert "private" not in made.stored.picture.with_suffix(".json").read_text()
@@ -274,15 +294,10 @@ def test_runs_of_every_kind_go_on(options: dict[str, object]) -> None:
     store = registry.Store()
     options = {**options, "iterations": 4}
     total = 4 * int(options.get("inner_steps", 1))
-
-    def stop(progress: Progress) -> None:
-        if progress.done == total // 2 + 1:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        execute(job(**options), store, report=stop)
-    went_on = execute(job(**options), store).stored.digest
-    assert execute(job(**options), store, fresh=True).stored.digest == went_on
+        execute(job(**options), session(store, Stopping(total // 2 + 1)))
+    went_on = execute(job(**options), session(store)).stored.digest
+    assert execute(job(**options), session(store), fresh=True).stored.digest == went_on
 
 
 @needs_torch_compile
@@ -293,8 +308,8 @@ def test_compiled_runs_go_on_with_the_same_bits(monkeypatch: pytest.MonkeyPatch)
     options = {"depth": 1, "batch_real": 64, "iterations": 4}
     path = interrupted(store := registry.Store(), **options)
     assert read(path)[1]["mode"]["compiled"] is True
-    went_on = execute(job(**options), store).stored.digest
-    assert execute(job(**options), store, fresh=True).stored.digest == went_on
+    went_on = execute(job(**options), session(store)).stored.digest
+    assert execute(job(**options), session(store), fresh=True).stored.digest == went_on
 
 
 def test_a_run_that_stopped_after_its_last_step_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,15 +317,10 @@ def test_a_run_that_stopped_after_its_last_step_is_stored(monkeypatch: pytest.Mo
     monkeypatch.setattr(method, "_worth_compiling", lambda _: True)
     monkeypatch.setattr(inner_step, "compiled", lambda function: function)
     store = registry.Store()
-
-    def stop(progress: Progress) -> None:
-        if progress.done == progress.total:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        execute(job(), store, report=stop)
-    went_on = execute(job(), store).stored.digest
-    assert execute(job(), store, fresh=True).stored.digest == went_on
+        execute(job(), session(store, Stopping(3)))
+    went_on = execute(job(), session(store)).stored.digest
+    assert execute(job(), session(store), fresh=True).stored.digest == went_on
 
 
 def test_without_a_working_compiler_runs_go_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +338,7 @@ def test_without_a_working_compiler_runs_go_uncompiled(monkeypatch: pytest.Monke
     assert about["mode"]["compiled"] is False
     save_checkpoint(path, tensors, {**about, "mode": {**about["mode"], "compiled": True}})
     with pytest.raises(RunError, match=r"started on cpu.* compiled.*, which fails here \(RuntimeError: no compiler\)"):
-        execute(job(), store)
+        execute(job(), session(store))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -337,7 +347,7 @@ def test_after_divergence_only_another_precision_is_advised(monkeypatch: pytest.
     store = registry.Store()
     options = {"image_lr": 1e38, "strategy": "color", "distance": "mse"}
     with pytest.raises(RunError, match="diverged") as caught:
-        execute(job(precision=precision, **options), store)
+        execute(job(precision=precision, **options), session(store))
     assert caught.value.hint.endswith(
         ' or `precision="float32"` with `fresh=True`.' if precision == "bfloat16" else " `image_lr` than 1e+38."
     )

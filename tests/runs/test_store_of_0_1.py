@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sessions import Told, session
 
 import registry
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import prepare, run_folder
-from dsactl.runs.progress import Progress
 from dsactl.runs.run import execute, has_checkpoint, steps_done
 
 SETS = ("digits-random-ipc1", "digits-dd-convnet-depth1-width4-ipc1", "digits-dsa-convnet-depth1-width4-ipc1")
@@ -49,25 +49,21 @@ def test_its_sets_are_listed_shown_verified_and_evaluated_again(cli: Callable[..
 
 @pytest.mark.parametrize("asked", FINISHED, ids=lambda asked: asked.get("method", "dsa"))
 def test_its_finished_runs_answer_at_once(store: registry.Store, asked: dict[str, object]) -> None:
-    assert execute(prepare(Request.parse(asked), "cpu"), store).repeated
+    assert execute(prepare(Request.parse(asked), "cpu"), session(store)).repeated
 
 
 def test_a_set_that_no_arithmetic_makes_has_the_bits_of_0_1() -> None:
     """On every machine; `tests/bits.py` compares all methods on one."""
     job = prepare(Request.parse({"dataset": "digits", "ipc": 2, "method": "random"}), "cpu")
-    made = execute(job, registry.Store()).stored
+    made = execute(job, session()).stored
     assert made.digest == "7c9e4977af057109cc6cb20dcece6d0ead41813b40ca732d521ba0be0ca7cc64"
 
 
 def test_its_unfinished_run_is_resumed(store: registry.Store) -> None:
-    job, seen = prepare(Request.parse(UNFINISHED), "cpu"), list[int]()
-
-    def report(progress: Progress) -> None:
-        seen.append(progress.done)
-
+    job, told = prepare(Request.parse(UNFINISHED), "cpu"), Told()
     assert has_checkpoint(store, job.recipe)
     assert steps_done(store, job) == 3
-    execute(job, store, report=report)
-    assert (min(seen), max(seen)) == (3, 8)
+    execute(job, session(store, told))
+    assert (min(told.seen), max(told.seen)) == (3, 8)
     assert not has_checkpoint(store, job.recipe)
     assert (run_folder(store, job.recipe) / "finished.json").exists()

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from reference import small_dataset
+from sessions import Told
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -72,9 +73,9 @@ def test_training_leaves_its_input_alone_and_reports_epochs() -> None:
     network = build(SPECS[1], 1, (8, 8), 3)
     parameters, buffers = states(network, 1)
     copies = [tensor.clone() for tensor in (*parameters.values(), *buffers.values())]
-    epochs: list[int] = []
-    PlainTraining(network, PLAN, None)(parameters, buffers, IMAGES, LABELS, sources(1), report=epochs.append)
-    assert epochs == [1, 2, 3, 4, 5, 6]
+    told = Told()
+    PlainTraining(network, PLAN, None)(parameters, buffers, IMAGES, LABELS, sources(1), told)
+    assert [(done, total) for done, total, *_ in told.updates] == [(epoch, 6) for epoch in (1, 2, 3, 4, 5, 6)]
     assert all(torch.equal(a, b) for a, b in zip((*parameters.values(), *buffers.values()), copies, strict=True))
 
 
