@@ -24,6 +24,7 @@ from dsactl.data.load import load_dataset
 from dsactl.data.views import Shape
 from dsactl.engine.progress import Progress
 from dsactl.errors import UsageError
+from dsactl.studies.continual.cost import count_operations
 from dsactl.studies.continual.learner import Images, Learner, Network, Phase, Teacher
 from dsactl.studies.continual.memory import NONE, Memory, all_of, images_of
 from dsactl.studies.continual.prepared import PreparedStudy
@@ -137,7 +138,7 @@ def test_who_teaches_in_each_phase(three: list[Task], monkeypatch: pytest.Monkey
         assert torch.equal(teachers.network.parameters["classifier.weight"], same)
 
 
-def test_courses_share_what_is_alike(three: list[Task]) -> None:
+def test_runs_share_what_is_alike(three: list[Task]) -> None:
     store = registry.Store()
     runner = Runner(three[:2], SMALL, store, CPU)
     files = lambda: {path.name: path.stat().st_mtime_ns for path in (store.home / "runs" / "continual").iterdir()}  # noqa: E731
@@ -280,11 +281,11 @@ def test_what_makes_no_sense_is_refused(
 
 def test_progress_is_of_the_work_and_counts_it_once(three: list[Task]) -> None:
     study = PreparedStudy(three, [Memory("random", 2), Memory("dsa", 2, 1)], (False, True), 1, SMALL)
-    meter = study.meter("cpu")
-    assert meter.operations(0, 0.0) == 0
-    told = [meter.operations(index, done / 8) for index in range(4) for done in range(25)]
+    operations = count_operations(study, "cpu")
+    assert operations.done(0, 0.0) == 0
+    told = [operations.done(index, done / 8) for index in range(4) for done in range(25)]
     assert told == sorted(told)
-    assert told[-1] == pytest.approx(meter.total)
-    assert meter.operations(1, 1.0) == meter.operations(1, 0.0), "the first task was learned in the run before"
-    assert meter.operations(0, 1 / 2) == 0, "random images cost nothing"
-    assert meter.operations(2, 1 / 2) > meter.operations(2, 0.0), "Algorithm 1 does"
+    assert told[-1] == pytest.approx(operations.total)
+    assert operations.done(1, 1.0) == operations.done(1, 0.0), "the first task was learned in the run before"
+    assert operations.done(0, 1 / 2) == 0, "random images cost nothing"
+    assert operations.done(2, 1 / 2) > operations.done(2, 0.0), "Algorithm 1 does"
