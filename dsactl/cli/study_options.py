@@ -2,14 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dsactl.cli import options
-from dsactl.evaluation.protocol import Protocol
-from dsactl.recipes.recipe import Request
-from dsactl.runs.request_check import check_request
 
 DatasetName = Annotated[
     str,
@@ -42,22 +39,6 @@ class CellOptions:
     ] = None
     seed: Seed = 0
     image_size: ImageSize = None
-
-    def request(self, dataset: str, ipc: int, **given: Any) -> Request:
-        """Return the request of a study; None selects the default.
-
-        Raises:
-            DsactlError: an invalid option, or an unknown dataset.
-        """
-        given |= {"seed": self.seed, "iterations": self.iterations, "image_size": self.image_size}
-        known = {name: value for name, value in given.items() if value is not None}
-        request = Request.parse({"dataset": dataset, "ipc": ipc, **known})
-        check_request(request)
-        return request
-
-    def protocol(self) -> Protocol:
-        """Return how networks are trained and tested."""
-        return Protocol(networks=self.networks, epochs=self.epochs)
 
 
 @dataclass(frozen=True)

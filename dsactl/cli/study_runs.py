@@ -47,7 +47,8 @@ def run(study: Study, options: StudyOptions, output: Output, unit: str, title: s
     output.answer(result.values, [str(result.folder)], tables[1:])
     for remark in result.remarks:
         output.remark(remark)
-    output.note(f"Written to {escape(str(result.folder))}: {escape(', '.join(result.files))}")
+    if result.files:
+        output.note(f"Written to {escape(str(result.folder))}: {escape(', '.join(result.files))}")
     if result.failed:
         raise RunError(
             f"{result.failed} failed (see above); results that depend on them are missing.",

@@ -82,7 +82,7 @@ class Ablation(Study):
                 right = f'`ablate("{self.dataset}", "{self.study}")`'
                 raise UsageError(f"{self.study} is not a study.", f"Give the study first: {right}")
             raise UnknownNameError("study", self.study, STUDIES)
-        at_least_one(sets=self.sets)
+        at_least_one(sets=self.sets, networks=self.networks, epochs=self.epochs)
         self._check_method()
         self._check_own_options()
         self.entries  # noqa: B018  (checks the options)
@@ -91,7 +91,7 @@ class Ablation(Study):
         """Refuse methods and options that do not fit the study."""
         fits = ("dsa", "dc") if self.study == "init" else ("dsa",)
         if self.study == "ipc" and self.method != "dsa":
-            raise UsageError("The study ipc takes `methods`, not `method`.", f'Use `methods="{self.method}"`.')
+            raise UsageError("The study ipc takes `methods`, not `method`.", f'Use `methods=["{self.method}"]`.')
         if self.method not in fits:
             raise UsageError(
                 f'The study {self.study} has nothing to vary in `method="{self.method}"`.',

@@ -1,6 +1,6 @@
 """What the options of studies have in common. Importing this loads no torch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dsactl.errors import UnknownNameError, UsageError
@@ -78,12 +78,25 @@ def checked_names(names: Iterable[str], what: str, known: Sequence[str]) -> tupl
     return found
 
 
-def at_least_one(**numbers: int) -> None:
-    """Refuse numbers below 1.
+def at_least_one(**numbers: int | None) -> None:
+    """Refuse numbers below 1; None is allowed.
 
     Raises:
         UsageError: one is, or is no integer.
     """
+    _at_least(1, numbers)
+
+
+def not_negative(**numbers: int) -> None:
+    """Refuse numbers below 0.
+
+    Raises:
+        UsageError: one is, or is no integer.
+    """
+    _at_least(0, numbers)
+
+
+def _at_least(least: int, numbers: Mapping[str, int | None]) -> None:
     for name, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise UsageError(f"`{name}` must be at least 1, not {number!r}.")
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < least):
+            raise UsageError(f"`{name}` must be at least {least}, not {number!r}.")

@@ -147,7 +147,7 @@ def lines(methods: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> b
 
 
 def stages(
-    courses: Mapping[tuple[str, bool], Sequence[tuple[float, float]]],
+    runs: Mapping[tuple[str, bool], Sequence[tuple[float, float]]],
     tasks: Sequence[str],
     *,
     title: str,
@@ -156,7 +156,7 @@ def stages(
     """Draw the mean accuracy over the tasks so far, after each stage, as a PNG (Figure 3).
 
     Args:
-        courses: mean and standard deviation after each stage, by the memory and whether there was distillation, which
+        runs: mean and standard deviation after each stage, by the memory and whether there was distillation, which
             is drawn with a broken line and an empty marker.
         tasks: their names.
         title: the title.
@@ -164,9 +164,9 @@ def stages(
     """
     figure = _figure(3.8 + 0.6 * len(tasks), 3.6)
     axes = figure.add_subplot()
-    memories = list(dict.fromkeys(memory for memory, _ in courses))
-    for index, ((memory, distilled), points) in enumerate(courses.items()):
-        apart = 0.04 * (index - (len(courses) - 1) / 2)
+    memories = list(dict.fromkeys(memory for memory, _ in runs))
+    for index, ((memory, distilled), points) in enumerate(runs.items()):
+        apart = 0.04 * (index - (len(runs) - 1) / 2)
         rank = memories.index(memory)
         grey = f"{0.6 * rank / max(1, len(memories) - 1):.2f}"
         axes.errorbar(
@@ -190,7 +190,7 @@ def stages(
     axes.set_ylabel("mean test accuracy of tasks so far, %")
     axes.set_title(title, fontsize=10)
     axes.grid(color="0.9")
-    if courses:
+    if runs:
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return _png(figure)
 

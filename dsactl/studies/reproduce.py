@@ -10,7 +10,7 @@ from dsactl.errors import DataError, UnknownNameError, UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.recipes.recipe import Request
 from dsactl.studies.entries import Entry, Key
-from dsactl.studies.options import at_least_one, many
+from dsactl.studies.options import at_least_one, many, not_negative
 from dsactl.studies.papers import Plan, plan, scaled_request
 from dsactl.studies.result import StudyResult
 from dsactl.studies.study import Study, keeping_finished_work, run_study
@@ -60,11 +60,14 @@ class Reproduction(Study):
         if self.table not in KNOWN:
             raise UnknownNameError("table", self.table, KNOWN)
         at_least_one(sets=self.sets, networks=self.networks)
+        not_negative(seed=self.seed)
         if not 0 < self.scale <= 1:
             raise UsageError(f"`scale` must be above 0 and at most 1, not {self.scale}.")
-        names = PARTS.get(self.table, ())
-        if names and self.only is not None and not any(name in self.only for name in names):
-            raise UsageError(f"{self.table} has no part {', '.join(self.only)}.", f"Parts: {', '.join(names)}.")
+        if self.only is not None and not self.only:
+            raise UsageError("No cell was given.", "Leave out `only` for all of them.")
+        for name in (self.only or ()) if self.is_figure else ():
+            if name not in PARTS[self.table]:
+                raise UsageError(f"{self.table} has no part {name}.", f"Parts: {', '.join(PARTS[self.table])}.")
         self.entries  # noqa: B018  (checks the names of cells)
 
     def require_packages(self) -> None:

@@ -1,13 +1,14 @@
 """The interface of studies: options that are checked at once, and a run in a session. Importing this loads no torch."""
 
 import contextlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from dsactl.errors import UnknownKeywordError, continue_hint, explain_interrupt
+from dsactl.errors import UnknownKeywordError, UsageError, continue_hint, explain_interrupt
 from dsactl.studies.result import StudyResult
 from registry import extras
 
@@ -37,10 +38,14 @@ class Study(ABC):
             UnknownKeywordError: it has no such option.
             dsactl.Error: an option does not fit.
         """
-        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]  # subclasses are dataclasses
-        for name in options:
+        known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]  # subclasses are dataclasses
+        for name, value in options.items():
             if name not in known:
-                raise UnknownKeywordError("keyword", name, known)
+                raise UnknownKeywordError(
+                    "keyword", name, {*known, *inspect.signature(run_study).parameters} - {"study"}
+                )
+            if isinstance(value, str) and "Sequence[str]" in str(known[name].type):
+                raise UsageError(f"`{name}` takes a list, not one text.", f"Use `{name}=[{value!r}]`.")
         return cls(**options)
 
     def require_packages(self) -> None:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from dsactl.engine.progress import Progress
     from dsactl.engine.session import Session
     from dsactl.engine.tasks import Executor
-    from dsactl.runs.job import Job
     from dsactl.studies.cells import Cell
 
 NAMES = ("condensed on", "tested on")
@@ -72,10 +71,11 @@ class Transfer(Study):
     image_size: int | None = None
 
     def __post_init__(self) -> None:
-        at_least_one(sets=self.sets)
+        at_least_one(sets=self.sets, networks=self.networks, epochs=self.epochs)
         if not find(self.method).network:
             raise UsageError(
-                f'`method="{self.method}"` uses no network to transfer from.', 'Use a method that does, e.g. "dsa".'
+                f'`method="{self.method}"` uses no network to transfer from.',
+                'Use a method that does, e.g. `method="dsa"`.',
             )
         self.entries  # noqa: B018  (checks the options)
 
@@ -105,28 +105,15 @@ class Transfer(Study):
         """The cells to compute, row by row."""
         return transfer_entries(self.request, self.rows, self.columns, self.protocol)
 
-    def check(self, device: str) -> "Job":
-        """Load the dataset, and refuse networks that cannot take its images.
-
-        Returns:
-            The job of the first row.
-
-        Raises:
-            NetworkError: a network cannot take the images; the hint names those that can.
-            dsactl.Error: the dataset or the device cannot be used.
-        """
-        from dsactl.studies.cells import check
-
-        with self._suggesting_networks(device):
-            return check(self.entries, device)[0]
-
     def run(self, session: "Session", out: Path | None = None) -> StudyResult:
         """Condense on each network and test on each; see `Study.run`. The meter counts parts, see `cells.parts`."""
         from dsactl.studies.cell_study import CellStudy, in_order
+        from dsactl.studies.cells import check
         from dsactl.studies.folder import Folder
         from dsactl.studies.plots import heat_map
 
-        job = self.check(str(session.device))
+        with self.suggesting_networks(str(session.device)):
+            job = check(self.entries, session.device)[0]
         name = job.dataset.name
         plan = plan_of(self.request, self.sets, self.protocol, job.dataset)
         folder = Folder(out or Path(f"{name}-transfer-{self.method}-ipc{self.ipc}"), "transfer", plan)
@@ -140,8 +127,12 @@ class Transfer(Study):
         return CellStudy(NAMES, self.entries, self.sets, folder, draw).run(session, job)
 
     @contextlib.contextmanager
-    def _suggesting_networks(self, device: str) -> Iterator[None]:
-        """Add the requested networks that can take the images to the error of one that cannot."""
+    def suggesting_networks(self, device: str) -> Iterator[None]:
+        """Add the requested networks that can take the images to the error of one that cannot.
+
+        Raises:
+            NetworkError: a network cannot take the images; the hint names those that can.
+        """
         try:
             yield
         except NetworkError as error:

@@ -18,6 +18,7 @@ from dsactl.evaluation.protocol import Protocol
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.recipes.recipe import Request
+from dsactl.studies.ablate import Ablation
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,12 @@ def test_network_options_give_a_network_only_if_one_was_asked_for() -> None:
         NetworkOptions(arch="").spec()
 
 
-def test_options_of_cells_give_request_and_protocol() -> None:
+def test_options_of_cells_give_request_and_protocol_of_a_study() -> None:
     cell = CellOptions(networks=3, iterations=5, seed=2)
-    request = cell.request("digits", 10, method="dc", arch=None)
-    assert request == Request.parse({"dataset": "digits", "ipc": 10, "method": "dc", "iterations": 5, "seed": 2})
-    assert cell.protocol() == Protocol(networks=3)
+    study = Ablation("init", "digits", 10, method="dc", arch=None, **vars(cell))
+    request = Request.parse({"dataset": "digits", "ipc": 10, "method": "dc", "iterations": 5, "seed": 2})
+    assert study.request == request
+    assert study.protocol == Protocol(networks=3)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import samples
 from reference import write_folder
+from sessions import session
 
 import registry
 from dsactl.augmentation.strategy import Strategy
@@ -74,7 +75,7 @@ def test_the_command_of_a_folder_s_set_includes_its_options(
 ) -> None:
     folder = f"{write_folder(tmp_path / 'shapes')}{options.pop('view', '')}"
     made = prepare(Request(folder, 1, "random", **options), "cpu")
-    command = set_command(execute(made, registry.Store()).stored.manifest)
+    command = set_command(execute(made, session()).stored.manifest)
     assert command == f"dsactl condense FOLDER/{Path(folder).name} --ipc 1 --method random {typed}".strip()
     again = prepare(replace(parse(command), dataset=folder), "cpu")
     assert (again.recipe, again.source) == (made.recipe, made.source)

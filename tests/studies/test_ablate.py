@@ -12,15 +12,16 @@ from subprocess import CompletedProcess as Ended
 import numpy as np
 import pytest
 import torch
-from dsactl.runs.progress import Progress
 from filelock import FileLock
 from PIL import Image
 from reference import small_dataset, write_folder
+from sessions import Told, session
 
 import dsactl
 import registry
 from dsactl.augmentation.strategy import KINDS, Strategy
 from dsactl.augmentation.transforms import augment, draw
+from dsactl.engine.progress import Progress
 from dsactl.engine.random import generator
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
@@ -142,19 +143,22 @@ def test_norms_with_and_without_augmentation_are_kept(cli: Cli, tmp_path: Path) 
 
 def test_norms_are_not_written_over_another_plan_s(tmp_path: Path) -> None:
     found = {name: [Norms(0, 0, 0, 2.0, 1.0), Norms(0, 0, 1, 4.0, 2.0)] for name in CONDENSED}
-    one, other = (Folder(tmp_path, "gradients", {"seed": seed}) for seed in (0, 1))
+    request = Request("digits", 1)
+    one, other = (Folder(tmp_path, "gradients", {"dataset": "digits", "seed": seed}) for seed in (0, 1))
     medians = {"real": 3.0, "synthetic": 1.5, "ratio": 0.5, "n": 2}
-    assert norms.write(one, found, "a title") == {"with DSA": medians, "without": medians}
+    result = norms.write(one, found, request)
+    assert result.values["summary"] == {"with DSA": medians, "without": medians}
+    assert str(result).splitlines()[2].split() == ["with", "DSA", "3", "1.5", "0.5", "2"]
     with pytest.raises(UsageError, match="has the results of another plan"):
-        norms.write(other, found, "a title")
+        norms.write(other, found, request)
 
 
 def test_what_makes_no_sense_is_refused(cli: Cli, tmp_path: Path) -> None:
     large = str(write_folder(tmp_path / "large", side=32))
     for arguments, said in (
         (("shemes", "digits"), "Did you mean 'schemes'"),
-        (("schemes", "digits", "--ipc", "1,2"), "is not a number of images per class"),
-        (("ipc", "digits", "--ipc", "1,x"), "is not a comma-separated list of numbers"),
+        (("schemes", "digits", "--ipc", "1,2"), "The study schemes takes one number of images per class"),
+        (("ipc", "digits", "--ipc", "1,x"), "is not a number of images per class, or a list such as 1,10,50"),
         (("ipc", "digits", "--methods", "dsa,herdin"), "Unknown method 'herdin'"),
         (("schemes", "digits", "--kinds", "crop,blur"), "Unknown kind of augmentation 'blur'"),
         (("schemes", "digits", "--schemes", "G"), "Unknown scheme 'G'"),
@@ -166,7 +170,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli, tmp_path: Path) -> None:
         (("ipc", "digits", "--method", "dc"), "The study ipc takes --methods"),
         (("schemes", "digits", "--methods", "dc"), "--methods is for ipc, not for schemes"),
         (("init", "digits", "--kinds", "crop"), "--kinds is for schemes and strategies, not for init"),
-        (("ipc", "digits", "--ipc", "²"), "is not a comma-separated list of numbers"),
+        (("ipc", "digits", "--ipc", "²"), "is not a number of images per class, or a list such as 1,10,50"),
     ):
         code, answer, error = cli("ablate", *arguments)
         assert (code, answer) == (2, "")
@@ -211,7 +215,7 @@ def test_another_study_s_folder_is_refused(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_watched_run_is_counted_until_it_was_watched(cli: Cli, tmp_path: Path) -> None:
-    execute(prepare(Request.of("digits", 1, arch="mlp", iterations=2, init="real")), registry.Store())
+    execute(prepare(Request.of("digits", 1, arch="mlp", iterations=2, init="real")), session())
     arguments = ("ablate", "init", *SMALLER, "--out", str(tmp_path))
     assert json.loads(cli(*arguments, "--dry-run")[1])["sets"] == 2, "it is run again, to be watched"
     cells(*cli(*arguments))
@@ -219,17 +223,17 @@ def test_a_watched_run_is_counted_until_it_was_watched(cli: Cli, tmp_path: Path)
 
 
 def test_only_the_first_set_of_a_start_is_watched() -> None:
-    entries, store = ablations.starts(Request.of("digits", 1, width=8, iterations=2), Protocol()), registry.Store()
+    entries = ablations.starts(Request.of("digits", 1, width=8, iterations=2), Protocol())
     prepared = check(entries, "cpu")
     for job in prepared:
-        execute(job, store)
-        execute(job.with_seed(1), store)
-    assert estimate(entries, prepared, 2, store, tested=False).sets == 2, (
+        execute(job, session())
+        execute(job.with_seed(1), session())
+    assert estimate(entries, prepared, 2, session(), tested=False).sets == 2, (
         "the first of each is run again, to be watched"
     )
     for entry in entries:
-        watch_condensing(entry.request, store, "cpu")
-    assert estimate(entries, prepared, 2, store, tested=False).sets == 0
+        watch_condensing(entry.request, session())
+    assert estimate(entries, prepared, 2, session(), tested=False).sets == 0
 
 
 def test_networks_without_augmentation_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +245,7 @@ def test_networks_without_augmentation_are_tried_once(monkeypatch: pytest.Monkey
     entries = [
         Entry((str(asked),), request, Protocol(strategy=asked)) for asked in ("none", "dc", None, "crop", "flip")
     ]
-    estimate(entries, check(entries, "cpu"), 1, registry.Store())
+    estimate(entries, check(entries, "cpu"), 1, session())
     assert tried == ["none", "crop"]
 
 
@@ -269,7 +273,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(program: Program, tmp_path: 
         done = program("ablate", "strategies", *SMALLER, "--kinds", "crop", "--out", str(tmp_path))
     assert done.returncode == 1
     assert "none: Another process is making" in done.stderr
-    assert "1 of 2 cells failed" in done.stderr
+    assert "1 of 2 cells failed (see above); results that depend on them are missing." in done.stderr
     assert [cell["strategy"] for cell in json.loads(done.stdout)["cells"]] == ["crop"]
     again = program("ablate", "strategies", *SMALLER, "--kinds", "crop", "--out", str(tmp_path))
     assert again.returncode == 0, again.stderr
@@ -277,8 +281,8 @@ def test_a_cell_that_fails_does_not_stop_the_others(program: Program, tmp_path: 
 
 
 def test_the_way_is_watched_and_kept() -> None:
-    store, request = registry.Store(), Request.of("digits", 1, iterations=4, init="noise", precision="float32")
-    job, seen = watch_condensing(request, store)
+    request = Request.of("digits", 1, iterations=4, init="noise", precision="float32")
+    job, seen = watch_condensing(request, session())
     assert list(seen) == milestones(4) == [0, 1, 2, 3, 4]
     straight = {state.iteration: state.images_KICHW for state in condense(job.dataset, job.recipe)}
     assert torch.equal(seen[0], initial(job.dataset, job.recipe).images_KICHW)
@@ -287,29 +291,29 @@ def test_the_way_is_watched_and_kept() -> None:
     stored = dsactl.load("studies/digits-dsa-convnet-ipc1")
     assert torch.equal(seen[4].flatten(0, 1), stored.images)
     assert not torch.equal(seen[3], seen[4])
-    again = watch_condensing(request, store)[1]
+    again = watch_condensing(request, session())[1]
     assert all(torch.equal(seen[number], again[number]) for number in seen)
     unwatched = Request.of("digits", 1, iterations=3)
-    digest = execute(prepare(unwatched), store).stored.digest
-    _, late = watch_condensing(unwatched, store)
+    digest = execute(prepare(unwatched), session()).stored.digest
+    _, late = watch_condensing(unwatched, session())
     assert list(late) == [0, 1, 2, 3]
-    assert execute(prepare(unwatched), store).stored.digest == digest, "watching changes nothing"
+    assert execute(prepare(unwatched), session()).stored.digest == digest, "watching changes nothing"
 
 
 def test_a_run_that_was_begun_unwatched_is_watched_from_the_start() -> None:
     store, request = registry.Store(), Request.of("digits", 1, iterations=6)
 
-    def stop(progress: Progress) -> None:
-        if progress.done == 3:
+    def stop(done: float, _total: float, _doing: str) -> None:
+        if done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        execute(prepare(request), store, report=stop)
+        execute(prepare(request), session(progress=Told(stop)))
     assert steps_done(store, prepare(request)) == 3
-    steps = []
-    _, seen = watch_condensing(request, store, report=lambda done, total, doing: steps.append(done))
+    told = Told()
+    _, seen = watch_condensing(request, session(progress=told))
     assert list(seen) == milestones(6)
-    assert min(steps) <= 1, "begun again"
+    assert min(done for done, *_ in told.updates) <= 1, "begun again"
     assert steps_done(store, prepare(request)) == math.inf
 
 
@@ -343,7 +347,7 @@ def test_gradient_norms_against_a_plain_backward_pass(strategy: str) -> None:
         "small", real.train.checksum(), (1, 8, 8), mirrored=True, precision="float32"
     )
     images = initial(real, recipe).images_KICHW
-    found = list(gradient_norms(real, recipe, images, networks=2))
+    found = list(gradient_norms(real, recipe, images, 2, Progress()))
     assert [(each.network, each.step, each.label) for each in found] == [
         (network, 0, label) for network in range(2) for label in range(3)
     ]

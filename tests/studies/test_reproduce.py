@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from samples import write_idx
+from sessions import session
 
 import registry
 from dsactl.augmentation.strategy import Strategy
-from dsactl.cli import reproduce_figures
-from dsactl.cli.output import Output
 from dsactl.errors import UsageError
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import prepare
@@ -98,7 +97,7 @@ def test_data_that_is_not_here_stops_its_own_cells_alone(
     code, answer, said = cli("reproduce", "table1", *cells)
     assert code == 1
     assert "Cells of svhn are skipped: SVHN is not on this machine" in said
-    assert "1 of 2 cells failed" in said
+    assert "1 of 2 cells failed (see above); results that depend on them are missing." in said
     assert [each["data set"] for each in json.loads(answer)["cells"]] == ["mnist"]
     dry = json.loads(cli("reproduce", "table1", *cells, "--dry-run")[1])
     assert (dry["absent"], dry["networks"]) == (["svhn"], 2)
@@ -113,7 +112,7 @@ def test_a_figure_grows_too(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monkey
     def narrow(scale: float, seed: int) -> Request:
         return replace(scaled_request(scale, seed), width=8).varied(inner_steps=1)
 
-    monkeypatch.setattr("dsactl.cli.commands.reproduce.scaled_request", narrow)
+    monkeypatch.setattr("dsactl.studies.reproduce.scaled_request", narrow)
     write_idx(tmp_path / "data", "MNIST", (120, 20))
     out = ("--scale", "0.001", "--json", "--out", str(tmp_path / "f"))
     code, answer, said = cli("reproduce", "figure2", "--only", "mnist", *out)
@@ -131,30 +130,32 @@ def test_a_figure_grows_too(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monkey
     assert "has no part digits" in cli("reproduce", "figure2", "--only", "digits", *out)[2]
 
 
-def test_a_figure_comes_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_figure_comes_with_its_cost(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     request = Request.of("digits", 1, width=8, iterations=2)
     pair = (request, replace(request, strategy=Strategy()))
-    reproduce_figures.dry_run(
-        [Part("digits", "two sets", pair, lambda store, device, report: b"")], "cpu", Output(as_json=True)
-    )
-    cost = json.loads(capsys.readouterr().out)
+    part = Part("cifar10", "two sets", pair, lambda session: b"")
+    monkeypatch.setattr("dsactl.studies.figures.parts", lambda *_: [part])
+    code, answer, said = cli("reproduce", "figure5", "--device", "cpu", "--dry-run", "--json")
+    assert code == 0, said
+    cost = json.loads(answer)
+    assert cost["cells"] == ["cifar10:set", "cifar10:none"]
     assert (cost["sets"], cost["networks"], cost["testing"]) == (2, 0, 0.0)
     assert cost["making"] > 0
     assert registry.Store().sets() == []
 
 
-def test_figure_6_is_counted_until_it_was_watched(capsys: pytest.CaptureFixture[str]) -> None:
-    request, store = Request.of("digits", 1, width=8, iterations=2), registry.Store()
+def test_figure_6_is_counted_until_it_was_watched(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Request.of("digits", 1, width=8, iterations=2)
     assert all(part.watched for part in parts("figure6", request, 1))
-    part = Part("real", "a way", (request,), lambda store, device, report: b"", watched=True)
+    part = Part("real", "a way", (request,), lambda session: b"", watched=True)
+    monkeypatch.setattr("dsactl.studies.figures.parts", lambda *_: [part])
 
     def sets() -> int:
-        reproduce_figures.dry_run([part], "cpu", Output(as_json=True))
-        return int(json.loads(capsys.readouterr().out)["sets"])
+        return int(json.loads(cli("reproduce", "figure6", "--device", "cpu", "--dry-run", "--json")[1])["sets"])
 
-    execute(prepare(request, "cpu"), store)
+    execute(prepare(request, "cpu"), session())
     assert sets() == 1, "it is run again, to be watched"
-    watch_condensing(request, store, "cpu")
+    watch_condensing(request, session())
     assert sets() == 0
 
 

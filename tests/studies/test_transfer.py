@@ -10,12 +10,13 @@ from pathlib import Path
 import processes
 import pytest
 from PIL import Image
+from sessions import session
 
 import dsactl
 import registry
 from dsactl.recipes.recipe import Request
 from dsactl.studies.cells import fill
-from dsactl.studies.transfer import transfer
+from dsactl.studies.transfer import transfer_entries
 
 Cli = Callable[..., tuple[int, str, str]]
 SMALL = ("digits", "--archs", "mlp,convnet", "--iterations", "3", "--networks", "2", "--epochs", "3")
@@ -82,6 +83,12 @@ def test_what_cannot_work_is_refused_before_any_work(cli: Cli, refused: Callable
     assert "400 networks would be trained and tested" in plan
 
 
+def test_a_dry_run_downloads_nothing(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    said = refused("transfer", "mnist", "--archs", "mlp", "--dry-run")
+    assert "mnist is not on this machine, and --dry-run downloads nothing" in said
+
+
 def interrupted(command: tuple[str, ...], results: Path) -> tuple[int, str, str] | None:
     """Run a command and press Ctrl-C when it has a result; None if it was faster than that."""
     process, end = processes.start(*command), time.monotonic() + processes.PATIENCE
@@ -115,25 +122,27 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
 
 def test_the_paper_s_figures_stand_beside_its_own_cells_only() -> None:
     def paper(request: Request, row: str, column: str) -> tuple[float, float] | None:
-        (entry,) = transfer(request, [row], [column], dsactl.Protocol())
+        (entry,) = transfer_entries(request, [row], [column], dsactl.Protocol())
         return entry.paper
 
     assert paper(Request("mnist", 1), "vgg11", "convnet") == (88.9, 0.7)
     assert paper(Request("mnist", 1), "mlp", "vgg11bn") is None
     assert paper(Request("mnist", 10), "mlp", "mlp") is None
-    (entry,) = transfer(Request("mnist", 1), ["vgg11"], ["resnet18"], dsactl.Protocol())
+    (entry,) = transfer_entries(Request("mnist", 1), ["vgg11"], ["resnet18"], dsactl.Protocol())
     assert (entry.request.arch, entry.protocol.network.arch) == ("vgg11bn", "resnet18")
 
 
 def test_batch_norm_is_for_algorithm_1() -> None:
     for method, arch in (("dsa", "vgg11bn"), ("dc", "vgg11bn"), ("dd", "vgg11"), ("herding", "vgg11")):
-        (entry,) = transfer(Request("mnist", 1, method), ["vgg11"], ["mlp"], dsactl.Protocol())
+        (entry,) = transfer_entries(Request("mnist", 1, method), ["vgg11"], ["mlp"], dsactl.Protocol())
         assert entry.request.arch == arch
 
 
 def test_several_sets_are_pooled() -> None:
-    entries = transfer(Request.of("digits", 1, iterations=2), ["mlp"], ["mlp"], dsactl.Protocol(networks=3, epochs=2))
-    ((entry, cell),) = fill(entries, 2, registry.Store())
+    entries = transfer_entries(
+        Request.of("digits", 1, iterations=2), ["mlp"], ["mlp"], dsactl.Protocol(networks=3, epochs=2)
+    )
+    ((entry, cell),) = fill(entries, 2, session())
     assert entry.key == ("mlp", "mlp")
     assert cell.n == 6
     assert len(set(cell.digests)) == 2

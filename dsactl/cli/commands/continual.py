@@ -99,36 +99,37 @@ def _dry_run(study: ContinualLearning, device: str, output: Output) -> None:
     from dsactl.engine.device import describe
     from dsactl.engine.memory import keep_freed_memory
     from dsactl.engine.session import Session
+    from dsactl.studies.continual.cost import estimate_cost
 
     keep_freed_memory()
     with output.progress("timing steps", len(study.tasks), "trials") as bar:
         session = Session.open(device, progress=bar)
         prepared = study.prepare(session)
-        cost, phases, seconds = prepared.cost(session)
+        cost = estimate_cost(prepared, session)
     names, settings, first = ", ".join(prepared.names), prepared.settings, prepared.tasks[0].dataset
     lines = [
         f"{settings.network.label(first.channels, first.size)}, batches of {settings.batch}, "
-        f"augmentation {settings.strategy}, {settings.precision}.",
+        f"augmentation {' '.join(settings.strategy) or 'none'}, {settings.precision}.",
         f"Learning rates {settings.learn.lr:g} and {settings.balance.lr:g}, λ {settings.distillation:g}, "
         f"τ {settings.temperature:g}.",
         f"{len(prepared.runs)} runs of {len(prepared.tasks)} tasks ({names}).",
-        study_runs.sets_in_words(cost),
-        f"{phases} phases would be trained, {settings.learn.steps} steps on a task and "
-        f"{settings.balance.steps} on the memory: about {duration(seconds)}.",
-        f"Total: about {duration(cost.making + seconds)} on {describe(session.device)}.",
+        study_runs.sets_in_words(cost.sets),
+        f"{cost.phases} phases would be trained, {settings.learn.steps} steps on a task and "
+        f"{settings.balance.steps} on the memory: about {duration(cost.learning)}.",
+        f"Total: about {duration(cost.sets.making + cost.learning)} on {describe(session.device)}.",
     ]
     value = {
         "tasks": prepared.names,
         "courses": len(prepared.runs),
-        "sets": cost.sets,
-        "made": cost.made,
-        "operations": cost.operations,
-        "making": cost.making,
-        "phases": phases,
-        "learning": seconds,
+        "sets": cost.sets.sets,
+        "made": cost.sets.made,
+        "operations": cost.sets.operations,
+        "making": cost.sets.making,
+        "phases": cost.phases,
+        "learning": cost.learning,
     }
     output.answer(value, prepared.names, lines)
-    study_runs.remark_on_unknown(cost, output)
+    study_runs.remark_on_unknown(cost.sets, output)
     output.remark(
         "Estimated from a few uncompiled steps; long runs are compiled and faster. Phases with cached results are "
         "counted, but are not trained again."

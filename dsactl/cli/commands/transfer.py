@@ -48,7 +48,7 @@ def command(
     columns = None if test_on is None else study_runs.listed(test_on, "network")
     study = Transfer(dataset, ipc, rows, columns, method, **vars(cell))
     if run.dry_run:
-        study.check(run.device)
-        study_runs.dry_run(study.entries, cell.sets, run.device, output)
+        with study.suggesting_networks(run.device):
+            study_runs.dry_run(study.entries, cell.sets, run.device, output)
     else:
         study_runs.run(study, run, output, "parts")

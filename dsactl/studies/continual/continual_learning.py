@@ -13,7 +13,7 @@ from dsactl.errors import DataError, RunError, UnknownNameError, UsageError
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes import methods
 from dsactl.studies.continual.tasks import check_splits, check_tasks, splits_of, tasks_of
-from dsactl.studies.options import at_least_one, checked_names
+from dsactl.studies.options import at_least_one, checked_names, not_negative
 from dsactl.studies.result import StudyResult
 from dsactl.studies.study import Study, keeping_finished_work, run_study
 
@@ -87,9 +87,9 @@ class ContinualLearning(Study):
         check_precision(self.precision)
         if self.new_data == "condensed" and "none" in self.memory:
             raise UsageError('`memory="none"` has no set to learn a new task from.', "Remove none from `memory`.")
-        at_least_one(ipc=self.ipc, repeats=self.repeats)
-        counts = ("iterations", "steps", "balance_steps")
-        at_least_one(**{name: value for name in counts if (value := getattr(self, name)) is not None})
+        at_least_one(ipc=self.ipc, repeats=self.repeats, iterations=self.iterations, image_size=self.image_size)
+        at_least_one(steps=self.steps, balance_steps=self.balance_steps)
+        not_negative(seed=self.seed)
         for name in ("lr", "balance_lr", "distillation_weight"):
             number = getattr(self, name)
             if number is not None and not 0 < number < 1e6:

@@ -232,12 +232,14 @@ def result_of(
         ("Mean test accuracy over the tasks so far, after each task, %", after_each),
         ("Final test accuracy per task, %", last),
     )
+    if not lines:
+        return StudyResult(folder.path, values)
     remarks = (
         "Mean ± population standard deviation over the repeats." if repeats > 1 else "",
         "Forgetting: mean over the earlier tasks of the best minus the final accuracy.",
     )
     files = tuple(f"{STUDY}.{ending}" for ending in ("csv", "json", "png"))
-    return StudyResult(folder.path, values, tables if lines else (), tuple(filter(None, remarks)), files)
+    return StudyResult(folder.path, values, tables, tuple(filter(None, remarks)), files)
 
 
 def _in_words(score: Score, n: int) -> str:

@@ -16,8 +16,9 @@ from dsactl.engine.shared_folder import SharedFolder, offer
 from dsactl.engine.tasks import Failure, LocalExecutor, Task
 from dsactl.errors import RunError
 from dsactl.runs.parallel import AGAIN, as_value, make_all
+from dsactl.studies.continual.cost import Operations, count_operations
 from dsactl.studies.continual.learner import Settings
-from dsactl.studies.continual.prepared import Meter, PreparedStudy
+from dsactl.studies.continual.prepared import PreparedStudy
 from dsactl.studies.continual.run import ContinualRun, Outcome, Runner, SetKey
 from dsactl.studies.continual.tasks import Task as Stage
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
@@ -68,12 +69,14 @@ def _run_on_workers(
     session: Session,
 ) -> Iterator[tuple[ContinualRun, Outcome | RunError]]:
     store, device, executor = session.store, session.device, session.executor
-    meter, needed = study.meter(str(device)), {(run.memory.method, run.repeat) for run in wanted}
+    operations, needed = count_operations(study, str(device)), {(run.memory.method, run.repeat) for run in wanted}
     jobs = {key: job for key, job in study.sets(str(device)).items() if (key[0], key[2]) in needed}
     sets: dict[SetKey, SyntheticSet] = {}
     failed: dict[SetKey, RunError] = {}
     keys = list(jobs)
-    for index, made in make_all(list(jobs.values()), session.part(0, meter.sets, meter.total, "sets"), wait=True):
+    for index, made in make_all(
+        list(jobs.values()), session.part(0, operations.sets, operations.total, "sets"), wait=True
+    ):
         if isinstance(made, RunError):
             failed[keys[index]] = made
         else:
@@ -86,11 +89,11 @@ def _run_on_workers(
         else:
             runs[run.in_words] = run
 
-    learning = meter.total - meter.sets
+    learning = operations.total - operations.sets
     own = learning * len(runs) / len(study.runs)
-    progress = session.progress.part(meter.total - own, own, meter.total, "runs")
+    progress = session.progress.part(operations.total - own, own, operations.total, "runs")
     cpu, folder = torch.device("cpu"), offer(store.home)
-    # Courses of different repeats start first: they share no phases for which one would wait for another.
+    # Runs of different repeats start first: they share no phases for which one would wait for another.
     in_turn = sorted(runs, key=lambda name: _rank(runs[name], runs.values()))
     tasks = [Task(name, _run_on_worker, (runs[name], folder, executor.task_device(device))) for name in in_turn]
     stages = [replace(task, dataset=task.dataset.to(cpu)) for task in study.tasks]
@@ -109,10 +112,10 @@ def _rank(run: ContinualRun, runs: Iterable[ContinualRun]) -> int:
 
 def _run_locally(study: PreparedStudy, session: Session) -> Iterator[tuple[ContinualRun, Outcome | RunError]]:
     runner = Runner(study.tasks, study.settings, session.store, session.device, study.seed)
-    meter = study.meter(str(session.device))
+    operations = count_operations(study, str(session.device))
     for index, run in enumerate(study.runs):
         try:
-            yield run, runner.run(run, _RunProgress(session.progress, meter, index, run.in_words))
+            yield run, runner.run(run, _RunProgress(session.progress, operations, index, run.in_words))
         except RunError as error:
             yield run, error
 
@@ -120,14 +123,13 @@ def _run_locally(study: PreparedStudy, session: Session) -> Iterator[tuple[Conti
 class _RunProgress(ForwardedProgress):
     """The meter of a run, whose stages have different operations."""
 
-    def __init__(self, whole: Progress, meter: Meter, index: int, label: str) -> None:
+    def __init__(self, whole: Progress, operations: Operations, index: int, label: str) -> None:
         super().__init__(whole)
-        self._meter, self._index, self._label = meter, index, label
+        self._operations, self._index, self._label = operations, index, label
 
     def update(self, done: float, total: float, doing: str = "", figures: Mapping[str, float] = NO_FIGURES) -> None:
         del total, figures
-        operations = self._meter.operations(self._index, done)
-        super().update(operations, self._meter.total, f"{self._label}: {doing}")
+        super().update(self._operations.done(self._index, done), self._operations.total, f"{self._label}: {doing}")
 
 
 def _run_on_worker(

@@ -9,7 +9,7 @@ from dsactl.data.load import check_name
 from dsactl.errors import UsageError
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.studies.nas import proxy_names, space
-from dsactl.studies.options import at_least_one, many
+from dsactl.studies.options import at_least_one, many, not_negative
 from dsactl.studies.result import StudyResult
 from dsactl.studies.study import Study, keeping_finished_work, run_study
 
@@ -85,7 +85,8 @@ class ArchitectureSearch(Study):
 
     def __post_init__(self) -> None:
         at_least_one(ipc=self.ipc, epochs=self.epochs, whole_epochs=self.whole_epochs, repeats=self.repeats)
-        at_least_one(**{name: value for name in ("sample", "batch") if (value := getattr(self, name)) is not None})
+        at_least_one(sample=self.sample, batch=self.batch)
+        not_negative(seed=self.seed)
         if not self.proxies:
             raise UsageError("No proxy was given.", f"Known: {', '.join(PROXIES)}, or a set's reference.")
         check_name(self.dataset, image_size=self.image_size)
@@ -135,7 +136,7 @@ class ArchitectureSearch(Study):
         from dsactl.studies.nas.results import Row, result_of, write
         from dsactl.studies.nas.study import FailedNetwork, rank_networks
 
-        prepared = self.prepare(session)
+        prepared = self.prepare(session.part(0, 0, 1))
         folder = Folder(out or Path(f"{prepared.data.full.name}-nas"), "nas", self._plan(prepared))
         rows: list[Row] = []
         failed, every = 0, write(folder, rows)

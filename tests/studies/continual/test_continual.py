@@ -13,14 +13,18 @@ import torch
 from continual_scale import FAST, SMALL, THREE
 from PIL import Image
 from reference import write_folder
+from sessions import session
 from torch import Tensor
 from torch.nn import functional as F
 
 import dsactl
 import registry
+from dsactl.augmentation.strategy import Strategy
 from dsactl.data.load import load_dataset
 from dsactl.data.views import Shape
+from dsactl.engine.progress import Progress
 from dsactl.errors import UsageError
+from dsactl.studies.continual.cost import count_operations
 from dsactl.studies.continual.learner import Images, Learner, Network, Phase, Teacher
 from dsactl.studies.continual.memory import NONE, Memory, all_of, images_of
 from dsactl.studies.continual.prepared import PreparedStudy
@@ -48,7 +52,7 @@ def test_three_stages_are_kept_in_the_books(three: list[Task]) -> None:
     runner = Runner(three, SMALL, store, CPU)
     found = {}
     for method, distilled in ((NONE, False), ("random", False), ("random", True)):
-        outcome = found[method, distilled] = runner.run(ContinualRun(Memory(method, 4), distilled, 0))
+        outcome = found[method, distilled] = runner.run(ContinualRun(Memory(method, 4), distilled, 0), Progress())
         assert [len(row) for row in outcome.rows] == [1, 2, 3]
         assert all(0 <= accuracy <= 100 for row in outcome.rows for accuracy in row)
         assert len(outcome.references) == (0 if method == NONE else 3)
@@ -83,11 +87,10 @@ def test_three_stages_are_kept_in_the_books(three: list[Task]) -> None:
 
 
 def test_soft_labels_and_other_normalisations_are_kept_to(three: list[Task]) -> None:
-    store = registry.Store()
     memory = Memory("ld", 2, 2)
-    made = memory.make(memory.job(three[1], 0, "cpu"), store, lambda *_: None)
+    made = memory.make(memory.job(three[1], 0, "cpu"), session())
     assert made.soft_labels is not None
-    hard = Memory("random", 2).make(Memory("random", 2).job(three[0], 0, "cpu"), store, lambda *_: None)
+    hard = Memory("random", 2).make(Memory("random", 2).job(three[0], 0, "cpu"), session())
     images = images_of([(three[0], hard), (three[1], made)], 9, CPU)
     assert images.targets_N.shape == (12, 9)
     assert torch.equal(images.targets_N[:6], F.one_hot(hard.labels, 9).float())
@@ -113,7 +116,7 @@ def test_who_teaches_in_each_phase(three: list[Task], monkeypatch: pytest.Monkey
         return found
 
     monkeypatch.setattr(Learner, "train", spy)
-    Runner(three, SMALL, registry.Store(), CPU).run(ContinualRun(Memory("random", 2), True, 0))
+    Runner(three, SMALL, registry.Store(), CPU).run(ContinualRun(Memory("random", 2), True, 0), Progress())
     assert [images for *_, images in learned] == [
         len(three[0].dataset.train),
         len(three[1].dataset.train) + 6,
@@ -135,31 +138,31 @@ def test_who_teaches_in_each_phase(three: list[Task], monkeypatch: pytest.Monkey
         assert torch.equal(teachers.network.parameters["classifier.weight"], same)
 
 
-def test_courses_share_what_is_alike(three: list[Task]) -> None:
+def test_runs_share_what_is_alike(three: list[Task]) -> None:
     store = registry.Store()
     runner = Runner(three[:2], SMALL, store, CPU)
     files = lambda: {path.name: path.stat().st_mtime_ns for path in (store.home / "runs" / "continual").iterdir()}  # noqa: E731
-    first = runner.run(ContinualRun(Memory("random", 3), False, 0))
+    first = runner.run(ContinualRun(Memory("random", 3), False, 0), Progress())
     before = files()
     assert len(before) == 3, "learn; learn, balance"
-    assert Runner(three[:2], SMALL, store, CPU).run(ContinualRun(Memory("random", 3), False, 0)) == first
+    assert Runner(three[:2], SMALL, store, CPU).run(ContinualRun(Memory("random", 3), False, 0), Progress()) == first
     assert files() == before, "nothing is learned twice"
-    runner.run(ContinualRun(Memory("herding", 3), False, 0))
+    runner.run(ContinualRun(Memory("herding", 3), False, 0), Progress())
     assert len(files()) == 5, "the first task is shared"
-    other = runner.run(ContinualRun(Memory("random", 3), False, 1))
+    other = runner.run(ContinualRun(Memory("random", 3), False, 1), Progress())
     assert len(files()) == 8, "another repeat has draws and sets of its own"
     assert other.rows != first.rows
     assert other.references != first.references
     slower = replace(SMALL, balance=Phase(40, 0.001))
-    Runner(three[:2], slower, store, CPU).run(ContinualRun(Memory("random", 3), False, 0))
+    Runner(three[:2], slower, store, CPU).run(ContinualRun(Memory("random", 3), False, 0), Progress())
     assert len(files()) == 9, "another way to balance leaves what was learned"
 
 
 def test_new_tasks_can_be_learned_from_their_sets_alone(three: list[Task]) -> None:
     store = registry.Store()
     runner = Runner(three[:2], SMALL, store, CPU)
-    real = runner.run(ContinualRun(Memory("random", 1), False, 0, REAL))
-    condensed = runner.run(ContinualRun(Memory("random", 1), False, 0, CONDENSED))
+    real = runner.run(ContinualRun(Memory("random", 1), False, 0, REAL), Progress())
+    condensed = runner.run(ContinualRun(Memory("random", 1), False, 0, CONDENSED), Progress())
     assert condensed.references == real.references
     assert condensed.rows[0][0] < real.rows[0][0], "three images are fewer than all"
 
@@ -179,8 +182,8 @@ def test_tasks_that_share_their_classes_share_the_outputs(tmp_path: Path) -> Non
     assert {task.outputs for task in tasks} == {2}
     assert {task.dataset.train.images_NCHW.shape[1:] for task in tasks} == {(3, 16, 16)}
     assert tasks[0].dataset.mean != tasks[1].dataset.mean, "each has a normalisation of its own"
-    outcome = Runner(tasks, replace(SMALL, strategy=()), registry.Store(), CPU).run(
-        ContinualRun(Memory("random", 2), True, 0)
+    outcome = Runner(tasks, replace(SMALL, strategy=Strategy()), registry.Store(), CPU).run(
+        ContinualRun(Memory("random", 2), True, 0), Progress()
     )
     assert [len(row) for row in outcome.rows] == [1, 2, 3]
     assert dsactl.load(outcome.references[1]).images.shape == (4, 3, 16, 16)
@@ -228,6 +231,7 @@ def test_a_plan_comes_with_its_cost(cli: Cli) -> None:
     cost = json.loads(answer)
     assert (cost["courses"], cost["sets"], cost["made"]) == (8, 12, 0)
     assert cost["phases"] == 2 + 8 * 2 * 2
+    assert "augmentation color crop cutout scale rotate, " in cli(*arguments[:-1])[1]
     condensed = json.loads(cli(*arguments, "--new-data", "condensed")[1])
     assert condensed["phases"] == 2 * 2 + 8 * 2 * 2, "the first task too is learned from each memory"
     assert cost["making"] > 0
@@ -277,11 +281,11 @@ def test_what_makes_no_sense_is_refused(
 
 def test_progress_is_of_the_work_and_counts_it_once(three: list[Task]) -> None:
     study = PreparedStudy(three, [Memory("random", 2), Memory("dsa", 2, 1)], (False, True), 1, SMALL)
-    meter = study.meter("cpu")
-    assert meter.share(0, 0.0) == 0
-    told = [meter.share(index, done / 8) for index in range(4) for done in range(25)]
+    operations = count_operations(study, "cpu")
+    assert operations.done(0, 0.0) == 0
+    told = [operations.done(index, done / 8) for index in range(4) for done in range(25)]
     assert told == sorted(told)
-    assert told[-1] == pytest.approx(1)
-    assert meter.share(1, 1.0) == meter.share(1, 0.0), "the first task was learned in the course before"
-    assert meter.share(0, 1 / 2) == 0, "random images cost nothing"
-    assert meter.share(2, 1 / 2) > meter.share(2, 0.0), "Algorithm 1 does"
+    assert told[-1] == pytest.approx(operations.total)
+    assert operations.done(1, 1.0) == operations.done(1, 0.0), "the first task was learned in the run before"
+    assert operations.done(0, 1 / 2) == 0, "random images cost nothing"
+    assert operations.done(2, 1 / 2) > operations.done(2, 0.0), "Algorithm 1 does"

@@ -14,9 +14,11 @@ import torch
 from continual_scale import FAST, SMALL, THREE
 from filelock import FileLock
 from safetensors.torch import load_file
+from sessions import Told, session
 from torch import Tensor
 
 import registry
+from dsactl.engine.progress import Progress
 from dsactl.errors import RunError
 from dsactl.runs.job import run_folder
 from dsactl.runs.run import execute
@@ -86,10 +88,10 @@ def weights_in(folder: Path) -> dict[str, dict[str, Tensor]]:
     return {path.name: load_file(path) for path in folder.glob("*.safetensors")}
 
 
-def test_a_course_goes_on_inside_a_phase(three: list[Task]) -> None:
+def test_a_run_goes_on_inside_a_phase(three: list[Task]) -> None:
     """Stopped by Ctrl-C within a phase, and with a damaged file of an earlier one."""
-    course = ContinualRun(Memory("random", 2), True, 0)
-    straight = Runner(three[:2], SMALL, registry.Store(), CPU).run(course)
+    run = ContinualRun(Memory("random", 2), True, 0)
+    straight = Runner(three[:2], SMALL, registry.Store(), CPU).run(run, Progress())
     folder = registry.Store().home / "runs" / "continual"
     finished = weights_in(folder)
     assert {path.name for path in folder.iterdir()} == {*finished}, "no lock is left"
@@ -97,21 +99,20 @@ def test_a_course_goes_on_inside_a_phase(three: list[Task]) -> None:
     for path in folder.iterdir():
         path.unlink()
 
-    def stop(_done: float, _total: int, doing: str) -> None:
+    def stop(_done: float, _total: float, doing: str) -> None:
         if "balancing, step 3 of" in doing:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Runner(three[:2], SMALL, registry.Store(), CPU).run(course, stop)
+        Runner(three[:2], SMALL, registry.Store(), CPU).run(run, Told(stop))
     parts = [path.name for path in folder.glob("*.part.safetensors")]
     assert len(parts) == 1
-    steps: list[str] = []
     (first, *_) = (path for path in folder.glob("*.safetensors") if path.name not in parts)
     first.write_bytes(first.read_bytes()[:100])
-    again = Runner(three[:2], SMALL, registry.Store(), CPU).run(
-        course, lambda _done, _total, doing: steps.append(doing)
-    )
+    told = Told()
+    again = Runner(three[:2], SMALL, registry.Store(), CPU).run(run, told)
     assert (again.rows, again.references) == (straight.rows, straight.references)
+    steps = [doing for _, _, doing, _ in told.updates]
     balancing = [doing for doing in steps if "balancing" in doing]
     assert "step 4 of" in balancing[0], "the three steps were not made again"
     assert "learning, step 1 of" in " ".join(steps), "but what was damaged was"
@@ -124,11 +125,11 @@ def test_a_course_goes_on_inside_a_phase(three: list[Task]) -> None:
 def test_what_diverges_is_tried_once(three: list[Task]) -> None:
     store = registry.Store()
     runner = Runner(three[:2], replace(SMALL, learn=Phase(40, 1e5)), store, CPU)
-    said: list[str] = []
+    told = Told()
     for method in (NONE, "random"):
         with pytest.raises(RunError, match="diverged"):
-            runner.run(ContinualRun(Memory(method, 2), False, 0), lambda _done, _total, doing: said.append(doing))
-    assert sum("step 1 of" in doing for doing in said) == 1
+            runner.run(ContinualRun(Memory(method, 2), False, 0), told)
+    assert sum("step 1 of" in doing for _, _, doing, _ in told.updates) == 1
     assert list((store.home / "runs" / "continual").iterdir()) == []
 
 
@@ -137,25 +138,25 @@ def test_a_set_that_another_process_makes_is_waited_for(three: list[Task]) -> No
     job = memory.job(three[0], 0, "cpu")
     folder = run_folder(store, job.recipe)
     folder.mkdir(parents=True)
-    told: list[str] = []
+    told = Told()
     lock = FileLock(folder / "lock")
     lock.acquire()
     with pytest.raises(RunError, match="Another process is making"):
-        execute(job, store)
+        execute(job, session())
     with ThreadPoolExecutor(1) as pool:
-        made = pool.submit(memory.make, job, store, lambda _done, _total, doing: told.append(doing))
+        made = pool.submit(memory.make, job, session(store, told))
         end = time.monotonic() + processes.PATIENCE
-        while not told:
+        while not told.updates:
             assert time.monotonic() < end
             time.sleep(0.01)
         assert not made.done()
         lock.release()
-    assert "waiting for another process" in told[0]
+    assert "waiting for another process" in told.updates[0][2]
     assert len(made.result()) == 6
 
 
 def test_two_processes_make_one_thing_once(tmp_path: Path) -> None:
-    """Both at the same courses of one store: each phase is made by one, and the other waits for it."""
+    """Both at the same runs of one store: each phase is made by one, and the other waits for it."""
     short = ("continual", *FAST, "--steps", "6", "--balance-steps", "3", "--memory", "herding", "--json")
     both = [processes.start(*short, "--out", str(tmp_path / name)) for name in ("one", "two")]
     answers = []

@@ -1,4 +1,4 @@
-"""What is said of courses: means, forgetting, and the paper's figures."""
+"""What is said of runs: means, forgetting, and the paper's figures."""
 
 import json
 from dataclasses import replace

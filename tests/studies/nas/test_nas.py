@@ -15,10 +15,12 @@ import processes
 import pytest
 import torch
 from PIL import Image
+from sessions import Told, session
 
 import dsactl
 import registry
-from dsactl.engine.tasks import Failure, LocalExecutor
+from dsactl.engine.progress import Progress
+from dsactl.engine.tasks import Failure
 from dsactl.errors import UsageError
 from dsactl.evaluation.cache import StoredResults
 from dsactl.evaluation.protocol import NetworkResult
@@ -29,7 +31,7 @@ from dsactl.studies.nas.proxies import Budget
 from dsactl.studies.nas.results import Row, differing, paper_column, ranks, write
 from dsactl.studies.nas.search import cache_keys, fitting, load_results, search, train
 from dsactl.studies.nas.space import name_of, space, where
-from dsactl.studies.nas.study import FailedNetwork, study
+from dsactl.studies.nas.study import FailedNetwork, rank_networks
 
 Cli = Callable[..., tuple[int, str, str]]
 CPU = torch.device("cpu")
@@ -48,49 +50,49 @@ def rows_of(images_NCHW: torch.Tensor) -> set[bytes]:
 
 
 def test_no_proxy_learns_from_what_it_is_ranked_on() -> None:
-    searched, store = proxies.load("digits"), registry.Store()
+    searched = proxies.load("digits")
     held = rows_of(searched.held_out.test.images_NCHW)
     assert held <= rows_of(searched.full.train.images_NCHW)
     for word in proxies.BUILT_IN:
-        proxy = proxies.make(word, searched, Budget(ipc=2), store, "cpu")
+        proxy = proxies.make(word, searched, Budget(ipc=2), session())
         pixels = (proxy.synthetic.pixels() * 255).round().byte()
         ours = rows_of(proxy.dataset.test.images_NCHW)
         assert ours == held
         assert not rows_of(pixels) & ours
         assert rows_of(pixels) <= rows_of(searched.held_out.train.images_NCHW)
     made = dsactl.condense("digits", ipc=1, method="random")
-    proxy = proxies.make(made.reference, searched, Budget(), store, "cpu")
+    proxy = proxies.make(made.reference, searched, Budget(), session())
     assert "made from all training images" in proxy.remark
     assert rows_of(proxy.dataset.test.images_NCHW) == held
     part = dsactl.condense("digits@validation", ipc=1, method="random")
-    assert proxies.make(part.reference, searched, Budget(), store, "cpu").remark == ""
+    assert proxies.make(part.reference, searched, Budget(), session()).remark == ""
 
 
 def test_early_stopping_takes_the_steps_of_a_set() -> None:
-    searched, store = proxies.load("digits"), registry.Store()
+    searched = proxies.load("digits")
     for epochs, ipc, images, passes in (
         *((300, 10, 1295, 23), (5, 10, 500, 1), (5, 11, 500, 1), (5, 26, 1000, 1)),
         *((13, 10, 1295, 1), (14, 10, 700, 2), (15, 10, 800, 2), (300, 20, 1295, 23)),
     ):
-        proxy = proxies.make("early-stopping", searched, Budget(ipc, epochs), store, "cpu")
+        proxy = proxies.make("early-stopping", searched, Budget(ipc, epochs), session())
         assert (proxy.seen, len(proxy.synthetic)) == (images, images)
         assert (proxy.protocol.epochs, proxy.protocol.batch) == (passes, 100)
-        on_set = proxies.make("random", searched, Budget(ipc, epochs), store, "cpu")
+        on_set = proxies.make("random", searched, Budget(ipc, epochs), session())
         steps, theirs = (
             each.protocol.epochs * math.ceil(len(each.synthetic) / each.protocol.batch) for each in (proxy, on_set)
         )
         assert abs(steps - theirs) <= 0.05 * theirs or steps - theirs == 1
-    some = proxies.make("early-stopping", searched, Budget(10, 5), store, "cpu").synthetic
-    other = proxies.make("early-stopping", searched, Budget(10, 5, seed=1), store, "cpu").synthetic
+    some = proxies.make("early-stopping", searched, Budget(10, 5), session()).synthetic
+    other = proxies.make("early-stopping", searched, Budget(10, 5, seed=1), session()).synthetic
     assert some.digest != other.digest
     assert some.labels.diff().min() >= 0
     assert not torch.equal(some.images, other.images)
 
 
 def test_a_step_can_be_smaller() -> None:
-    searched, store = proxies.load("digits"), registry.Store()
+    searched = proxies.load("digits")
     small = Budget(10, 7, 3, batch=25)
-    made = {word: proxies.make(word, searched, small, store, "cpu") for word in proxies.BUILT_IN}
+    made = {word: proxies.make(word, searched, small, session()) for word in proxies.BUILT_IN}
     assert {word: (len(each.synthetic), each.protocol.epochs, each.protocol.batch) for word, each in made.items()} == {
         "random": (100, 7, 25),
         "early-stopping": (700, 1, 25),
@@ -100,90 +102,90 @@ def test_a_step_can_be_smaller() -> None:
     assert not Budget(batch=100).is_papers
 
 
+def untrained(done: float, total: float, doing: str) -> None:
+    """Fail where a network is trained: then a search tells its name, and an evaluation a fraction."""
+    if done < total or doing.startswith("depth"):
+        pytest.fail(f"{done} of {total}, {doing}")
+
+
 def test_results_are_kept_and_shared() -> None:
     searched, store = proxies.load("digits"), registry.Store()
     networks = where(space(), "depth=1,width=32,activation=relu,norm=instance")
-    proxy = proxies.make("random", searched, Budget(2, 3), store, "cpu")
-    told: list[str] = []
-    first = list(search(networks, proxy, store, CPU, None, lambda _done, doing: told.append(doing)))
+    proxy = proxies.make("random", searched, Budget(2, 3), session())
+    told = Told()
+    first = list(search(networks, proxy, session(progress=told)))
     assert [network for network, _ in first] == networks
-    again = list(
-        search(networks, proxy, store, CPU, None, lambda _done, doing: pytest.fail(doing) if ":" in doing else None)
-    )
+    again = list(search(networks, proxy, session(progress=Told(untrained))))
     assert again == first, "seconds too"
-    assert train(proxy, networks[0], "cpu", lambda share: None).accuracy == first[0][1].accuracy, "the same bits"
+    assert train(proxy, networks[0], "cpu", Progress()).accuracy == first[0][1].accuracy, "the same bits"
     longer = replace(proxy, protocol=replace(proxy.protocol, epochs=4))
     assert load_results(store, cache_keys(longer, networks, CPU)) == {}
     damaged = StoredResults(store).path(cache_keys(proxy, networks, CPU)[networks[1]])
     damaged.write_bytes(b"{}")
-    mended = dict(search(networks, proxy, store, CPU))
+    mended = dict(search(networks, proxy, session()))
     assert [mended[network].accuracy for network in networks] == [score.accuracy for _, score in first]
     assert json.loads(damaged.read_bytes())["networks"]["0"][0] == first[1][1].accuracy
-    assert any(name_of(networks[0]) in doing for doing in told)
+    assert any(name_of(networks[0]) in doing for _, _, doing, _ in told.updates)
 
 
 def test_a_search_and_an_evaluation_share_results() -> None:
     """Either finds the networks that the other trained: accuracies and seconds."""
     searched, store = proxies.load("digits"), registry.Store()
     first, second = where(space(), "depth=1,width=32,activation=relu,norm=instance,pooling!=none")
-    proxy = proxies.make("random", searched, Budget(2, 3), store, "cpu")
+    proxy = proxies.make("random", searched, Budget(2, 3), session())
     how = {"epochs": 3, "precision": "float32"}
-    (found,) = search([first], proxy, store, CPU)
+    (found,) = search([first], proxy, session())
     assert found[0] == first
-    looked_up = dsactl.evaluate(
-        proxy.synthetic, networks=1, network=first, report=lambda _: pytest.fail("trained"), **how
-    )
+    looked_up = dsactl.evaluate(proxy.synthetic, networks=1, network=first, progress=Told(untrained), **how)
     assert (looked_up.accuracies, looked_up.seconds) == ((found[1].accuracy,), found[1].seconds)
     (record,) = store.evaluations(proxy.synthetic.digest)
     assert record["accuracies"] == [found[1].accuracy]
     several = dsactl.evaluate(proxy.synthetic, networks=3, network=first, **how)
     assert several.accuracies[0] == found[1].accuracy
-    whole = proxies.make("whole", searched, Budget(2, whole_epochs=1), store, "cpu")
+    whole = proxies.make("whole", searched, Budget(2, whole_epochs=1), session())
     tested = dsactl.evaluate_whole("digits@validation", networks=2, network=second, epochs=1, precision="float32")
-    ((_, result),) = search(
-        [second], whole, store, CPU, None, lambda _done, doing: pytest.fail(doing) if ":" in doing else None
-    )
+    ((_, result),) = search([second], whole, session(progress=Told(untrained)))
     assert result.accuracy == tested.accuracies[0]
-    assert result.accuracy == train(whole, second, "cpu", lambda share: None).accuracy, "the same bits"
+    assert result.accuracy == train(whole, second, "cpu", Progress()).accuracy, "the same bits"
 
 
 def test_files_of_earlier_searches_are_left_alone() -> None:
     searched, store = proxies.load("digits"), registry.Store()
-    proxy = proxies.make("random", searched, Budget(2, 1), store, "cpu")
+    proxy = proxies.make("random", searched, Budget(2, 1), session())
     old = store.home / "runs" / "nas" / f"{0:032x}.json"
     old.parent.mkdir(parents=True)
     old.write_text('{"accuracy": 99.0, "seconds": 1.0}')
-    ((_, result),) = search([network_of("depth1-width32-relu-nonorm-avg")], proxy, store, CPU)
+    ((_, result),) = search([network_of("depth1-width32-relu-nonorm-avg")], proxy, session())
     assert result.accuracy < 99
     assert old.read_text() == '{"accuracy": 99.0, "seconds": 1.0}'
 
 
 def test_a_store_that_cannot_be_written_to_is_said_before_anything_is_trained(tmp_path: Path) -> None:
-    proxy = proxies.make("whole", proxies.load("digits"), Budget(), registry.Store(), "cpu")
+    proxy = proxies.make("whole", proxies.load("digits"), Budget(), session())
     (tmp_path / "file").write_text("")
     with pytest.raises(registry.StoreError, match="Cannot write to"):
-        next(search([NetworkSpec(depth=1)], proxy, registry.Store(tmp_path / "file" / "store"), CPU))
+        next(search([NetworkSpec(depth=1)], proxy, session(registry.Store(tmp_path / "file" / "store"))))
 
 
 def test_a_network_that_wants_too_much_memory_leaves_the_others() -> None:
-    searched, store = proxies.load("digits"), registry.Store()
-    proxy = proxies.make("random", searched, Budget(2, 1), store, "cpu")
+    searched = proxies.load("digits")
+    proxy = proxies.make("random", searched, Budget(2, 1), session())
     small = network_of("depth1-width32-relu-nonorm-avg")
     large = replace(small, width=2**46)  # more filters than an address space has room for
-    found = dict(search([large, small], proxy, store, CPU))
+    found = dict(search([large, small], proxy, session()))
     assert isinstance(found[small], NetworkResult)
     assert isinstance(found[large], Failure)
     assert "out of memory; use a smaller `batch`" in found[large].message
-    assert dict(search([small], proxy, store, CPU)) == {small: found[small]}
+    assert dict(search([small], proxy, session())) == {small: found[small]}
 
 
 def test_a_choice_that_wants_too_much_memory_leaves_the_other_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    searched, store, budget = proxies.load("digits"), registry.Store(), Budget(2, 2, 1)
-    made = [proxies.make(word, searched, budget, store, "cpu") for word in ("random", "early-stopping")]
+    searched, budget = proxies.load("digits"), Budget(2, 2, 1)
+    made = [proxies.make(word, searched, budget, session()) for word in ("random", "early-stopping")]
     networks = [network_of("depth1-width32-relu-nonorm-avg"), network_of("depth1-width32-relu-instance-avg")]
 
     def found() -> list[Row | FailedNetwork]:
-        return list(study(made, networks, searched, budget, 2, store, CPU, LocalExecutor()))
+        return list(rank_networks(made, networks, searched, budget, 2, session()))
 
     with monkeypatch.context() as patch:
         patch.setattr("dsactl.studies.nas.study.evaluate_cached", memory_is_out)
@@ -230,10 +232,10 @@ def test_soft_labels_are_tried_in_part(cli: Cli) -> None:
 
 
 def test_a_network_that_diverges_is_as_good_as_chance() -> None:
-    searched, store = proxies.load("digits"), registry.Store()
-    proxy = proxies.make("random", searched, Budget(2, 30), store, "cpu")
+    searched = proxies.load("digits")
+    proxy = proxies.make("random", searched, Budget(2, 30), session())
     wild = replace(proxy, protocol=replace(proxy.protocol, lr=1e6))
-    score = train(wild, NetworkSpec(depth=1, width=32, norm="none"), "cpu", lambda share: None)
+    score = train(wild, NetworkSpec(depth=1, width=32, norm="none"), "cpu", Progress())
     assert isinstance(score, NetworkResult)
     assert score.accuracy == pytest.approx(10)
 
@@ -373,7 +375,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli) -> None:
     assert registry.Store().sets() == []
     made = dsactl.condense("digits@classes0-4", ipc=1, method="random")
     with pytest.raises(UsageError, match="was not made from the training images"):
-        proxies.make(made.reference, proxies.load("digits"), Budget(), registry.Store(), "cpu")
+        proxies.make(made.reference, proxies.load("digits"), Budget(), session())
 
 
 def test_what_is_compared() -> None:
