@@ -4,6 +4,7 @@ Shapes: N images, C channels, H, W, K classes.
 """
 
 import difflib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +73,38 @@ def read_folder(folder: Path, class_names: Sequence[str], shape: tuple[int, int,
         raise RegistryError(f"{folder} has {len(files):,} pictures, too many for a set.")
     images = np.stack([_read_png(path, shape) for path, _ in files])
     return images.astype(np.float32) / np.float32(255), np.array([label for _, label in files], np.int64)
+
+
+def read_pictures(pictures: Sequence[bytes], where: str) -> "Array":
+    """Read PNG files of one size and kind from their bytes.
+
+    Args:
+        pictures: N files, at least one.
+        where: the file that has them, for error messages.
+
+    Returns:
+        N×H×W×C uint8, C = 1 for grey and 3 for RGB.
+
+    Raises:
+        RegistryError: pictures of different sizes, or too many.
+        CorruptError: a damaged picture.
+    """
+    import numpy as np
+    from PIL import Image
+
+    levels: list[Array] = []
+    try:
+        for data in pictures:
+            with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+                channels = 1 if picture.mode == "L" else 3
+                if picture.width * picture.height * channels * len(pictures) > MAX_BYTES:
+                    raise RegistryError(f"{where} has {len(pictures):,} pictures, too many for a set.")
+                if levels and levels[0].shape != (channels, picture.height, picture.width):
+                    raise RegistryError(f"{where}: its pictures differ in size or kind.")
+                levels.append(_levels(picture, channels, Path(where)))
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
+        raise CorruptError(f"{where}: a picture in it is not a readable PNG file ({error}).") from error
+    return np.ascontiguousarray(np.stack(levels).transpose(0, 2, 3, 1))
 
 
 def _pictures(folder: Path, class_names: Sequence[str]) -> list[tuple[Path, int]]:
