@@ -2,9 +2,11 @@
 
 import io
 import math
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from registry.tensors import Array
 
 NPY_MAGIC = b"\x93NUMPY"
 _ENDING = ".npy"
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read_npy(path: Path) -> Array:
@@ -54,13 +57,12 @@ def _array(data: bytes, where: str) -> Array:
     """Return the array in the bytes of an npy file."""
     stream = io.BytesIO(data)
     try:
-        version = np.lib.format.read_magic(stream)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
-            version
-        ]
-        shape, fortran, dtype = read_header(stream)
-    except (ValueError, KeyError, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError) as error:
-        raise CorruptError(f"{where} is damaged: its header is invalid ({str(error).splitlines()[0]:.100}).") from error
+        read_header = _HEADERS[np.lib.format.read_magic(stream)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a file of Python 2 is read as well
+            shape, fortran, dtype = read_header(stream)
+    except (ValueError, LookupError, TypeError, OverflowError, SyntaxError, RecursionError, TokenError) as error:
+        raise CorruptError(f"{where} is damaged: its header is not one of numpy.") from error
     if dtype.kind not in "fiubU" or (dtype.kind != "U" and dtype.itemsize > 8):
         what = "Python objects, which are not read" if dtype.hasobject else f"values of type {dtype}"
         raise RegistryError(f"{where} has {what}.", "Save arrays of numbers: images.astype('float32').")

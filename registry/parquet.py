@@ -115,7 +115,7 @@ def read_parquet(path: Path) -> dict[str, Any]:
             raise RegistryError(f"The columns of {path} have more than {MAX_BYTES:,} bytes.", "Is it a condensed set?")
         table = pq.read_table(io.BytesIO(data))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise CorruptError(f"{path} is damaged ({str(error).splitlines()[0]:.100}).") from error
+        raise CorruptError(f"{path} is damaged ({' '.join(str(error).split()):.100}).") from error
     if not {"image", "label"} <= set(table.column_names) or not table.num_rows:
         raise RegistryError(
             f"{path} has the columns {', '.join(table.column_names)[:100]}; expected image and label.",

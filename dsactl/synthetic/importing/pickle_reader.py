@@ -142,7 +142,7 @@ def read_pickle(stream: IO[bytes], storages: Storages, where: str) -> Any:
             "torch.save([images, labels], FILE)",
         ) from None
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RuntimeError, struct.error) as error:
-        raise DataError(f"{where} is damaged: its pickle is invalid ({str(error).splitlines()[0]!s:.100}).") from None
+        raise DataError(f"{where} is damaged: its pickle is invalid ({' '.join(str(error).split()):.100}).") from None
     return machine.result
 
 

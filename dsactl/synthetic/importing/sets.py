@@ -18,7 +18,7 @@ from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import load_dataset
 from dsactl.data.paths import is_folder
-from dsactl.errors import UsageError
+from dsactl.errors import DataError, UsageError
 from dsactl.methods.work import Made
 from dsactl.recipes.methods import IMPORTED
 from dsactl.recipes.recipe import Recipe
@@ -88,9 +88,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor] | None:
         return None
     try:
         return load(data)
-    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError):
-        decode(data, str(path))  # raises, saying what is wrong
-        raise
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
+        decode(data, str(path))  # raises with a better message
+        raise DataError(f"{path} is damaged ({error!s:.100}).") from error
 
 
 def _import_folder(
