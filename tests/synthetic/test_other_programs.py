@@ -115,6 +115,32 @@ def test_labels_may_be_of_numpy(read: Read, pixels: torch.Tensor, tmp_path: Path
         assert stored.digest == found.digest, name
 
 
+def test_values_scaled_by_one_half_are_noticed(read: Read, pixels: torch.Tensor) -> None:
+    with pytest.raises(UsageError, match=r"all values lie in -1 … 1.*images / 2 \+ 0\.5"):
+        read([2 * pixels - 1, CLASSES])
+    assert len(read([2 * pixels - 1, CLASSES], space="normalised")[0]) == 10
+
+
+def test_a_folder_with_a_file_of_a_set_names_it(tmp_path: Path) -> None:
+    for name, message in (("empty", "contains no pictures"), ("run/log", "does not have the name of a class")):
+        (tmp_path / name).mkdir(parents=True)
+        folder = tmp_path / name.partition("/")[0]
+        torch.save(CLASSES, folder / "data.pt")
+        with pytest.raises(registry.RegistryError, match=rf"{message}.*or a file of it: data\.pt"):
+            import_sets(folder, Source("digits"), registry.Store())
+
+
+def test_folders_may_have_jpegs(pixels: torch.Tensor, tmp_path: Path) -> None:
+    """RDED and SRe2L."""
+    for label, image in enumerate(pixels):
+        (tmp_path / "set" / str(label)).mkdir(parents=True)
+        levels = (image[0] * 255).round().byte().numpy()
+        Image.fromarray(levels).save(tmp_path / "set" / str(label) / "a.jpg", quality=95)
+    store = registry.Store()
+    (stored,) = import_sets(tmp_path / "set", Source("digits"), store)
+    assert (from_store(store, stored).pixels() - pixels).abs().max() < 0.15
+
+
 def test_pixels_that_were_not_clamped_are_pixels(read: Read, pixels: torch.Tensor) -> None:
     """IDC: −0.03 … 1.03."""
     content = [pixels * 1.06 - 0.03, CLASSES]

@@ -64,6 +64,7 @@ def test_neither_torch_nor_pickle_nor_numpy_is_asked_to_read(tmp_path: Path, mon
         {"images": np.asfortranarray(IMAGES.numpy()), "labels": LABELS.numpy().astype(">i8")},
         [IMAGES, LABELS.tolist()],
         {"image_syn": list(IMAGES), "label_syn": LABELS},
+        list(zip(IMAGES, LABELS.tolist(), strict=True)),
     ],
 )
 def test_layouts(tmp_path: Path, content: Any, new: bool) -> None:
@@ -71,6 +72,16 @@ def test_layouts(tmp_path: Path, content: Any, new: bool) -> None:
     assert torch.equal(found.images, IMAGES)
     assert found.labels is not None
     assert torch.equal(found.labels, LABELS)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_protocol_that_torch_writes(tmp_path: Path, protocol: int) -> None:
+    for content in (authors(), [IMAGES.numpy() if protocol < 5 else IMAGES, LABELS]):
+        torch.save(content, tmp_path / "f.pt", pickle_protocol=protocol)
+        found = read(tmp_path / "f.pt")[0]
+        assert torch.equal(found.images, IMAGES)
+        assert found.labels is not None
+        assert torch.equal(found.labels, LABELS)
 
 
 @FORMATS
@@ -81,8 +92,10 @@ def test_every_type_of_numbers_is_read(tmp_path: Path, dtype: torch.dtype, new: 
 
 
 def test_labels_in_a_file_of_their_own(tmp_path: Path) -> None:
-    (found,) = read(save(IMAGES, tmp_path / "i.pt"))
-    assert found.labels is None
+    for images in (IMAGES, {"images": IMAGES}):
+        (found,) = read(save(images, tmp_path / "i.pt"))
+        assert torch.equal(found.images, IMAGES)
+        assert found.labels is None
     for content in (LABELS, LABELS.numpy(), LABELS.tolist(), {"labels": LABELS}):
         assert torch.equal(lone_labels(load(save(content, tmp_path / "l.pt")), "l.pt"), LABELS)
     with pytest.raises(DataError, match=r"l\.pt has a dict of state; expected labels"):
@@ -102,6 +115,7 @@ def test_labels_in_a_file_of_their_own(tmp_path: Path) -> None:
         ("images", "has a str"),
         ({"data": [[IMAGES, LABELS], 3]}, "a dict of data"),
         ({"images": 3, "labels": LABELS}, "a dict of images, labels"),
+        ([(IMAGES[0], 2**80), (IMAGES[1], 0)], r"a list of 2 \(tuple, tuple\)"),
         (torch.nn.Linear(2, 2).state_dict(), "a dict of weight, bias; expected images"),
         (torch.nn.Sequential(torch.nn.Linear(2, 2)).state_dict(), "the parameters of a network"),
         ({"epoch": 3, "state_dict": {}, "best_acc": 0.5}, "a checkpoint of a network or run"),

@@ -59,6 +59,8 @@ def command(
     from dsactl.synthetic import bundled
     from registry.export import default_name, export, require_packages
 
+    if str(output_path) == "-":
+        raise UsageError("A set is exported to a file or folder, not to standard output.", "Give a name with --output.")
     form = _form(form, output_path)
     _check_space(form, space)
     require_packages(form)

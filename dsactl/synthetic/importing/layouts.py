@@ -3,6 +3,7 @@
     {"data": [[images, labels], …], "accs_all_exps": …}    DC, DSA, DM: one pair per experiment
     [images, labels]                                       IDC's data.pt, whose images are pixels
     {"images": …, "labels": …}, {"data": …, "targets": …}  also as npz, or safetensors of other programs
+    [(image, label), …]                                    a data set of torch as a list
     images                                                 MTT, which has a second file for the labels
 
 Shapes: N images, C channels, H, W, K classes.
@@ -144,7 +145,7 @@ def _experiments(content: Any) -> list[Experiment]:
     if isinstance(content, dict):
         images, labels = _first(content, IMAGE_KEYS), _first(content, LABEL_KEYS)
         soft = _first(content, SOFT_KEYS)
-        if images is not None and (labels is not None or soft is not None):
+        if images is not None:
             return [Experiment(images, labels, soft)]
         found = _experiments(content.get("data"))
         return [replace(found[0], soft_labels=soft)] if len(found) == 1 else found
@@ -153,6 +154,8 @@ def _experiments(content: Any) -> list[Experiment]:
     pair = _pair(content)
     if pair is not None:
         return [pair]
+    if content and all(map(_is_sample, content)):
+        return [Experiment(torch.stack([image for image, _ in content]), torch.tensor([label for _, label in content]))]
     pairs = [_pair(each) for each in content]
     return [each for each in pairs if each is not None] if None not in pairs else []
 
@@ -166,6 +169,18 @@ def _pair(content: Any) -> Experiment | None:
         return None
     images, labels = map(to_tensor, content)
     return None if images is None or labels is None else Experiment(images, labels)
+
+
+def _is_sample(content: Any) -> bool:
+    """Return whether this is an image C×H×W and its class, as data sets of torch give them."""
+    return (
+        isinstance(content, list | tuple)
+        and len(content) == 2
+        and isinstance(content[0], Tensor)
+        and content[0].dim() == 3
+        and type(content[1]) is int
+        and abs(content[1]) < 2**31
+    )
 
 
 def describe(content: Any) -> str:

@@ -161,8 +161,10 @@ class _Machine:
         stack = self._stack
         match operation:
             case "PROTO":
-                if argument != 2:
-                    raise RefusedError(f"is a pickle of protocol {argument}, and torch's are of protocol 2")
+                if not 2 <= argument <= 5:
+                    raise RefusedError(f"is a pickle of protocol {argument}, and those of 2 to 5 are known")
+            case "FRAME":
+                pass
             case "STOP":
                 self.result = stack.pop()
             case "MARK":
@@ -170,9 +172,13 @@ class _Machine:
                 self._stack = []
             case "BINPUT" | "LONG_BINPUT":
                 self._memo[argument] = stack[-1]
+            case "MEMOIZE":
+                self._memo[len(self._memo)] = stack[-1]
             case "BINGET" | "LONG_BINGET":
                 stack.append(self._memo[argument])
-            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINUNICODE":
+            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINUNICODE" | "SHORT_BINUNICODE":
+                stack.append(argument)
+            case "BINBYTES" | "SHORT_BINBYTES":
                 stack.append(argument)
             case "NONE" | "NEWTRUE" | "NEWFALSE":
                 stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[operation])
@@ -195,9 +201,9 @@ class _Machine:
             case "SETITEMS":
                 self._set_items(self._pop_to_mark())
             case "GLOBAL":
-                if argument not in _GLOBALS:
-                    raise RefusedError(_object(argument.replace(" ", ".")))
-                stack.append(_Global(argument))
+                stack.append(_known(argument))
+            case "STACK_GLOBAL":
+                stack.append(_known(" ".join(map(str, self._pop(2)))))
             case "BINPERSID":
                 stack.append(self._storage(stack.pop()))
             case "REDUCE":
@@ -277,6 +283,12 @@ class _Machine:
                 pass  # attributes of an OrderedDict, which parameters of networks have
             case _:
                 raise RefusedError("would change the state of an object")
+
+
+def _known(name: str) -> _Global:
+    if name not in _GLOBALS:
+        raise RefusedError(_object(name.replace(" ", ".")))
+    return _Global(name)
 
 
 def _object(name: str) -> str:

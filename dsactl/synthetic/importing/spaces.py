@@ -47,6 +47,12 @@ def check_space(images_NCHW: Tensor, space: str | None, dataset: Dataset, where:
     if least >= 0 and most <= 1:
         what = "all values lie in 0 … 1, like those of pixels and unlike those of normalised images."
         raise UsageError(f"{where}: {what}", hint)
+    if least >= -1 and most <= 1:
+        what = "all values lie in -1 … 1, as if scaled by 0.5, and not by the dataset's mean and standard deviation."
+        raise UsageError(
+            f"{where}: {what}",
+            'Save images / 2 + 0.5 and add `space="pixels"`; or add `space="normalised"`, if they are normalised.',
+        )
     if spread < std**0.5:  # the geometric mean of what pixels have and the 1 that normalised images have
         raise UsageError(
             f"{where}: the values have a standard deviation of {spread:.2f}, nearer to that of the dataset's pixels, "

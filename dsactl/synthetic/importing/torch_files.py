@@ -82,7 +82,7 @@ def _records(archive: zipfile.ZipFile, size: int, where: str) -> tuple[str, dict
     if len(records) != len(archive.infolist()) or sum(record.file_size for record in records.values()) > size:
         raise DataError(f"{where} is not read: its records overlap.")
     if any(record.compress_type != zipfile.ZIP_STORED for record in records.values()):
-        raise DataError(f"{where} is not read: it is compressed, which torch.save never does.")
+        raise DataError(f"{where} is not read: it is compressed, as TorchScript does and torch.save does not.")
     folder = pickles[0].removesuffix("data.pkl")
     return folder, {n.removeprefix(folder): r.file_size for n, r in records.items() if n.startswith(folder)}
 
