@@ -26,6 +26,9 @@ ROWS_PER_GROUP = 100
 """The group size of `datasets` for images, with which a viewer reads a page of rows instead of the file."""
 
 
+_ROWS_AT_ONCE = 10  # read, before their size is looked at
+
+
 def features(class_names: Sequence[str], *, soft: bool = False) -> dict[str, dict[str, Any]]:
     """Return the columns as features of `datasets`.
 
@@ -109,22 +112,27 @@ def read_parquet(path: Path) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    data = read_file(path)
+    too_large = RegistryError(f"The columns of {path} have more than {MAX_BYTES:,} bytes.", "Is it a condensed set?")
+    rows: list[dict[str, Any]] = []
     try:
-        if uncompressed_size(data) > MAX_BYTES:
-            raise RegistryError(f"The columns of {path} have more than {MAX_BYTES:,} bytes.", "Is it a condensed set?")
-        table = pq.read_table(io.BytesIO(data))
+        file = pq.ParquetFile(io.BytesIO(read_file(path)))
+        names, metadata = file.schema_arrow.names, file.schema_arrow.metadata or {}
+        columns = [name for name in ("image", "label", "soft_label") if name in names]
+        left = MAX_BYTES
+        # The footer may lie about sizes, and a few bytes may stand for many equal rows.
+        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
+            left -= batch.nbytes
+            if left < 0:
+                raise too_large
+            rows += batch.to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CorruptError(f"{path} is damaged ({' '.join(str(error).split()):.100}).") from error
-    if not {"image", "label"} <= set(table.column_names) or not table.num_rows:
+    if not {"image", "label"} <= set(names) or not rows:
         raise RegistryError(
-            f"{path} has the columns {', '.join(table.column_names)[:100]}; expected image and label.",
+            f"{path} has {len(rows)} rows of {', '.join(names)[:100]}; expected image and label.",
             "Only parquet files of dsactl and the Hub's image sets are read.",
         )
     try:
-        rows = table.select(
-            [name for name in ("image", "label", "soft_label") if name in table.column_names]
-        ).to_pylist()
         pictures = [row["image"]["bytes"] for row in rows]
         labels = np.array([row["label"] for row in rows], np.int64)
         soft = np.array([row["soft_label"] for row in rows], np.float32) if "soft_label" in rows[0] else None
@@ -133,5 +141,5 @@ def read_parquet(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = {"images": read_pictures(pictures, str(path)), "labels": labels}
     if soft is not None:
         content["soft_labels"] = soft
-    manifest = (table.schema.metadata or {}).get(MANIFEST_KEY.encode())
+    manifest = metadata.get(MANIFEST_KEY.encode())
     return content if manifest is None else {**content, MANIFEST_KEY: manifest.decode(errors="replace")}

@@ -19,7 +19,7 @@ _DTYPES = {"images": ("F32", np.float32), "labels": ("I64", np.int64), "soft_lab
 MANIFEST_KEY = "dsactl.manifest"
 """Where a file has a set's manifest, as JSON."""
 _SOFT_LABEL_TOLERANCE = 1e-3  # of the sum of a soft label, which should be one
-_MAX_HEADER_BYTES = 2**20  # a set of a thousand classes needs some 50 kB
+MAX_HEADER_BYTES = 2**20  # a set of a thousand classes needs some 50 kB
 
 
 def describe(tensors: Mapping[str, Array]) -> dict[str, TensorInfo]:
@@ -58,10 +58,10 @@ def to_text(manifest: Manifest) -> str:
 
 
 def has_manifest(data: bytes) -> bool:
-    """Return whether the bytes of a safetensors file have a manifest in the header; False too if it is damaged."""
+    """Return whether the first bytes of a safetensors file, with the header, have a manifest; False if damaged."""
     size = int.from_bytes(data[:8], "little")
     try:
-        return size <= _MAX_HEADER_BYTES and MANIFEST_KEY in json.loads(data[8 : 8 + size])["__metadata__"]
+        return size <= MAX_HEADER_BYTES and MANIFEST_KEY in json.loads(data[8 : 8 + size])["__metadata__"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
@@ -76,7 +76,7 @@ def decode(data: bytes, where: str) -> tuple[dict[str, Array], Manifest]:
     Raises:
         CorruptError: it is not a set's file, or a tensor differs from the manifest.
     """
-    if int.from_bytes(data[:8], "little") > _MAX_HEADER_BYTES:
+    if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
         raise CorruptError(f"{where} is not a safetensors file of a set: its header exceeds a megabyte.")
     try:
         arrays = load(data)

@@ -1,5 +1,6 @@
 """What export writes is read back: the same set, or the set of its 8-bit pixels."""
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,7 +164,7 @@ def test_parquet_of_something_else(tmp_path: Path) -> None:
 
     path = tmp_path / "x.parquet"
     for table, message in (
-        ({"a": [1]}, "has the columns a; expected image and label"),
+        ({"a": [1]}, "rows of a; expected image and label"),
         ({"image": [1], "label": [1]}, "other than pictures and class numbers"),
         ({"image": [{"bytes": b"x"}], "label": [1]}, "a picture in it is not a readable PNG"),
         ({"image": [{"bytes": b"x"}], "label": [None]}, "other than pictures and class numbers"),
@@ -173,6 +174,18 @@ def test_parquet_of_something_else(tmp_path: Path) -> None:
             import_sets(path, Source("digits"), registry.Store())
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(registry.CorruptError, match="is damaged"):
+        import_sets(path, Source("digits"), registry.Store())
+
+
+def test_a_parquet_of_many_equal_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, picture = tmp_path / "bomb.parquet", {"bytes": b"x" * 1000, "path": ""}
+    pq.write_table(pa.table({"image": [picture] * 5000, "label": [0] * 5000}), path)
+    assert path.stat().st_size < 10_000
+    monkeypatch.setattr("registry.parquet.MAX_BYTES", 2**20)
+    with pytest.raises(registry.RegistryError, match=r"The columns of .*bomb\.parquet have more than 1,048,576 bytes"):
         import_sets(path, Source("digits"), registry.Store())
 
 
@@ -210,3 +223,28 @@ def test_npy_files_that_lie(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "x.npy").write_bytes(data)
     with pytest.raises(registry.RegistryError, match=message):
         import_sets(tmp_path / "x.npy", Source("digits"), registry.Store())
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(3000, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("form", "space"), [each for each in WRITTEN if each[0] != "folder"])
+def test_mutated_files_give_a_clear_error_or_a_set(
+    tmp_path: Path, put: Put, form: str, space: str, count: int, tell: Callable[[str], None]
+) -> None:
+    path = write(put(soft=True), form, space, tmp_path)
+    whole, source, messages = path.read_bytes(), random.Random(0), []
+    for _ in range(count):
+        data = bytearray(whole)
+        for _ in range(source.choice((1, 1, 2, 8))):
+            # Headers, footers and names are at the ends.
+            place = source.choice((source.randrange(len(data)), source.randrange(400), -1 - source.randrange(400)))
+            data[place] ^= 1 << source.randrange(8)
+        if source.random() < 0.1:
+            del data[source.randrange(len(data)) :]
+        path.write_bytes(data)
+        try:
+            read_back(path, tmp_path / "elsewhere")
+        except registry.Error as error:
+            messages.append(str(error))
+    tell(f"{count} mutated {form} files: {len(messages)} errors")
+    assert len(messages) > count // 10
+    assert not any("\n" in message for message in messages)

@@ -18,6 +18,7 @@ from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import load_dataset
 from dsactl.data.paths import is_folder
+from dsactl.data.views import split_name
 from dsactl.errors import DataError, UsageError
 from dsactl.methods.work import Made
 from dsactl.recipes.methods import IMPORTED
@@ -39,7 +40,7 @@ from dsactl.synthetic.importing.source import PIXELS, Source, check_method
 from dsactl.synthetic.importing.spaces import check_space, remarks, to_normalised
 from dsactl.synthetic.storage import store_set
 from registry.importing import check_file, read_file, read_folder
-from registry.tensors import decode, has_manifest
+from registry.tensors import MAX_HEADER_BYTES, decode, has_manifest
 
 Remark = Callable[[str], None]
 _NAMED_CLASSES = 12
@@ -83,9 +84,10 @@ def import_sets(
 
 def _read_safetensors(path: Path) -> dict[str, Tensor] | None:
     """Return the tensors of another program's file; None for a file of this program."""
+    with path.open("rb") as file:
+        if has_manifest(file.read(MAX_HEADER_BYTES + 8)):
+            return None
     data = read_file(path)
-    if has_manifest(data):
-        return None
     try:
         return load(data)
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
@@ -239,7 +241,7 @@ class _Import:
         names, present = self.dataset.class_names, len(set(made.labels_N.tolist()))
         if present < len(names):
             self.remark(f"Only {present} of the {len(names)} classes of {self.dataset.name} have images.")
-        if is_folder(self.source.dataset or "") and not self.path.is_dir():
+        if is_folder(split_name(self.source.dataset or "")[0]) and not self.path.is_dir():
             said = ", ".join(f"{label} = {word}" for label, word in enumerate(names[:_NAMED_CLASSES]))
             self.remark(f"Labels were taken as: {said}{', …' if len(names) > _NAMED_CLASSES else ''}.")
 
