@@ -115,6 +115,22 @@ def test_labels_may_be_of_numpy(read: Read, pixels: torch.Tensor, tmp_path: Path
         assert stored.digest == found.digest, name
 
 
+def test_nothing_is_stored_if_one_experiment_is_wrong(read: Read) -> None:
+    images = torch.randn(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(DsactlError, match="experiment 1: labels 1 … 10"):
+        read({"data": [[images, CLASSES], [images, CLASSES + 1]]})
+    assert registry.Store().sets() == []
+
+
+def test_a_remark_is_made_once(tmp_path: Path) -> None:
+    images = torch.randn(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    said: list[str] = []
+    torch.save({"data": [[images + index, CLASSES] for index in range(3)]}, tmp_path / "data.pt")
+    import_sets(tmp_path / "data.pt", Source("digits", method="idc"), registry.Store(), said.append)
+    assert sum("factor" in text for text in said) == 1
+    assert [text[:13] for text in said if "Neighbouring" in text] == [f"Experiment {index}:" for index in range(3)]
+
+
 def test_values_scaled_by_one_half_are_noticed(read: Read, pixels: torch.Tensor) -> None:
     with pytest.raises(UsageError, match=r"all values lie in -1 … 1.*images / 2 \+ 0\.5"):
         read([2 * pixels - 1, CLASSES])

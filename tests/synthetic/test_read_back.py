@@ -132,6 +132,13 @@ def test_a_file_without_the_manifest_is_one_of_another_program(tmp_path: Path, p
         assert stored.manifest.method == "imported"
         for key, array in store.tensors(stored).items():
             assert np.array_equal(array, known[key])
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(write(before, "parquet", "pixels", tmp_path))
+    pq.write_table(table.replace_schema_metadata(None), tmp_path / "set.parquet")
+    (stored,) = import_sets(tmp_path / "set.parquet", Source("digits"), registry.Store(tmp_path / "parquet"))
+    assert stored.manifest.method == "imported"
+    assert np.array_equal(registry.Store(tmp_path / "parquet").tensors(stored)["soft_labels"], known["soft_labels"])
 
 
 def test_a_file_that_does_not_match_its_manifest(tmp_path: Path, put: Put) -> None:

@@ -4,10 +4,16 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
 from dsactl.errors import DataError
-from dsactl.synthetic.importing.torch_files import LEGACY_MAGIC, ZIP_MAGIC, load
-from registry.importing import check_file
+from dsactl.synthetic.importing.torch_files import LEGACY_MAGIC, ZIP_MAGIC
+from dsactl.synthetic.importing.torch_files import load as load_torch
+from registry.importing import check_file, read_file
 from registry.numpy_files import NPY_MAGIC, read_npy, read_npz
+from registry.tensors import MAX_HEADER_BYTES, decode, has_manifest
 
 PARQUET_MAGIC = b"PAR1"
 _KNOWN = "safetensors, .pt or .pth of torch.save, npz, npy, parquet of dsactl, or a folder of CLASS/*.png"
@@ -17,34 +23,22 @@ _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"(\xb5/\xf
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"RIFF")
 
 
-def is_safetensors(path: Path) -> bool:
-    """Return whether a file is one of safetensors, by its name or its first bytes."""
-    begins = _begins(path)
-    return begins[8:9] == b"{" or (path.suffix.lower() == ".safetensors" and not _is_text(begins))
-
-
-def check_kind(path: Path) -> None:
-    """Check by its first bytes that a file is of a known kind, before anything else is checked.
-
-    Raises:
-        DataError: it is something else, which the message names.
-    """
-    begins = _begins(path)
-    if not begins.startswith((ZIP_MAGIC, LEGACY_MAGIC, NPY_MAGIC, PARQUET_MAGIC)) and begins[8:9] != b"{":
-        what, hint = _something_else(begins)
-        raise DataError(f"{path} {what}, not a set: {_KNOWN}.", hint)
+def is_own_safetensors(path: Path) -> bool:
+    """Return whether a file is one of safetensors with a manifest."""
+    return has_manifest(_begins(path, MAX_HEADER_BYTES + 8))
 
 
 def read_content(path: Path) -> Any:
-    """Read a file that is not safetensors: tensors, arrays, lists, dicts, numbers and strings.
+    """Read a file: tensors, arrays, lists, dicts, numbers and strings.
 
     Raises:
         registry.RegistryError: it is not a file, or too large.
         DataError: it is something else, or damaged.
     """
     check_file(path)
-    check_kind(path)
     begins = _begins(path)
+    if begins[8:9] == b"{" or (path.suffix.lower() == ".safetensors" and not _is_text(begins)):
+        return _read_safetensors(path)
     if begins.startswith(NPY_MAGIC):
         return read_npy(path)
     if begins.startswith(PARQUET_MAGIC):
@@ -53,13 +47,25 @@ def read_content(path: Path) -> Any:
         return read_parquet(path)
     if begins.startswith(ZIP_MAGIC) and _has_arrays(path):
         return read_npz(path)
-    return load(path)
+    if begins.startswith((ZIP_MAGIC, LEGACY_MAGIC)):
+        return load_torch(path)
+    what, hint = _something_else(begins)
+    raise DataError(f"{path} {what}, not a set: {_KNOWN}.", hint)
 
 
-def _begins(path: Path) -> bytes:
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    data = read_file(path)
+    try:
+        return load_safetensors(data)
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
+        decode(data, str(path))  # raises with a better message
+        raise DataError(f"{path} is damaged ({error!s:.100}).") from error
+
+
+def _begins(path: Path, count: int = 512) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(512)
+            return file.read(count)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
 

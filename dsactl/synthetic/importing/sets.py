@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor
 
 import registry
@@ -19,11 +17,11 @@ from dsactl.data.dataset import Dataset
 from dsactl.data.load import load_dataset
 from dsactl.data.paths import is_folder
 from dsactl.data.views import split_name
-from dsactl.errors import DataError, UsageError
+from dsactl.errors import UsageError
 from dsactl.methods.work import Made
 from dsactl.recipes.methods import IMPORTED
 from dsactl.recipes.recipe import Recipe
-from dsactl.synthetic.importing.contents import check_kind, is_safetensors, read_content
+from dsactl.synthetic.importing.contents import is_own_safetensors, read_content
 from dsactl.synthetic.importing.images import decode_tiles, to_floats, to_images
 from dsactl.synthetic.importing.labels import to_labels
 from dsactl.synthetic.importing.layouts import (
@@ -39,8 +37,7 @@ from dsactl.synthetic.importing.own import import_exported, import_safetensors, 
 from dsactl.synthetic.importing.source import PIXELS, Source, check_method
 from dsactl.synthetic.importing.spaces import check_space, remarks, to_normalised
 from dsactl.synthetic.storage import store_set
-from registry.importing import check_file, read_file, read_folder
-from registry.tensors import MAX_HEADER_BYTES, decode, has_manifest
+from registry.importing import check_file, read_folder
 
 Remark = Callable[[str], None]
 _NAMED_CLASSES = 12
@@ -61,38 +58,27 @@ def import_sets(
         DsactlError: the content cannot be used, or `source` is incomplete.
         registry.RegistryError: the content cannot be used, or the store cannot be written to.
     """
+    said: set[str] = set()
+
+    def once(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            remark(text)
+
     name = None if source.name is None else registry.parse_name(source.name)
     if path.is_dir():
-        return [_import_folder(path, source, name, store, remark)]
+        return [_import_folder(path, source, name, store, once)]
     check_file(path)
-    own = f"{path} contains its own description."
-    if is_safetensors(path):
-        content = _read_safetensors(path)
-        if content is None:
-            if source != Source(name=source.name):
-                raise UsageError(own, "Only `name` can be given with it.")
-            return [import_safetensors(path, name, store)]
-    else:
-        content = read_content(path)
+    whole = is_own_safetensors(path)
+    content = None if whole else read_content(path)
     text = manifest_text(content)
-    if text is not None:
-        if source != Source(name=source.name):
-            raise UsageError(own, "Only `name` can be given with it.")
-        return [import_exported(path, content, text, name, store)]
-    return _import_content(path, content, source, name, store, remark)
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor] | None:
-    """Return the tensors of another program's file; None for a file of this program."""
-    with path.open("rb") as file:
-        if has_manifest(file.read(MAX_HEADER_BYTES + 8)):
-            return None
-    data = read_file(path)
-    try:
-        return load(data)
-    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
-        decode(data, str(path))  # raises with a better message
-        raise DataError(f"{path} is damaged ({error!s:.100}).") from error
+    if not whole and text is None:
+        return _import_content(path, content, source, name, store, once)
+    if source != Source(name=source.name):
+        raise UsageError(f"{path} contains its own description.", "Only `name` can be given with it.")
+    if text is None:
+        return [import_safetensors(path, name, store)]
+    return [import_exported(path, content, text, name, store)]
 
 
 def _import_folder(
@@ -122,14 +108,14 @@ def _import_content(
     file_name = parse_file_name(path.name)
     dataset = _load_dataset(path, source, file_name)
     target = _Import(path, source, name, store, dataset, file_name, remark)
-    stored = []
+    formation = source.formation or factor(content)
+    checked = []
     for index, experiment in found:
         where = f"{path}, experiment {index}" if several else str(path)
         images, space = _images(experiment, source, dataset, where)
         labels = _labels(experiment, source, dataset, where)
-        formation = source.formation or factor(content)
-        stored.append(target.put(images, labels, space, formation, index if several else None, where))
-    return stored
+        checked.append((images, labels, space, formation, index if several else None, where))
+    return [target.put(*each) for each in checked]
 
 
 def _images(experiment: Experiment, source: Source, dataset: Dataset, where: str) -> tuple[Tensor, str]:
@@ -149,17 +135,16 @@ def _labels(experiment: Experiment, source: Source, dataset: Dataset, where: str
     if source.labels is not None:
         if labels is not None or soft is not None:
             raise UsageError(f"{where} has labels of its own.", "Leave `labels` out.")
-        check_kind(source.labels)
         labels = lone_labels(read_content(source.labels), str(source.labels))
-    if labels is None and soft is None:
+    given = labels if soft is None else soft
+    if given is None:
         if source.logits:
             raise UsageError(f"{where} has no labels.", "Give the file with the logits as `labels`.")
-        labels = sorted_labels(count, dataset.classes, where)
-    if soft is None:
-        assert labels is not None
-        return to_labels(labels, count, dataset.classes, where, logits=source.logits)
-    likely_N, soft_NK = to_labels(soft, count, dataset.classes, where, logits=source.logits)
-    return (likely_N if labels is None else to_labels(labels, count, dataset.classes, where)[0]), soft_NK
+        return sorted_labels(count, dataset.classes, where), None
+    classes_N, soft_NK = to_labels(given, count, dataset.classes, where, logits=source.logits)
+    if labels is not None and soft is not None:
+        classes_N, _ = to_labels(labels, count, dataset.classes, where)
+    return classes_N, soft_NK
 
 
 def _load_dataset(path: Path, source: Source, file_name: FileName | None) -> Dataset:
@@ -222,7 +207,7 @@ class _Import:
         recipe = self._recipe(int(labels_N.bincount().max()))
         if recipe.method == "idc" and formation is None:
             self.remark("If IDC's factor was not 1, the images are tiles; decode them: `formation=2`.")
-        self._say(made, space)
+        self._say(made, space, "" if experiment is None else f"Experiment {experiment}: ")
         provenance: dict[str, registry.JsonValue] = {
             "imported from": self.path.name.encode(errors="replace").decode()[:200],
             "sha256": self._digest,
@@ -234,13 +219,13 @@ class _Import:
         name = self.name or parse_name(self._usual_name(recipe))
         return store_set(self.store, name, self.dataset, recipe, made, provenance)
 
-    def _say(self, made: Made, space: str) -> None:
+    def _say(self, made: Made, space: str, which: str) -> None:
         """Remark on what may be wrong with the set."""
         for text in remarks(made.images_NCHW, space, self.dataset):
-            self.remark(text)
+            self.remark(f"{which}{text}")
         names, present = self.dataset.class_names, len(set(made.labels_N.tolist()))
         if present < len(names):
-            self.remark(f"Only {present} of the {len(names)} classes of {self.dataset.name} have images.")
+            self.remark(f"{which}Only {present} of the {len(names)} classes of {self.dataset.name} have images.")
         if is_folder(split_name(self.source.dataset or "")[0]) and not self.path.is_dir():
             said = ", ".join(f"{label} = {word}" for label, word in enumerate(names[:_NAMED_CLASSES]))
             self.remark(f"Labels were taken as: {said}{', …' if len(names) > _NAMED_CLASSES else ''}.")
