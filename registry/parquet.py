@@ -41,7 +41,8 @@ def features(class_names: Sequence[str], *, soft: bool = False) -> dict[str, dic
         "label": {"names": list(class_names), "_type": "ClassLabel"},
     }
     if soft:
-        columns["soft_label"] = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}
+        # "List" since datasets 4, which reads "Sequence" as well.
+        columns["soft_label"] = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"}
     return columns
 
 

@@ -165,6 +165,13 @@ def test_options_for_a_file_that_describes_itself_are_refused(tmp_path: Path, pu
             import_sets(path, Source("digits"), registry.Store())
 
 
+def test_parquet_needs_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.parquet").write_bytes(b"PAR1" + b"x" * 20)
+    monkeypatch.setattr("registry.extras.is_installed", lambda package: False)
+    with pytest.raises(registry.MissingPackageError, match=r"`import_sets\(\.\.\.\)` needs the package pyarrow"):
+        import_sets(tmp_path / "x.parquet", Source("digits"), registry.Store())
+
+
 def test_parquet_of_something_else(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
