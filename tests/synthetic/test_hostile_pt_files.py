@@ -183,6 +183,21 @@ def test_hostile_zips(tmp_path: Path) -> None:
         load(path)
 
 
+def old(path: Path, content: bytes, keys: bytes, numbers: bytes = b"") -> Path:
+    """Write a file of the older format with handmade pickles of the content and the keys."""
+    begins = LEGACY_MAGIC + b"\x80\x02}."
+    path.write_bytes(begins + b"\x80\x02" + content + b".\x80\x02" + keys + b"." + numbers)
+    return path
+
+
+@pytest.mark.parametrize("keys", [b"N", b"]K\x00a", b"]" + word("1") + b"a", b"]", b"}", b"]]a"])
+def test_keys_of_the_old_format_that_are_no_keys(tmp_path: Path, keys: bytes) -> None:
+    content, numbers = tensor(1, 0, (1,), (1,)), struct.pack("<qf", 1, 2.5)
+    assert load(old(tmp_path / "f.pt", content, b"]" + word("0") + b"a", numbers)).tolist() == [2.5]
+    with pytest.raises(DataError, match=r"is damaged \(its keys are not"):
+        load(old(tmp_path / "f.pt", content, keys, numbers))
+
+
 def test_the_old_format_does_not_lie(tmp_path: Path) -> None:
     whole = save([IMAGES, LABELS], tmp_path / "f.pt", new=False).read_bytes()
     assert whole.startswith(LEGACY_MAGIC)

@@ -66,9 +66,7 @@ def _load_zip(file: IO[bytes], size: int, where: str) -> Any:
                     raise _damaged(where, f"the record data/{key} does not have {numbers.nbytes} bytes")
                 with archive.open(f"{folder}data/{key}") as record:
                     _fill(numbers, record, swapped=order == b"big")
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, struct.error) as error:
-        raise _damaged(where, error) from error
-    except (ValueError, LookupError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, struct.error, ValueError, LookupError) as error:
         raise _damaged(where, error) from error
     return content
 
@@ -117,7 +115,9 @@ def _load_legacy(file: IO[bytes], size: int, where: str) -> Any:
     keys = read_pickle(file, storages, where)
     big = isinstance(machine, dict) and machine.get("little_endian") is False
     needed = sum(8 + numbers.nbytes for numbers in storages.by_key.values())
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages.by_key):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise _damaged(where, "its keys are not strings")
+    if sorted(keys) != sorted(storages.by_key):
         raise _damaged(where, "its keys are not those of its tensors")
     if file.tell() + needed != size:
         raise _damaged(where, f"{len(keys)} tensors need {needed} bytes of numbers")
