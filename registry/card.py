@@ -115,7 +115,7 @@ def _metadata(stored: StoredSet, notes: Notes, pictures: Pictures) -> str:
             "features": [
                 {"name": "image", "dtype": "image"},
                 {"name": "label", "dtype": {"class_label": {"names": names}}},
-                *([{"name": "soft_label", "list": "float32"}] if stored.manifest.has_soft_labels else []),
+                *([{"name": "soft_label", "sequence": "float32"}] if stored.manifest.has_soft_labels else []),
             ],
             "splits": [{"name": "train", "num_bytes": pictures.uncompressed, "num_examples": count}],
             "download_size": pictures.size,

@@ -1,8 +1,8 @@
 """Export of a set to a file or folder that other programs read.
 
     safetensors    the stored file, byte for byte
-    npz            images, labels, soft_labels if the set has them, class_names, mean, std; no object arrays, so
-                   that numpy loads it without pickle
+    npz            images, labels, soft_labels if the set has them, class_names, mean, std, the manifest; no object
+                   arrays, so that numpy loads it without pickle
     png            one picture, a row per class
     folder         CLASS/000.png …
     parquet        pictures and labels, as `datasets` and pandas read them
@@ -14,7 +14,7 @@ are float32 N×C×H×W, (x − mean) / std, unclipped.
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from registry.class_folders import class_folders
 from registry.errors import RegistryError, StoreError
 from registry.extras import require
 from registry.files import write_atomically, write_folder_atomically
-from registry.manifest import DatasetInfo
+from registry.manifest import Manifest
 from registry.reader import Reader
 from registry.records import StoredSet
 
@@ -41,6 +41,9 @@ FORMATS: dict[str, tuple[str, ...]] = {
 
 Files = Mapping[str, bytes]
 """Contents by path within a folder."""
+
+Writer = Callable[[Mapping[str, "Array"], Manifest], bytes]
+"""Returns the content of a file from a set's tensors and manifest."""
 
 _PICTURE = re.compile(r"\d{3,}\.png")
 
@@ -79,7 +82,14 @@ def require_packages(form: str) -> None:
 
 
 def export(
-    store: Reader, stored: StoredSet, output: Path, form: str, *, space: str | None = None, force: bool = False
+    store: Reader,
+    stored: StoredSet,
+    output: Path,
+    form: str,
+    *,
+    space: str | None = None,
+    force: bool = False,
+    writer: Writer | None = None,
 ) -> Exported:
     """Write a set to a file or folder atomically.
 
@@ -87,9 +97,10 @@ def export(
         store: the store that has the set.
         stored: the set.
         output: path of the file, or of the folder for "folder".
-        form: one of `FORMATS`.
+        form: one of `FORMATS`; or the name of the format that `writer` writes.
         space: "normalised" or "pixels", see `FORMATS`; the format's default if not given.
         force: replace an existing file, or a folder that holds only an earlier export.
+        writer: writes a format of another package, in normalised space.
 
     Raises:
         ValueError: unknown format, or a space that the format does not have.
@@ -99,20 +110,23 @@ def export(
         MissingPackageError: see `require_packages`.
     """
     require_packages(form)
-    space = space or FORMATS[form][0]
-    if space not in FORMATS[form]:
+    spaces = FORMATS[form] if writer is None else ("normalised",)
+    space = space or spaces[0]
+    if space not in spaces:
         raise ValueError(f"{form} has no images in {space} space")
     _refuse_to_replace(output, form, force=force)
-    arrays, info = store.tensors(stored), stored.manifest.dataset
+    arrays = store.tensors(stored)
     images = arrays["images"]
     clipped = 0
     content: bytes | Files
-    if form == "safetensors":
+    if writer is not None:
+        content = writer(arrays, stored.manifest)
+    elif form == "safetensors":
         content = store.file_bytes(stored)
     elif form == "npz" and space == "normalised":
-        content = _npz(images, arrays, info)
+        content = _npz(images, arrays, stored.manifest)
     else:
-        content, clipped = _as_pictures(form, arrays, info)
+        content, clipped = _as_pictures(form, arrays, stored.manifest)
     try:
         if isinstance(content, bytes):
             write_atomically(output, content)
@@ -123,21 +137,23 @@ def export(
     return Exported(output, clipped, images.size, form in ("png", "folder") and stored.manifest.has_soft_labels)
 
 
-def _as_pictures(form: str, arrays: Mapping[str, "Array"], info: DatasetInfo) -> tuple[bytes | Files, int]:
+def _as_pictures(form: str, arrays: Mapping[str, "Array"], manifest: Manifest) -> tuple[bytes | Files, int]:
     """Return an export with 8-bit images, and the number of clipped values."""
     from registry.pictures import grid_png, png, to_pixels, to_uint8
 
-    images, labels = arrays["images"], arrays["labels"]
+    images, labels, info = arrays["images"], arrays["labels"], manifest.dataset
     levels_NHWC, clipped = to_uint8(to_pixels(images, info.mean, info.std))
     if form == "png":
         return grid_png(images, labels, info.mean, info.std), clipped
     if form == "npz":
-        return _npz(levels_NHWC, arrays, info), clipped
+        return _npz(levels_NHWC, arrays, manifest), clipped
     if form == "parquet":
         from registry.parquet import write_parquet
+        from registry.tensors import to_text
 
         png(levels_NHWC[0])  # raises if the images cannot be drawn
-        return write_parquet(levels_NHWC, labels, info.class_names, arrays.get("soft_labels")), clipped
+        text = to_text(manifest)
+        return write_parquet(levels_NHWC, labels, info.class_names, arrays.get("soft_labels"), text), clipped
     folders = class_folders(info.class_names)
     digits = max(3, len(str(len(labels) - 1)))
     seen = [0] * len(folders)
@@ -148,10 +164,13 @@ def _as_pictures(form: str, arrays: Mapping[str, "Array"], info: DatasetInfo) ->
     return files, clipped
 
 
-def _npz(images: "Array", arrays: Mapping[str, "Array"], info: DatasetInfo) -> bytes:
-    """Return the images, labels and constants of a set as an npz file."""
+def _npz(images: "Array", arrays: Mapping[str, "Array"], manifest: Manifest) -> bytes:
+    """Return the images, labels, constants and manifest of a set as an npz file."""
     import numpy as np
 
+    from registry.tensors import MANIFEST_KEY, to_text
+
+    info = manifest.dataset
     labels = {name: array for name, array in arrays.items() if name != "images"}
 
     buffer = io.BytesIO()
@@ -161,6 +180,7 @@ def _npz(images: "Array", arrays: Mapping[str, "Array"], info: DatasetInfo) -> b
         "class_names": np.array(info.class_names, np.str_),
         "mean": np.array(info.mean, np.float32),
         "std": np.array(info.std, np.float32),
+        MANIFEST_KEY: np.array(to_text(manifest), np.str_),
     }
     np.savez_compressed(buffer, **content)
     return buffer.getvalue()

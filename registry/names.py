@@ -89,6 +89,8 @@ def parse_reference(text: str) -> Reference:
     Raises:
         BadNameError: it is neither.
     """
+    if not isinstance(text, str):
+        raise BadNameError(f"{text!r:.100} is not a reference.", "Give a name, name:version or @sha256:… as text.")
     if text.startswith("@"):
         algorithm, _, digest = text[1:].partition(":")
         if algorithm != "sha256" or not _DIGEST.fullmatch(digest):

@@ -5,21 +5,28 @@
     soft_label    list<float>, a number for each class, if the set has soft labels
 
 The entry `huggingface` of the schema's metadata tells `datasets` that `image` is an Image feature and `label` a
-ClassLabel with these names.
+ClassLabel with these names. An exported file has the set's manifest there too.
 """
 
 import io
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from registry.errors import CorruptError, RegistryError
+from registry.extras import require
+from registry.importing import MAX_BYTES, read_file, read_pictures
 from registry.pictures import CHANNELS, png
-from registry.tensors import Array
+from registry.tensors import MANIFEST_KEY, Array
 
 ROWS_PER_GROUP = 100
 """The group size of `datasets` for images, with which a viewer reads a page of rows instead of the file."""
+
+
+_ROWS_AT_ONCE = 10  # read, before their size is looked at
 
 
 def features(class_names: Sequence[str], *, soft: bool = False) -> dict[str, dict[str, Any]]:
@@ -34,11 +41,18 @@ def features(class_names: Sequence[str], *, soft: bool = False) -> dict[str, dic
         "label": {"names": list(class_names), "_type": "ClassLabel"},
     }
     if soft:
-        columns["soft_label"] = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}
+        # "List" since datasets 4, which reads "Sequence" as well.
+        columns["soft_label"] = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"}
     return columns
 
 
-def write_parquet(images: Array, labels: Array, class_names: Sequence[str], soft_labels: Array | None = None) -> bytes:
+def write_parquet(
+    images: Array,
+    labels: Array,
+    class_names: Sequence[str],
+    soft_labels: Array | None = None,
+    manifest: str | None = None,
+) -> bytes:
     """Return labelled images as the bytes of a parquet file.
 
     Args:
@@ -46,6 +60,7 @@ def write_parquet(images: Array, labels: Array, class_names: Sequence[str], soft
         labels: N int64, in 0 … K-1.
         class_names: K names.
         soft_labels: N×K float32, or None.
+        manifest: text of the set's manifest, which `read_parquet` returns; None for none.
 
     Raises:
         ValueError: wrong types or shapes, or labels without a class name.
@@ -61,6 +76,8 @@ def write_parquet(images: Array, labels: Array, class_names: Sequence[str], soft
         raise ValueError(f"labels outside of the {len(class_names)} classes")
     known = features(class_names, soft=soft_labels is not None)
     metadata = {"huggingface": json.dumps({"info": {"features": known}}, ensure_ascii=False)}
+    if manifest is not None:
+        metadata[MANIFEST_KEY] = manifest
     types = [("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.int64())]
     pictures = [{"bytes": png(image), "path": f"{index:05d}.png"} for index, image in enumerate(images)]
     columns: dict[str, Any] = {"image": pictures, "label": labels}
@@ -79,3 +96,51 @@ def uncompressed_size(data: bytes) -> int:
 
     metadata = pq.read_metadata(io.BytesIO(data))
     return sum(int(metadata.row_group(index).total_byte_size) for index in range(metadata.num_row_groups))
+
+
+def read_parquet(path: Path) -> dict[str, Any]:
+    """Read labelled images that `write_parquet` wrote.
+
+    Returns:
+        `images` N×H×W×C uint8, `labels` N int64; `soft_labels` N×K float32 and the text of the manifest, if there.
+
+    Raises:
+        RegistryError: it is not a file, is too large, or of other columns.
+        CorruptError: it is damaged.
+        MissingPackageError: pyarrow is not installed.
+    """
+    require("`import_sets(...)`", "hub", "pyarrow")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    too_large = RegistryError(f"The columns of {path} have more than {MAX_BYTES:,} bytes.", "Is it a condensed set?")
+    rows: list[dict[str, Any]] = []
+    try:
+        file = pq.ParquetFile(io.BytesIO(read_file(path)))
+        names, metadata = file.schema_arrow.names, file.schema_arrow.metadata or {}
+        columns = [name for name in ("image", "label", "soft_label") if name in names]
+        left = MAX_BYTES
+        # The footer may lie about sizes, and a few bytes may stand for many equal rows.
+        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
+            left -= batch.nbytes
+            if left < 0:
+                raise too_large
+            rows += batch.to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CorruptError(f"{path} is damaged ({' '.join(str(error).split()):.100}).") from error
+    if not {"image", "label"} <= set(names) or not rows:
+        raise RegistryError(
+            f"{path} has {len(rows)} rows of {', '.join(names)[:100]}; expected image and label.",
+            "Only parquet files of dsactl and the Hub's image sets are read.",
+        )
+    try:
+        pictures = [row["image"]["bytes"] for row in rows]
+        labels = np.array([row["label"] for row in rows], np.int64)
+        soft = np.array([row["soft_label"] for row in rows], np.float32) if "soft_label" in rows[0] else None
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
+        raise RegistryError(f"{path} has other than pictures and class numbers in its columns.") from error
+    content: dict[str, Any] = {"images": read_pictures(pictures, str(path)), "labels": labels}
+    if soft is not None:
+        content["soft_labels"] = soft
+    manifest = metadata.get(MANIFEST_KEY.encode())
+    return content if manifest is None else {**content, MANIFEST_KEY: manifest.decode(errors="replace")}

@@ -16,9 +16,10 @@ from registry.manifest import Manifest, TensorInfo, canonical, check_shapes, is_
 Array = npt.NDArray[Any]
 
 _DTYPES = {"images": ("F32", np.float32), "labels": ("I64", np.int64), "soft_labels": ("F32", np.float32)}
-_KEY = "dsactl.manifest"
+MANIFEST_KEY = "dsactl.manifest"
+"""Where a file has a set's manifest, as JSON."""
 _SOFT_LABEL_TOLERANCE = 1e-3  # of the sum of a soft label, which should be one
-_MAX_HEADER_BYTES = 2**20  # a set of a thousand classes needs some 50 kB
+MAX_HEADER_BYTES = 2**20  # a set of a thousand classes needs some 50 kB
 
 
 def describe(tensors: Mapping[str, Array]) -> dict[str, TensorInfo]:
@@ -48,7 +49,21 @@ def describe(tensors: Mapping[str, Array]) -> dict[str, TensorInfo]:
 def encode(tensors: Mapping[str, Array], manifest: Manifest) -> bytes:
     """Return a set as the bytes of a safetensors file."""
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    return save(arrays, {_KEY: canonical(manifest.model_dump(mode="json")).decode()})
+    return save(arrays, {MANIFEST_KEY: to_text(manifest)})
+
+
+def to_text(manifest: Manifest) -> str:
+    """Return a manifest as canonical JSON."""
+    return canonical(manifest.model_dump(mode="json")).decode()
+
+
+def has_manifest(data: bytes) -> bool:
+    """Return whether the first bytes of a safetensors file, with the header, have a manifest; False if damaged."""
+    size = int.from_bytes(data[:8], "little")
+    try:
+        return size <= MAX_HEADER_BYTES and MANIFEST_KEY in json.loads(data[8 : 8 + size])["__metadata__"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def decode(data: bytes, where: str) -> tuple[dict[str, Array], Manifest]:
@@ -61,7 +76,7 @@ def decode(data: bytes, where: str) -> tuple[dict[str, Array], Manifest]:
     Raises:
         CorruptError: it is not a set's file, or a tensor differs from the manifest.
     """
-    if int.from_bytes(data[:8], "little") > _MAX_HEADER_BYTES:
+    if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
         raise CorruptError(f"{where} is not a safetensors file of a set: its header exceeds a megabyte.")
     try:
         arrays = load(data)
@@ -95,7 +110,7 @@ def _check_values(arrays: Mapping[str, Array], manifest: Manifest, where: str) -
 def _metadata(data: bytes, where: str) -> str:
     # `load` has checked that the header is valid JSON of the length in the first eight bytes.
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    text = header.get("__metadata__", {}).get(_KEY)
+    text = header.get("__metadata__", {}).get(MANIFEST_KEY)
     if not isinstance(text, str):
         raise CorruptError(f"{where} has no manifest in its header.", "Only files written by dsactl have one.")
     return text

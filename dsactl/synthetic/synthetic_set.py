@@ -6,6 +6,7 @@ Shapes: N images, sorted by class, C, H, W, K classes.
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ import registry
 from dsactl.augmentation.strategy import Strategy
 from dsactl.augmentation.transforms import augment, draw
 from dsactl.engine.random import generator
+from dsactl.errors import UsageError
 from dsactl.recipes.recipe import Recipe
 from dsactl.synthetic.bundled import find
 from dsactl.synthetic.storage import folder_options
@@ -90,7 +92,12 @@ class SyntheticSet:
 
         Args:
             places: indices, n int64, ascending, so that the labels are as well.
+
+        Raises:
+            UsageError: they are not ascending, or some are not of this set.
         """
+        if len(places) and (places[0] < 0 or places[-1] >= len(self) or bool((places.diff() <= 0).any())):
+            raise UsageError(f"`places` must be ascending indices of 0 … {len(self) - 1}.")
         known = f"{self.digest}, images {places.tolist()}"
         return replace(
             self,
@@ -106,7 +113,15 @@ class SyntheticSet:
 
         Args:
             pixels: N×C×H×W, uint8 or floats in 0 … 1.
+
+        Raises:
+            UsageError: another type or shape.
         """
+        channels, shape = len(self.mean), "×".join(map(str, pixels.shape))
+        if pixels.dim() != 4 or pixels.shape[1] != channels:
+            raise UsageError(f"`pixels` must be N×{channels}×H×W, not {shape or 'one number'}.")
+        if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
+            raise UsageError(f"`pixels` must be uint8 or floats in 0 … 1, not {pixels.dtype}.")
         if pixels.dtype == torch.uint8:
             pixels = pixels.float() / 255
         return (pixels - self._column(self.mean, pixels)) / self._column(self.std, pixels)
@@ -120,7 +135,7 @@ class SyntheticSet:
         return torch.tensor(values, device=like.device).view(1, -1, 1, 1)
 
     def batches(self, epochs: int = 1, *, batch_size: int = 256, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield shuffled, augmented batches, as a network should be trained on them.
+        """Return shuffled, augmented batches, as a network should be trained on them.
 
         Each batch has one freshly drawn kind of the set's augmentation, with parameters drawn per image.
 
@@ -129,9 +144,21 @@ class SyntheticSet:
             batch_size: images per batch.
             seed: seed of shuffles and augmentation; default 0 (ours).
 
-        Yields:
-            Images B×C×H×W and labels B (soft ones B×K if the set has them), on the set's device.
+        Returns:
+            Images B×C×H×W and labels B (soft ones B×K if the set has them), on the set's device, batch after batch.
+
+        Raises:
+            UsageError: `epochs` or `batch_size` is not a whole number from 1, or `seed` not a whole number.
         """
+        for name, value in (("epochs", epochs), ("batch_size", batch_size), ("seed", seed)):
+            if not isinstance(value, Integral) or isinstance(value, bool):
+                raise UsageError(f"`{name}` must be a whole number, not {value!r:.100}.")
+        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+            if value < 1:
+                raise UsageError(f"`{name}` must be at least 1, not {value}.")
+        return self._batches(int(epochs), int(batch_size), int(seed))
+
+    def _batches(self, epochs: int, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         source = generator(seed, "batches")
         for _ in range(epochs):
             order = torch.randperm(len(self), generator=source).to(self.images.device)

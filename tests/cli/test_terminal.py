@@ -99,7 +99,7 @@ def test_half_blocks_have_the_colours_of_the_picture() -> None:
         ("dsactl show mnist-dsa-convnet-ipc1:", ["1", "2", "3"]),
         ("dsactl show bundled/mnist-dsa-convnet-ipc1:", ["1", "2", "3"]),
         ("dsactl condense digits --method d", ["dsa", "dc", "dd"]),
-        ("dsactl export a --format p", ["png", "parquet"]),
+        ("dsactl export a --format p", ["pt", "png", "parquet"]),
         ("dsactl show ../", []),
     ],
 )

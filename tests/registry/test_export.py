@@ -58,7 +58,7 @@ def test_npz_is_read_without_pickle(store: registry.Store, tmp_path: Path) -> No
     path = tmp_path / "set.npz"
     assert export(store, put(store), path, "npz").clipped == 0
     with np.load(path, allow_pickle=False) as arrays:
-        assert sorted(arrays) == ["class_names", "images", "labels", "mean", "std"]
+        assert sorted(arrays) == ["class_names", "dsactl.manifest", "images", "labels", "mean", "std"]
         assert arrays["images"].dtype == np.float32
         assert (arrays["images"] == IMAGES).all()
         assert (arrays["labels"] == LABELS).all()

@@ -80,9 +80,11 @@ def test_every_format_in_every_mode(program: Program, made: registry.StoredSet, 
         (("--format", "np"), "Unknown format 'np'.*Did you mean 'npz'"),
         (("--output", "set.zip"), r"Unknown file extension: \.zip\..*Add --format"),
         (("--output", "set"), "set has no file extension"),
+        (("--output", "-", "--format", "npz"), "not to standard output.*Give a name with --output"),
         (("--format", "png", "--space", "normalised"), "8-bit pictures, which are pixels.*Leave --space out"),
-        (("--space", "pixels"), "the stored file, which is normalised.*Leave --space out"),
+        (("--space", "pixels"), "numbers that are normalised.*Leave --space out"),
         (("--space", "8bit", "--format", "npz"), "Unknown space '8bit'"),
+        (("--space", "pixels", "--output", "set.pt"), "numbers that are normalised.*Leave --space out"),
     ],
 )
 def test_bad_options_of_export(
@@ -159,7 +161,7 @@ def test_bad_files_give_one_clear_line(
     (tmp_path / "empty").mkdir()
     for name, message in (
         ("bad.pt", "bad.pt is not read: it would load 'posix.system'"),
-        ("text.pt", "text.pt is neither a safetensors file nor a torch.save file"),
+        ("text.pt", "text.pt is a text file, not a set"),
         ("none.pt", "There is no none.pt"),
         ("empty", "empty contains no pictures"),
     ):

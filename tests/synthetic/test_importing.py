@@ -214,12 +214,12 @@ def test_pictures_that_are_none_of_the_data_set(tmp_path: Path) -> None:
     for file, options, message in (
         ("cats/0.png", {}, r"does not have the name of a class.*Did you mean cat\?"),
         ("zebra/0.png", {}, "does not have the name of a class.*Known classes: cat, dog"),
-        ("cat/0.jpg", {}, "is not a PNG file"),
+        ("cat/0.bmp", {}, "is not a PNG or JPEG file"),
         ("cat/0.png", {"size": (5, 4)}, "has 5×4 pixels, not 4×5 as in the dataset"),
         ("cat/0.png", {"mode": "I;16"}, "is transparent or not 8-bit"),
         ("cat/0.png", {"mode": "LA"}, "is transparent or not 8-bit"),
         ("cat/0.png", {"mode": "L", "transparency": 3}, "is transparent or not 8-bit"),
-        ("cat/0.png", {"mode": "L", "format": "BMP"}, "not a readable PNG file"),
+        ("cat/0.png", {"mode": "L", "format": "BMP"}, "not a readable PNG or JPEG file"),
     ):
         path = tmp_path / file.replace("/", "-") / file
         picture(path, **options)
@@ -236,7 +236,7 @@ def test_pictures_that_are_none_of_the_data_set(tmp_path: Path) -> None:
     whole = colour.read_bytes()
     for data in (whole[:-20], whole[:40], b"", b"x" * 50, whole.replace(b"IDAT", b"IDAx")):
         colour.write_bytes(data)
-        with pytest.raises(registry.CorruptError, match="not a readable PNG file"):
+        with pytest.raises(registry.CorruptError, match="not a readable PNG or JPEG file"):
             read_folder(tmp_path / "colour", names, (3, 5, 4))
 
 

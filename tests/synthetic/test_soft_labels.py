@@ -1,9 +1,11 @@
 """Sets with soft labels: stored, checked, exported, pushed and pulled like any other."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hub.machine import Machine
@@ -94,6 +96,10 @@ def test_they_go_to_the_hub_and_come_back(machine: Machine, other: Machine, repo
     read = datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
     assert np.allclose(np.array(read["soft_label"]), SOFT)
     assert read.features["label"].names == ["a", "ö"]
+    # Words that versions before 4 know too.
+    stated = pq.read_schema(folder / "data" / "train.parquet").metadata[b"huggingface"]
+    assert json.loads(stated)["info"]["features"]["soft_label"]["_type"] == "Sequence"
+    assert "- name: soft_label\n    sequence: float32" in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("networks", [1, 2])

@@ -10,10 +10,12 @@ from dsactl.cli import options
 from dsactl.cli.output import Output
 from dsactl.errors import UnknownNameError, UsageError
 
+PT = "pt"
 EXAMPLES = """Examples:
 
   dsactl export digits-dsa-convnet-ipc1 --output digits.npz
   dsactl export mnist-dsa-convnet-ipc1 --format png
+  dsactl export mnist-dsa-convnet-ipc1 --output mnist.pt
   dsactl export mnist-dsa-convnet-ipc1:2 --format folder --output mnist
   dsactl export mnist-dsa-convnet-ipc1 --format npz --space pixels --force"""
 
@@ -34,16 +36,17 @@ def command(
         typer.Option(
             "--format",
             "-f",
-            help="Format: safetensors (the stored file), npz (numpy), png (one picture), folder (CLASS/000.png) or "
-            "parquet (needs the extra hub).  \\[by the extension of --output, else safetensors]",
-            autocompletion=options.one_of("safetensors", "npz", "png", "folder", "parquet"),
+            help="Format: safetensors (the stored file), npz (numpy), pt (torch.save, as DC and DSA read it), png (one "
+            "picture), folder (CLASS/000.png) or parquet (needs the extra hub).  \\[by the extension of --output, else "
+            "safetensors]",
+            autocompletion=options.one_of("safetensors", "npz", "pt", "png", "folder", "parquet"),
         ),
     ] = None,
     space: Annotated[
         str | None,
         typer.Option(
             help="Values in npz: normalised (float32 N×C×H×W as stored) or pixels (8-bit N×H×W×C, clipped to 0…1). "
-            "safetensors is always normalised, pictures are always pixels.  \\[normalised]",
+            "safetensors and pt are always normalised, pictures are always pixels.  \\[normalised]",
             autocompletion=options.one_of("normalised", "pixels"),
         ),
     ] = None,
@@ -56,6 +59,8 @@ def command(
     from dsactl.synthetic import bundled
     from registry.export import default_name, export, require_packages
 
+    if str(output_path) == "-":
+        raise UsageError("A set is exported to a file or folder, not to standard output.", "Give a name with --output.")
     form = _form(form, output_path)
     _check_space(form, space)
     require_packages(form)
@@ -63,7 +68,12 @@ def command(
     path = output_path or Path(default_name(stored, form))
     if output_path is not None and form != "folder" and output_path.is_dir():
         path = output_path / default_name(stored, form)
-    exported = export(store, stored, path, form, space=space, force=force)
+    if form == PT:
+        from dsactl.synthetic.exporting import export_pt
+
+        exported = export_pt(store, stored, path, force=force)
+    else:
+        exported = export(store, stored, path, form, space=space, force=force)
     value = {
         "reference": stored.reference,
         "path": str(path.absolute()),
@@ -74,13 +84,14 @@ def command(
     output.answer(value, [str(path)], [f"Wrote [bold]{escape(str(path))}[/]"])
     if exported.lost:
         output.note(
-            "The soft labels are not exported, as pictures only have a class. safetensors, npz and parquet keep them."
+            "The soft labels are not exported, as pictures only have a class. safetensors, npz, pt and parquet keep "
+            "them."
         )
     if exported.clipped:
         share = 100 * exported.clipped / exported.values
         output.note(
             f"{exported.clipped:,} of {exported.values:,} pixel values ({share:.1f} %) were outside 0…1 and "
-            "clipped. For exact values use --format safetensors or npz."
+            "clipped. For exact values use --format safetensors, npz or pt."
         )
 
 
@@ -91,27 +102,32 @@ def _form(form: str | None, path: Path | None) -> str:
         UsageError: the extension is unknown.
         UnknownNameError: the format is unknown.
     """
-    from registry.export import FORMATS
-
+    formats = _formats()
     if form is None:
         ending = "" if path is None else path.suffix.removeprefix(".").lower()
-        if ending in FORMATS and ending != "folder":
+        if ending in formats and ending != "folder":
             return ending
         if ending or (path is not None and not path.is_dir()):
             what = f"Unknown file extension: .{ending}" if ending else f"{path} has no file extension"
-            raise UsageError(f"{what}.", f"Add --format with one of {', '.join(FORMATS)}.")
+            raise UsageError(f"{what}.", f"Add --format with one of {', '.join(formats)}.")
         return "safetensors"
-    if form not in FORMATS:
-        raise UnknownNameError("format", form, FORMATS)
+    if form not in formats:
+        raise UnknownNameError("format", form, formats)
     return form
 
 
-def _check_space(form: str, space: str | None) -> None:
+def _formats() -> dict[str, tuple[str, ...]]:
+    """Return the formats and the spaces of images in each, the default first."""
     from registry.export import FORMATS
 
-    known = sorted({word for spaces in FORMATS.values() for word in spaces})
+    return {**FORMATS, PT: ("normalised",)}
+
+
+def _check_space(form: str, space: str | None) -> None:
+    formats = _formats()
+    known = sorted({word for spaces in formats.values() for word in spaces})
     if space is not None and space not in known:
         raise UnknownNameError("space", space, known)
-    if space is not None and space not in FORMATS[form]:
-        other = "the stored file, which is normalised" if form == "safetensors" else "8-bit pictures, which are pixels"
+    if space is not None and space not in formats[form]:
+        other = "8-bit pictures, which are pixels" if formats[form] == ("pixels",) else "numbers that are normalised"
         raise UsageError(f"--format {form} writes {other}.", "Leave --space out, or use --format npz.")

@@ -16,7 +16,7 @@ EXAMPLES = """Examples:
 
   dsactl import digits.safetensors
   dsactl import res_DSA_CIFAR10_ConvNet_10ipc.pt
-  dsactl import data.pt --dataset cifar10 --space pixels --method idc
+  dsactl import data.pt --dataset cifar10 --space pixels --method idc --formation 2
   dsactl import images_best.pt --labels labels_best.pt --dataset cifar10 --method mtt
   dsactl import pictures/ --dataset mnist --name mine"""
 
@@ -24,7 +24,10 @@ EXAMPLES = """Examples:
 def command(
     path: Annotated[
         Path,
-        typer.Argument(metavar="PATH", help="safetensors file of dsactl, .pt file, or folder with CLASS/*.png."),
+        typer.Argument(
+            metavar="PATH",
+            help="File of dsactl export; .pt, .npz, .npy or safetensors file; or folder with CLASS/*.png.",
+        ),
     ],
     dataset: Annotated[
         str | None,
@@ -38,15 +41,31 @@ def command(
     space: Annotated[
         str | None,
         typer.Option(
-            help="Values of the images in a .pt file: normalised, or pixels (0…1).  \\[normalised]",
-            autocompletion=options.one_of("normalised", "pixels"),
+            help="Values of the images in a file: normalised, pixels (0…1), or zca (whitened as by MTT).  "
+            "\\[normalised; pixels for 8-bit values]",
+            autocompletion=options.one_of("normalised", "pixels", "zca"),
         ),
     ] = None,
     experiment: Annotated[
         int | None, typer.Option(help="Index of the experiment in the file, from 0.  \\[all, one version each]")
     ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help=".pt file with the labels, if they are not with the images.")
+    labels: Annotated[Path | None, typer.Option(help="File with the labels, if they are not with the images.")] = None,
+    logits: Annotated[
+        bool, typer.Option("--logits", help="Labels that are logits; their softmax are the soft labels.")
+    ] = False,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            help="Place of the channels, first or last, for images whose shape fits both.  \\[as the shape says]",
+            autocompletion=options.one_of("first", "last"),
+        ),
+    ] = None,
+    formation: Annotated[
+        int | None,
+        typer.Option(
+            metavar="F",
+            help="Factor of IDC: F×F tiles in each image, which are decoded into images.  \\[as the file says, else 1]",
+        ),
     ] = None,
     strategy: Annotated[
         str | None,
@@ -66,13 +85,27 @@ def command(
     output: Output,
 ) -> None:
     """Import a set that was made by another program or on another machine."""
-    source = Source(dataset, name, space, experiment, labels, strategy, method, image_size, test_fraction, split_seed)
+    source = Source(
+        dataset=dataset,
+        name=name,
+        space=space,
+        experiment=experiment,
+        labels=labels,
+        logits=logits,
+        channels=channels,
+        formation=formation,
+        strategy=strategy,
+        method=method,
+        image_size=image_size,
+        test_fraction=test_fraction,
+        split_seed=split_seed,
+    )
     if not path.is_dir():
         check_file(path)
 
     from dsactl.synthetic.importing.sets import import_sets
 
-    sets = import_sets(path, source, registry.Store())
+    sets = import_sets(path, source, registry.Store(), output.remark)
     lines = []
     for stored in sets:
         images = "×".join(map(str, stored.manifest.tensors["images"].shape))

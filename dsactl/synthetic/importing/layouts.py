@@ -1,8 +1,9 @@
-"""Layouts of the `.pt` files of the authors' program and its relatives.
+"""Layouts of the files of the authors' program and its relatives.
 
     {"data": [[images, labels], …], "accs_all_exps": …}    DC, DSA, DM: one pair per experiment
     [images, labels]                                       IDC's data.pt, whose images are pixels
-    {"images": …, "labels": …}, {"data": …, "targets": …}
+    {"images": …, "labels": …}, {"data": …, "targets": …}  also as npz, or safetensors of other programs
+    [(image, label), …]                                    a data set of torch as a list
     images                                                 MTT, which has a second file for the labels
 
 Shapes: N images, C channels, H, W, K classes.
@@ -10,17 +11,20 @@ Shapes: N images, C channels, H, W, K classes.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dsactl.errors import DataError, UsageError
-from dsactl.synthetic.importing.torch_files import load
+from dsactl.errors import DataError
+from dsactl.synthetic.importing.pickle_reader import NumpyArray
 
-IMAGE_KEYS, LABEL_KEYS = ("images", "image", "data"), ("labels", "label", "targets")
+IMAGE_KEYS = ("images", "image", "data", "x", "image_syn", "images_train", "arr_0")
+LABEL_KEYS = ("labels", "label", "targets", "target", "y", "label_syn", "labels_train", "arr_1")
+SOFT_KEYS = ("soft_labels", "soft_label")
+FACTOR_KEYS = ("formation", "factor")
 _AUTHORS_NAME = re.compile(r"res_([A-Za-z0-9]+)_([A-Za-z0-9]+)_([A-Za-z0-9]+)_([0-9]{1,5})ipc\.pt")
 
 
@@ -49,76 +53,137 @@ def parse_file_name(name: str) -> FileName | None:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One set in a file.
+    """One set in a file, unchecked: any tensors.
 
     Attributes:
-        images_NCHW: float32, finite, in the file's space.
-        labels_N: int64, ascending.
+        images: of any shape and type.
+        labels: of any shape and type; None if the file has none.
+        soft_labels: distributions beside the labels, if there are any.
     """
 
-    images_NCHW: Tensor
-    labels_N: Tensor
+    images: Tensor
+    labels: Tensor | None
+    soft_labels: Tensor | None = None
 
 
-def read(path: Path, classes: int, labels: Path | None = None) -> list[tuple[Any, Any]]:
-    """Read the pairs of images and labels in a file, one per experiment, unchecked (see `to_experiment`).
+def experiments(content: Any, where: str) -> list[Experiment]:
+    """Return the sets in the content of a file.
 
     Args:
-        path: the file.
-        classes: K, for images without labels: those are taken as sorted by class, with equally many of each.
-        labels: the file with the labels of a file that has only images.
+        content: as returned by `contents.read_content`.
+        where: the file's name, for the error message.
 
     Raises:
-        registry.RegistryError: no file, or too large.
-        DataError: not a torch.save file, or of another layout.
-        UsageError: `labels` for a file with its own labels.
+        DataError: it is of another layout.
     """
-    content = load(path)
-    if isinstance(content, Tensor):
-        return [(content, _lone_labels(content, classes, path) if labels is None else load(labels))]
-    if labels is not None:
-        raise UsageError(f"{path} has labels of its own.", "Leave `labels` out.")
-    pairs = _pairs(content)
-    if not pairs:
-        raise DataError(
-            f"{path} has {_describe(content)}; expected images and labels.",
-            "Save them as torch.save([images, labels], FILE), images float N×C×H×W, labels N integers.",
-        )
-    return pairs
+    lone = to_tensor(content)
+    if lone is not None:
+        return [Experiment(lone, None)]
+    found = _experiments(content)
+    if not found:
+        what, hint = _something_else(content)
+        raise DataError(f"{where} has {what}; expected images and labels.", hint)
+    return found
 
 
-def _lone_labels(images: Tensor, classes: int, path: Path) -> Tensor:
-    count = images.shape[0] if images.dim() else 0
+def lone_labels(content: Any, where: str) -> Tensor:
+    """Return the labels in the content of a file of their own.
+
+    Raises:
+        DataError: they cannot be found.
+    """
+    labels = to_tensor(content)
+    if labels is None and isinstance(content, dict):
+        labels = _first(content, LABEL_KEYS)
+    if labels is None:
+        raise DataError(f"{where} has {describe(content)}; expected labels.", "Save them as torch.save(labels, FILE).")
+    return labels
+
+
+def sorted_labels(count: int, classes: int, where: str) -> Tensor:
+    """Return labels for images without any: those are taken as sorted by class, with equally many of each.
+
+    Raises:
+        DataError: there cannot be equally many.
+    """
     if count == 0 or count % classes:
         raise DataError(
-            f"{path} has {count} images without labels, for {classes} classes.",
+            f"{where} has {count} images without labels, for {classes} classes.",
             "Give the file with the labels as `labels`.",
         )
     return torch.arange(classes).repeat_interleave(count // classes)
 
 
-def _pairs(content: Any) -> list[tuple[Any, Any]]:
+def factor(content: Any) -> int | None:
+    """Return IDC's factor, if the content says one."""
+    if not isinstance(content, dict):
+        return None
+    said = next((content[key] for key in FACTOR_KEYS if key in content), None)
+    return said if type(said) is int and said > 0 else None
+
+
+def to_tensor(value: Any) -> Tensor | None:
+    """Return a tensor, an array, a list of numbers, or a list of images of one shape, as a tensor; None for others."""
+    match value:
+        case Tensor():
+            return value
+        case NumpyArray():
+            return value.tensor
+        case np.ndarray() if value.dtype.kind in "fiub":
+            return torch.from_numpy(value)
+        case list() | tuple() if value and all(type(each) in (int, float, bool) for each in value):
+            try:
+                return torch.tensor(value)
+            except (OverflowError, RuntimeError):
+                return None
+        case list() | tuple() if value and all(isinstance(each, Tensor) and each.dim() == 3 for each in value):
+            return torch.stack(list(value)) if len({each.shape for each in value}) == 1 else None
+    return None
+
+
+def _experiments(content: Any) -> list[Experiment]:
     if isinstance(content, dict):
-        images, labels = (_first(content, keys) for keys in (IMAGE_KEYS, LABEL_KEYS))
-        if isinstance(images, Tensor) and labels is not None:
-            return [(images, labels)]
-        content = content.get("data")
+        images, labels = _first(content, IMAGE_KEYS), _first(content, LABEL_KEYS)
+        soft = _first(content, SOFT_KEYS)
+        if images is not None:
+            return [Experiment(images, labels, soft)]
+        found = _experiments(content.get("data"))
+        return [replace(found[0], soft_labels=soft)] if len(found) == 1 else found
     if not isinstance(content, list | tuple):
         return []
-    if _is_pair(content):
-        return [(content[0], content[1])]
-    return [(each[0], each[1]) for each in content] if all(map(_is_pair, content)) else []
+    pair = _pair(content)
+    if pair is not None:
+        return [pair]
+    if content and all(map(_is_sample, content)):
+        return [Experiment(torch.stack([image for image, _ in content]), torch.tensor([label for _, label in content]))]
+    pairs = [_pair(each) for each in content]
+    return [each for each in pairs if each is not None] if None not in pairs else []
 
 
-def _first(content: dict[Any, Any], keys: Sequence[str]) -> Any:
-    return next((content[key] for key in keys if key in content), None)
+def _first(content: dict[Any, Any], keys: Sequence[str]) -> Tensor | None:
+    return next((to_tensor(content[key]) for key in keys if key in content), None)
 
 
-def _is_pair(content: Any) -> bool:
-    return isinstance(content, list | tuple) and len(content) == 2 and all(isinstance(each, Tensor) for each in content)
+def _pair(content: Any) -> Experiment | None:
+    if not isinstance(content, list | tuple) or len(content) != 2:
+        return None
+    images, labels = map(to_tensor, content)
+    return None if images is None or labels is None else Experiment(images, labels)
 
 
-def _describe(content: Any) -> str:
+def _is_sample(content: Any) -> bool:
+    """Return whether this is an image C×H×W and its class, as data sets of torch give them."""
+    return (
+        isinstance(content, list | tuple)
+        and len(content) == 2
+        and isinstance(content[0], Tensor)
+        and content[0].dim() == 3
+        and type(content[1]) is int
+        and abs(content[1]) < 2**31
+    )
+
+
+def describe(content: Any) -> str:
     """Describe the content for an error message: its type, and the elements of a dict, list or tuple."""
     if isinstance(content, dict):
         return f"a dict of {', '.join(f'{key!s:.40}' for key in list(content)[:8]) or 'nothing'}"
@@ -128,51 +193,17 @@ def _describe(content: Any) -> str:
     return f"a {type(content).__name__}"
 
 
-def to_experiment(images: Any, labels: Any, classes: int, shape: tuple[int, int, int], where: str) -> Experiment:
-    """Check one pair of a file and sort it by class.
-
-    Args:
-        images, labels: as returned by `read`.
-        classes: K.
-        shape: (C, H, W) of the dataset's images.
-        where: the file's name, for the error message.
-
-    Raises:
-        DataError: images that are not floats N×C×H×W of this shape, or not finite; labels that are not N integers in
-            0 … K − 1.
-    """
-    if not isinstance(images, Tensor) or images.dim() != 4 or not len(images):
-        raise DataError(f"{where}: the images are {_shape(images)}, and should be N×C×H×W.")
-    if not images.is_floating_point():
-        raise DataError(
-            f"{where}: the images are {_dtype(images)}, and should be floats.", "Save images.float() / 255."
-        )
-    if tuple(images.shape[1:]) != shape:
-        raise DataError(
-            f"{where}: the images are {_shape(images)}, those of the dataset {'×'.join(map(str, shape))}.",
-            "Are they of another dataset? Give that as `dataset`.",
-        )
-    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.dim() != 1:
-        soft = isinstance(labels, Tensor) and labels.dim() == 2
-        raise DataError(
-            f"{where}: the labels are {_shape(labels)} {_dtype(labels)}, and should be N integers.",
-            "Soft labels are not supported." if soft else "Save labels.long().",
-        )
-    if len(labels) != len(images):
-        raise DataError(f"{where}: {len(images)} images and {len(labels)} labels.")
-    labels_N = labels.long()
-    if labels_N.min() < 0 or labels_N.max() >= classes:
-        raise DataError(f"{where}: labels {labels_N.min()} … {labels_N.max()}, for the classes 0 … {classes - 1}.")
-    order = torch.argsort(labels_N, stable=True)
-    images_NCHW = images.detach()[order].float()
-    if not images_NCHW.isfinite().all():
-        raise DataError(f"{where}: some pixels are not finite numbers.")
-    return Experiment(images_NCHW.contiguous(), labels_N[order])
-
-
-def _shape(value: Any) -> str:
-    return "×".join(map(str, value.shape)) or "one number" if isinstance(value, Tensor) else type(value).__name__
-
-
-def _dtype(value: Any) -> str:
-    return str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else ""
+def _something_else(content: Any) -> tuple[str, str]:
+    """Return what the content of a file is that has no set, and what to do."""
+    if isinstance(content, dict):
+        names = {str(key).lower() for key in content}
+        if any("state_dict" in name for name in names) or names & {"model", "net", "network"}:
+            return f"{describe(content)}: a checkpoint of a network or run", "Give the file with the images."
+        if "param_groups" in names:
+            return f"{describe(content)}: the state of an optimiser", "Give the file with the images."
+        if content and all(isinstance(value, Tensor) and "." in str(key) for key, value in content.items()):
+            return f"{describe(content)}: the parameters of a network", "Give the file with the images."
+    return (
+        describe(content),
+        "Save them as torch.save([images, labels], FILE), images N×C×H×W, labels N integers.",
+    )

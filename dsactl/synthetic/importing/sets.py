@@ -1,9 +1,11 @@
 """Import of a set that another program made, from a file or folder into the store."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,119 +15,136 @@ from dsactl.augmentation.strategy import Strategy, default_strategy, parse_strat
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import load_dataset
-from dsactl.errors import DataError, DsactlError, UsageError
+from dsactl.data.paths import is_folder
+from dsactl.data.views import split_name
+from dsactl.errors import UsageError
 from dsactl.methods.work import CondensedSet
 from dsactl.recipes.methods import IMPORTED
 from dsactl.recipes.recipe import Recipe
-from dsactl.synthetic.importing.layouts import FileName, parse_file_name, read, to_experiment
-from dsactl.synthetic.importing.source import NORMALISED, PIXELS, Source, check_method
-from dsactl.synthetic.importing.torch_files import check_is_torch
+from dsactl.synthetic.importing.contents import is_own_safetensors, read_content
+from dsactl.synthetic.importing.images import decode_tiles, to_floats, to_images
+from dsactl.synthetic.importing.labels import to_labels
+from dsactl.synthetic.importing.layouts import (
+    Experiment,
+    FileName,
+    experiments,
+    factor,
+    lone_labels,
+    parse_file_name,
+    sorted_labels,
+)
+from dsactl.synthetic.importing.own import import_exported, import_safetensors, manifest_text, parse_name
+from dsactl.synthetic.importing.source import PIXELS, Source, check_method
+from dsactl.synthetic.importing.spaces import check_space, remarks, to_normalised
 from dsactl.synthetic.storage import store_set
-from registry.files import sha256
-from registry.importing import check_file, read_file, read_folder
-from registry.pictures import CHANNELS, grid_png
-from registry.tensors import decode
+from registry.importing import check_file, read_folder
 
-MAX_PIXEL_EXCESS = 2.0
-"""Values beyond 0 … 1 by more than this are not pixels of 0 … 1; ours."""
+Remark = Callable[[str], None]
+_NAMED_CLASSES = 12
 
 
-def import_sets(path: Path, source: Source, store: registry.Store) -> list[registry.StoredSet]:
+def import_sets(
+    path: Path, source: Source, store: registry.Store, remark: Remark = lambda text: None
+) -> list[registry.StoredSet]:
     """Import a file or folder into the store: one version for each set in it.
 
     Args:
-        path: this program's safetensors file, a `.pt` file, or a folder CLASS/*.png.
+        path: a file of `export`; a `.pt`, npz, npy or safetensors file of another program; or a folder CLASS/*.png.
         source: what the file does not contain.
         store: the target store.
+        remark: called with remarks for the user on how the content was read.
 
     Raises:
         DsactlError: the content cannot be used, or `source` is incomplete.
         registry.RegistryError: the content cannot be used, or the store cannot be written to.
     """
+    said: set[str] = set()
+
+    def once(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            remark(text)
+
     name = None if source.name is None else registry.parse_name(source.name)
     if path.is_dir():
-        return [_import_folder(path, source, name, store)]
+        return [_import_folder(path, source, name, store, once)]
     check_file(path)
-    if _is_safetensors(path):
-        return [_import_safetensors(path, source, name, store)]
-    return _import_torch(path, source, name, store)
-
-
-def _is_safetensors(path: Path) -> bool:
-    if path.suffix.lower() == ".safetensors":
-        return True
-    with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
-
-
-def _import_safetensors(
-    path: Path, source: Source, name: registry.SetName | None, store: registry.Store
-) -> registry.StoredSet:
+    whole = is_own_safetensors(path)
+    content = None if whole else read_content(path)
+    text = manifest_text(content)
+    if not whole and text is None:
+        return _import_content(path, content, source, name, store, once)
     if source != Source(name=source.name):
         raise UsageError(f"{path} contains its own description.", "Only `name` can be given with it.")
-    # Besides the tensors, either the file's bytes or the preview are in memory, not both.
-    data = read_file(path)
-    digest = sha256(data)
-    arrays, manifest = decode(data, str(path))
-    del data
-    images, info = arrays["images"], manifest.dataset
-    drawable = images.shape[1] in CHANNELS
-    picture = grid_png(images, arrays["labels"], info.mean, info.std) if drawable else None
-    data = read_file(path)
-    if sha256(data) != digest:
-        raise DataError(f"{path} was changed while it was read.", "Import it again.")
-    return store.put_file(name or _own_name(manifest, path), data, arrays, manifest, picture)
-
-
-def _own_name(manifest: registry.Manifest, path: Path) -> registry.SetName:
-    """Return the name from the set's recipe, else the file's name."""
-    try:
-        return registry.parse_name(Recipe.from_dict(manifest.recipe).set_name)
-    except (DsactlError, registry.BadNameError):
-        return _parse_name(path.stem.lower())
-
-
-def _parse_name(text: str) -> registry.SetName:
-    try:
-        return registry.parse_name(text)
-    except registry.BadNameError:
-        raise UsageError(f"{text!r:.200} cannot be the set's name.", "Give one as `name`.") from None
+    if text is None:
+        return [import_safetensors(path, name, store)]
+    return [import_exported(path, content, text, name, store)]
 
 
 def _import_folder(
-    path: Path, source: Source, name: registry.SetName | None, store: registry.Store
+    path: Path, source: Source, name: registry.SetName | None, store: registry.Store, remark: Remark
 ) -> registry.StoredSet:
-    if source.space == NORMALISED:
+    if source.space not in (None, PIXELS):
         raise UsageError("Images of a folder are pixels.", "Leave `space` out.")
-    if source.experiment is not None or source.labels is not None:
-        raise UsageError(f"{path} is a folder.", "`experiment` and `labels` are only for .pt files.")
+    if source.experiment is not None or source.labels is not None or source.logits or source.channels is not None:
+        raise UsageError(
+            f"{path} is a folder.", "`experiment`, `labels`, `logits` and `channels` are only for files of arrays."
+        )
     dataset = _load_dataset(path, source, None)
     pixels, labels = read_folder(path, dataset.class_names, (dataset.channels, *dataset.size))
-    images_NCHW = _normalise(torch.from_numpy(pixels), dataset)
-    return _Import(path, source, name, store, dataset, None).put(images_NCHW, torch.from_numpy(labels), PIXELS)
+    target = _Import(path, source, name, store, dataset, None, remark)
+    return target.put(torch.from_numpy(pixels), (torch.from_numpy(labels), None), PIXELS, source.formation)
 
 
-def _import_torch(
-    path: Path, source: Source, name: registry.SetName | None, store: registry.Store
+def _import_content(
+    path: Path, content: Any, source: Source, name: registry.SetName | None, store: registry.Store, remark: Remark
 ) -> list[registry.StoredSet]:
-    check_is_torch(path)
+    found = list(enumerate(experiments(content, str(path))))
+    several = len(found) > 1
+    if source.experiment is not None:
+        if not 0 <= source.experiment < len(found):
+            raise UsageError(f"{path} has no experiment {source.experiment}.", f"It has 0 … {len(found) - 1}.")
+        found = [found[source.experiment]]
     file_name = parse_file_name(path.name)
     dataset = _load_dataset(path, source, file_name)
-    pairs = list(enumerate(read(path, dataset.classes, source.labels)))
-    several = len(pairs) > 1
-    if source.experiment is not None:
-        if not 0 <= source.experiment < len(pairs):
-            raise UsageError(f"{path} has no experiment {source.experiment}.", f"It has 0 … {len(pairs) - 1}.")
-        pairs = [pairs[source.experiment]]
-    target = _Import(path, source, name, store, dataset, file_name)
-    stored = []
-    for index, (images, labels) in pairs:
+    target = _Import(path, source, name, store, dataset, file_name, remark)
+    formation = source.formation or factor(content)
+    checked = []
+    for index, experiment in found:
         where = f"{path}, experiment {index}" if several else str(path)
-        found = to_experiment(images, labels, dataset.classes, (dataset.channels, *dataset.size), where)
-        space = _check_space(found.images_NCHW, source.space, where)
-        images_NCHW = _normalise(found.images_NCHW, dataset) if space == PIXELS else found.images_NCHW
-        stored.append(target.put(images_NCHW, found.labels_N, space, index if several else None))
-    return stored
+        images, space = _images(experiment, source, dataset, where)
+        labels = _labels(experiment, source, dataset, where)
+        checked.append((images, labels, space, formation, index if several else None, where))
+    return [target.put(*each) for each in checked]
+
+
+def _images(experiment: Experiment, source: Source, dataset: Dataset, where: str) -> tuple[Tensor, str]:
+    """Return images N×C×H×W float32 and their space."""
+    images_NCHW = to_images(experiment.images, (dataset.channels, *dataset.size), where, source.channels)
+    images_NCHW, levels = to_floats(images_NCHW, where)
+    if not levels:
+        return images_NCHW, check_space(images_NCHW, source.space, dataset, where)
+    if source.space not in (None, PIXELS):
+        raise UsageError(f"{where}: the images are 8-bit pixels.", 'Leave `space` out, or give `space="pixels"`.')
+    return images_NCHW, PIXELS
+
+
+def _labels(experiment: Experiment, source: Source, dataset: Dataset, where: str) -> tuple[Tensor, Tensor | None]:
+    """Return the classes N of the images, and their soft labels N×K, if there are any."""
+    count, labels, soft = len(experiment.images), experiment.labels, experiment.soft_labels
+    if source.labels is not None:
+        if labels is not None or soft is not None:
+            raise UsageError(f"{where} has labels of its own.", "Leave `labels` out.")
+        labels = lone_labels(read_content(source.labels), str(source.labels))
+    given = labels if soft is None else soft
+    if given is None:
+        if source.logits:
+            raise UsageError(f"{where} has no labels.", "Give the file with the logits as `labels`.")
+        return sorted_labels(count, dataset.classes, where), None
+    classes_N, soft_NK = to_labels(given, count, dataset.classes, where, logits=source.logits)
+    if labels is not None and soft is not None:
+        classes_N, _ = to_labels(labels, count, dataset.classes, where)
+    return classes_N, soft_NK
 
 
 def _load_dataset(path: Path, source: Source, file_name: FileName | None) -> Dataset:
@@ -142,32 +161,6 @@ def _load_dataset(path: Path, source: Source, file_name: FileName | None) -> Dat
     )
 
 
-def _normalise(pixels_NCHW: Tensor, dataset: Dataset) -> Tensor:
-    """Normalise pixels by the dataset's constants, in place."""
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (dataset.mean, dataset.std))
-    return pixels_NCHW.sub_(mean).div_(std)
-
-
-def _check_space(images_NCHW: Tensor, space: str | None, where: str) -> str:
-    """Return the space of the images: the given one, else normalised; check that their values agree with it.
-
-    Raises:
-        UsageError: they do not; the hint says which `space` to give.
-    """
-    least, most = images_NCHW.min().item(), images_NCHW.max().item()
-    if space == PIXELS and (least < -MAX_PIXEL_EXCESS or most > 1 + MAX_PIXEL_EXCESS):
-        raise UsageError(
-            f"{where}: values of {least:.3g} … {most:.3g} are not pixels of 0 … 1.",
-            "Leave `space` out if they are normalised; divide by 255 if they have 8 bits.",
-        )
-    if space is None and least >= 0 and most <= 1:
-        raise UsageError(
-            f"{where}: all values lie in 0 … 1, like those of pixels and unlike those of normalised images.",
-            'Add `space="pixels"`; or `space="normalised"`, if they are normalised.',
-        )
-    return space or NORMALISED
-
-
 @dataclass(frozen=True)
 class _Import:
     """Source and target of an import."""
@@ -178,21 +171,64 @@ class _Import:
     store: registry.Store
     dataset: Dataset
     file_name: FileName | None
+    remark: Remark
 
     def put(
-        self, images_NCHW: Tensor, labels_N: Tensor, space: str, experiment: int | None = None
+        self,
+        images_NCHW: Tensor,
+        labels: tuple[Tensor, Tensor | None],
+        space: str,
+        formation: int | None = None,
+        experiment: int | None = None,
+        where: str = "",
     ) -> registry.StoredSet:
-        """Store one set as a version of the name."""
+        """Store one set as a version of the name.
+
+        Args:
+            images_NCHW: float32, in `space`; changed in place.
+            labels: classes N, and soft labels N×K or None.
+            space: see `Source`.
+            formation: IDC's factor.
+            experiment: index in the file, if it has several.
+            where: the file's name, for error messages.
+        """
+        labels_N, soft_NK = labels
+        if formation is not None and formation > 1:
+            images_NCHW = decode_tiles(images_NCHW, formation, where)
+            repeats = formation**2
+            labels_N = labels_N.repeat_interleave(repeats)
+            soft_NK = None if soft_NK is None else soft_NK.repeat_interleave(repeats, 0)
+            self.remark(
+                f"Each image was decoded into its {repeats} tiles, enlarged to full images: {len(labels_N)} in all."
+            )
+        order = torch.argsort(labels_N, stable=True)
+        images_NCHW = to_normalised(images_NCHW[order], space, self.dataset)
+        made = CondensedSet(images_NCHW, labels_N[order], None if soft_NK is None else soft_NK[order])
         recipe = self._recipe(int(labels_N.bincount().max()))
+        if recipe.method == "idc" and formation is None:
+            self.remark("If IDC's factor was not 1, the images are tiles; decode them: `formation=2`.")
+        self._say(made, space, "" if experiment is None else f"Experiment {experiment}: ")
         provenance: dict[str, registry.JsonValue] = {
             "imported from": self.path.name.encode(errors="replace").decode()[:200],
             "sha256": self._digest,
             "space": space,
             "experiment": experiment,
+            "formation": formation,
         }
         provenance = {key: value for key, value in provenance.items() if value is not None}
-        name = self.name or _parse_name(self._usual_name(recipe))
-        return store_set(self.store, name, self.dataset, recipe, CondensedSet(images_NCHW, labels_N), provenance)
+        name = self.name or parse_name(self._usual_name(recipe))
+        return store_set(self.store, name, self.dataset, recipe, made, provenance)
+
+    def _say(self, made: CondensedSet, space: str, which: str) -> None:
+        """Remark on what may be wrong with the set."""
+        for text in remarks(made.images_NCHW, space, self.dataset):
+            self.remark(f"{which}{text}")
+        names, present = self.dataset.class_names, len(set(made.labels_N.tolist()))
+        if present < len(names):
+            self.remark(f"{which}Only {present} of the {len(names)} classes of {self.dataset.name} have images.")
+        if is_folder(split_name(self.source.dataset or "")[0]) and not self.path.is_dir():
+            said = ", ".join(f"{label} = {word}" for label, word in enumerate(names[:_NAMED_CLASSES]))
+            self.remark(f"Labels were taken as: {said}{', …' if len(names) > _NAMED_CLASSES else ''}.")
 
     def _recipe(self, ipc: int) -> Recipe:
         method = (self.source.method or (self.file_name.method if self.file_name else IMPORTED)).lower()

@@ -10,8 +10,10 @@ from dsactl.errors import UnknownNameError, UsageError
 from dsactl.recipes.methods import WHOLE, WORD
 from dsactl.synthetic.bundled import check_own_name
 
-NORMALISED, PIXELS = "normalised", "pixels"
-SPACES = (NORMALISED, PIXELS)
+NORMALISED, PIXELS, ZCA = "normalised", "pixels", "zca"
+CHANNELS = FIRST, LAST = "first", "last"
+MAX_FORMATION = 8
+SPACES = (NORMALISED, PIXELS, ZCA)
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,15 @@ class Source:
     Attributes:
         dataset: a name or an image folder; required except for this program's own files and the authors' file names.
         name: name of the set in the store.
-        space: space of the images in a `.pt` file: "normalised" by the dataset's constants, or "pixels". If not given,
-            normalised; values that all lie in 0 … 1 are then refused.
+        space: space of the images in a file: "normalised" by the dataset's constants, "pixels", or "zca", whitened
+            as MTT does. If not given, pixels if they have 8 bits, else normalised; values that look like pixels are
+            then refused.
         experiment: index of one of a file's experiments, from 0; all of them if not given.
-        labels: the file with the labels of a `.pt` file that has only images.
+        labels: the file with the labels of a file that has only images.
+        logits: the labels are logits, whose softmax are soft labels.
+        channels: "first" or "last", for images whose shape fits N×C×H×W and N×H×W×C.
+        formation: IDC's factor F: each image has F×F tiles, which are decoded into images. By default what the file
+            says, else 1.
         strategy: kinds of augmentation for training; by default the dataset's, none for DC's files.
         method: name of the method that made the set.
         image_size, test_fraction, split_seed: for a dataset that is a folder.
@@ -38,6 +45,9 @@ class Source:
     space: str | None = None
     experiment: int | None = None
     labels: Path | None = None
+    logits: bool = False
+    channels: str | None = None
+    formation: int | None = None
     strategy: str | None = None
     method: str | None = None
     image_size: int | None = None
@@ -49,6 +59,10 @@ class Source:
             check_own_name(registry.parse_name(self.name))
         if self.space is not None and self.space not in SPACES:
             raise UnknownNameError("space", self.space, SPACES)
+        if self.channels is not None and self.channels not in CHANNELS:
+            raise UnknownNameError("channels", self.channels, CHANNELS)
+        if self.formation is not None and not 1 <= self.formation <= MAX_FORMATION:
+            raise UsageError(f"`formation` must be from 1 to {MAX_FORMATION}, not {self.formation}.")
         if self.strategy is not None:
             parse_strategy(self.strategy)
         if self.method is not None:
