@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import registry
-from dsactl.data.load import check_no_folder_options, load_dataset
+from dsactl.data.dataset import OnRead
+from dsactl.data.load import check_no_folder_options, load_again, load_dataset
 from dsactl.engine.device import resolve_device
 from dsactl.engine.tasks import Executor
 from dsactl.evaluation.evaluate import evaluate_cached
@@ -78,6 +79,7 @@ def evaluate(
     store: registry.Store | None = None,
     report: Callable[[float], None] = lambda networks: None,
     keeping: Callable[[int], None] = lambda networks: None,
+    on_read: OnRead | None = None,
     workers: Executor | None = None,
     **options: Any,
 ) -> Evaluation:
@@ -98,6 +100,7 @@ def evaluate(
         report: called after every epoch with the number of finished networks; those in training count as fractions.
         keeping: called with the number of finished networks in the cache, from which an interrupted evaluation is
             resumed.
+        on_read: see `load_dataset`.
         workers: the executor that trains the networks (`dsactl.engine.on_ray.workers`); None for this process.
         options: attributes of `dsactl.Protocol` instead of a protocol, e.g. `networks=5`.
 
@@ -128,9 +131,10 @@ def evaluate(
         found = (store, store.newest(passed_over=OF_STUDIES)) if reference is None else find(reference, store)
         synthetic = from_store(*found)
     if data is None:
-        dataset = load_source(store, synthetic.recipe)
+        dataset = load_source(store, synthetic.recipe, on_read)
     else:
-        dataset = load_dataset(str(data), **{**synthetic.folder_options, **given})
+        how = {**synthetic.folder_options, **given, "on_read": on_read}
+        dataset = load_again(str(data), synthetic.recipe.checksum, **how)
     return evaluate_cached(
         store, synthetic, dataset, protocol, target, report, fresh=fresh, on_saved=keeping, workers=workers
     )
@@ -148,6 +152,7 @@ def evaluate_whole(
     store: registry.Store | None = None,
     report: Callable[[float], None] = lambda networks: None,
     keeping: Callable[[int], None] = lambda networks: None,
+    on_read: OnRead | None = None,
     workers: Executor | None = None,
     **options: Any,
 ) -> Evaluation:
@@ -155,7 +160,7 @@ def evaluate_whole(
 
     Args:
         dataset: a dataset's name or an image folder.
-        protocol, device, fresh, store, report, keeping, workers, options: see `evaluate`.
+        protocol, device, fresh, store, report, keeping, on_read, workers, options: see `evaluate`.
         image_size, test_fraction, split_seed: for a folder.
 
     Raises:
@@ -170,7 +175,8 @@ def evaluate_whole(
     """
     protocol = _protocol(protocol, options)
     target = resolve_device(device)
-    real = load_dataset(str(dataset), image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
+    how = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
+    real = load_dataset(str(dataset), **how, on_read=on_read)  # type: ignore[arg-type]
     store = store or registry.Store()
     return evaluate_cached(
         store, whole_set(real), real, protocol, target, report, fresh=fresh, on_saved=keeping, workers=workers

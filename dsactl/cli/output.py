@@ -8,8 +8,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -132,6 +132,25 @@ class Output:
                 yield bar
         else:
             yield progress.PlainBar(self._err, title, total, unit)
+
+    @contextmanager
+    def reading(self) -> Iterator[Callable[[int, int], None]]:
+        """Show a progress bar while the block reads an image folder, if that takes longer than two seconds.
+
+        Yields:
+            The argument `on_read` of `dsactl.load_dataset`.
+        """
+        from dsactl.cli.progress import patient
+
+        with ExitStack() as stack:
+            bar: Bar | None = None
+
+            def show(done: int, total: int) -> None:
+                nonlocal bar
+                bar = bar or stack.enter_context(self.progress("reading", total, "images"))
+                bar.update(done)
+
+            yield patient(show)
 
 
 def _print(console: Console, text: str | Text) -> None:

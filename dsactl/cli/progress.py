@@ -1,7 +1,7 @@
 """Progress of long work: a live bar on a terminal, otherwise a plain line every few seconds."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
@@ -12,6 +12,18 @@ from rich.text import Text
 from dsactl.cli.formatting import duration
 
 PLAIN_LINE_SECONDS = 10.0
+PATIENCE_SECONDS = 2.0
+
+
+def patient(show: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """Return a function that passes its calls on, except those of the first two seconds."""
+    began = time.monotonic()
+
+    def call(done: int, total: int) -> None:
+        if time.monotonic() - began >= PATIENCE_SECONDS:
+            show(done, total)
+
+    return call
 
 
 @contextmanager

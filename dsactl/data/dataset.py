@@ -4,6 +4,7 @@ Shapes: N images, C channels, H, W, K classes.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,6 +14,8 @@ from torch import Generator, Tensor
 from dsactl.errors import DataError
 
 Size = tuple[int, int]
+OnRead = Callable[[int, int], None]
+"""Called while a folder is read, with the numbers of images read and to read."""
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,8 @@ def command(
             condense_runs.follow(request, device, 0 if dry_run else sets, processes)
             return
         who = workers(OFF if dry_run else ray, device, gpu_share)
-        job = prepare(request, device)
+        with output.reading() as on_read:
+            job = prepare(request, device, on_read=on_read)
         for remark in _remarks(request, job):
             output.remark(remark)
         if dry_run:

@@ -101,6 +101,7 @@ def command(
             check_no_folder_options(**folder)
 
     from dsactl.api import evaluate, evaluate_whole
+    from dsactl.cli.progress import patient
     from dsactl.engine.device import resolve_device
     from dsactl.engine.native import compiler_remark
     from dsactl.engine.on_ray import workers
@@ -108,6 +109,9 @@ def command(
     for remark in compiler_remark(resolve_device(device)):
         output.remark(remark)
     kept = 0
+
+    def on_read(done: int, total: int) -> None:
+        bar.update(0, f"reading images, {done} of {total}")
 
     def keeping(count: int) -> None:
         nonlocal kept
@@ -124,7 +128,7 @@ def command(
 
         try:
             how: dict[str, Any] = {**folder, "device": device, "fresh": fresh, "report": report, "keeping": keeping}
-            how["workers"] = who
+            how |= {"workers": who, "on_read": patient(on_read)}
             if method is None:
                 result = evaluate(reference, protocol, data=data, **how)
             else:
