@@ -1,6 +1,8 @@
 """The catalogue of named datasets. Importing this does not import torch."""
 
 import os
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,3 +145,8 @@ def is_mirrored(name: str) -> bool:
     """Return whether mirrored images of a dataset keep their class; assumed for image folders."""
     entry = entry_of(name)
     return entry is None or entry.mirrored
+
+
+def keeps_mirrored(class_names: Iterable[str]) -> bool:
+    """Return whether mirrored images are taken to keep their class: not if all classes are digits or single letters."""
+    return not all(len(name) == 1 and unicodedata.category(name) in ("Nd", "Ll", "Lu") for name in class_names)

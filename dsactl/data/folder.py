@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dsactl.data.catalogue import keeps_mirrored
 from dsactl.data.dataset import Dataset, ImageSet, OnRead, measure
-from dsactl.data.layout import Files, Layout, folder_name, keeps_mirrored, read_layout
+from dsactl.data.layout import Files, Layout, folder_name, read_layout
 from dsactl.data.paths import check_folder
 from dsactl.data.pictures import READ, Header, Size, read_header, read_picture
 from dsactl.data.views import MAX_SIDE

@@ -13,8 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dsactl.data.catalogue import CATALOGUE
+from dsactl.data.catalogue import CATALOGUE, is_mirrored, keeps_mirrored
+from dsactl.data.paths import expand, is_folder
 from dsactl.data.pictures import READ, endings
+from dsactl.data.views import base_name
 from dsactl.errors import DataError
 
 Files = dict[str, list[Path]]
@@ -195,9 +197,15 @@ def _matched(folder: Path, train: Files, test: Files) -> Files:
     return {name: found[name] for name in train}
 
 
-def keeps_mirrored(class_names: Iterable[str]) -> bool:
-    """Return whether mirrored images are taken to keep their class: not if all classes are digits or single letters."""
-    return not all(len(name) == 1 and unicodedata.category(name) in ("Nd", "Ll", "Lu") for name in class_names)
+def mirrors(dataset: str) -> bool:
+    """Return whether mirrored images of a named dataset or a folder keep their class.
+
+    Raises:
+        DataError: it is a folder that cannot be read.
+    """
+    if not is_folder(dataset):
+        return is_mirrored(dataset)
+    return keeps_mirrored(read_layout(expand(base_name(dataset))).train)
 
 
 def folder_name(folder: Path) -> str:

@@ -140,21 +140,32 @@ def _load(name: str, how: dict[str, Any]) -> "Dataset":
     return load_torchvision(name)
 
 
-def check_counts(dataset: "Dataset", ipc: int) -> None:
+def check_counts(dataset: "Dataset", ipc: int, *, short_classes: str = "refuse") -> None:
     """Check that a dataset has enough classes and images to be condensed.
 
+    Args:
+        dataset: loaded.
+        ipc: images per class.
+        short_classes: see `dsactl.recipes.recipe.Recipe`.
+
     Raises:
-        DataError: fewer than two classes, or a class with fewer than `ipc` training images.
+        DataError: fewer than two classes, or a class with fewer than `ipc` training images; without any, unless such
+            classes are refused.
     """
     if dataset.classes < 2:
         raise DataError(f"{dataset.name} has {dataset.classes} class; condensing needs at least two.")
-    smallest = min(range(dataset.classes), key=lambda label: dataset.train.counts[label])
-    if dataset.train.counts[smallest] < ipc:
-        kept = (
-            " Without a test folder, `test_fraction` of each class is held out for testing." if dataset.remark else ""
+    counts = dataset.train.counts
+    fewest = min(counts)
+    if fewest >= (ipc if short_classes == "refuse" else 1):
+        return
+    name, short = dataset.class_names[counts.index(fewest)], sum(count < ipc for count in counts)
+    images = "image" if fewest == 1 else "images"
+    said = f"Class {name!r} of {dataset.name} has {fewest} training {images}, fewer than `ipc={ipc}`."
+    if short > 1:
+        said = (
+            f"{short} of the {dataset.classes} classes of {dataset.name} have fewer than `ipc={ipc}` training images; "
+            f"the smallest, {name!r}, has {fewest}."
         )
-        raise DataError(
-            f"Class {dataset.class_names[smallest]!r} of {dataset.name} has {dataset.train.counts[smallest]} training "
-            f"images, fewer than `ipc={ipc}`.",
-            f"Use `ipc={max(1, dataset.train.counts[smallest])}` or less, or add images.{kept}",
-        )
+    kept = " Without a test folder, `test_fraction` of each class is held out for testing." if dataset.remark else ""
+    repeat = ', or repeat them: `condense(..., short_classes="repeat")`' if fewest else ""
+    raise DataError(said, f"Use `ipc={max(1, fewest)}` or less, or add images{repeat}.{kept}")

@@ -90,7 +90,7 @@ def prepare(
     if loaded is None and like is not None and like.source == source:
         loaded = like.dataset
     dataset = loaded or load_dataset(**source, on_read=on_read)
-    check_counts(dataset, request.ipc)
+    check_counts(dataset, request.ipc, short_classes=request.short_classes)
     if find(request.method).network:
         structure(request.network(), dataset.channels, dataset.size, dataset.classes)
     recipe = request.resolve(

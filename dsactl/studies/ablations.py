@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dsactl.augmentation.strategy import Strategy, default_strategy
-from dsactl.data.catalogue import is_mirrored
+from dsactl.data.layout import mirrors
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.networks.catalogue import NetworkSpec
@@ -72,7 +72,7 @@ def strategies(request: Request, kinds: Strategy, protocol: Protocol, *, scaled:
     """
     comparable = is_comparable(request, protocol, scaled=scaled)
     together = "_".join(kinds)
-    every = set(kinds) == set(default_strategy(mirrored=is_mirrored(request.dataset)))
+    every = set(kinds) == set(default_strategy(mirrored=mirrors(request.dataset)))
     columns = {"none": "none", **{kind: kind for kind in kinds}, COMBINATION if every else together: together}
     return [
         Entry(

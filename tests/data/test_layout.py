@@ -11,8 +11,9 @@ from PIL import Image
 import dsactl
 import registry
 from dsactl.data import layout
+from dsactl.data.catalogue import keeps_mirrored
 from dsactl.data.folder import load_folder
-from dsactl.data.layout import folder_name, keeps_mirrored
+from dsactl.data.layout import folder_name, mirrors
 from dsactl.data.load import load_again, load_dataset
 from dsactl.errors import DataError, UsageError
 
@@ -129,6 +130,13 @@ def test_digits_and_letters_are_not_mirrored(names: str, kept: bool) -> None:
     assert keeps_mirrored(names) == kept
     assert keeps_mirrored([*names, "cat"])
     assert keeps_mirrored(map(str, range(11)))
+
+
+def test_a_folder_is_mirrored_by_its_classes(tmp_path: Path) -> None:
+    for classes, kept in (("0,1", False), ("cat,dog", True)):
+        root = write(tmp_path / classes, classes)
+        assert load_folder(root).mirrored == mirrors(str(root)) == mirrors(f"{root}@3x8x8") == kept
+    assert (mirrors("mnist"), mirrors("cifar10@classes0-1")) == (False, True)
 
 
 def test_a_generic_name_gives_way_to_the_parent_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import typer
 from dsactl.augmentation.strategy import KINDS, default_strategy
 from dsactl.cli import ablate_gradients, options, study_runs
 from dsactl.cli.output import Output
-from dsactl.data.catalogue import is_mirrored
+from dsactl.data.layout import mirrors
 from dsactl.errors import UnknownNameError, UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.recipes import methods as methods
@@ -203,7 +203,7 @@ def _entries(
             return ablations.starts(request, protocol)
         case "gradients":
             return ablations.with_and_without(request, protocol)
-    suitable = default_strategy(mirrored=is_mirrored(request.dataset))
+    suitable = default_strategy(mirrored=mirrors(request.dataset))
     chosen = None if kinds is None else study_runs.words(kinds, "kind of augmentation", KINDS)
     if study == "strategies":
         return ablations.strategies(request, chosen or suitable, protocol)

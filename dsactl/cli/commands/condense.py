@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dsactl.augmentation.strategy import KINDS
+from dsactl.augmentation.strategy import KINDS, Strategy
 from dsactl.cli import condense_runs, downloads, options
 from dsactl.cli.formatting import bytes_in_words, duration, in_words
 from dsactl.cli.method_options import PANEL, with_method_options
 from dsactl.cli.output import Output
 from dsactl.cli.tables import Facts
 from dsactl.cli.torchrun import is_of_several
+from dsactl.data.catalogue import entry_of
 from dsactl.engine.words import OFF
 from dsactl.errors import RunError, UsageError
 from dsactl.networks.catalogue import PAPER_DEPTH
@@ -92,7 +93,7 @@ def command(
         str | None,
         typer.Option(
             help=f"Kinds of augmentation, e.g. color_crop: {', '.join(KINDS)}, or none.  "
-            "\\[all six; no flip where images are of digits; none for dc]",
+            "\\[all six; no flip where classes are digits or single letters; none for dc]",
             rich_help_panel=PANEL,
         ),
     ] = None,
@@ -123,6 +124,14 @@ def command(
     split_seed: Annotated[
         int | None, typer.Option(help="Random seed of the test split.  \\[0]", rich_help_panel=_DATA)
     ] = None,
+    short_classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Choice for classes with fewer training images than --ipc: refuse, repeat (their images in turn) or "
+            "all (their images once; only random, herding, kcenter, forgetting, ld).  \\[refuse]",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     **settings: Any,
@@ -143,6 +152,7 @@ def command(
     }
     asked |= {"arch": arch, "depth": depth, "width": width, "norm": norm, "activation": activation, "pooling": pooling}
     asked |= {"strategy": strategy, "image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
+    asked |= {"short_classes": short_classes}
     flags: dict[str, Any] = {key: value for key, value in {**asked, **settings}.items() if value is not None}
     output = Output(as_json=as_json, quiet=quiet)
     given = _read_config(config)
@@ -238,6 +248,8 @@ def _remarks(request: Request, job: "Job") -> Iterator[str]:
     recipe = job.recipe
     if job.dataset.remark:
         yield job.dataset.remark
+    if entry_of(recipe.dataset) is None and request.strategy is None and recipe.strategy:
+        yield _on_mirroring(recipe.strategy)
     if recipe.network is None:
         return
     from dsactl.engine.native import compiler_remark
@@ -252,6 +264,17 @@ def _remarks(request: Request, job: "Job") -> Iterator[str]:
     if request.arch == "convnet" and request.depth is None and recipe.network.depth != PAPER_DEPTH:
         height, width = recipe.image_shape[1:]
         yield f"The paper has no images of {height}×{width}; --depth {recipe.network.depth} is our choice for them."
+
+
+def _on_mirroring(strategy: Strategy) -> str:
+    """Return a remark on whether the images of a folder are mirrored, and how to have it the other way."""
+    other = "_".join(kind for kind in KINDS if kind == "flip" or kind in strategy)
+    if "flip" not in strategy:
+        return (
+            f"The classes are digits or single letters, so images are not mirrored; with --strategy {other} they are."
+        )
+    plain = "_".join(kind for kind in strategy if kind != "flip")
+    return f"Mirrored images are taken to keep their class; --strategy {plain} leaves mirroring out."
 
 
 def _format_recipe(recipe: Recipe) -> str:

@@ -8,7 +8,7 @@ import typer
 import registry
 from dsactl.cli import options
 from dsactl.cli.output import Output
-from dsactl.cli.stored_set import picture_lines, to_json
+from dsactl.cli.stored_set import picture_lines, remarks_on_name, to_json
 from dsactl.synthetic.importing.source import Source
 from registry.importing import check_file
 
@@ -80,4 +80,6 @@ def command(
         lines += picture_lines(stored)
     output = Output(as_json=as_json, quiet=quiet)
     output.answer([to_json(stored) for stored in sets], [stored.reference for stored in sets], lines)
+    for remark in remarks_on_name(sets[0], registry.Store()):
+        output.remark(remark)
     output.note(f"Next: dsactl evaluate {sets[-1].reference}")
