@@ -53,7 +53,17 @@ def _idx(folder: str) -> tuple[str, ...]:
 CATALOGUE: dict[str, CatalogueEntry] = {
     "digits": CatalogueEntry("Optical digits (UCI)", 1437, 360, 1, (8, 8), 10, mirrored=False),
     "mnist": CatalogueEntry(
-        "MNIST", 60000, 10000, 1, (28, 28), 10, False, (0.1307,), (0.3081,), _idx("MNIST"), "yann.lecun.com/exdb/mnist"
+        "MNIST",
+        60000,
+        10000,
+        1,
+        (28, 28),
+        10,
+        False,
+        (0.1307,),
+        (0.3081,),
+        _idx("MNIST"),
+        "github.com/cvdfoundation/mnist",
     ),
     "fashionmnist": CatalogueEntry(
         "FashionMNIST",

@@ -186,6 +186,7 @@ def command(
             condense_runs.follow(request, device, 0 if dry_run else sets, processes)
             return
         who = workers(OFF if dry_run else ray, device, gpu_share)
+        downloads.announce(request.dataset, output)
         with output.reading() as on_read:
             job = prepare(request, device, on_read=on_read)
         for remark in _remarks(request, job):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 import registry
-from dsactl.cli import options
+from dsactl.cli import downloads, options
 from dsactl.cli.formatting import accuracy, duration, mean_and_deviation
 from dsactl.cli.output import Output
 from dsactl.cli.tables import Table
@@ -92,6 +92,7 @@ def command(
         folder["split_seed"] = split_seed
     if method is not None:
         check_name(_dataset(method, reference, data), **folder)  # type: ignore[arg-type]
+        downloads.announce(_dataset(method, reference, data), output)
     else:
         if reference is not None:
             bundled.find(reference, registry.Store())
