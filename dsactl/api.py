@@ -91,7 +91,7 @@ def evaluate(
         reference: `name`, `name:version`, `name:tag`, `@sha256:…` or a loaded set; None for the store's newest set,
             those of studies excepted.
         protocol: see `dsactl.Protocol`; None for the paper's.
-        data: the image folder, for a set of a folder that was condensed on another machine.
+        data: the image folder, for a set of a folder that was moved, or was condensed on another machine.
         image_size, test_fraction, split_seed: for that folder; None for the values that the set was made with. Without
             `data` they are refused, since the images are read with those values.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".

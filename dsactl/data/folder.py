@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dsactl.data.catalogue import keeps_mirrored
 from dsactl.data.dataset import Dataset, ImageSet, OnRead, measure
-from dsactl.data.layout import Files, Layout, folder_name, read_layout
+from dsactl.data.layout import Files, Layout, folder_name, in_numbers, read_layout
 from dsactl.data.paths import check_folder
 from dsactl.data.pictures import READ, Header, Size, read_header, read_picture
 from dsactl.data.views import MAX_SIDE
@@ -90,12 +90,11 @@ def _image_set(images_NCHW: Tensor, files: Files) -> ImageSet:
 
 
 def _summary(folder: Path, layout: Layout, train: ImageSet, test: ImageSet) -> list[str]:
-    """Return sentences on what was read, and on what was skipped in the class folders."""
+    """Return sentences on what was read, and on what was skipped."""
     said = [f"{folder}: {len(train.counts)} classes, {len(train):,} training and {len(test):,} test images."]
     said += layout.notes
     if layout.skipped:
-        most = sorted(layout.skipped.items(), key=lambda item: (-item[1], item[0]))[:5]
-        said.append(f"Skipped: {', '.join(f'{count} {kind}' for kind, count in most)}. {READ}")
+        said.append(f"Skipped: {in_numbers(layout.skipped)}. {READ}")
     return said
 
 

@@ -45,7 +45,7 @@ class Layout:
         train, test: the splits; `test` is None if it must be held out of `train`.
         test_name: name of the folder that is taken as the test split.
         notes: sentences on what was taken for what.
-        skipped: numbers of files and folders in class folders that are no images, by their kind.
+        skipped: numbers of files and folders that are no images of a class, by their kind.
     """
 
     train: Files
@@ -94,9 +94,10 @@ class _Reader:
         splits = self._splits(folder, here)
         if not splits:
             train, skipped = self._classes(folder, here.folders)
-            return Layout(train, skipped=skipped)
+            return Layout(train, skipped=skipped + _outside(here))
         (given,) = splits["train"]
-        train, skipped = self._classes(given, self._list(given).folders)
+        listed = self._list(given)
+        train, skipped = self._classes(given, listed.folders)
         spare = splits.get("validation", [])
         if "test" not in splits and not spare:
             others = [each for each in here.folders if each != given and self._has_classes(each)]
@@ -106,14 +107,17 @@ class _Reader:
                 f"Add test/CLASS/…{rename}, or give {given}, so that part of it is held out for testing.",
             )
         (tested,) = splits.get("test", spare)
-        test, more = self._classes(tested, self._list(tested).folders)
+        listed_test = self._list(tested)
+        test, more = self._classes(tested, listed_test.folders)
         notes: tuple[str, ...] = ()
         if tested in spare:
             notes = (f"{tested.name} is taken as the test split.",)
         elif spare:
             verb = "is" if len(spare) == 1 else "are"
             notes = (f"{_names(spare)} {verb} not used, since there is a {tested.name} folder.",)
-        return Layout(train, _matched(folder, train, test), tested.name, notes, skipped + more)
+        return Layout(
+            train, _matched(folder, train, test), tested.name, notes, skipped + more + _outside(listed, listed_test)
+        )
 
     def _splits(self, folder: Path, here: _Listing) -> dict[str, list[Path]]:
         """Return the split folders by what they are; none if there is no `train` among them."""
@@ -136,12 +140,12 @@ class _Reader:
         for path in folders:
             inside = self._list(path)
             if not inside.pictures:
-                hint = READ
+                hint = f"{READ}{_has(inside.skipped)}"
                 if self._has_classes(path):
                     hint = f"Each sub-folder of the given folder is a class. Did you mean {path}?"
                 raise DataError(f"{path} has no images.", hint)
             if not path.name.isprintable() or len(path.name) > MAX_NAME_LENGTH:
-                raise DataError(f"{path!s:.300} has a name that cannot be stored.", "Rename the folder.")
+                raise DataError(f"{str(path)!r:.300} has a name that cannot be stored.", "Rename the folder.")
             found[path.name] = inside.pictures
             skipped += inside.skipped
         if not found:
@@ -177,6 +181,23 @@ class _Reader:
         return _Listing(sorted(folders), sorted(pictures), others)
 
 
+def _outside(*listings: _Listing) -> Counter[str]:
+    """Count the images beside class folders."""
+    count = sum(len(each.pictures) for each in listings)
+    return Counter({"images outside of class folders": count} if count else {})
+
+
+def _has(skipped: Mapping[str, int]) -> str:
+    """Return a sentence on what is in a folder without images."""
+    return f" It has {in_numbers(skipped)}." if skipped else ""
+
+
+def in_numbers(skipped: Mapping[str, int]) -> str:
+    """Return the five most frequent kinds with their numbers: "2 .heic, 1 .csv"."""
+    most = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))[:5]
+    return ", ".join(f"{count} {kind}" for kind, count in most)
+
+
 def _names(folders: Iterable[Path]) -> str:
     return " and ".join(each.name for each in folders)
 
@@ -193,7 +214,10 @@ def _matched(folder: Path, train: Files, test: Files) -> Files:
     found = {names.get(unicodedata.normalize("NFC", name), name): files for name, files in test.items()}
     unknown = sorted(set(found) ^ set(train))
     if unknown:
-        raise DataError(f"Classes of {folder} that are not in both train and test: {', '.join(unknown)}.")
+        raise DataError(
+            f"Classes of {folder} that are not in both train and test: {', '.join(unknown)}.",
+            "Add or remove their folders.",
+        )
     return {name: found[name] for name in train}
 
 

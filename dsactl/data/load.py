@@ -25,7 +25,7 @@ def check_name(
     Raises:
         UnknownNameError: neither a known name nor a folder.
         UsageError: a folder's option with a named dataset; an invalid view.
-        DataError: the folder does not exist.
+        DataError: the folder does not exist, or is a file.
         MissingPackageError: a package that the named dataset needs is not installed.
     """
     if not name:
@@ -37,6 +37,8 @@ def check_name(
     if is_folder(name):
         check_folder(expand(name))
     elif name not in CATALOGUE:
+        if Path(name).is_file():
+            check_folder(Path(name))
         raise UnknownNameError("dataset", name, CATALOGUE, "List them: `datasets()`. Or give a folder.")
     elif image_size is not None or test_fraction is not None or split_seed:
         raise UsageError("`image_size`, `test_fraction` and `split_seed` are only for image folders.")

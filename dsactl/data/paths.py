@@ -33,4 +33,4 @@ def check_folder(folder: Path) -> None:
         DataError: it is a file, or does not exist.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder.", "Give a folder with one sub-folder per class.")
+        raise DataError(f"{folder} is not a folder.", "Give a folder with one sub-folder of images per class.")

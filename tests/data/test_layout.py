@@ -112,6 +112,33 @@ def test_folders_of_systems_are_no_classes(tmp_path: Path) -> None:
     assert load_folder(root).class_names == ("a", "b")
 
 
+def test_what_lies_about_is_counted(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", "a,b")
+    shutil.copy(root / "a" / "0.png", root / "stray.png")
+    assert "Skipped: 1 images outside of class folders." in load_folder(root).remark
+    (root / "c").mkdir()
+    for name in ("0.heic", "1.heic", "list.csv"):
+        (root / "c" / name).write_text("")
+    with pytest.raises(DataError, match="c has no images") as raised:
+        load_folder(root)
+    assert raised.value.hint.endswith("It has 2 .heic, 1 .csv.")
+
+
+def test_a_name_of_two_lines_is_said_in_one(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", "a\nb,c")
+    with pytest.raises(DataError, match="has a name that cannot be stored") as raised:
+        load_folder(root)
+    assert "\n" not in raised.value.message
+
+
+def test_a_file_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos.zip").write_text("")
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos.zip", str(tmp_path / "photos.zip")):
+        with pytest.raises(DataError, match=r"photos\.zip is not a folder"):
+            load_dataset(name)
+
+
 def test_an_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write(tmp_path / "set", "a,b")
 

@@ -68,7 +68,7 @@ def command(
     activation: options.Activation = None,
     pooling: options.Pooling = None,
     data: Annotated[
-        Path | None, typer.Option(help="Image folder, for a set that was condensed from a folder on another machine.")
+        Path | None, typer.Option(help="Image folder, for a set of a folder that was moved or is on another machine.")
     ] = None,
     image_size: Annotated[int | None, typer.Option(help=f"Image side for --data, in pixels.{_AS_CONDENSED}")] = None,
     test_fraction: Annotated[
