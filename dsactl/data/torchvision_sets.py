@@ -110,6 +110,7 @@ def _download(name: str) -> None:
         if not missing:
             raise _damaged(name, str(error)) from error
         packed = " (packed as .gz will do)" if entry.files[0].endswith("-ubyte") else ""
+        packed += "".join(f" (or {root / archive})" for archive in _ARCHIVES.get(name, ()))
         raise DataError(
             f"{entry.title} is not on this machine and could not be downloaded ({_reason(error)}).",
             f"Get it from {entry.page} and put {_listing(missing)} there{packed}, "

@@ -17,6 +17,8 @@ import pytest
 import torchvision
 from samples import write_idx
 
+from dsactl.data import torchvision_sets
+from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.load import load_dataset
 from dsactl.errors import DataError
 
@@ -187,6 +189,23 @@ def test_packed_files_of_the_user_are_used_and_kept(
         assert len(load_dataset("mnist").train) == 30
     assert server.asked == {names[3]: 1}
     assert content(data) == sorted([*names[:3], *(name.removesuffix(".gz") for name in names)])
+
+
+def test_an_archive_of_the_user_is_unpacked(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data.mkdir()
+    (data / "cifar-10-python.tar.gz").write_bytes(b"packed")
+    files = CATALOGUE["cifar10"].files
+
+    def unpack(name: str, root: Path, *, train: bool, download: bool = False) -> None:
+        assert (name, download) == ("cifar10", True)
+        assert (root / "cifar-10-python.tar.gz").read_bytes() == b"packed"
+        for file in files if train else ():
+            (root / file).parent.mkdir(exist_ok=True)
+            (root / file).write_bytes(b"unpacked")
+
+    monkeypatch.setattr(torchvision_sets, "_open", unpack)
+    torchvision_sets._download("cifar10")
+    assert content(data) == sorted(["cifar-10-python.tar.gz", *(Path(file).name for file in files)])
 
 
 def test_a_data_folder_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
