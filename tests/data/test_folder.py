@@ -172,6 +172,14 @@ def test_folders_that_are_no_data_sets(tmp_path: Path, folder: Path) -> None:
         load_folder(tmp_path / "half")
 
 
+def test_classes_of_one_image_are_counted(folder: Path) -> None:
+    for name in ("w", "x", "y", "z"):
+        picture(folder / name / "a.png")
+    with pytest.raises(DataError, match=r"4 classes \('w', 'x', 'y', …\) have only one image") as raised:
+        load_folder(folder)
+    assert "train/CLASS/… and test/CLASS/…" in raised.value.hint
+
+
 def test_a_folder_does_not_pass_for_a_catalogue_s_set(folder: Path) -> None:
     assert load_folder(folder.rename(folder.parent / "MNIST")).name == "folder-mnist"
 
