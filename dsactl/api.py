@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import registry
-from dsactl.data.load import check_no_folder_options, load_dataset
+from dsactl.data.load import check_no_folder_options, load_again, load_dataset
 from dsactl.engine.progress import Progress
 from dsactl.engine.session import Session
 from dsactl.engine.tasks import Executor
@@ -92,7 +92,7 @@ def evaluate(
         reference: `name`, `name:version`, `name:tag`, `@sha256:…` or a loaded set; None for the store's newest set,
             those of studies excepted.
         protocol: see `dsactl.Protocol`; None for the paper's.
-        data: the image folder, for a set of a folder that was condensed on another machine.
+        data: the image folder, for a set of a folder that was moved, or was condensed on another machine.
         image_size, test_fraction, split_seed: for that folder; None for the values that the set was made with. Without
             `data` they are refused, since the images are read with those values.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
@@ -128,10 +128,12 @@ def evaluate(
     else:
         found = (store, store.newest(passed_over=OF_STUDIES)) if reference is None else find(reference, store)
         synthetic = from_store(*found)
+    reading = session.progress.part(0, 0, protocol.networks)
     if data is None:
-        dataset = load_source(store, synthetic.recipe)
+        dataset = load_source(store, synthetic.recipe, reading)
     else:
-        dataset = load_dataset(str(data), **{**synthetic.folder_options, **given})
+        how = {**synthetic.folder_options, **given, "progress": reading}
+        dataset = load_again(str(data), synthetic.recipe.checksum, **how)
     return evaluate_cached(synthetic, dataset, protocol, session, fresh=fresh)
 
 
@@ -167,7 +169,8 @@ def evaluate_whole(
     """
     protocol = _protocol(protocol, options, evaluate_whole)
     session = Session.open(device, store, executor, progress)
-    real = load_dataset(str(dataset), image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
+    how = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
+    real = load_dataset(str(dataset), **how, progress=session.progress.part(0, 0, protocol.networks))  # type: ignore[arg-type]
     return evaluate_cached(whole_set(real), real, protocol, session, fresh=fresh)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dsactl.cli.output import Output
-from dsactl.cli.stored_set import picture_lines, to_json
+from dsactl.cli.stored_set import picture_lines, remarks_on_name, to_json
 from dsactl.engine.progress import NO_FIGURES, ForwardedProgress, Progress
 from dsactl.errors import ProcessError, RunError, continue_hint, explain_interrupt
 from dsactl.recipes.recipe import Request
@@ -134,6 +134,8 @@ def _again(*, fresh: bool) -> str:
 
 def answer(outcomes: list["Outcome"], output: Output) -> None:
     """Print the stored sets and the next command."""
+    import registry
+
     values, lines = [], []
     for outcome in outcomes:
         stored = outcome.stored
@@ -145,4 +147,7 @@ def answer(outcomes: list["Outcome"], output: Output) -> None:
         )
         lines += picture_lines(stored)
     output.answer(values, [outcome.stored.reference for outcome in outcomes], lines)
+    if not outcomes[0].repeated:
+        for remark in remarks_on_name(outcomes[0].stored, registry.Store()):
+            output.remark(remark)
     output.note(f"Next: dsactl evaluate {outcomes[-1].stored.reference}")

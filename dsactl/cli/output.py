@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +24,7 @@ from dsactl.text.tables import Facts, Table
 
 if TYPE_CHECKING:
     from dsactl.cli.progress import Bar
+    from dsactl.engine.progress import Progress
 
 
 class Output:
@@ -148,6 +149,14 @@ class Output:
                 yield visible
         else:
             yield progress.PlainBar(bar, self._err, title, total, unit)
+
+    @contextmanager
+    def reading(self) -> Iterator["Progress"]:
+        """Show a progress bar while the block reads images, if that takes longer than two seconds."""
+        from dsactl.cli.progress import LateBar
+
+        with ExitStack() as stack:
+            yield LateBar(lambda: stack.enter_context(self.progress("reading", 1, "images")))
 
 
 def _print(console: Console, text: str | Text) -> None:

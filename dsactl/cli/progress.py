@@ -14,6 +14,7 @@ from dsactl.engine.progress import NO_FIGURES, Progress, in_words
 from dsactl.text.formatting import duration
 
 PLAIN_LINE_SECONDS = 10.0
+PATIENCE_SECONDS = 2.0
 PERCENT = "percent"
 """The unit of bars that show the share of the work."""
 
@@ -56,6 +57,25 @@ class _VisibleBar(Bar):
 
     def _show(self, done: float, remark: str) -> None:
         raise NotImplementedError
+
+
+class LateBar(Progress):
+    """A meter that opens a bar with the first update after `PATIENCE_SECONDS`.
+
+    Args:
+        show: opens the bar.
+    """
+
+    def __init__(self, show: Callable[[], Progress]) -> None:
+        self._show, self._began = show, time.monotonic()
+        self._bar: Progress | None = None
+
+    def update(self, done: float, total: float, doing: str = "", figures: Mapping[str, float] = NO_FIGURES) -> None:
+        del doing  # the bar says it
+        if self._bar is None and time.monotonic() - self._began >= PATIENCE_SECONDS:
+            self._bar = self._show()
+        if self._bar is not None:
+            self._bar.update(done, total, "", figures)
 
 
 @contextmanager

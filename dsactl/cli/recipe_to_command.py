@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dsactl.data.catalogue import entry_of
+from dsactl.data.catalogue import entry_of, keeps_mirrored
 from dsactl.errors import DataError, UsageError
 from dsactl.recipes import methods as methods
 from dsactl.recipes.recipe import Recipe
@@ -32,17 +32,19 @@ def set_command(manifest: "Manifest") -> str | None:
         return None
     from dsactl.synthetic.storage import folder_options
 
-    return condense_command(recipe, folder_options(manifest.provenance))
+    mirrored = None if entry_of(recipe.dataset) else keeps_mirrored(manifest.dataset.class_names)
+    return condense_command(recipe, folder_options(manifest.provenance), mirrored)
 
 
-def condense_command(recipe: Recipe, folder: Mapping[str, Any]) -> str:
+def condense_command(recipe: Recipe, folder: Mapping[str, Any], mirrored: bool | None = None) -> str:
     """Return the shortest `dsactl condense` command that resolves to a recipe on any device.
 
     Args:
         recipe: recipe of the set.
         folder: options with which an image folder was read. The command names the folder without its location.
+        mirrored: see `Recipe.usual`.
     """
-    entry, network, usual = entry_of(recipe.dataset), recipe.network, recipe.usual()
+    entry, network, usual = entry_of(recipe.dataset), recipe.network, recipe.usual(mirrored)
     given: dict[str, Any] = {"ipc": recipe.ipc}
     if recipe.method != "dsa":
         given["method"] = recipe.method
@@ -51,7 +53,7 @@ def condense_command(recipe: Recipe, folder: Mapping[str, Any]) -> str:
             given["arch"] = network.arch
         given |= _differing(network, usual.network, _VARIANTS)
         given["precision"] = recipe.precision
-    given |= _differing(recipe, usual, ("seed",))
+    given |= _differing(recipe, usual, ("seed", "short_classes"))
     own, defaults = recipe.settings.values(), usual.settings.values()
     differing = {name: value for name, value in own.items() if defaults.get(name) != value}
     if differing.keys() & {"inner_steps", "network_epochs"}:  # the default of one depends on the other

@@ -1,6 +1,8 @@
 """The catalogue of named datasets. Importing this does not import torch."""
 
 import os
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +53,17 @@ def _idx(folder: str) -> tuple[str, ...]:
 CATALOGUE: dict[str, CatalogueEntry] = {
     "digits": CatalogueEntry("Optical digits (UCI)", 1437, 360, 1, (8, 8), 10, mirrored=False),
     "mnist": CatalogueEntry(
-        "MNIST", 60000, 10000, 1, (28, 28), 10, False, (0.1307,), (0.3081,), _idx("MNIST"), "yann.lecun.com/exdb/mnist"
+        "MNIST",
+        60000,
+        10000,
+        1,
+        (28, 28),
+        10,
+        False,
+        (0.1307,),
+        (0.3081,),
+        _idx("MNIST"),
+        "github.com/cvdfoundation/mnist",
     ),
     "fashionmnist": CatalogueEntry(
         "FashionMNIST",
@@ -143,3 +155,8 @@ def is_mirrored(name: str) -> bool:
     """Return whether mirrored images of a dataset keep their class; assumed for image folders."""
     entry = entry_of(name)
     return entry is None or entry.mirrored
+
+
+def keeps_mirrored(class_names: Iterable[str]) -> bool:
+    """Return whether mirrored images are taken to keep their class: not if all classes are digits or single letters."""
+    return not all(len(name) == 1 and unicodedata.category(name) in ("Nd", "Ll", "Lu") for name in class_names)

@@ -184,7 +184,10 @@ def measure(images_NCHW: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
         mean = (histogram * values).sum() / histogram.sum()
         deviation = ((histogram * (values - mean).square()).sum() / histogram.sum()).sqrt()
         if deviation < 1e-6:
-            raise DataError(f"Channel {channel} of the training images has one value everywhere.")
+            raise DataError(
+                f"Channel {channel} of the training images has one value everywhere.",
+                "Images are divided by the standard deviation, which is 0 here. Check them, or add others.",
+            )
         means.append(round(mean.item(), 6))
         deviations.append(round(deviation.item(), 6))
     return tuple(means), tuple(deviations)

@@ -1,160 +1,134 @@
 """Image folders: `train/CLASS/*.png` with `test/CLASS/*.png`, or class folders alone.
 
-Pillow decodes every image, by its content and not by the extension; formats that need a plug-in with its own decoder
-are not supported.
+`layout` finds the files, `pictures` decodes them.
 """
 
-import re
-import warnings
+import hashlib
+import os
 from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from dsactl.data.catalogue import CATALOGUE
+from dsactl.data.catalogue import keeps_mirrored
 from dsactl.data.dataset import Dataset, ImageSet, measure
+from dsactl.data.layout import Files, Layout, folder_name, in_numbers, read_layout
 from dsactl.data.paths import check_folder
+from dsactl.data.pictures import READ, Header, Size, read_header, read_picture
+from dsactl.data.views import MAX_SIDE
+from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.engine.random import generator
 from dsactl.errors import DataError, UsageError
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 DEFAULT_TEST_FRACTION = 0.2
-MAX_NAME_LENGTH = 200
-
-Files = dict[str, list[Path]]
-"""Class name → its image files, sorted."""
-
-Pixels = npt.NDArray[np.uint8]
+MAX_PIXELS = MAX_SIDE**2
+"""Larger images must be resized; ours."""
+FEW_LEVELS = 64
+"""Images of 16 bits that use no more of the 256 levels than this are probably of 10 to 14 bits; ours."""
 
 
 def load_folder(
-    folder: Path, *, image_size: int | None = None, test_fraction: float | None = None, split_seed: int = 0
+    folder: Path,
+    *,
+    image_size: int | None = None,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
+    as_before: bool = False,
+    progress: Progress = NO_PROGRESS,
 ) -> Dataset:
     """Read a folder with one sub-folder per class.
 
     Colour is kept if any image has it, else all are grey; of 16 bits the upper eight are kept. Images of one size keep
     it; `image_size` makes them square: the shorter side is resized to it and the centre is cropped. Mean and standard
     deviation are measured on the training images. Files and folders whose name starts with "." are skipped, as are
-    files with other extensions.
+    files with the extension of no format that Pillow decodes. The headers of all files are read before any is decoded.
 
     Args:
-        folder: contains `train` and `test`, or the class folders.
-        image_size: side in pixels; required if the images differ in size.
+        folder: contains `train` and `test` (or `val`), or the class folders (see `layout.read_layout`).
+        image_size: side in pixels; required if the images differ in size, or have more than `MAX_PIXELS`.
         test_fraction: share of every class held out for testing if there is no `test` folder; default 0.2 (ours).
         split_seed: seed of that split; independent of a run's seed, so that runs can be compared.
+        as_before: read it as dsactl 0.1 did, for sets that were made then: classes in alphabetical order even if they
+            are numbers, files of ten extensions only, images of any size.
+        progress: the meter, which counts images.
 
     Raises:
         DataError: no folder, no classes, no images, an unreadable or unsuitable image (by name), different sizes.
         UsageError: `test_fraction` for a folder with its own `test`.
     """
-    folder = folder.expanduser()
     check_folder(folder)
-    if (folder / "train").is_dir():
-        train, test = _read_split(folder, test_fraction)
+    layout = read_layout(folder, as_before=as_before)
+    if len(layout.train) < 2:
+        raise DataError(f"{folder} has {len(layout.train)} class; condensing needs at least two.")
+    if layout.test is None:
+        train, test = _draw_split(layout.train, test_fraction or DEFAULT_TEST_FRACTION, split_seed)
+    elif test_fraction is None:
+        train, test = layout.train, layout.test
     else:
-        train, test = _draw_split(_classes(folder), test_fraction or DEFAULT_TEST_FRACTION, split_seed)
-    class_names = tuple(train)
-    if len(class_names) < 2:
-        raise DataError(f"{folder} has {len(class_names)} class; condensing needs at least two.")
-    train_images, train_labels = _decode(train, class_names, image_size)
-    test_images, test_labels = _decode(test, class_names, image_size)
-    if train_images.shape[1] != test_images.shape[1]:
-        train_images, test_images = (
-            images.expand(-1, 3, -1, -1).contiguous() for images in (train_images, test_images)
-        )
-    if train_images.shape[1:] != test_images.shape[1:]:
-        raise DataError(
-            f"Training images of {folder} are {_size(train_images)}, test images {_size(test_images)}.",
-            "Bring them to one size with `image_size`.",
-        )
-    mean, std = measure(train_images)
-    return Dataset(
-        _set_name(folder),
-        class_names,
-        mean,
-        std,
-        True,
-        ImageSet.from_tensors(train_images, train_labels, len(class_names)),
-        ImageSet.from_tensors(test_images, test_labels, len(class_names)),
-        _remark(folder, len(train_labels), len(test_labels), class_names),
+        raise UsageError(f"{folder} has a {layout.test_name} folder of its own.", "Leave `test_fraction` out.")
+    paths = [list(chain.from_iterable(files.values())) for files in (train, test)]
+    size = _common_size(
+        folder, sorted(paths[0] + paths[1]), image_size, most=None if as_before else MAX_PIXELS, progress=progress
     )
+    reader = _Reader(size, image_size, sum(map(len, paths)), progress)
+    images = [reader.read(each) for each in paths]
+    channels = max(each_NCHW.shape[1] for each_NCHW in images)
+    images = [each_NCHW.expand(-1, channels, -1, -1).contiguous() for each_NCHW in images]
+    read = _image_set(images[0], train), _image_set(images[1], test)
+    mean, std = measure(images[0])
+    remark = " ".join([*_summary(folder, layout, *read), *_doubts(*read, reader.peak)])
+    class_names = tuple(train)
+    return Dataset(folder_name(folder), class_names, mean, std, keeps_mirrored(class_names), *read, remark)
 
 
-def _remark(folder: Path, train: int, test: int, class_names: tuple[str, ...]) -> str:
-    """Return a summary of what was read, and of what was skipped in the class folders: other files, and folders."""
-    known = f"{folder}: {len(class_names)} classes, {train:,} training and {test:,} test images."
-    passed = Counter[str]()
-    for part in [folder / "train", folder / "test"] if (folder / "train").is_dir() else [folder]:
-        for name in class_names:
-            for path in (part / name).iterdir():
-                if path.is_dir() and not path.name.startswith("."):
-                    passed["sub-folders"] += 1
-                elif path.suffix.lower() not in EXTENSIONS and not path.name.startswith("."):
-                    passed[path.suffix.lower() or "files without an extension"] += 1
-    if not passed:
-        return known
-    most = sorted(passed.items(), key=lambda item: (-item[1], item[0]))[:5]
-    what = ", ".join(f"{count} {kind}" for kind, count in most)
-    return f"{known} Skipped: {what}. Images end in {', '.join(sorted(EXTENSIONS))}."
+def _image_set(images_NCHW: Tensor, files: Files) -> ImageSet:
+    counts = tuple(map(len, files.values()))
+    return ImageSet(images_NCHW, torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)), counts)
 
 
-def _size(images_NCHW: Tensor) -> str:
-    return f"{images_NCHW.shape[2]}×{images_NCHW.shape[3]}"
+def _summary(folder: Path, layout: Layout, train: ImageSet, test: ImageSet) -> list[str]:
+    """Return sentences on what was read, and on what was skipped."""
+    said = [f"{folder}: {len(train.counts)} classes, {len(train):,} training and {len(test):,} test images."]
+    said += layout.notes
+    if layout.skipped:
+        said.append(f"Skipped: {in_numbers(layout.skipped)}. {READ}")
+    return said
 
 
-def _set_name(folder: Path) -> str:
-    """Return the folder's name, reduced to the characters allowed in a set's name."""
-    name = re.sub(r"[^a-z0-9._-]+|\.\.+", "-", folder.resolve().name.lower()).strip("-._")[:40] or "folder"
-    return f"folder-{name}" if name in CATALOGUE else name
-
-
-def _classes(folder: Path) -> Files:
-    """Return the class folders below a folder: sub-folders with images, sorted by name."""
-    found: Files = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith("."):
-            pictures = [
-                p for p in sorted(path.iterdir()) if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")
-            ]
-            if not pictures:
-                hint = f"Images end in {', '.join(sorted(EXTENSIONS))}."
-                if any(found.suffix.lower() in EXTENSIONS for found in path.glob("*/*")):
-                    hint = f"Each sub-folder of the given folder is a class. Did you mean {path}?"
-                raise DataError(f"{path} has no images.", hint)
-            if not path.name.isprintable() or len(path.name) > MAX_NAME_LENGTH:
-                raise DataError(f"{path!s:.300} has a name that cannot be stored.", "Rename the folder.")
-            found[path.name] = pictures
-    if not found:
-        raise DataError(f"{folder} has no class folders.", "Give a folder with one sub-folder of images per class.")
-    return found
-
-
-def _read_split(folder: Path, test_fraction: float | None) -> tuple[Files, Files]:
-    if not (folder / "test").is_dir():
-        raise DataError(
-            f"{folder} has a train folder and no test folder.",
-            "Add test/CLASS/…, or give the train folder itself, so that part of it is held out for testing.",
+def _doubts(train: ImageSet, test: ImageSet, peak: int) -> list[str]:
+    """Return sentences on images that are probably not as they should be."""
+    said = []
+    if peak and (peak >> 8) < FEW_LEVELS:
+        said.append(
+            f"The largest value of the images of 16 bits is {peak:,}: {(peak >> 8) + 1} of 256 levels are used. "
+            "If they have fewer bits, scale them to 0 … 65,535."
         )
-    if test_fraction is not None:
-        raise UsageError(f"{folder} has a test folder of its own.", "Leave `test_fraction` out.")
-    train, test = _classes(folder / "train"), _classes(folder / "test")
-    unknown = sorted(set(test) ^ set(train))
-    if unknown:
-        raise DataError(f"Classes of {folder} that are not in both train and test: {', '.join(unknown)}.")
-    return train, test
+    known = {_hash(image_CHW) for image_CHW in train.images_NCHW}
+    repeated = sum(_hash(image_CHW) in known for image_CHW in test.images_NCHW)
+    if repeated:
+        said.append(
+            f"{repeated:,} of the {len(test):,} test images equal a training image, so that accuracies are too high."
+        )
+    return said
+
+
+def _hash(image_CHW: Tensor) -> bytes:
+    return hashlib.sha1(image_CHW.numpy().data, usedforsecurity=False).digest()
 
 
 def _draw_split(classes: Files, fraction: float, seed: int) -> tuple[Files, Files]:
     """Hold out a share of every class for testing: at least one image, and never all."""
+    if single := [name for name, pictures in classes.items() if len(pictures) < 2]:
+        raise DataError(
+            f"{_listed(single)} only one image; a class needs one for training and one for testing.",
+            "Add images, remove the class, or give test images of your own: train/CLASS/… and test/CLASS/…",
+        )
     train: Files = {}
     test: Files = {}
     for label, (name, pictures) in enumerate(classes.items()):
-        if len(pictures) < 2:
-            raise DataError(f"Class {name!r} has only one image; it needs one for training and one for testing.")
         kept = min(len(pictures) - 1, max(1, round(fraction * len(pictures))))
         order = torch.randperm(len(pictures), generator=generator(seed, "test-split", label)).tolist()
         test[name] = [pictures[index] for index in sorted(order[:kept])]
@@ -162,77 +136,103 @@ def _draw_split(classes: Files, fraction: float, seed: int) -> tuple[Files, File
     return train, test
 
 
-def _open(path: Path) -> Image.Image:
-    """Open an image, upright, with 8 bits per channel; the first frame of an animation.
+def _listed(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"Class {names[0]!r} has"
+    more = ", …" if len(names) > 3 else ""
+    return f"{len(names)} classes ({', '.join(map(repr, names[:3]))}{more}) have"
+
+
+def _common_size(
+    folder: Path, paths: Sequence[Path], image_size: int | None, *, most: int | None, progress: Progress
+) -> Size:
+    """Return the width and height that all images will have, by their headers.
+
+    Args:
+        folder: for messages.
+        paths: all images.
+        image_size: see `load_folder`.
+        most: largest number of pixels of an image that is not resized; None for any.
+        progress: see `load_folder`.
 
     Raises:
-        DataError: it cannot be read, or its values are not levels of 8 or 16 bits.
+        DataError: files cannot be read; the images differ in size or are too large; all together need more memory than
+            this machine has.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                picture.load()
-                # Pillow opens a PGM of 16 bits in mode I, as it does 32-bit images.
-                has_16_bits = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM")
-                upright = ImageOps.exif_transpose(picture)
-    except UnidentifiedImageError:
-        raise DataError(f"{path} is not an image in a known format.", "Replace or remove it.") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path} is not a readable image ({error}).", "Replace or remove it.") from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
-        raise DataError(
-            f"{path} cannot be read: it is damaged or truncated ({error}).", "Replace or remove it."
-        ) from error
-    return _to_8_bits(upright, path, has_16_bits=has_16_bits)
-
-
-def _to_8_bits(picture: Image.Image, path: Path, *, has_16_bits: bool) -> Image.Image:
-    """Convert an image to 8 bits: the upper half of 16 bits; 32-bit integers or floats only if they are 0 … 255.
-
-    Raises:
-        DataError: 32-bit values that are not whole numbers of 0 … 255.
-    """
-    if has_16_bits:
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    if picture.mode not in ("I", "F"):
-        return picture
-    values = np.asarray(picture)
-    levels = np.clip(np.nan_to_num(values), 0, 255).astype(np.uint8)
-    if (levels != values).any():
-        raise DataError(
-            f"{path} has values from {values.min():g} to {values.max():g}, which are not all whole numbers of 0 … 255.",
-            "Save it with 8 or 16 bits per channel.",
-        )
-    return Image.fromarray(levels)
-
-
-def _pixels(picture: Image.Image, image_size: int | None) -> Pixels:
-    """Return the pixels H×W×C uint8: one channel if the image is grey in any mode, else three; transparent is white."""
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    picture = picture.convert("RGB")
+    headers: list[Header] = []
+    faults: list[DataError] = []
+    for path in paths:
+        try:
+            headers.append(read_header(path))
+        except DataError as error:
+            faults.append(error)
+        progress.update(0, len(paths))
+    if faults:
+        more = len(faults) - 1
+        others = f" ({more} more file{'s' if more > 1 else ''} cannot be read.)" if more else ""
+        raise DataError(faults[0].message + others, faults[0].hint)
+    sizes = Counter(header.size for header in headers)
+    (width, height), _ = sizes.most_common(1)[0]
     if image_size is not None:
-        picture = ImageOps.fit(picture, (image_size, image_size), Image.Resampling.BICUBIC)
-    pixels = np.asarray(picture)
-    return pixels if (pixels[..., :1] != pixels).any() else pixels[..., :1]
-
-
-def _decode(files: Files, class_names: tuple[str, ...], image_size: int | None) -> tuple[Tensor, Tensor]:
-    """Decode images to uint8 N×C×H×W, one channel if all are grey, and labels in the order of the classes."""
-    paths = [(path, label) for label, name in enumerate(class_names) for path in files[name]]
-    images = [_pixels(_open(path), image_size) for path, _ in paths]
-    sizes = Counter(image.shape[:2] for image in images)
-    if len(sizes) > 1:
-        (height, width), _ = sizes.most_common(1)[0]
-        odd = next(path for (path, _), image in zip(paths, images, strict=True) if image.shape[:2] != (height, width))
+        width = height = image_size
+    elif len(sizes) > 1:
+        odd = next(path for path, header in zip(paths, headers, strict=True) if header.size != (width, height))
         raise DataError(
             f"The images differ in size: most are {width}×{height} pixels, {odd} is not.",
             "Bring them to one size with `image_size`.",
         )
-    channels = max(image.shape[2] for image in images)
-    stacked = torch.empty(len(images), channels, *images[0].shape[:2], dtype=torch.uint8)
-    for index, image in enumerate(images):
-        stacked[index] = torch.from_numpy(image.copy()).permute(2, 0, 1)
-    return stacked, torch.tensor([label for _, label in paths])
+    elif most is not None and width * height > most:
+        raise DataError(
+            f"The images of {folder} have {width}×{height} pixels, more than {MAX_SIDE}×{MAX_SIDE}.",
+            "Make them smaller with `image_size`, for example `image_size=64`.",
+        )
+    need = len(paths) * max(header.channels for header in headers) * width * height
+    if need > (there := _memory()):
+        raise DataError(
+            f"{len(paths):,} images of {width}×{height} pixels need {need / 2**30:,.1f} GiB of memory; "
+            f"this machine has {there / 2**30:,.1f} GiB.",
+            "Make them smaller with `image_size`.",
+        )
+    return width, height
+
+
+def _memory() -> float:
+    """Return the bytes of memory of this machine; infinity where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
+
+
+class _Reader:
+    """Decodes images one by one into one tensor.
+
+    Attributes:
+        peak: the largest value of the images of 16 bits; 0 without such images.
+    """
+
+    def __init__(self, size: Size, image_size: int | None, total: int, progress: Progress) -> None:
+        self._size, self._image_size, self._total, self._progress = size, image_size, total, progress
+        self._done = self.peak = 0
+
+    def read(self, paths: Sequence[Path]) -> Tensor:
+        """Return images as uint8 N×C×H×W, with one channel if all are grey.
+
+        Raises:
+            DataError: one cannot be read.
+        """
+        width, height = self._size
+        images_NCHW = torch.empty(len(paths), 1, height, width, dtype=torch.uint8)
+        for index, path in enumerate(paths):
+            pixels, peak = read_picture(path, self._image_size)
+            if pixels.shape[:2] != (height, width):
+                raise DataError(
+                    f"{path} has {pixels.shape[1]}×{pixels.shape[0]} pixels once it is decoded, not {width}×{height}.",
+                    "Bring all images to one size with `image_size`.",
+                )
+            if pixels.shape[2] > images_NCHW.shape[1]:
+                images_NCHW = images_NCHW.expand(-1, 3, -1, -1).contiguous()
+            images_NCHW[index] = torch.from_numpy(pixels).permute(2, 0, 1)
+            self._done, self.peak = self._done + 1, max(self.peak, peak)
+            self._progress.update(self._done, self._total, f"reading image {self._done} of {self._total}")
+        return images_NCHW

@@ -1,12 +1,14 @@
 """Loading a dataset from the user's argument. Importing this does not import torch until a dataset is loaded."""
 
+import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dsactl.data.catalogue import CATALOGUE
-from dsactl.data.paths import check_folder, is_folder
-from dsactl.data.views import split_name, take
-from dsactl.errors import DataError, UnknownNameError, UsageError
+from dsactl.data.paths import check_folder, expand, is_folder
+from dsactl.data.views import MAX_SIDE, MIN_SIDE, split_name, take
+from dsactl.engine.progress import NO_PROGRESS, Progress
+from dsactl.errors import DataError, DsactlError, UnknownNameError, UsageError
 from registry import extras
 
 if TYPE_CHECKING:
@@ -24,14 +26,20 @@ def check_name(
     Raises:
         UnknownNameError: neither a known name nor a folder.
         UsageError: a folder's option with a named dataset; an invalid view.
-        DataError: the folder does not exist.
+        DataError: the folder does not exist, or is a file.
         MissingPackageError: a package that the named dataset needs is not installed.
     """
+    if not name:
+        raise UsageError("The name of the dataset is empty.", "Give a name or a folder, `.` for the current one.")
+    if image_size is not None and not MIN_SIDE <= image_size <= MAX_SIDE:
+        raise UsageError(f"`image_size` must be {MIN_SIDE} … {MAX_SIDE} pixels, not {image_size}.")
     if not Path(name).is_dir():
         name, _ = split_name(name)
     if is_folder(name):
-        check_folder(Path(name))
+        check_folder(expand(name))
     elif name not in CATALOGUE:
+        if Path(name).is_file():
+            check_folder(Path(name))
         raise UnknownNameError("dataset", name, CATALOGUE, "List them: `datasets()`. Or give a folder.")
     elif image_size is not None or test_fraction is not None or split_seed:
         raise UsageError("`image_size`, `test_fraction` and `split_seed` are only for image folders.")
@@ -53,7 +61,12 @@ def check_no_folder_options(**given: object) -> None:
 
 
 def load_dataset(
-    name: str, *, image_size: int | None = None, test_fraction: float | None = None, split_seed: int = 0
+    name: str,
+    *,
+    image_size: int | None = None,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
+    progress: Progress = NO_PROGRESS,
 ) -> "Dataset":
     """Load a named dataset or an image folder.
 
@@ -62,6 +75,7 @@ def load_dataset(
         image_size: side in pixels to which a folder's images are resized.
         test_fraction: share of a folder's images that is held out for testing if it has no `test` folder.
         split_seed: seed of that split.
+        progress: the meter, which counts the images of a folder that are read.
 
     Raises:
         UnknownNameError: neither a known name nor a folder.
@@ -76,15 +90,50 @@ def load_dataset(
         ('0', '1', '2', '3', '4')
     """
     check_name(name, image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
+    given = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
+    return _load(name, {**given, "progress": progress})
+
+
+def load_again(name: str, checksum: str, **how: Any) -> "Dataset":
+    """Load the dataset that a set was made from.
+
+    A folder is read by the rules of dsactl 0.1 if that, and not the present ones, gives the set's training images.
+
+    Args:
+        name: see `load_dataset`.
+        checksum: of the training images that the set was made from.
+        how: further arguments of `load_dataset`.
+
+    Raises:
+        DsactlError: see `load_dataset`.
+    """
+    failure: DsactlError | None = None
+    try:
+        found = load_dataset(name, **how)
+        if found.train.checksum() == checksum or not is_folder(name):
+            return found
+    except DsactlError as error:
+        failure = error
+    if is_folder(name):
+        with contextlib.suppress(DsactlError):
+            earlier = _load(name, {**how, "as_before": True})
+            if earlier.train.checksum() == checksum:
+                return earlier
+    if failure is not None:
+        raise failure
+    return found
+
+
+def _load(name: str, how: dict[str, Any]) -> "Dataset":
+    """Load a dataset; the arguments are those of `folder.load_folder`."""
     if not Path(name).is_dir():
         base, views = split_name(name)
         if views:
-            whole = load_dataset(base, image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
-            return take(whole, views)
+            return take(_load(base, how), views)
     if is_folder(name):
         from dsactl.data.folder import load_folder
 
-        return load_folder(Path(name), image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
+        return load_folder(expand(name), **how)
     if name == "digits":
         from dsactl.data.digits import load_digits
 
@@ -94,21 +143,32 @@ def load_dataset(
     return load_torchvision(name)
 
 
-def check_counts(dataset: "Dataset", ipc: int) -> None:
+def check_counts(dataset: "Dataset", ipc: int, *, short_classes: str = "refuse") -> None:
     """Check that a dataset has enough classes and images to be condensed.
 
+    Args:
+        dataset: loaded.
+        ipc: images per class.
+        short_classes: see `dsactl.recipes.recipe.Recipe`.
+
     Raises:
-        DataError: fewer than two classes, or a class with fewer than `ipc` training images.
+        DataError: fewer than two classes, or a class with fewer than `ipc` training images; without any, unless such
+            classes are refused.
     """
     if dataset.classes < 2:
         raise DataError(f"{dataset.name} has {dataset.classes} class; condensing needs at least two.")
-    smallest = min(range(dataset.classes), key=lambda label: dataset.train.counts[label])
-    if dataset.train.counts[smallest] < ipc:
-        kept = (
-            " Without a test folder, `test_fraction` of each class is held out for testing." if dataset.remark else ""
+    counts = dataset.train.counts
+    fewest = min(counts)
+    if fewest >= (ipc if short_classes == "refuse" else 1):
+        return
+    name, short = dataset.class_names[counts.index(fewest)], sum(count < ipc for count in counts)
+    images = "image" if fewest == 1 else "images"
+    said = f"Class {name!r} of {dataset.name} has {fewest} training {images}, fewer than `ipc={ipc}`."
+    if short > 1:
+        said = (
+            f"{short} of the {dataset.classes} classes of {dataset.name} have fewer than `ipc={ipc}` training images; "
+            f"the smallest, {name!r}, has {fewest}."
         )
-        raise DataError(
-            f"Class {dataset.class_names[smallest]!r} of {dataset.name} has {dataset.train.counts[smallest]} training "
-            f"images, fewer than `ipc={ipc}`.",
-            f"Use `ipc={max(1, dataset.train.counts[smallest])}` or less, or add images.{kept}",
-        )
+    kept = " Without a test folder, `test_fraction` of each class is held out for testing." if dataset.remark else ""
+    repeat = ', or repeat them: `condense(..., short_classes="repeat")`' if fewest else ""
+    raise DataError(said, f"Use `ipc={max(1, fewest)}` or less, or add images{repeat}.{kept}")

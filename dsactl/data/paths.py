@@ -14,11 +14,23 @@ def is_folder(name: str) -> bool:
     return entry_of(name) is None and any(Path(each).is_dir() for each in (name, base_name(name)))
 
 
+def expand(name: str) -> Path:
+    """Return a folder's path, with "~" replaced.
+
+    Raises:
+        DataError: there is no such user, or the user has no home folder.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise DataError(f"{name}: there is no home folder for this ~.", "Give the path without ~.") from None
+
+
 def check_folder(folder: Path) -> None:
     """Check that a folder exists.
 
     Raises:
         DataError: it is a file, or does not exist.
     """
-    if not folder.expanduser().is_dir():
-        raise DataError(f"{folder.expanduser()} is not a folder.", "Give a folder with one sub-folder per class.")
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder.", "Give a folder with one sub-folder of images per class.")

@@ -1,12 +1,16 @@
 """Datasets read and downloaded by torchvision."""
 
 import contextlib
+import io
+import shutil
+import socket
 import sys
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 from torchvision import datasets
 
@@ -16,14 +20,16 @@ from dsactl.errors import DataError
 
 # Exceptions that torchvision and its readers raise on damaged files.
 _DAMAGE = (RuntimeError, ValueError, AssertionError, OSError, EOFError, KeyError, IndexError, TypeError, ImportError)
+_ARCHIVES = {"cifar10": ("cifar-10-python.tar.gz",), "cifar100": ("cifar-100-python.tar.gz",)}
+"""Archives that torchvision unpacks if they are in the data folder."""
+_SILENCE_SECONDS = 60.0  # after which a server counts as dead
 
 
-def _opener(name: str) -> Callable[[bool, bool], Any]:
-    """Return a function of (train, download) that opens one split."""
-    root = str(data_root())
+def _open(name: str, root: Path, *, train: bool, download: bool = False) -> Any:
+    """Open one split of a dataset in a folder."""
     match name:
         case "svhn":
-            return lambda train, download: datasets.SVHN(root, "train" if train else "test", download=download)
+            return datasets.SVHN(str(root), "train" if train else "test", download=download)
         case "mnist" | "fashionmnist" | "cifar10" | "cifar100" | "usps":
             kind = {
                 "mnist": datasets.MNIST,
@@ -32,7 +38,7 @@ def _opener(name: str) -> Callable[[bool, bool], Any]:
                 "cifar100": datasets.CIFAR100,
                 "usps": datasets.USPS,
             }[name]
-            return lambda train, download: kind(root, train=train, download=download)
+            return kind(str(root), train=train, download=download)
         case _:
             raise AssertionError(f"{name} is in the catalogue and cannot be read")
 
@@ -43,12 +49,11 @@ def load_torchvision(name: str) -> Dataset:
     Raises:
         DataError: it is missing and cannot be downloaded, or its files are damaged.
     """
-    open_split = _opener(name)
     if missing_files(name):
-        _download(name, open_split)
+        _download(name)
     entry = CATALOGUE[name]
     try:
-        opened = [open_split(train, False) for train in (True, False)]
+        opened = [_open(name, data_root(), train=train) for train in (True, False)]
         splits = [_tensors(split, entry.channels) for split in opened]
     except _DAMAGE as error:
         raise _damaged(name, str(error)) from error
@@ -79,22 +84,71 @@ def _tensors(split: Any, channels: int) -> tuple[Tensor, Tensor]:
     return images.to(torch.uint8), torch.as_tensor(np.asarray(labels)).long()
 
 
-def _download(name: str, open_split: Callable[[bool, bool], Any]) -> None:
+def _download(name: str) -> None:
+    """Download a dataset, unless another process does.
+
+    It is downloaded and unpacked in a folder beside its place, and its files are moved there when they are complete.
+
+    Raises:
+        DataError: it cannot be downloaded, or the data folder cannot be written to.
+    """
+    root, entry = data_root(), CATALOGUE[name]
     try:
-        # torchvision reports progress on stdout, which is for results.
-        with contextlib.redirect_stdout(sys.stderr):
-            for train in (True, False):
-                open_split(train, True)
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / f".{name}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise DataError(
+            f"{entry.title} is not on this machine, and {root} cannot be written to: {error.strerror or error}.",
+            "Set DSACTL_DATA to the folder that has it, or to one that you can write to.",
+        ) from error
+    try:
+        if missing_files(name):  # another process may have downloaded it in the meantime
+            _download_to(root / f".{name}.part", name)
     except Exception as error:
         missing = missing_files(name)
         if not missing:
             raise _damaged(name, str(error)) from error
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        packed = " (packed as .gz will do)" if entry.files[0].endswith("-ubyte") else ""
+        packed += "".join(f" (or {root / archive})" for archive in _ARCHIVES.get(name, ()))
         raise DataError(
-            f"{CATALOGUE[name].title} is not on this machine and could not be downloaded ({reason}).",
-            f"Get it from {CATALOGUE[name].page} and put {_listing(missing)} there, "
+            f"{entry.title} is not on this machine and could not be downloaded ({_reason(error)}).",
+            f"Get it from {entry.page} and put {_listing(missing)} there{packed}, "
             "or set DSACTL_DATA to the folder that has it.",
         ) from error
+    finally:
+        shutil.rmtree(root / f".{name}.part", ignore_errors=True)
+        lock.release()
+
+
+def _download_to(part: Path, name: str) -> None:
+    """Download a dataset to an empty folder, and move its files from there to the data folder."""
+    root, files = data_root(), CATALOGUE[name].files
+    shutil.rmtree(part, ignore_errors=True)  # left behind by a process that was killed
+    part.mkdir()
+    for file in (*files, *(f"{file}.gz" for file in files), *_ARCHIVES.get(name, ())):
+        if (root / file).is_file():
+            (part / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / file, part / file)
+    # torchvision reports progress on both, which is for terminals only; stdout is for results.
+    shown = sys.stderr if sys.stderr is not None and sys.stderr.isatty() else io.StringIO()
+    seconds = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SILENCE_SECONDS)
+    try:
+        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
+            for train in (True, False):
+                _open(name, part, train=train, download=True)
+    finally:
+        socket.setdefaulttimeout(seconds)
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (part / file).replace(root / file)
+
+
+def _reason(error: Exception) -> str:
+    """Return the last line of a message: the first says only which file it was."""
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
 
 
 def _listing(paths: list[Any]) -> str:

@@ -42,6 +42,7 @@ class Method:
         augments: whether networks are trained on its sets with augmentation by default.
         batch_norm_twins: whether VGG and ResNet are used with batch norm, as the paper does while condensing.
         passes: whether each of its steps is a pass over the whole training split.
+        takes_fewer: whether its sets may have fewer than `ipc` images of a class that has fewer.
         shares_classes: whether several processes may share the classes of one set.
         cost: the module whose `counts` and `seconds` estimate a run; empty to time its steps.
         paper: the arXiv number of its paper; empty for none.
@@ -56,6 +57,7 @@ class Method:
     augments: bool = True
     batch_norm_twins: bool = False
     passes: bool = False
+    takes_fewer: bool = False
     shares_classes: bool = False
     cost: str = ""
     paper: str = ""

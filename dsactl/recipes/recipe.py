@@ -24,6 +24,7 @@ from dsactl.paper import SCHEDULE
 from dsactl.recipes.methods import BUILT_IN, WORD, Method, find
 from dsactl.recipes.settings import TOP_LEVEL, Asked, Count, FreeSettings, Settings, Value, first_fault
 
+ShortClasses = Literal["refuse", "all", "repeat"]
 Kind = TypeVar("Kind", bound=Settings)
 
 _Parsed = Annotated[Strategy, GetPydanticSchema(lambda _, of: of(Annotated[str, AfterValidator(parse_strategy)]))]
@@ -43,6 +44,8 @@ class Recipe:
         network: that the method used; None for a method without one and for an imported set.
         settings: the method's own; empty for an imported set.
         precision: "float32" or "bfloat16".
+        short_classes: for classes with fewer than `ipc` training images: "refuse", "all" to take their images once, or
+            "repeat" to take them in turn (`dsactl.methods.short_classes`). Left out of manifests if it is "refuse".
     """
 
     dataset: str
@@ -55,6 +58,7 @@ class Recipe:
     network: NetworkSpec | None = None
     settings: Settings = field(default_factory=Settings)
     precision: Literal["float32", "bfloat16"] = "float32"
+    short_classes: ShortClasses = "refuse"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values: settings and other fields on one level, without values that manifests leave out."""
@@ -66,6 +70,8 @@ class Recipe:
             values["network"] = asdict(self.network)
         if self.precision == "float32" and not (self.network and self.settings.states_precision):
             del values["precision"]
+        if self.short_classes == "refuse":
+            del values["short_classes"]
         return values | self.settings.to_dict()
 
     @classmethod
@@ -132,10 +138,14 @@ class Recipe:
             return False
         return self == replace(self.usual(), seed=self.seed)
 
-    def usual(self) -> "Recipe":
-        """Return the default recipe for the same dataset, method, network and images per class."""
+    def usual(self, mirrored: bool | None = None) -> "Recipe":
+        """Return the default recipe for the same dataset, method, network and images per class.
+
+        Args:
+            mirrored: whether a mirrored image keeps its class; None to go by the dataset's name.
+        """
         request = Request(self.dataset, self.ipc, self.method, self.network.arch if self.network else "convnet")
-        mirrored = is_mirrored(self.dataset)
+        mirrored = is_mirrored(self.dataset) if mirrored is None else mirrored
         return request.resolve(
             self.dataset, self.checksum, self.image_shape, mirrored=mirrored, precision=self.precision
         )
@@ -156,6 +166,7 @@ class _Stored:
     strategy: tuple[str, ...]
     network: NetworkSpec | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
+    short_classes: ShortClasses = "refuse"
     iterations: int = 0
     inner_steps: int = 0
     network_epochs: int = 0
@@ -212,6 +223,7 @@ class Request:
     image_size: Annotated[int, Field(ge=4)] | None = None
     test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    short_classes: ShortClasses = "refuse"
     name: str | None = None
     settings: dict[str, Value] = field(default_factory=dict)
 
@@ -294,7 +306,7 @@ class Request:
         if strategy is None:
             strategy = default_strategy(mirrored=mirrored) if method.augments else Strategy()
         recipe = Recipe(dataset, checksum, self.method, self.ipc, self.seed, image_shape, strategy)
-        recipe = replace(recipe, settings=self.method_settings())
+        recipe = replace(recipe, settings=self.method_settings(), short_classes=self.short_classes)
         if not method.network:
             return recipe
         channels, height, width = image_shape

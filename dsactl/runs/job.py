@@ -10,9 +10,11 @@ import torch
 import registry
 from dsactl.data.catalogue import entry_of
 from dsactl.data.dataset import Dataset
-from dsactl.data.load import check_counts, load_dataset
-from dsactl.data.paths import is_folder
+from dsactl.data.load import check_counts, load_again, load_dataset
+from dsactl.data.paths import expand, is_folder
+from dsactl.data.views import base_name
 from dsactl.engine.device import prepare_device, resolve_device, resolve_precision
+from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.engine.random import derive_seed
 from dsactl.errors import DataError, UsageError
 from dsactl.networks.build import structure
@@ -56,7 +58,12 @@ class Job:
 
 
 def prepare(
-    request: Request, device: str | torch.device = "auto", like: Job | None = None, *, loaded: Dataset | None = None
+    request: Request,
+    device: str | torch.device = "auto",
+    like: Job | None = None,
+    *,
+    loaded: Dataset | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Job:
     """Load the dataset, resolve the recipe, and refuse whatever cannot work.
 
@@ -65,6 +72,7 @@ def prepare(
         device: where to compute.
         like: a job that may have loaded the dataset already.
         loaded: the dataset, if the caller has loaded it.
+        progress: see `load_dataset`.
 
     Raises:
         DsactlError: the dataset, an option, the network or the device cannot be used.
@@ -75,13 +83,15 @@ def prepare(
     precision = resolve_precision(request.precision, target)
     name = None if request.name is None else registry.parse_name(request.name)
     source: dict[str, Any] = {
-        "name": str(Path(request.dataset).expanduser().absolute()) if is_folder(request.dataset) else request.dataset,
+        "name": str(expand(request.dataset).absolute()) if is_folder(request.dataset) else request.dataset,
         "image_size": request.image_size,
         "test_fraction": request.test_fraction,
         "split_seed": request.split_seed,
     }
-    dataset = loaded or (like.dataset if like is not None and like.source == source else load_dataset(**source))
-    check_counts(dataset, request.ipc)
+    if loaded is None and like is not None and like.source == source:
+        loaded = like.dataset
+    dataset = loaded or load_dataset(**source, progress=progress)
+    check_counts(dataset, request.ipc, short_classes=request.short_classes)
     if find(request.method).network:
         structure(request.network(), dataset.channels, dataset.size, dataset.classes)
     recipe = request.resolve(
@@ -108,8 +118,12 @@ def run_folder(store: registry.Store, recipe: Recipe) -> Path:
     return store.home / "runs" / recipe.digest()[:32]
 
 
-def load_source(store: registry.Store, recipe: Recipe) -> Dataset:
+def load_source(store: registry.Store, recipe: Recipe, progress: Progress = NO_PROGRESS) -> Dataset:
     """Load the dataset that a set of this store was made from: from where its run read it, or by its name.
+
+    Args:
+        store, recipe: of the set.
+        progress: see `load_dataset`.
 
     Raises:
         DataError: it is a folder that this machine does not know, or it cannot be read any more.
@@ -125,4 +139,15 @@ def load_source(store: registry.Store, recipe: Recipe) -> Dataset:
             f"The images of {recipe.dataset} are needed for testing, and this machine does not know where they are.",
             "Name their folder with `data`.",
         )
-    return load_dataset(**source)
+    name = str(source.get("name"))
+    base = base_name(name)
+    if is_folder(name) and not expand(base).is_dir():
+        raise DataError(
+            f"The images of {recipe.dataset} were read from {base}, which is not a folder any more.",
+            f"Give the folder where they are now: `data=FOLDER`{_with_views(name[len(base) :])}.",
+        )
+    return load_again(**source, checksum=recipe.checksum, progress=progress)
+
+
+def _with_views(views: str) -> str:
+    return f", followed by {views}" if views else ""

@@ -3,6 +3,8 @@
 import registry
 from dsactl.data.catalogue import is_mirrored
 from dsactl.data.load import check_name
+from dsactl.errors import UsageError
+from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Request
 from dsactl.synthetic.bundled import check_own_name
 
@@ -30,6 +32,12 @@ def check_request(request: Request) -> None:
         test_fraction=request.test_fraction,
         split_seed=request.split_seed,
     )
+    if request.short_classes == "all" and not find(request.method).takes_fewer:
+        raise UsageError(
+            f'Method {request.method!r} makes `ipc` images of every class; `short_classes="all"` is for methods that '
+            "choose real images.",
+            'Use `short_classes="repeat"`.',
+        )
     mirrored = is_mirrored(request.dataset)
     recipe = request.resolve(request.dataset, "", _ANY_SHAPE, mirrored=mirrored, precision="float32")
     recipe.settings.check(recipe)

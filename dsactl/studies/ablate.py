@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dsactl.augmentation.strategy import KINDS, default_strategy
-from dsactl.data.catalogue import is_mirrored
+from dsactl.data.layout import mirrors
 from dsactl.errors import UnknownNameError, UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.recipes import methods
@@ -148,7 +148,7 @@ class Ablation(Study):
                 return ablations.starts(request, protocol)
             case "gradients":
                 return ablations.with_and_without(request, protocol)
-        suitable = default_strategy(mirrored=is_mirrored(request.dataset))
+        suitable = default_strategy(mirrored=mirrors(request.dataset))
         chosen = None if self.kinds is None else checked_names(self.kinds, "kind of augmentation", KINDS)
         if self.study == "strategies":
             return ablations.strategies(request, chosen or suitable, protocol)

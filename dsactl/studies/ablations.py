@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dsactl.augmentation.strategy import Strategy, default_strategy, parse_strategy
-from dsactl.data.catalogue import is_mirrored
+from dsactl.data.layout import mirrors
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.networks.catalogue import NetworkSpec
@@ -73,7 +73,7 @@ def strategies(request: Request, kinds: Sequence[str], protocol: Protocol, *, sc
     """
     comparable = is_comparable(request, protocol, scaled=scaled)
     together = "_".join(kinds)
-    every = set(kinds) == set(default_strategy(mirrored=is_mirrored(request.dataset)))
+    every = set(kinds) == set(default_strategy(mirrored=mirrors(request.dataset)))
     columns = {"none": "none", **{kind: kind for kind in kinds}, COMBINATION if every else together: together}
     return [
         Entry(

@@ -142,7 +142,7 @@ def test_flags_override_the_file_and_the_file_overrides_defaults(cli: Callable[.
         (["condense", "digits", "--ipc", "1", "--arhc", "mlp"], 2, "No such option: --arhc"),
         (["condense", "digits", "--ipc", "1", "--arch", "resnet"], 2, "Did you mean 'resnet18'"),
         (["condense", "digits", "--ipc", "1", "--arch", "lenet"], 2, "lenet cannot take 1×8×8 images: the second"),
-        (["condense", "digits", "--ipc", "500"], 1, "fewer than --ipc 500. Use --ipc 139 or less"),
+        (["condense", "digits", "--ipc", "500"], 1, "has 139. Use --ipc 139 or less"),
         (["condense", "digits", "--ipc", "1", "--device", "tpu"], 2, "Unknown device 'tpu'. Use auto, cpu"),
         (["condense", "digits", "--ipc", "1", "--device", "cuda:99"], 2, "Device 'cuda:99' is not available"),
         (["condense", "digits", "--ipc", "1", "--precision", "float8"], 2, "--precision"),

@@ -172,6 +172,14 @@ def test_folders_that_are_no_data_sets(tmp_path: Path, folder: Path) -> None:
         load_folder(tmp_path / "half")
 
 
+def test_classes_of_one_image_are_counted(folder: Path) -> None:
+    for name in ("w", "x", "y", "z"):
+        picture(folder / name / "a.png")
+    with pytest.raises(DataError, match=r"4 classes \('w', 'x', 'y', …\) have only one image") as raised:
+        load_folder(folder)
+    assert "train/CLASS/… and test/CLASS/…" in raised.value.hint
+
+
 def test_a_folder_does_not_pass_for_a_catalogue_s_set(folder: Path) -> None:
     assert load_folder(folder.rename(folder.parent / "MNIST")).name == "folder-mnist"
 
@@ -196,7 +204,7 @@ def test_what_was_passed_over_is_said(folder: Path) -> None:
     for name in ("a.heic", "b.HEIC", "list.csv", ".DS_Store"):
         (folder / "cat" / name).write_text("x")
     said = load_folder(folder).remark
-    assert "Skipped: 2 .heic, 1 .csv, 1 sub-folders. Images end in .bmp," in said
+    assert "Skipped: 2 .heic, 1 .csv, 1 sub-folders. Images are files that Pillow reads" in said
 
 
 def levels(path: Path, *values: np.ndarray) -> list[list[int]]:

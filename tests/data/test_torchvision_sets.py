@@ -146,7 +146,12 @@ def test_what_is_missing_says_which_file_goes_where(data: Path, monkeypatch: pyt
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     for variable in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(variable, raising=False)
-    for name, file in (("svhn", "test_32x32.mat"), ("cifar100", "cifar-100-python/train"), ("usps", "usps.t.bz2")):
+    for name, file in (
+        ("svhn", "test_32x32.mat"),
+        ("cifar100", "cifar-100-python/train"),
+        ("cifar100", "cifar-100-python.tar.gz"),
+        ("usps", "usps.t.bz2"),
+    ):
         assert missing_files(name)
         with pytest.raises(DataError, match="is not on this machine and could not be downloaded") as error:
             load_dataset(name)

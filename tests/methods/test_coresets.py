@@ -114,7 +114,8 @@ def test_more_images_than_a_class_has_are_refused(method: str, digits: Dataset) 
     smallest = min(digits.train.counts)
     with pytest.raises(DataError, match=rf"has {smallest} training images, fewer than `ipc={smallest + 1}`") as raised:
         condense(method, smallest + 1)
-    assert raised.value.hint == f"Use `ipc={smallest}` or less, or add images."
+    ways = f'Use `ipc={smallest}` or less, or add images, or repeat them: `condense(..., short_classes="repeat")`.'
+    assert raised.value.hint == ways
 
 
 def test_nothing_is_said_of_a_schedule_that_the_method_has_not(program: Any) -> None:

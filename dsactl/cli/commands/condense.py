@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dsactl.augmentation.strategy import KINDS
+from dsactl.augmentation.strategy import KINDS, Strategy
 from dsactl.cli import condense_runs, downloads, options
 from dsactl.cli.flags import keep
 from dsactl.cli.method_options import PANEL
 from dsactl.cli.output import Output
 from dsactl.cli.torchrun import is_of_several
+from dsactl.data.catalogue import entry_of
 from dsactl.engine.words import OFF
 from dsactl.errors import RunError, UsageError
 from dsactl.networks.catalogue import PAPER_DEPTH
@@ -88,7 +89,7 @@ def command(
         str | None,
         typer.Option(
             help=f"Kinds of augmentation, e.g. color_crop: {', '.join(KINDS)}, or none.  "
-            "\\[all six; no flip where images are of digits; none for dc]",
+            "\\[all six; no flip where classes are digits or single letters; none for dc]",
             rich_help_panel=PANEL,
         ),
     ] = None,
@@ -114,6 +115,14 @@ def command(
     split_seed: Annotated[
         int | None, typer.Option(help="Random seed of the test split.  \\[0]", rich_help_panel=_DATA)
     ] = None,
+    short_classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Choice for classes with fewer training images than --ipc: refuse, repeat (their images in turn) or "
+            "all (their images once; only random, herding, kcenter, forgetting, ld).  \\[refuse]",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     output: Output,
     **settings: Any,
 ) -> None:
@@ -132,6 +141,7 @@ def command(
         "precision": precision,
     }
     asked |= {"strategy": strategy, "image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
+    asked |= {"short_classes": short_classes}
     asked |= network.given()
     flags: dict[str, Any] = {key: value for key, value in {**asked, **settings}.items() if value is not None}
     given = _read_config(config)
@@ -165,7 +175,9 @@ def command(
             condense_runs.follow(request, run.device, 0 if dry_run else sets, processes)
             return
         executor = open_executor(OFF if dry_run else run.ray, run.device, run.gpu_share)
-        job = prepare(request, run.device)
+        downloads.announce(request.dataset, output)
+        with output.reading() as reading:
+            job = prepare(request, run.device, progress=reading)
         for remark in _remarks(request, job):
             output.remark(remark)
         if dry_run:
@@ -227,6 +239,8 @@ def _remarks(request: Request, job: "Job") -> Iterator[str]:
     recipe = job.recipe
     if job.dataset.remark:
         yield job.dataset.remark
+    if entry_of(recipe.dataset) is None and request.strategy is None and recipe.strategy:
+        yield _on_mirroring(recipe.strategy)
     if recipe.network is None:
         return
     from dsactl.engine.native import compiler_remark
@@ -241,6 +255,17 @@ def _remarks(request: Request, job: "Job") -> Iterator[str]:
     if request.arch == "convnet" and request.depth is None and recipe.network.depth != PAPER_DEPTH:
         height, width = recipe.image_shape[1:]
         yield f"The paper has no images of {height}×{width}; --depth {recipe.network.depth} is our choice for them."
+
+
+def _on_mirroring(strategy: Strategy) -> str:
+    """Return a remark on whether the images of a folder are mirrored, and how to have it the other way."""
+    other = "_".join(kind for kind in KINDS if kind == "flip" or kind in strategy)
+    if "flip" not in strategy:
+        return (
+            f"The classes are digits or single letters, so images are not mirrored; with --strategy {other} they are."
+        )
+    plain = "_".join(kind for kind in strategy if kind != "flip")
+    return f"Mirrored images are taken to keep their class; --strategy {plain} leaves mirroring out."
 
 
 def _format_recipe(recipe: Recipe) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 import registry
-from dsactl.cli import options
+from dsactl.cli import downloads, options
 from dsactl.cli.output import Output
 from dsactl.data.load import check_name, check_no_folder_options
 from dsactl.errors import UsageError
@@ -63,7 +63,7 @@ def command(
     precision: options.Precision = "auto",
     network: options.NetworkOptions,
     data: Annotated[
-        Path | None, typer.Option(help="Image folder, for a set that was condensed from a folder on another machine.")
+        Path | None, typer.Option(help="Image folder, for a set of a folder that was moved or is on another machine.")
     ] = None,
     image_size: Annotated[int | None, typer.Option(help=f"Image side for --data, in pixels.{_AS_CONDENSED}")] = None,
     test_fraction: Annotated[
@@ -82,6 +82,7 @@ def command(
         folder["split_seed"] = split_seed
     if method is not None:
         check_name(_dataset(method, reference, data), **folder)  # type: ignore[arg-type]
+        downloads.announce(_dataset(method, reference, data), output)
     else:
         if reference is not None:
             bundled.find(reference, registry.Store())

@@ -8,7 +8,7 @@ import typer
 import registry
 from dsactl.cli import options
 from dsactl.cli.output import Output
-from dsactl.cli.stored_set import picture_lines, to_json
+from dsactl.cli.stored_set import picture_lines, remarks_on_name, to_json
 from dsactl.synthetic.importing.source import Source
 from registry.importing import check_file
 
@@ -112,4 +112,6 @@ def command(
         lines.append(f"Stored [bold]{stored.reference}[/]  {images}, @sha256:{stored.digest[:12]}")
         lines += picture_lines(stored)
     output.answer([to_json(stored) for stored in sets], [stored.reference for stored in sets], lines)
+    for remark in remarks_on_name(sets[0], registry.Store()):
+        output.remark(remark)
     output.note(f"Next: dsactl evaluate {sets[-1].reference}")

@@ -52,7 +52,7 @@ def forgetting(work: MethodContext) -> CondensedSet:
 
     As in the source, the prediction for an image is taken whenever it is in a batch, augmented, and before the update.
     """
-    train, ipc = work.dataset.train, work.recipe.ipc
+    train = work.dataset.train
     history = History.empty(len(train), work.device)
 
     def look(indices_B: Tensor, logits_BK: Tensor) -> None:
@@ -60,7 +60,10 @@ def forgetting(work: MethodContext) -> CondensedSet:
 
     train_on_whole(work, look, vars(history))
     of_classes = torch.split(history.forgotten(), list(train.counts))
-    return coreset(work, lambda label: most_forgotten(of_classes[label], ipc, work.generator("forgetting-ties", label)))
+    return coreset(
+        work,
+        lambda label, count: most_forgotten(of_classes[label], count, work.generator("forgetting-ties", label)),
+    )
 
 
 def most_forgotten(forgotten_N: Tensor, count: int, generator: Generator) -> Tensor:

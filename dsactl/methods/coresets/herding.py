@@ -15,8 +15,8 @@ from dsactl.methods.work import CondensedSet, MethodContext
 def herding(work: MethodContext) -> CondensedSet:
     """Choose `ipc` images of every class by `herd`, on features of a network trained on the whole training split."""
     check_features(work)
-    trained, real, ipc = train_on_whole(work), work.dataset, work.recipe.ipc
-    return coreset(work, lambda label: herd(class_features(trained, real, label), ipc))
+    trained, real = train_on_whole(work), work.dataset
+    return coreset(work, lambda label, count: herd(class_features(trained, real, label), count))
 
 
 def herd(features_ND: Tensor, count: int) -> Tensor:

@@ -15,8 +15,8 @@ from dsactl.methods.work import CondensedSet, MethodContext
 def kcenter(work: MethodContext) -> CondensedSet:
     """Choose `ipc` images of every class by `farthest_points`, on features of the trained reference network."""
     check_features(work)
-    trained, real, ipc = train_on_whole(work), work.dataset, work.recipe.ipc
-    return coreset(work, lambda label: farthest_points(class_features(trained, real, label), ipc))
+    trained, real = train_on_whole(work), work.dataset
+    return coreset(work, lambda label, count: farthest_points(class_features(trained, real, label), count))
 
 
 def farthest_points(features_ND: Tensor, count: int) -> Tensor:

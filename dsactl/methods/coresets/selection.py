@@ -5,16 +5,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dsactl.methods.short_classes import fill
 from dsactl.methods.work import CondensedSet, MethodContext
 
 
-def coreset(work: MethodContext, choose: Callable[[int], Tensor]) -> CondensedSet:
+def coreset(work: MethodContext, choose: Callable[[int, int], Tensor]) -> CondensedSet:
     """Make a set of the chosen training images, sorted by class, and within a class in the order of choice.
 
     Args:
         work: the context of the run.
-        choose: returns for a class the indices of `ipc` of its images, within the class, on the CPU.
+        choose: returns for a class and a number the indices of so many of its images, within the class, on the CPU. The
+            number is `ipc`, or that of all images of a class that has fewer (see `fill`).
     """
-    real = work.dataset
-    indices_N = torch.cat([choose(label) + start for label, start in enumerate(real.train.starts)])
-    return CondensedSet(real.at(indices_N.to(work.device)), real.labels(work.recipe.ipc))
+    real, recipe = work.dataset, work.recipe
+    chosen = [fill(choose(label, min(recipe.ipc, count)), recipe) for label, count in enumerate(real.train.counts)]
+    indices_N = torch.cat([indices + start for indices, start in zip(chosen, real.train.starts, strict=True)])
+    labels_N = torch.arange(real.classes).repeat_interleave(torch.tensor([len(indices) for indices in chosen]))
+    return CondensedSet(real.at(indices_N.to(work.device)), labels_N)

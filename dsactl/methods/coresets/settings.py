@@ -42,10 +42,19 @@ _PACKAGE = "dsactl.methods.coresets"
 
 def _with_network(description: str, name: str, paper: str, *, in_paper: bool = True) -> Method:
     home = f"{_PACKAGE}.{name}:{name}"
-    return Method(description, home=home, settings=Coreset, network=True, passes=True, paper=paper, in_paper=in_paper)
+    return Method(
+        description,
+        home=home,
+        settings=Coreset,
+        network=True,
+        passes=True,
+        takes_fewer=True,
+        paper=paper,
+        in_paper=in_paper,
+    )
 
 
-RANDOM = Method("real images, drawn at random", home=f"{_PACKAGE}.random:random", in_paper=True)
+RANDOM = Method("real images, drawn at random", home=f"{_PACKAGE}.random:random", takes_fewer=True, in_paper=True)
 HERDING = _with_network("real images whose mean is near the class mean", "herding", "1611.07725")
 KCENTER = _with_network("real images that are far from each other", "kcenter", "1708.00489", in_paper=False)
 FORGETTING = _with_network("real images that training forgets most often", "forgetting", "1812.05159")

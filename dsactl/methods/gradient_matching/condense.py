@@ -28,6 +28,7 @@ from dsactl.engine.random import generator
 from dsactl.methods.gradient_matching.inner_network import InnerNetwork
 from dsactl.methods.gradient_matching.inner_step import InnerStep
 from dsactl.methods.gradient_matching.settings import GradientMatching
+from dsactl.methods.short_classes import fill
 from dsactl.networks.build import Buffers, Parameters, structure
 from dsactl.networks.fused import fuse
 from dsactl.recipes.recipe import Recipe
@@ -73,7 +74,8 @@ def initial_images(real: Dataset, recipe: Recipe, init: str) -> Tensor:
     for label in range(real.classes):
         source = generator(recipe.seed, "initial-images", label)
         if init == "real":
-            images.append(real.draw(label, recipe.ipc, source))
+            chosen = fill(real.choose(label, recipe.ipc, source), recipe)
+            images.append(real.at(chosen.to(device)))
         else:
             images.append(torch.randn(shape, generator=source).to(device))
     return torch.stack(images)

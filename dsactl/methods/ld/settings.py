@@ -72,5 +72,6 @@ LD = Method(
     home="dsactl.methods.ld.method:ld",
     settings=LabelDistillation,
     network=True,
+    takes_fewer=True,
     paper="2006.08572",
 )
