@@ -44,11 +44,13 @@ def run(study: Study, options: StudyOptions, output: Output, unit: str, title: s
     ):
         result = study.run(Session.open(options.device, executor=executor, progress=bar), options.out)
     tables = [part for heading, table in result.tables for part in ("", heading, table)]
-    output.answer(result.values, [str(result.folder)], tables[1:])
+    folder = str(result.folder)
+    pictures = [f"Pictures in {escape(folder)}"] if result.files else []
+    output.answer(result.values, [folder], tables[1:] or pictures)
     for remark in result.remarks:
         output.remark(remark)
     if result.files:
-        output.note(f"Written to {escape(str(result.folder))}: {escape(', '.join(result.files))}")
+        output.note(f"Written to {escape(folder)}: {escape(', '.join(result.files))}")
     if result.failed:
         raise RunError(
             f"{result.failed} failed (see above); results that depend on them are missing.",

@@ -161,12 +161,12 @@ def _common_size(
     """
     headers: list[Header] = []
     faults: list[DataError] = []
-    for path in paths:
+    for index, path in enumerate(paths):
         try:
             headers.append(read_header(path))
         except DataError as error:
             faults.append(error)
-        progress.update(0, len(paths))
+        progress.update(0, len(paths), f"reading the header of image {index + 1} of {len(paths)}")
     if faults:
         more = len(faults) - 1
         others = f" ({more} more file{'s' if more > 1 else ''} cannot be read.)" if more else ""

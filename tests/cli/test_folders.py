@@ -81,7 +81,7 @@ def test_long_reading_is_shown(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mon
     arguments = (where, *RANDOM) if command == "condense" else ("--networks", "1", "--epochs", "1")
     assert "8 images" not in cli(command, *arguments, "--fresh")[2]
     monkeypatch.setattr(progress, "PATIENCE_SECONDS", 0.0)
-    line = {"condense": "reading: 0/8 images", "evaluate": "reading images, 0 of 8"}[command]
+    line = {"condense": "reading: 0/8 images", "evaluate": "reading the header of image 1 of 8"}[command]
     assert line in cli(command, *arguments, "--fresh")[2]
     assert line not in cli(command, *arguments, "--fresh", "-q")[2]
 
