@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.dataset import Dataset, ImageSet, measure
-from dsactl.data.paths import check_folder
+from dsactl.data.paths import check_folder, expanded
 from dsactl.engine.random import generator
 from dsactl.errors import DataError, UsageError
 
@@ -51,7 +51,7 @@ def load_folder(
         DataError: no folder, no classes, no images, an unreadable or unsuitable image (by name), different sizes.
         UsageError: `test_fraction` for a folder with its own `test`.
     """
-    folder = folder.expanduser()
+    folder = expanded(folder)
     check_folder(folder)
     if (folder / "train").is_dir():
         train, test = _read_split(folder, test_fraction)

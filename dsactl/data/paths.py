@@ -20,5 +20,13 @@ def check_folder(folder: Path) -> None:
     Raises:
         DataError: it is a file, or does not exist.
     """
-    if not folder.expanduser().is_dir():
-        raise DataError(f"{folder.expanduser()} is not a folder.", "Give a folder with one sub-folder per class.")
+    if not expanded(folder).is_dir():
+        raise DataError(f"{expanded(folder)} is not a folder.", "Give a folder with one sub-folder per class.")
+
+
+def expanded(folder: Path) -> Path:
+    """Return a path with the home folder for "~"; unchanged, as a shell leaves it, if there is no such home folder."""
+    try:
+        return folder.expanduser()
+    except RuntimeError:
+        return folder

@@ -11,7 +11,7 @@ import registry
 from dsactl.data.catalogue import entry_of
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import check_counts, load_dataset
-from dsactl.data.paths import is_folder
+from dsactl.data.paths import expanded, is_folder
 from dsactl.engine.device import prepare_device, resolve_device, resolve_precision
 from dsactl.engine.random import derive_seed
 from dsactl.errors import DataError, UsageError
@@ -73,7 +73,7 @@ def prepare(request: Request, device: str = "auto", like: Job | None = None, *, 
     precision = resolve_precision(request.precision, target)
     name = None if request.name is None else registry.parse_name(request.name)
     source: dict[str, Any] = {
-        "name": str(Path(request.dataset).expanduser().absolute()) if is_folder(request.dataset) else request.dataset,
+        "name": str(expanded(Path(request.dataset)).absolute()) if is_folder(request.dataset) else request.dataset,
         "image_size": request.image_size,
         "test_fraction": request.test_fraction,
         "split_seed": request.split_seed,

@@ -1,8 +1,11 @@
 """The command `dsactl env`."""
 
 import platform
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
+import registry
 from dsactl import __version__
 from dsactl.cli import options
 from dsactl.cli.output import Output
@@ -19,7 +22,6 @@ _OF_EXTRAS = ("matplotlib", "scipy", "huggingface_hub", "pyarrow", "ray")
 
 def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None:
     """Show versions, device, engine and folders, for bug reports."""
-    import registry
     from dsactl.data.catalogue import data_root
     from dsactl.engine.device import describe, resolve_device, resolve_precision
     from dsactl.engine.mode import best_mode
@@ -33,13 +35,21 @@ def command(as_json: options.Json = False, quiet: options.Quiet = False) -> None
         "device": describe(device),
         "precision": resolve_precision("auto", device),
         "engine": str(best_mode(device, long=True, capture=True)),
-        "store": str(registry.default_home()),
-        "data": str(data_root()),
+        "store": _folder(registry.default_home),
+        "data": _folder(data_root),
     }
     shown = Facts()
     for key, item in value.items():
         shown.add(key, item or "not installed", whole=key in ("store", "data"))
     Output(as_json=as_json, quiet=quiet).answer(value, [__version__], [shown])
+
+
+def _folder(find: Callable[[], Path]) -> str:
+    """Return a folder, or why there is none."""
+    try:
+        return str(find())
+    except registry.StoreError as error:
+        return f"none: {error.message} {error.hint}"
 
 
 def _version(library: str) -> str | None:
