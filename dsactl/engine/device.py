@@ -8,12 +8,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dsactl.engine.cores import usable_cores
 from dsactl.engine.words import check_device, check_precision
 from dsactl.errors import DeviceError
 
 # Flush subnormal numbers (below about 10⁻³⁸) to 0: a CPU computes with them at a hundredth of the speed, and vanishing
 # gradients of a deep network are full of them. Set at import, since torch's threads inherit it when they start.
 torch.set_flush_denormal(True)
+
+# Threads beyond the CPU quota of a container are stopped for most of the time, and all others wait for them.
+if not os.environ.get("OMP_NUM_THREADS") and usable_cores() < torch.get_num_threads():
+    torch.set_num_threads(usable_cores())
 
 
 def resolve_device(name: str = "auto") -> torch.device:

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dsactl.engine.cores import usable_cores
 from dsactl.errors import DeviceError, ProcessError
 
 BEAT_SECONDS = 0.5
@@ -256,8 +257,7 @@ def join(device: torch.device, on_death: Callable[[ProcessError], None] = lambda
         check_gpus(device, neighbours, torch.cuda.device_count())
         torch.cuda.set_device(local_rank)
     else:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // neighbours))
+        torch.set_num_threads(max(1, usable_cores() // neighbours))
     try:
         return _ProcessGroup(int(os.environ["RANK"]), count, device, on_death)
     except (RuntimeError, KeyError, ValueError) as error:

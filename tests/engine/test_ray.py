@@ -13,6 +13,7 @@ import torch
 from ray_workers import ALIKE, cluster, working
 
 import dsactl
+from dsactl.engine.cores import usable_cores
 from dsactl.engine.on_ray import RayExecutor, workers
 from dsactl.engine.tasks import Failure, LocalExecutor, Task
 from dsactl.errors import DataError, RunError, UsageError
@@ -98,7 +99,7 @@ def test_who_does_the_tasks(ray: RayExecutor) -> None:
     with pytest.raises(UsageError, match="cannot all use cuda:1"):
         workers("auto", "cuda:1")
     assert ray.groups(100, 20) == 20
-    assert ray.groups(6, 20) == max(2, -(-6 // (os.cpu_count() or 1))), "each worker has some, and none is alone"
+    assert ray.groups(6, 20) == max(2, -(-6 // usable_cores())), "each worker has some, and none is alone"
     assert ray.groups(6, 1) == 1
 
 
