@@ -1,12 +1,11 @@
 """Execution of `dsactl condense`: sequential, parallel, or as a follower of process 0; and its answer."""
 
-import signal
-import threading
-from types import FrameType
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dsactl.cli import signals
 from dsactl.cli.formatting import duration
 from dsactl.cli.output import Output
 from dsactl.cli.stored_set import picture_lines, to_json
@@ -19,16 +18,6 @@ if TYPE_CHECKING:
     from dsactl.runs.job import Job
     from dsactl.runs.progress import Progress
     from dsactl.runs.run import Outcome
-
-
-_TERMINATED = 128 + signal.SIGTERM
-_termination = threading.Event()
-
-
-def terminated(_signal: int, _frame: FrameType | None) -> None:
-    """Exit on SIGTERM with all cleanup."""
-    _termination.set()
-    raise SystemExit(_TERMINATED)
 
 
 def follow(request: Request, device: str, sets: int, processes: "Processes") -> None:
@@ -84,7 +73,7 @@ def run(job: "Job", index: int, sets: int, output: Output, processes: "Processes
             death = processes.death()
             if death is not None:
                 raise death from None
-            output.note(f"Terminated. {again} continues from the last step.")
+            _note_end(f"Terminated. {again} continues from the last step.", output)
             raise
         except KeyboardInterrupt:
             if not has_checkpoint(store, job.recipe):
@@ -116,8 +105,8 @@ def side_by_side(
         with output.progress(str(job.name), sets, "sets") as bar:
 
             def report(share: float, doing: str) -> None:
-                if _termination.is_set():
-                    raise SystemExit(_TERMINATED)
+                if signals.exit_code() is not None:
+                    raise SystemExit(signals.exit_code())
                 bar.update(sets * share, doing)
 
             wanted, how = [job.with_seed(index) for index in range(sets)], (registry.Store(), who, report)
@@ -129,15 +118,20 @@ def side_by_side(
                     found[index] = outcome
     except BaseException as error:
         stored = f"{len(found)} of {sets} sets are stored."
-        if _termination.is_set():  # Ray may have replaced the exception that was raised inside it
-            output.note(f"Terminated; {stored} {_again(fresh=fresh)} continues from there.")
-            raise SystemExit(_TERMINATED) from None
+        if signals.exit_code() is not None:  # Ray may have replaced the exception that was raised inside it
+            _note_end(f"Terminated; {stored} {_again(fresh=fresh)} continues from there.", output)
+            raise SystemExit(signals.exit_code()) from None
         if isinstance(error, KeyboardInterrupt):
             raise InterruptedRunError(
                 f"Interrupted; {stored}", f"{_again(fresh=fresh)} continues from there."
             ) from None
         raise
     return [outcome for _, outcome in sorted(found.items())], failed
+
+
+def _note_end(text: str, output: Output) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        output.note(text)
 
 
 def _again(*, fresh: bool) -> str:

@@ -48,7 +48,8 @@ def resolve_device(name: str = "auto") -> torch.device:
             raise DeviceError(f"Device {name!r} is not available: {found} found. {why}".strip(), 'Use `device="auto"`.')
         if fault := gpu_fault(device.index or 0):
             raise DeviceError(
-                f"Device {name!r} cannot be used: {fault}", 'Use `device="cpu"`, or install a torch for this GPU.'
+                f"Device {name!r} cannot be used: {fault}",
+                'Use `device="cpu"`, or install a driver and a torch that fit the GPU.',
             )
     elif device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("Device 'mps' is not available.", 'Use `device="auto"`.')

@@ -1,7 +1,6 @@
 """The command `dsactl condense`."""
 
 import contextlib
-import signal
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,7 +163,6 @@ def command(
     from dsactl.runs.job import prepare
     from dsactl.runs.runner import CHECKPOINT_SECONDS
 
-    signal.signal(signal.SIGTERM, condense_runs.terminated)
     with join(resolve_device(device), lambda error: output.error(error.message, error.hint)) as processes:
         if processes.count > 1 and ray != OFF:
             if processes.rank > 0:
