@@ -88,7 +88,7 @@ def _write(figure: str, folder: "Folder") -> None:
 
     every = parts(figure, Request("", 1), 0)
     captions = {folder.path / f"{figure}-{part.name}.txt": f"{figure}-{part.name}.png" for part in every}
-    files = {path.read_text().strip(): picture for path, picture in captions.items() if path.exists()}
+    files = {path.read_text(encoding="utf-8").strip(): picture for path, picture in captions.items() if path.exists()}
     text = [f"Seed {folder.plan['seed']}."]
     pictures = {caption: (folder.path / name).read_bytes() for caption, name in files.items()}
     document = Document(FIGURES[figure], text, (), {}, len(every), pictures)

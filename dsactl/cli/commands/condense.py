@@ -1,7 +1,6 @@
 """The command `dsactl condense`."""
 
 import contextlib
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ import typer
 
 from dsactl.augmentation.strategy import KINDS
 from dsactl.cli import condense_runs, downloads, options
+from dsactl.cli.config_file import read_config
 from dsactl.cli.formatting import bytes_in_words, duration, in_words
 from dsactl.cli.method_options import PANEL, with_method_options
 from dsactl.cli.output import Output
@@ -144,7 +144,7 @@ def command(
     asked |= {"strategy": strategy, "image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
     flags: dict[str, Any] = {key: value for key, value in {**asked, **settings}.items() if value is not None}
     output = Output(as_json=as_json, quiet=quiet)
-    given = _read_config(config)
+    given = read_config(config)
     own = dict(map(_own_option, option or ()))
     for key in own.keys() & flags.keys():
         raise UsageError(f"--option {key} and --{key.replace('_', '-')} are both given.", "Leave one of them out.")
@@ -196,18 +196,6 @@ def command(
                 f"{failed} of {sets} sets failed (see above).",
                 "The same command (without --fresh) retries them.",
             )
-
-
-def _read_config(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror or error}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}.") from None
-    return {key.replace("-", "_"): value for key, value in values.items()}
 
 
 def _own_option(text: str) -> tuple[str, str]:
