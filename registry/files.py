@@ -46,9 +46,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             raise
         _flush_folder(path.parent)
     except OSError as error:
-        raise StoreError(
-            f"Cannot write {path}: {error.strerror or error}.", "Free space or set `home` to another folder."
-        ) from error
+        raise StoreError(f"Cannot write {path}: {error.strerror or error}.", write_hint(path.parent, error)) from error
 
 
 def write_folder_atomically(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -171,14 +169,17 @@ def _flush(handle: int, path: Path, unable: Container[int]) -> None:
         )
 
 
-def sharing_hint(folder: Path, error: OSError) -> str:
-    """Return what to add to a hint if a folder cannot be written to because it, or a file in it, is somebody else's."""
-    try:
+def write_hint(folder: Path, error: OSError) -> str:
+    """Return what to do if a file in a folder of a store cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "Free space or set `home` to another folder."
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "Raise the limit of open files: ulimit -n 4096"
+    hint = "Set `home` to a folder that you can write to."
+    with contextlib.suppress(OSError):
         if error.errno == errno.EACCES and os.name == "posix" and folder.stat().st_uid != os.geteuid():
-            return " To share one: a group for all its users, chmod 2775, and umask 002."
-    except OSError:
-        pass
-    return ""
+            hint += " To share one: a group for all its users, chmod 2775, and umask 002."
+    return hint
 
 
 def sha256(data: bytes) -> str:

@@ -46,7 +46,7 @@ class Reader:
         home: the store's folder; `default_home()` if not given.
 
     Raises:
-        StoreError: it is not a folder, or has a newer schema.
+        StoreError: it is not a folder, a link to nothing, or has a newer schema.
         CorruptError: its marker is damaged.
     """
 
@@ -55,6 +55,11 @@ class Reader:
     def __init__(self, home: Path | None = None) -> None:
         self.home = default_home() if home is None else home
         self.layout = Layout(self.home)
+        if self.home.is_symlink() and not self.home.exists():
+            raise StoreError(
+                f"The store {self.home} is a link to {self.home.readlink()}, which is not there.",
+                "Bring it back (a disk that is not mounted?), or set `home` to another folder.",
+            )
         if self.home.exists() and not self.home.is_dir():
             raise StoreError(f"The store {self.home} is not a folder.", "Set `home` to a folder.")
         if self.layout.marker.is_file():

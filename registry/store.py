@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from registry.errors import ConflictError, CorruptError, NotFoundError, StoreError
-from registry.files import remove, sha256, sharing_hint, write_atomically, write_cache
+from registry.files import remove, sha256, write_atomically, write_cache, write_hint
 from registry.layout import NAME_RECORD
 from registry.locks import acquire, marker
 from registry.manifest import SCHEMA, Manifest, canonical
@@ -86,7 +86,7 @@ class Store(Reader):
         except OSError as error:
             raise StoreError(
                 f"Cannot write to the store {self.home}: {error.strerror or error}.",
-                f"Set `home` to a folder of yours.{sharing_hint(self.home, error)}",
+                write_hint(self.home, error),
             ) from error
         with lock:
             self._refuse_links()

@@ -65,6 +65,9 @@ def report(error: BaseException, output: Output) -> int:
             else:
                 output.error("Out of memory.", _SMALLER)
             return FAILED
+        case ImportError() if "map segment" in str(error) or "cannot allocate" in str(error):
+            output.error(f"Not enough memory to load {error}.", "Raise the limit, such as ulimit -v.", verbatim=True)
+            return FAILED
         case _ if is_gpu_failure(error):
             output.error(f"The GPU does not work: {str(error).splitlines()[0]}", "Use --device cpu.", verbatim=True)
             return FAILED

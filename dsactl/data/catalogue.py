@@ -51,7 +51,17 @@ def _idx(folder: str) -> tuple[str, ...]:
 CATALOGUE: dict[str, CatalogueEntry] = {
     "digits": CatalogueEntry("Optical digits (UCI)", 1437, 360, 1, (8, 8), 10, mirrored=False),
     "mnist": CatalogueEntry(
-        "MNIST", 60000, 10000, 1, (28, 28), 10, False, (0.1307,), (0.3081,), _idx("MNIST"), "yann.lecun.com/exdb/mnist"
+        "MNIST",
+        60000,
+        10000,
+        1,
+        (28, 28),
+        10,
+        False,
+        (0.1307,),
+        (0.3081,),
+        _idx("MNIST"),
+        "ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz (and so on)",
     ),
     "fashionmnist": CatalogueEntry(
         "FashionMNIST",

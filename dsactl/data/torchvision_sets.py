@@ -89,12 +89,18 @@ def _download(name: str, open_split: Callable[[bool, bool], Any]) -> None:
         missing = missing_files(name)
         if not missing:
             raise _damaged(name, str(error)) from error
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        packed = ", also as .gz," if missing[0].name.endswith("-ubyte") else ""
         raise DataError(
-            f"{CATALOGUE[name].title} is not on this machine and could not be downloaded ({reason}).",
-            f"Get it from {CATALOGUE[name].page} and put {_listing(missing)} there, "
+            f"{CATALOGUE[name].title} is not on this machine and could not be downloaded ({_reason(error)}).",
+            f"Get it from {CATALOGUE[name].page} and put {_listing(missing)}{packed} there, "
             "or set DSACTL_DATA to the folder that has it.",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what an exception says: of several lines, such as the mirrors that were tried, the first and the last."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0] if len(lines) == 1 else f"{lines[0].rstrip(':')}: {lines[-1]}"
 
 
 def _listing(paths: list[Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from filelock import BaseFileLock, Timeout
 
 import registry
-from registry.files import sharing_hint
+from registry.files import write_hint
 from registry.locks import acquire
 
 
@@ -26,7 +26,7 @@ def writable_folder(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise registry.StoreError(
             f"Cannot write to {folder}: {error.strerror or error}.",
-            f"Set DSACTL_HOME to a folder that you can write to.{sharing_hint(folder, error)}",
+            write_hint(folder, error),
         ) from error
 
 

@@ -231,8 +231,16 @@ def _connect_to_store() -> Any:
 
 
 def started() -> int:
-    """Return the number of processes that torchrun started; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Return the number of processes that torchrun started; 1 without torchrun, which sets RANK too.
+
+    Raises:
+        ProcessError: WORLD_SIZE is not a number.
+    """
+    given = os.environ.get("WORLD_SIZE", "1") if "RANK" in os.environ else "1"
+    try:
+        return int(given)
+    except ValueError:
+        raise ProcessError(f"WORLD_SIZE is {given!r}, not a number.", "Unset it, or start with torchrun.") from None
 
 
 def join(device: torch.device, on_death: Callable[[ProcessError], None] = lambda error: None) -> Processes:

@@ -46,6 +46,12 @@ def allocator_error() -> RuntimeError:
             "  Use --device cpu.\n",
         ),
         (
+            lambda: ImportError("libtorch_cuda.so: failed to map segment from shared object"),
+            1,
+            "Error: Not enough memory to load libtorch_cuda.so: failed to map segment from shared object.\n"
+            "  Raise the limit, such as ulimit -v.\n",
+        ),
+        (
             lambda: RuntimeError("Could not determine home directory."),
             1,
             "Error: There is no home folder: HOME is not set.\n  Set HOME.\n",

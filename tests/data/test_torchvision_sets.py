@@ -146,6 +146,10 @@ def test_what_is_missing_says_which_file_goes_where(data: Path, monkeypatch: pyt
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     for variable in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz: .+\)\.") as error:
+        load_dataset("mnist")
+    assert "also as .gz" in error.value.hint
+    assert "yann.lecun.com" not in error.value.hint, "the page is no more"
     for name, file in (("svhn", "test_32x32.mat"), ("cifar100", "cifar-100-python/train"), ("usps", "usps.t.bz2")):
         assert missing_files(name)
         with pytest.raises(DataError, match="is not on this machine and could not be downloaded") as error:

@@ -194,6 +194,17 @@ def _as_user(uid: int, umask: int, home: Path, seed: int) -> str:
     return said
 
 
+def test_a_store_that_is_a_link(tmp_path: Path) -> None:
+    """It is followed; but a link to nothing, as to a disk that is not mounted, is no empty store."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    put(registry.Store(tmp_path / "link"))
+    (tmp_path / "disk").rename(tmp_path / "elsewhere")
+    with pytest.raises(registry.StoreError, match="which is not there"):
+        registry.Store(tmp_path / "link")
+    assert len(registry.Store(tmp_path / "elsewhere").sets()) == 1, "a store can be moved"
+
+
 def test_a_folder_that_can_be_written_to_and_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original: Callable[..., int] = os.open
 
