@@ -38,15 +38,22 @@ def _failing(monkeypatch: pytest.MonkeyPatch, number: int, *, folders: bool) -> 
     monkeypatch.setattr(os, "fsync", fsync)
 
 
-@pytest.mark.parametrize("name", ["EINVAL", "ENOTSUP", "EIO", "EBADF", "ENOSYS"])
-def test_folders_that_cannot_be_flushed_are_said_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        *((name, "folders") for name in ("EINVAL", "ENOTSUP", "EIO", "EBADF", "ENOSYS")),
+        *((name, "files") for name in ("EINVAL", "ENOTSUP", "ENOSYS")),
+    ],
+)
+def test_what_cannot_be_flushed_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, what: str
 ) -> None:
-    _failing(monkeypatch, getattr(errno, name), folders=True)
+    _failing(monkeypatch, getattr(errno, name), folders=what == "folders")
     store = registry.Store(tmp_path)
     assert store.tensors(put(store)).keys() == {"images", "labels"}
     put(store, 1)
     [said] = caplog.messages
+    assert f"cannot flush {what}" in said
     assert "a power cut may lose what was stored last" in said
 
 
