@@ -161,6 +161,7 @@ def test_commands_on_such_file_systems(tmp_path: Path, call: str, error: str, sa
 @pytest.mark.usefixtures("open_to_all")
 def test_a_store_of_somebody_else_can_be_shared_by_a_group(tmp_path: Path) -> None:
     """Two users of one group, with umask 002 and a setgid folder; under umask 022 the message says how."""
+    put(registry.Store(tmp_path / "own"))  # loads what the other users may not read
     shared = tmp_path / "shared"
     for umask, works in ((0o002, True), (0o022, False)):
         home = shared / f"{umask:o}"
