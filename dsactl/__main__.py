@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 from dsactl.cli.main import main
+from dsactl.cli.signals import end_on_signals
 
 
 def start() -> None:
@@ -19,6 +20,7 @@ def start() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed before the start
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+    end_on_signals()
     try:
         main()
     except SystemExit as end:

@@ -5,6 +5,7 @@ and maps the class to an exit code (`cli/errors.py`); a program that imports dsa
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from registry.errors import Error
@@ -89,6 +90,17 @@ def is_out_of_memory(error: BaseException) -> bool:
         or is_cuda_oom(error)
         or (isinstance(error, RuntimeError) and "alloc" in said and "memory" in said)
     )
+
+
+def is_gpu_failure(error: BaseException) -> bool:
+    """Return whether an exception is about a GPU or driver that does not work, rather than about what it computes."""
+    return isinstance(error, RuntimeError) and _GPU_FAILURE.search(str(error)) is not None
+
+
+_GPU_FAILURE = re.compile(
+    r"no kernel image|NVIDIA driver|CUDA driver|CUDA-capable device|busy or unavailable|"
+    r"CUDA error: (initialization error|unknown error|system|uncorrectable|invalid device ordinal)"
+)
 
 
 def is_cuda_oom(want: BaseException) -> bool:

@@ -1,14 +1,16 @@
 """Atomic file writes: to a temporary file in the same folder, flushed to disk, then renamed."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 from registry.errors import CorruptError, StoreError
+from registry.notices import notify_once
 
 _TEMPORARY = ".tmp-"
 
@@ -36,7 +38,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                _flush(file.fileno(), path, _WITHOUT_FSYNC)
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -44,9 +46,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             raise
         _flush_folder(path.parent)
     except OSError as error:
-        raise StoreError(
-            f"Cannot write {path}: {error.strerror or error}.", "Free space or set `home` to another folder."
-        ) from error
+        raise StoreError(f"Cannot write {path}: {error.strerror or error}.", write_hint(path.parent, error)) from error
 
 
 def write_folder_atomically(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -137,14 +137,49 @@ def _make_folder(folder: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, where the system can open a folder."""
+    """Flush a folder's entries to disk, where the system can open a folder, and the file system can flush one."""
     if os.name != "posix":
         return
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written to and not be listed
+        return
+    try:
+        _flush(handle, folder, _WITHOUT_FOLDER_FSYNC)
     finally:
         os.close(handle)
+
+
+_WITHOUT_FSYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_WITHOUT_FOLDER_FSYNC = {*_WITHOUT_FSYNC, errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR, errno.EIO}
+"""What network shares, folders shared with virtual machines and FUSE answer for folders. EIO for a file is a fault."""
+
+
+def _flush(handle: int, path: Path, unable: Container[int]) -> None:
+    """Flush a file or folder to disk; where the file system cannot, say so once and go on."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in unable:
+            raise
+        folder = path if path.is_dir() else path.parent
+        notify_once(
+            f"The file system here cannot flush {'folders' if folder == path else 'files'} to disk ({error.strerror}; "
+            "a network share?): a power cut may lose what was stored last."
+        )
+
+
+def write_hint(folder: Path, error: OSError) -> str:
+    """Return what to do if a file in a folder of a store cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "Free space or set `home` to another folder."
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "Raise the limit of open files: ulimit -n 4096"
+    hint = "Set `home` to a folder that you can write to."
+    with contextlib.suppress(OSError):
+        if error.errno == errno.EACCES and os.name == "posix" and folder.stat().st_uid != os.geteuid():
+            hint += " To share one: a group for all its users, chmod 2775, and umask 002."
+    return hint
 
 
 def sha256(data: bytes) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 import json
-import os
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import JsonValue
 from registry import index
 from registry.errors import BadNameError, CorruptError, NotFoundError, RegistryError, StoreError
 from registry.files import sha256
+from registry.folders import named_folder
 from registry.layout import NAME_RECORD, Layout, version_files
 from registry.manifest import SCHEMA, parse_json
 from registry.names import LATEST, Reference, SetName, parse_name
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
 
 def default_home() -> Path:
-    """Return the default folder of a store: $DSACTL_HOME, else the user's data folder."""
-    given = os.environ.get("DSACTL_HOME")
-    return Path(given).expanduser() if given else platformdirs.user_data_path("dsactl")
+    """Return the default folder of a store: $DSACTL_HOME, else the user's data folder.
+
+    Raises:
+        StoreError: neither is known.
+    """
+    return named_folder("DSACTL_HOME", lambda: platformdirs.user_data_path("dsactl"))
 
 
 def nearest(name: SetName, known: Iterable[SetName]) -> str:
@@ -43,7 +46,7 @@ class Reader:
         home: the store's folder; `default_home()` if not given.
 
     Raises:
-        StoreError: it is not a folder, or has a newer schema.
+        StoreError: it is not a folder, a link to nothing, or has a newer schema.
         CorruptError: its marker is damaged.
     """
 
@@ -52,6 +55,11 @@ class Reader:
     def __init__(self, home: Path | None = None) -> None:
         self.home = default_home() if home is None else home
         self.layout = Layout(self.home)
+        if self.home.is_symlink() and not self.home.exists():
+            raise StoreError(
+                f"The store {self.home} is a link to {self.home.readlink()}, which is not there.",
+                "Bring it back (a disk that is not mounted?), or set `home` to another folder.",
+            )
         if self.home.exists() and not self.home.is_dir():
             raise StoreError(f"The store {self.home} is not a folder.", "Set `home` to a folder.")
         if self.layout.marker.is_file():

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from registry.errors import ConflictError, CorruptError, NotFoundError, StoreError
-from registry.files import remove, sha256, write_atomically, write_cache
+from registry.files import remove, sha256, write_atomically, write_cache, write_hint
 from registry.layout import NAME_RECORD
+from registry.locks import acquire, marker
 from registry.manifest import SCHEMA, Manifest, canonical
 from registry.names import LAST_VERSION, SetName, parse_own_tag
 from registry.reader import Reader
@@ -70,31 +71,30 @@ class Store(Reader):
         Raises:
             StoreError: the store is not writable, or has a newer schema by now.
         """
-        from filelock import FileLock, Timeout  # a slow import, for writes only
+        from filelock import Timeout  # a slow import, for writes only
 
         try:
             self.home.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.layout.lock)
-            lock.acquire(timeout=_LOCK_TIMEOUT_SECONDS, poll_interval=0.01)
+            lock = acquire(self.layout.lock, timeout=_LOCK_TIMEOUT_SECONDS, poll_interval=0.01)
         except Timeout:
+            held = marker(self.layout.lock)
+            left = f" If it was killed on another machine, remove {held}." if held.exists() else ""
             raise StoreError(
                 f"Another process has been writing to the store {self.home} for {_LOCK_TIMEOUT_SECONDS:.0f} s.",
-                "Wait until it is done, or stop it.",
+                f"Wait until it is done, or stop it.{left}",
             ) from None
         except OSError as error:
             raise StoreError(
                 f"Cannot write to the store {self.home}: {error.strerror or error}.",
-                "Set `home` to a folder of yours.",
+                write_hint(self.home, error),
             ) from error
-        try:
+        with lock:
             self._refuse_links()
             if self.layout.marker.exists():
                 self.check_schema()
             else:
                 write_atomically(self.layout.marker, canonical({"schema_version": SCHEMA}))
             yield
-        finally:
-            lock.release()
 
     def _refuse_links(self) -> None:
         for folder in (self.layout.blobs, self.layout.sets, self.layout.evaluations):

@@ -1,13 +1,12 @@
 """Execution of `dsactl condense`: sequential, parallel, or as a follower of process 0; and its answer."""
 
-import signal
-import threading
+import contextlib
 from collections.abc import Mapping
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dsactl.cli import signals
 from dsactl.cli.output import Output
 from dsactl.cli.stored_set import picture_lines, remarks_on_name, to_json
 from dsactl.engine.progress import NO_FIGURES, ForwardedProgress, Progress
@@ -20,16 +19,6 @@ if TYPE_CHECKING:
     from dsactl.engine.tasks import Executor
     from dsactl.runs.job import Job
     from dsactl.runs.run import Outcome
-
-
-_TERMINATED = 128 + signal.SIGTERM
-_termination = threading.Event()
-
-
-def terminated(_signal: int, _frame: FrameType | None) -> None:
-    """Exit on SIGTERM with all cleanup."""
-    _termination.set()
-    raise SystemExit(_TERMINATED)
 
 
 def follow(request: Request, device: str, sets: int, processes: "Processes") -> None:
@@ -73,7 +62,7 @@ def run(job: "Job", index: int, sets: int, output: Output, processes: "Processes
             death = processes.death()
             if death is not None:
                 raise death from None
-            output.note(f"Terminated. {_again(fresh=how['fresh'])} continues from the last step.")
+            _note_end(f"Terminated. {_again(fresh=how['fresh'])} continues from the last step.", output)
             raise
 
 
@@ -105,9 +94,9 @@ def side_by_side(
                     found[index] = outcome
     except BaseException as error:
         stored = f"{len(found)} of {sets} sets are stored."
-        if _termination.is_set():  # Ray may have replaced the exception that was raised inside it
-            output.note(f"Terminated; {stored} {_again(fresh=fresh)} continues from there.")
-            raise SystemExit(_TERMINATED) from None
+        if signals.exit_code() is not None:  # Ray may have replaced the exception that was raised inside it
+            _note_end(f"Terminated; {stored} {_again(fresh=fresh)} continues from there.", output)
+            raise SystemExit(signals.exit_code()) from None
         if isinstance(error, KeyboardInterrupt):
             explain_interrupt(error, f"Interrupted; {stored}", continue_hint(fresh=fresh))
         raise
@@ -115,16 +104,21 @@ def side_by_side(
 
 
 class _UntilTerminated(ForwardedProgress):
-    """A meter in units of sets, which ends the process after SIGTERM."""
+    """A meter in units of sets, which ends the process after a signal."""
 
     def __init__(self, whole: Progress, sets: int) -> None:
         super().__init__(whole)
         self._sets = sets
 
     def update(self, done: float, total: float, doing: str = "", figures: Mapping[str, float] = NO_FIGURES) -> None:
-        if _termination.is_set():
-            raise SystemExit(_TERMINATED)
+        if signals.exit_code() is not None:
+            raise SystemExit(signals.exit_code())
         super().update(self._sets * done / total if total else 0.0, self._sets, doing, figures)
+
+
+def _note_end(text: str, output: Output) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        output.note(text)
 
 
 def _again(*, fresh: bool) -> str:

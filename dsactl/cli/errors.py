@@ -9,7 +9,7 @@ import typer
 
 import registry
 from dsactl.cli.output import Output
-from dsactl.errors import ProcessError, UsageError, is_cuda_oom, is_out_of_memory
+from dsactl.errors import ProcessError, UsageError, is_cuda_oom, is_gpu_failure, is_out_of_memory
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 _SMALLER = "Use a smaller network, fewer images per class, or smaller batches."
@@ -67,6 +67,15 @@ def report(error: BaseException, output: Output) -> int:
                 output.error("Out of GPU memory.", f"{_SMALLER} Or use --device cpu.")
             else:
                 output.error("Out of memory.", _SMALLER)
+            return FAILED
+        case ImportError() if "map segment" in str(error) or "cannot allocate" in str(error):
+            output.error(f"Not enough memory to load {error}.", "Raise the limit, such as ulimit -v.", verbatim=True)
+            return FAILED
+        case _ if is_gpu_failure(error):
+            output.error(f"The GPU does not work: {str(error).splitlines()[0]}", "Use --device cpu.", verbatim=True)
+            return FAILED
+        case RuntimeError() if "home directory" in str(error):  # of pathlib and of other packages
+            output.error("There is no home folder: HOME is not set.", "Set HOME.")
             return FAILED
         case BrokenPipeError():
             # The reader closed the pipe, as `head` does. No output is possible.

@@ -4,6 +4,7 @@ import importlib
 import keyword
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated
 
@@ -65,9 +66,13 @@ def command_module(name: str) -> ModuleType:
     return importlib.import_module(f"dsactl.cli.commands.{name}{'_' if keyword.iskeyword(name) else ''}")
 
 
-def paragraphs(docstring: str) -> str:
-    """Put each paragraph of a docstring on one line, so that the help wraps it at the terminal's width."""
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in docstring.split("\n\n"))
+def paragraphs(docstring: str | None) -> str:
+    """Put each paragraph of a docstring on one line, so that the help wraps it at the terminal's width.
+
+    Args:
+        docstring: None if Python leaves docstrings out (`-OO`).
+    """
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (docstring or "").split("\n\n"))
 
 
 def _version(asked: bool) -> None:
@@ -90,6 +95,18 @@ def _program(
         output.answer(None, [], [context.get_help()])
 
 
+def check_working_directory() -> None:
+    """Check that the working directory exists: without one, libraries of torch end the process.
+
+    Raises:
+        UsageError: it was removed.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("The working directory does not exist any more.", "Change to another one.") from None
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
     with collector.gc_paused():
@@ -97,6 +114,7 @@ def main() -> None:
     completion.complete(lambda: app(prog_name="dsactl"))
     code: object = 0
     try:
+        check_working_directory()
         code = app(prog_name="dsactl", standalone_mode=False)
         sys.stdout.flush()
     except SystemExit:

@@ -1,6 +1,5 @@
 """The catalogue of named datasets. Importing this does not import torch."""
 
-import os
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from dsactl.data.views import base_name
+from registry.folders import named_folder
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,12 @@ CATALOGUE: dict[str, CatalogueEntry] = {
 
 
 def data_root() -> Path:
-    """Return the data folder: $DSACTL_DATA, or `data` in the user's cache folder."""
-    given = os.environ.get("DSACTL_DATA")
-    return Path(given).expanduser() if given else platformdirs.user_cache_path("dsactl") / "data"
+    """Return the data folder: $DSACTL_DATA, or `data` in the user's cache folder.
+
+    Raises:
+        registry.StoreError: neither is known.
+    """
+    return named_folder("DSACTL_DATA", lambda: platformdirs.user_cache_path("dsactl") / "data")
 
 
 def missing_files(name: str) -> list[Path]:

@@ -146,9 +146,9 @@ def _download_to(part: Path, name: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return the last line of a message: the first says only which file it was."""
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__
+    """Return what an exception says: of several lines, such as the mirrors that were tried, the first and the last."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0] if len(lines) == 1 else f"{lines[0].rstrip(':')}: {lines[-1]}"
 
 
 def _listing(paths: list[Any]) -> str:

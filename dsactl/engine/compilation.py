@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import platformdirs
 import torch
 
+from dsactl.engine.code_cache import code_cache, why_unusable
 from dsactl.engine.device import capabilities
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -38,17 +38,26 @@ def _compiles() -> bool:
 
 def compiled(function: Function) -> Function:
     """Return `function` compiled for the shapes of its calls. The first call takes up to a minute."""
-    # Imported here because loading torch's compiler takes seconds.
-    from torch._inductor.cpu_vec_isa import pick_vec_isa
-    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
-
-    # The compiler sets this variable to its own default when loaded; any other value is the user's choice.
-    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
+    given = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    if given is None or why_unusable(Path(given)) is not None or given == _torchs_own_folder():
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(code_folder())
+    # Imported here because loading torch's compiler takes seconds; below the above, since it uses the folder at once.
+    from torch._inductor.cpu_vec_isa import pick_vec_isa
+
     # Explicit, so that the vector width is part of the cache key: cached loops for another width, compiled for this
     # one, would write past the ends of their arrays.
     width = pick_vec_isa().bit_width()
     return torch.compile(function, dynamic=False, options={"cpp.simdlen": width})  # type: ignore[return-value]
+
+
+def _torchs_own_folder() -> str | None:
+    """Return torch's default folder, which the compiler sets the variable to when it is loaded."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    try:
+        return default_cache_dir()
+    except (KeyError, OSError):  # the user's name is a part of it, and this user id has none
+        return None
 
 
 def code_folder() -> Path:
@@ -58,4 +67,4 @@ def code_folder() -> Path:
     """
     machine = repr((torch.__version__, torch.backends.cpu.get_cpu_capability(), sorted(capabilities().items())))
     key = hashlib.sha256(machine.encode()).hexdigest()[:16]
-    return Path(platformdirs.user_cache_dir("dsactl", appauthor=False)) / "inductor" / key
+    return code_cache("inductor") / key

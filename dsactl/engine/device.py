@@ -8,31 +8,49 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dsactl.engine.cores import usable_cores
+from dsactl.engine.gpus import gpu_fault, visible_gpus
 from dsactl.engine.words import check_device, check_precision
 from dsactl.errors import DeviceError
+from registry.notices import notify_once
 
 # Flush subnormal numbers (below about 10⁻³⁸) to 0: a CPU computes with them at a hundredth of the speed, and vanishing
 # gradients of a deep network are full of them. Set at import, since torch's threads inherit it when they start.
 torch.set_flush_denormal(True)
 
+# Threads beyond the CPU quota of a container are stopped for most of the time, and all others wait for them.
+if not os.environ.get("OMP_NUM_THREADS") and usable_cores() < torch.get_num_threads():
+    torch.set_num_threads(usable_cores())
+
 
 def resolve_device(name: str = "auto") -> torch.device:
     """Return the device for a name; "auto" prefers CUDA, then MPS, then the CPU.
 
+    Where "auto" does not take a GPU that is there, a notice says why.
+
     Raises:
-        DeviceError: an unknown name, or a device that this machine (or this build of torch) does not have.
+        DeviceError: an unknown name, or a device that this machine does not have or this build of torch cannot use.
     """
     check_device(name)
     if name == "auto":
-        if torch.cuda.is_available():
+        count, why = visible_gpus()
+        fault = gpu_fault(0) if count else why
+        if count and not fault:
             return torch.device("cuda")
+        if fault:
+            notify_once(f"The GPU is not used: {fault}")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        count, why = visible_gpus()
         if (device.index or 0) >= count:
             found = "1 CUDA device" if count == 1 else f"{count} CUDA devices"
-            raise DeviceError(f"Device {name!r} is not available: {found} found.", 'Use `device="auto"`.')
+            raise DeviceError(f"Device {name!r} is not available: {found} found. {why}".strip(), 'Use `device="auto"`.')
+        if fault := gpu_fault(device.index or 0):
+            raise DeviceError(
+                f"Device {name!r} cannot be used: {fault}",
+                'Use `device="cpu"`, or install a driver and a torch that fit the GPU.',
+            )
     elif device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("Device 'mps' is not available.", 'Use `device="auto"`.')
     return device
@@ -49,7 +67,7 @@ def resolve_precision(name: str, device: torch.device) -> Literal["float32", "bf
         DeviceError: an unknown name, or bfloat16 on a device without it.
     """
     check_precision(name)
-    if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise DeviceError("This GPU does not support bfloat16.", 'Use `precision="float32"`.')
     if name == "auto":
         return "bfloat16" if _prefers_bfloat16(device) else "float32"

@@ -4,9 +4,11 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 
 import registry
+from registry.files import write_hint
+from registry.locks import acquire
 
 
 @contextlib.contextmanager
@@ -24,7 +26,7 @@ def writable_folder(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise registry.StoreError(
             f"Cannot write to {folder}: {error.strerror or error}.",
-            "Set DSACTL_HOME to a folder that you can write to.",
+            write_hint(folder, error),
         ) from error
 
 
@@ -40,12 +42,11 @@ def hold(path: Path, waiting: Callable[[], None] | None = None) -> BaseFileLock:
         StoreError: the lock's folder cannot be written to.
     """
     with writable_folder(path.parent):
-        lock = FileLock(path)
         try:
-            lock.acquire(timeout=0)
+            lock: BaseFileLock = acquire(path, timeout=0).lock
         except Timeout:
             if waiting is None:
                 raise
             waiting()
-            lock.acquire(timeout=-1)
+            lock = acquire(path).lock
         return lock

@@ -10,56 +10,100 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import platformdirs
 import torch
 
+from dsactl.engine import code_cache
 from dsactl.engine.device import capabilities
 
 _SOURCE = Path(__file__).with_name("instance_block.cpp")
 _FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-w")
 _TIMEOUT = 120.0  # seconds for the compiler, which takes about two
+_SLOW = "on a CPU everything takes about three times as long."
 
 
-@functools.cache
 def library() -> ctypes.CDLL | None:
     """Return the compiled library; build it if it is not in the cache (some seconds).
 
-    The compiler is `$CXX`, else c++, g++ or clang++. DSACTL_NATIVE=0 turns the library off.
+    The compiler is `$CXX`, else the first of c++, g++ and clang++ that works. DSACTL_NATIVE=0 turns the library off.
 
     Returns:
         None if there is no compiler or it fails: everything works without, at a third of the speed.
     """
-    if os.environ.get("DSACTL_NATIVE") == "0":
-        return None
-    found = next(filter(shutil.which, ("c++", "g++", "clang++")), "")
-    compiler = shlex.split(os.environ.get("CXX") or found)
-    if not compiler:
-        return None
-    try:
-        return ctypes.CDLL(str(_compiled(compiler)))
-    except (OSError, subprocess.SubprocessError):
-        return None
+    return None if _is_off() else _found()[0]
 
 
 def compiler_remark(device: torch.device) -> list[str]:
-    """Return a remark if networks on this device are slow because no compiler was found; otherwise an empty list."""
-    if device.type != "cpu" or os.environ.get("DSACTL_NATIVE") == "0" or library() is not None:
+    """Return a remark if networks on this device are slow, or are compiled at every start; otherwise an empty list."""
+    if device.type != "cpu" or _is_off():
         return []
-    return ["No working C++ compiler (c++, g++ or clang++): on a CPU everything takes about three times as long."]
+    found, why = _found()
+    if found is None:
+        return [f"{why}: {_SLOW}"]
+    if (problem := code_cache.problem()) is None:
+        return []
+    return [f"Compiled code cannot be kept ({problem}); every start compiles it again. Set XDG_CACHE_HOME to a folder."]
 
 
-def _compiled(compiler: list[str]) -> Path:
-    """Build the library unless it is cached, and return its path, keyed by everything that it depends on."""
+def _is_off() -> bool:
+    return os.environ.get("DSACTL_NATIVE") == "0"
+
+
+@functools.cache
+def _found() -> tuple[ctypes.CDLL | None, str]:
+    """Return the library, or None and why there is none."""
+    try:
+        chosen = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:
+        return None, f"CXX is not a command ({error})"
+    compilers = [chosen] if chosen else [[name] for name in ("c++", "g++", "clang++") if shutil.which(name)]
+    why = "No C++ compiler (c++, g++ or clang++)"
+    for compiler in compilers:
+        try:
+            folder = code_cache.code_cache("native")
+        except OSError as error:
+            return None, f"Compiled code can be kept neither in the cache folder nor in a temporary one ({error})"
+        try:
+            return _load(compiler, folder), ""
+        except (OSError, subprocess.SubprocessError) as error:
+            why = f"The C++ compiler {shlex.join(compiler)} does not work ({_reason(error)})"
+    return None, why
+
+
+def _reason(error: Exception) -> str:
+    """Return the compiler's own first complaint, or what the system said."""
+    if isinstance(error, subprocess.CalledProcessError):
+        lines = error.stderr.decode(errors="replace").splitlines()
+        return next((line for line in lines if "error" in line), f"it ends with code {error.returncode}")
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"it takes more than {_TIMEOUT:.0f} s"
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _load(compiler: list[str], folder: Path) -> ctypes.CDLL:
+    """Load the library; build it if it is not in the cache, or damaged there."""
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=_TIMEOUT).stdout
     machine = repr((_FLAGS, torch.__version__, sorted(capabilities().items()))).encode()
     digest = hashlib.sha256(b"\0".join([_SOURCE.read_bytes(), version, machine])).hexdigest()
-    folder = Path(platformdirs.user_cache_dir("dsactl", appauthor=False)) / "native"
     target = folder / f"{digest[:32]}.so"
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            made = Path(scratch) / target.name
-            command = [*compiler, *_FLAGS, str(_SOURCE), "-o", str(made)]
-            subprocess.run(command, capture_output=True, check=True, timeout=_TIMEOUT)
-            made.replace(target)
-    return target
+    if target.exists():
+        try:
+            return ctypes.CDLL(str(target))
+        except OSError:  # cut off, as by a power cut
+            pass
+    _build(compiler, target)
+    return ctypes.CDLL(str(target))
+
+
+def _build(compiler: list[str], target: Path) -> None:
+    """Compile the library to a file, which appears when it is whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        made = Path(scratch) / target.name
+        subprocess.run(
+            [*compiler, *_FLAGS, str(_SOURCE), "-o", str(made)],
+            env={**os.environ, "TMPDIR": scratch},  # the compiler's usual one may not be writable
+            capture_output=True,
+            check=True,
+            timeout=_TIMEOUT,
+        )
+        made.replace(target)

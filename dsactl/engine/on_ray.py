@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from dsactl import __version__
+from dsactl.engine.cores import usable_cores
 from dsactl.engine.device import describe, resolve_device
 from dsactl.engine.memory import limit_gpu_memory
 from dsactl.engine.native import library
@@ -138,7 +139,7 @@ class RayExecutor(Executor):
     def _start(self) -> None:
         import ray
 
-        own = {"address": "local", "include_dashboard": False}
+        own = {"address": "local", "include_dashboard": False, "num_cpus": usable_cores()}
         if self._address is None:
             os.environ.setdefault("RAY_task_oom_retries", str(MAX_RETRIES))  # unlimited by default
         on_termination = signal.getsignal(signal.SIGTERM)

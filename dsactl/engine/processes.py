@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dsactl.engine.cores import usable_cores
 from dsactl.errors import DeviceError, ProcessError
 
 BEAT_SECONDS = 0.5
@@ -230,8 +231,16 @@ def _connect_to_store() -> Any:
 
 
 def started() -> int:
-    """Return the number of processes that torchrun started; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Return the number of processes that torchrun started; 1 without torchrun, which sets RANK too.
+
+    Raises:
+        ProcessError: WORLD_SIZE is not a number.
+    """
+    given = os.environ.get("WORLD_SIZE", "1") if "RANK" in os.environ else "1"
+    try:
+        return int(given)
+    except ValueError:
+        raise ProcessError(f"WORLD_SIZE is {given!r}, not a number.", "Unset it, or start with torchrun.") from None
 
 
 def join(device: torch.device, on_death: Callable[[ProcessError], None] = lambda error: None) -> Processes:
@@ -256,8 +265,7 @@ def join(device: torch.device, on_death: Callable[[ProcessError], None] = lambda
         check_gpus(device, neighbours, torch.cuda.device_count())
         torch.cuda.set_device(local_rank)
     else:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // neighbours))
+        torch.set_num_threads(max(1, usable_cores() // neighbours))
     try:
         return _ProcessGroup(int(os.environ["RANK"]), count, device, on_death)
     except (RuntimeError, KeyError, ValueError) as error:

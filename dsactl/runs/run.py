@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 import registry
 from dsactl.data.catalogue import entry_of
@@ -38,6 +38,7 @@ from dsactl.runs.job import Job, run_folder
 from dsactl.runs.runner import CHECKPOINT, CHECKPOINT_SECONDS, EVENTS, Product, Watch, run_method, steps_of
 from dsactl.synthetic.storage import folder_options, store_set
 from registry.files import write_atomically
+from registry.locks import acquire
 from registry.tensors import Array
 
 FINISHED = "finished.json"
@@ -252,7 +253,7 @@ def carry_out(
         KeyboardInterrupt: passed on after the checkpoint is written.
     """
     prepare_device(job.device)
-    with FileLock(folder / ".worker"):  # a worker may outlive the process that started it for a while
+    with acquire(folder / ".worker"):  # a worker may outlive the process that started it for a while
         shared = find(job.recipe.method).shares_classes
         processes.broadcast(_WORK if shared else _NOTHING)
         how: dict[str, Any] = {"checkpoint_every": checkpoint_every, "watch": watch}

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.device import describe
+from dsactl.engine.locks import writable_folder
 from dsactl.engine.memory import keep_freed_memory
 from dsactl.engine.mode import Mode, difference
 from dsactl.engine.processes import SINGLE_PROCESS, Processes
@@ -250,7 +251,7 @@ class CheckpointedContext(MethodContext):
             "seconds": round(self._seconds, 3),
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        with (self._folder / EVENTS).open("a") as events:
+        with writable_folder(self._folder), (self._folder / EVENTS).open("a") as events:
             events.write(json.dumps(event) + "\n")
 
     def _bytes(self) -> bytes:

@@ -13,13 +13,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock
-
 from dsactl.errors import UsageError
 from dsactl.studies.cells import Cell
 from dsactl.studies.entries import Key
 from registry.errors import StoreError
 from registry.files import write_atomically
+from registry.locks import acquire
 
 COLUMNS = (
     "mean",
@@ -157,15 +156,12 @@ class Folder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock")
-            lock.acquire()
+            lock = acquire(self.path / ".lock")
         except OSError as error:
             raise StoreError(f"Cannot write to {self.path}: {error.strerror or error}.", _ELSEWHERE) from error
-        try:
+        with lock:
             self._check_plan()
             yield
-        finally:
-            lock.release()
 
     def put(self, name: str, data: bytes) -> Path:
         """Write one file atomically.

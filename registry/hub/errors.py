@@ -1,11 +1,15 @@
 """Translation of exceptions of the Hub's client into errors with a message and a hint."""
 
+import math
 import os
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
-from registry.errors import HubError, RegistryError
+from registry.errors import HubError, RegistryError, StoreError
 
 _LOG_IN = "Log in with: hf auth login (or set HF_TOKEN)."
 _RETRY = "Try again; it continues with what is missing."
@@ -18,7 +22,7 @@ _BY_STATUS = {
     402: ("The Hub requires a paid plan for {repo}", "Push to another namespace, or without `private`."),
     403: (
         "The token has no permission for this on {repo}",
-        "Use one that has, or propose the set: `push(..., create_pr=True)`",
+        "Use one with write access, or propose the set: `push(..., create_pr=True)`",
     ),
     404: ("The Hub has no {repo}, or the token has no access to it", f"Check its name. For a private one: {_LOG_IN}"),
     409: ("Another operation on {repo} is in progress", _RETRY),
@@ -60,7 +64,7 @@ def hub_errors(repo_id: str) -> Iterator[None]:
 
     Raises:
         HubError: the Hub refused, gave an invalid answer, or cannot be reached.
-        OSError: the cache is not writable.
+        StoreError: the client's cache is not writable.
     """
     try:
         yield
@@ -81,7 +85,8 @@ def translate_error(error: Exception, repo_id: str) -> Exception:
         repo_id: `user/repo`, for the message.
 
     Returns:
-        A `HubError`; the exception itself if it is not about the Hub: a full disk, no memory, a broken installation.
+        A `HubError`, or a `StoreError` for the client's cache; the exception itself if it is not about the Hub: no
+        memory, a broken installation.
     """
     from huggingface_hub import errors
 
@@ -99,12 +104,41 @@ def translate_error(error: Exception, repo_id: str) -> Exception:
         return UnreachableError(f"The requested files of {repo_id} are not in the cache.", "Check the network.")
     if isinstance(reason, OSError) and str(reason).startswith("Consistency check failed"):
         return HubError(f"A file of {repo_id} arrived incomplete.", _RETRY)
-    if (isinstance(reason, OSError) and reason.errno is not None) or isinstance(reason, ImportError | MemoryError):
+    if (local := _local_error(reason)) is not None:
+        return local
+    if isinstance(reason, ImportError | MemoryError):
         return error
     return HubError(
         f"The answer for {repo_id} is not that of a Hub ({type(reason).__name__}).",
         "Check HF_ENDPOINT; perhaps a proxy or a login page answered.",
     )
+
+
+def _local_error(error: BaseException) -> RegistryError | None:
+    """Return the error for an exception that is due to this machine's settings or files; None for another one."""
+    if isinstance(error, ValueError | ImportError) and "proxy" in str(error).lower():
+        return HubError(f"The proxy of {_proxy_variable() or 'the system'} cannot be used: {error!s:.200}")
+    # OpenSSL does not say which file it cannot read; a write to a full disk has no file name either.
+    if isinstance(error, ssl.SSLError | FileNotFoundError | PermissionError) and error.filename is None:
+        return HubError(f"The certificates cannot be read: {error.strerror}.", "Check SSL_CERT_FILE and SSL_CERT_DIR.")
+    if isinstance(error, OSError) and error.errno is not None:
+        return StoreError(
+            f"Cannot use the files of the Hub's client: {error.filename or 'the system'}: {error.strerror}.",
+            "Set HF_HOME to a folder with free space that you can write to.",
+        )
+    if isinstance(error, UnicodeEncodeError) or not _token_is_text():  # headers are ASCII
+        return HubError("The token has characters that no token has.", f"Copy it again. {_LOG_IN}")
+    return None
+
+
+def _token_is_text() -> bool:
+    from huggingface_hub import get_token
+
+    try:
+        get_token()
+    except UnicodeError:
+        return False
+    return True
 
 
 def _reason(error: BaseException) -> BaseException:
@@ -129,11 +163,25 @@ def _unreachable(error: BaseException) -> HubError:
     from huggingface_hub import constants
 
     kinds, endpoint = {base.__name__ for base in type(error).__mro__}, masked(constants.ENDPOINT)
+    if "UnsupportedProtocol" in kinds:
+        return HubError(f"HF_ENDPOINT is {endpoint!r}.", "Set it to an address that begins with https://, or unset it.")
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return UnreachableError(
+            f"The certificate of {endpoint} is not trusted.",
+            "If a proxy of your organisation has its own, set SSL_CERT_FILE to the file of its certificates.",
+        )
     if "ConnectError" in kinds or "ConnectTimeout" in kinds:
-        return UnreachableError(f"There is no connection to {endpoint}.", "Check the network and HF_ENDPOINT.")
+        proxy = f", the proxy of {name}" if (name := _proxy_variable()) else ""
+        return UnreachableError(f"There is no connection to {endpoint}.", f"Check the network{proxy} and HF_ENDPOINT.")
     if "TimeoutException" in kinds:
         return UnreachableError(f"{endpoint} does not answer in time.", _RETRY)
     return UnreachableError("The connection to the Hub was cut.", _RETRY)
+
+
+def _proxy_variable() -> str | None:
+    """Return the name of an environment variable that names a proxy, or None."""
+    names = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy")
+    return next((name for name in names if os.environ.get(name)), None)
 
 
 def _refusal(error: Exception, repo_id: str) -> HubError:
@@ -155,12 +203,22 @@ def _refusal(error: Exception, repo_id: str) -> HubError:
         message, hint = "Error of the Hub", f"Wait a little. {_RETRY}"
     else:
         message, hint = "The Hub refused the request for {repo}", _RETRY
-    wait = error.response.headers.get("Retry-After", "")  # type: ignore[attr-defined]
-    if wait.isascii() and wait.isdigit():
-        hint = f"Wait {int(wait)} s, then try again."
+    wait = _seconds(error.response.headers.get("Retry-After", ""))  # type: ignore[attr-defined]
+    if wait is not None:
+        hint = f"Wait {wait} s, then try again."
     said = _server_message(error)
     kind = MissingError if status == 404 else HubError
     return kind(f"{message.format(repo=repo_id)} ({status}{': ' + said if said else ''}).", hint)
+
+
+def _seconds(retry_after: str) -> int | None:
+    """Return the seconds of a Retry-After header, which has a number or a date; None if it has neither."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return int(retry_after)
+    try:
+        return max(1, math.ceil((parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()))
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _server_message(error: Exception) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.errors import CorruptError
+from registry.errors import CorruptError, HubError
 from registry.hub.client import mask_client_logs
 from registry.hub.errors import hub_errors, masked
 from registry.hub.repository import LIMITS, tag_of
@@ -30,13 +30,22 @@ class Remote:
 
     Args:
         repo_id: `user/repo`.
+
+    Raises:
+        HubError: the client has no cache folder, or reads a wrong value from its environment variables.
     """
 
     def __init__(self, repo_id: str) -> None:
-        from huggingface_hub import HfApi
-
+        try:
+            from huggingface_hub import HfApi, constants
+        except ValueError as error:  # it reads its variables when it is imported
+            raise HubError(
+                f"The Hub's client does not start: {error}.", "Check the environment variables HF_…."
+            ) from error
+        if constants.HF_HUB_CACHE.startswith("~"):
+            raise HubError("There is no home folder for the cache of the Hub's client.", "Set HF_HOME to a folder.")
         mask_client_logs()
-        self.repo_id = repo_id
+        self.repo_id = self._cached_id = repo_id
         self._api = HfApi()
 
     @property
@@ -67,19 +76,23 @@ class Remote:
             return {tag.name: tag.target_commit for tag in refs.tags}, heads.get("main")
 
     def cached_revisions(self) -> dict[str, str]:
-        """Return the tags and branches in the client's cache, with the commit of each."""
+        """Return the tags and branches in the client's cache, with the commit of each; `read` uses the cache then.
+
+        The cache has repositories under the names that they were asked for by, while the Hub ignores upper and lower
+        case.
+        """
         from huggingface_hub import CacheNotFound, scan_cache_dir
 
         try:
-            repositories = scan_cache_dir().repos
+            repositories = [each for each in scan_cache_dir().repos if each.repo_type == _KIND]
         except CacheNotFound:
             return {}
-        return {
-            name: revision.commit_hash
-            for repository in repositories
-            if repository.repo_id == self.repo_id and repository.repo_type == _KIND
-            for name, revision in repository.refs.items()
-        }
+        named = {each.repo_id: each for each in repositories if each.repo_id.lower() == self.repo_id.lower()}
+        if not named:
+            return {}
+        found = named.get(self.repo_id) or max(named.values(), key=lambda each: each.last_modified)
+        self._cached_id = found.repo_id
+        return {name: revision.commit_hash for name, revision in found.refs.items()}
 
     def sizes(self, revision: str) -> dict[str, int]:
         """Return the sizes in bytes of a set's files at a revision; missing files are left out.
@@ -107,7 +120,7 @@ class Remote:
         """
         with hub_errors(self.repo_id):
             downloaded = self._api.hf_hub_download(
-                self.repo_id, name, revision=revision, repo_type=_KIND, force_download=again
+                self._cached_id, name, revision=revision, repo_type=_KIND, force_download=again
             )
         path = Path(downloaded)
         self._check(name, path.stat().st_size)

@@ -34,6 +34,29 @@ def allocator_error() -> RuntimeError:
             1,
             f"Error: Out of GPU memory.\n  {SMALLER} Or use --device cpu.\n",
         ),
+        (
+            lambda: RuntimeError("CUDA error: no kernel image is available for execution on the device\nSearch for …"),
+            1,
+            "Error: The GPU does not work: CUDA error: no kernel image is available for execution on the device\n"
+            "  Use --device cpu.\n",
+        ),
+        (
+            lambda: RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\n…"),
+            1,
+            "Error: The GPU does not work: CUDA error: CUDA-capable device(s) is/are busy or unavailable\n"
+            "  Use --device cpu.\n",
+        ),
+        (
+            lambda: ImportError("libtorch_cuda.so: failed to map segment from shared object"),
+            1,
+            "Error: Not enough memory to load libtorch_cuda.so: failed to map segment from shared object.\n"
+            "  Raise the limit, such as ulimit -v.\n",
+        ),
+        (
+            lambda: RuntimeError("Could not determine home directory."),
+            1,
+            "Error: There is no home folder: HOME is not set.\n  Set HOME.\n",
+        ),
         (KeyboardInterrupt, 130, "Error: Interrupted.\n"),
         (lambda: PermissionError(13, "Permission denied", "/a/file"), 1, "Error: /a/file: Permission denied.\n"),
         (

@@ -14,6 +14,7 @@ from ray_workers import ALIKE, cluster, working
 from sessions import Told
 
 import dsactl
+from dsactl.engine.cores import usable_cores
 from dsactl.engine.on_ray import RayExecutor, open_executor
 from dsactl.engine.progress import Progress
 from dsactl.engine.tasks import Failure, LocalExecutor, Task
@@ -102,7 +103,7 @@ def test_who_does_the_tasks(ray: RayExecutor) -> None:
     with pytest.raises(UsageError, match="cannot all use cuda:1"):
         open_executor("auto", "cuda:1")
     assert ray.group_size(100, 20) == 20
-    assert ray.group_size(6, 20) == max(2, -(-6 // (os.cpu_count() or 1))), "each worker has some, and none is alone"
+    assert ray.group_size(6, 20) == max(2, -(-6 // usable_cores())), "each worker has some, and none is alone"
     assert ray.group_size(6, 1) == 1
 
 

@@ -11,6 +11,7 @@ from hub.server import READER
 
 pytest_plugins = ["hub.fixtures"]
 
+PAST = "Wed, 21 Oct 2015 07:28:00 GMT"
 HTML = b"<html>Log in to the wireless network</html>"
 
 
@@ -19,7 +20,7 @@ HTML = b"<html>Log in to the wireless network</html>"
     [
         ("/repos/create", {"status": 401}, "requires a valid token", "hf auth login"),
         ("/repos/create", {"status": 402}, "requires a paid plan", "without --private"),
-        ("/repos/create", {"status": 403}, "The token has no permission for this", "--create-pr"),
+        ("/repos/create", {"status": 403}, "The token has no permission for this", "write access"),
         ("/repos/create", {"status": 404}, "The Hub has no", "Check its name"),
         ("/repos/create", {"status": 409}, "Another operation on", "it continues with what is missing"),
         ("/repos/create", {"status": 200, "body": HTML}, "is not that of a Hub", "HF_ENDPOINT"),
@@ -44,6 +45,8 @@ def test_a_repository_that_cannot_be_made(
     ("where", "what", "message", "hint"),
     [
         ("GET .*/refs", {"status": 429, "headers": {"Retry-After": "7"}}, "Too many requests to the Hub", "Wait 7 s"),
+        ("GET .*/refs", {"status": 429, "headers": {"Retry-After": PAST}}, "Too many requests to the Hub", "Wait 1 s"),
+        ("GET .*/refs", {"status": 429, "headers": {"Retry-After": "soon"}}, "Too many requests", "a few minutes"),
         ("GET .*/refs", {"cut_after": 3}, "was cut", "it continues with what is missing"),
         ("GET .*/refs", {"body": HTML}, "is not that of a Hub", "HF_ENDPOINT"),
         ("GET .*/refs", {"body": b"{}"}, "is not that of a Hub (KeyError)", "HF_ENDPOINT"),

@@ -148,9 +148,9 @@ def test_networks_are_the_same_fused(spec: NetworkSpec, blocks: int, monkeypatch
 def native_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Provide an empty cache for libraries, and clear this process's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    library.cache_clear()
+    native._found.cache_clear()
     yield tmp_path / "cache" / "dsactl" / "native"
-    library.cache_clear()
+    native._found.cache_clear()
 
 
 def test_without_a_compiler_everything_stays_plain(
@@ -163,7 +163,7 @@ def test_without_a_compiler_everything_stays_plain(
         path.chmod(0o755)
     no_compiler = {"PATH": str(tmp_path / "empty"), "CXX": ""}
     for change in (no_compiler, {"CXX": str(broken)}, {"CXX": str(old)}, {"DSACTL_NATIVE": "0"}):
-        library.cache_clear()
+        native._found.cache_clear()
         with monkeypatch.context() as patch:
             patch.delenv("DSACTL_NATIVE", raising=False)
             for name, value in change.items():
@@ -181,7 +181,7 @@ def test_the_library_is_made_once(native_folder: Path) -> None:
     assert library() is not None
     (made,) = native_folder.iterdir()
     when = made.stat().st_mtime_ns
-    library.cache_clear()
+    native._found.cache_clear()
     assert library() is not None
     assert [path.stat().st_mtime_ns for path in native_folder.iterdir()] == [when]
 
@@ -198,7 +198,7 @@ def test_rounding_to_bfloat16_is_the_processor_s(tmp_path: Path, monkeypatch: py
     for folder, flags in (("own", ()), ("portable", ("-U__AVX512BF16__",))):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / folder))
         monkeypatch.setattr(native, "_FLAGS", (*native._FLAGS, *flags))
-        native.library.cache_clear()
+        native._found.cache_clear()
         made = native.library()
         assert made is not None
         monkeypatch.setattr(fused, "library", lambda made=made: made)

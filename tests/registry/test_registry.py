@@ -204,7 +204,7 @@ def test_a_newer_store_or_manifest_is_refused(store: registry.Store) -> None:
 
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(registry.StoreError, match="Set `home` to a folder of yours"):
+    with pytest.raises(registry.StoreError, match="Set `home` to a folder that you can write to"):
         put(registry.Store(tmp_path / "file" / "store"))
 
 

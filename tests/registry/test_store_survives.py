@@ -231,7 +231,7 @@ def test_a_store_that_may_only_be_read(tmp_path: Path) -> None:
     assert len(said) == 7
     for message in said[4:]:
         assert "Permission denied" in message
-        assert "Set `home` to a folder of yours" in message
+        assert "Set `home` to a folder that you can write to" in message
     assert [each.reference for each in store.sets()] == [stored.reference]
 
 

@@ -164,6 +164,20 @@ def test_ctrl_c_says_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert execute(job(), session(store)).repeated
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_disk_that_is_full_for_the_log_of_events_keeps_the_work() -> None:
+    store = registry.Store()
+    folder = run_folder(store, job().recipe)
+    folder.mkdir(parents=True)
+    (folder / "events.jsonl").symlink_to("/dev/full")
+    with pytest.raises(registry.StoreError, match="No space left") as caught:
+        execute(job(), store)
+    assert "Free space" in caught.value.hint
+    assert read(folder / "checkpoint.safetensors")[1]["done"] == 1
+    (folder / "events.jsonl").unlink()
+    assert execute(job(), store).stored.digest == execute(job(), store, fresh=True).stored.digest
+
+
 def read(path: Path):  # type: ignore[no-untyped-def]
     return read_checkpoint(path.read_bytes(), path, torch.device("cpu"))
 

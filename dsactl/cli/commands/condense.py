@@ -1,8 +1,6 @@
 """The command `dsactl condense`."""
 
 import contextlib
-import signal
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +9,7 @@ import typer
 
 from dsactl.augmentation.strategy import KINDS, Strategy
 from dsactl.cli import condense_runs, downloads, options
-from dsactl.cli.flags import keep
+from dsactl.cli.config_file import read_config
 from dsactl.cli.method_options import PANEL
 from dsactl.cli.output import Output
 from dsactl.cli.torchrun import is_of_several
@@ -144,7 +142,7 @@ def command(
     asked |= {"short_classes": short_classes}
     asked |= network.given()
     flags: dict[str, Any] = {key: value for key, value in {**asked, **settings}.items() if value is not None}
-    given = _read_config(config)
+    given = read_config(config)
     own = dict(map(_own_option, option or ()))
     for key in own.keys() & flags.keys():
         raise UsageError(f"--option {key} and --{key.replace('_', '-')} are both given.", "Leave one of them out.")
@@ -163,7 +161,6 @@ def command(
     from dsactl.runs.job import prepare
     from dsactl.runs.runner import CHECKPOINT_SECONDS
 
-    signal.signal(signal.SIGTERM, condense_runs.terminated)
     with join(resolve_device(run.device), lambda error: output.error(error.message, error.hint)) as processes:
         if processes.count > 1 and run.ray != OFF:
             if processes.rank > 0:
@@ -199,19 +196,6 @@ def command(
                 f"{failed} of {sets} sets failed (see above).",
                 "The same command (without --fresh) retries them.",
             )
-
-
-def _read_config(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror or error}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}.") from None
-    keep(map(str, values.values()))
-    return {key.replace("-", "_"): value for key, value in values.items()}
 
 
 def _own_option(text: str) -> tuple[str, str]:

@@ -1,8 +1,11 @@
 """The command `dsactl env`."""
 
 import platform
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
+import registry
 from dsactl import __version__
 from dsactl.cli.output import Output
 from dsactl.text.tables import Facts
@@ -18,7 +21,6 @@ _OF_EXTRAS = ("matplotlib", "scipy", "huggingface_hub", "pyarrow", "ray")
 
 def command(*, output: Output) -> None:
     """Show versions, device, engine and folders, for bug reports."""
-    import registry
     from dsactl.data.catalogue import data_root
     from dsactl.engine.device import describe, resolve_device, resolve_precision
     from dsactl.engine.mode import best_mode
@@ -32,13 +34,21 @@ def command(*, output: Output) -> None:
         "device": describe(device),
         "precision": resolve_precision("auto", device),
         "engine": str(best_mode(device, long=True, capture=True)),
-        "store": str(registry.default_home()),
-        "data": str(data_root()),
+        "store": _folder(registry.default_home),
+        "data": _folder(data_root),
     }
     shown = Facts()
     for key, item in value.items():
         shown.add(key, item or "not installed", whole=key in ("store", "data"))
     output.answer(value, [__version__], [shown])
+
+
+def _folder(find: Callable[[], Path]) -> str:
+    """Return a folder, or why there is none."""
+    try:
+        return str(find())
+    except registry.StoreError as error:
+        return f"none: {error.message} {error.hint}"
 
 
 def _version(library: str) -> str | None:

@@ -1,0 +1,61 @@
+"""The cores that this process may use: those of its affinity, and no more than the CPU quota of its container."""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+_PROC = Path("/proc/self/cgroup")
+_MOUNTS = Path("/sys/fs/cgroup")
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may keep busy, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, cpu_quota())))
+
+
+def cpu_quota(proc: Path = _PROC, mounts: Path = _MOUNTS) -> float:
+    """Return the smallest CPU quota of this process's control groups in cores; infinity without one.
+
+    Args:
+        proc: lists the process's groups.
+        mounts: where the groups are mounted, of version 1 or 2 of cgroups, or both.
+    """
+    return min(_quotas(proc, mounts), default=math.inf)
+
+
+def _quotas(proc: Path, mounts: Path) -> Iterator[float]:
+    try:
+        lines = proc.read_text().splitlines()
+    except OSError:  # no Linux
+        return
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if not controllers:  # version 2
+            roots, read = (mounts, mounts / "unified"), _quota_of_2
+        elif "cpu" in controllers.split(","):
+            roots, read = (mounts / controllers, mounts / "cpu"), _quota_of_1
+        else:
+            continue
+        group = PurePosixPath(path)
+        for root in roots:
+            # In a container the path may be the host's, where only the root of the mount is the container's own group.
+            for part in (group, *group.parents):
+                try:
+                    yield read(root / part.relative_to("/"))
+                except (OSError, ValueError, ZeroDivisionError):  # no such group, or "max"
+                    continue
+
+
+def _quota_of_2(folder: Path) -> float:
+    quota, period = map(int, (folder / "cpu.max").read_text().split())
+    return quota / period
+
+
+def _quota_of_1(folder: Path) -> float:
+    quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+    if quota <= 0:
+        raise ValueError("no quota")
+    return quota / period
