@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-Figure = tuple[float, float]
+MeanStd = tuple[float, float]
 
 EPOCHS_AUGMENTED, EPOCHS_PLAIN = 1000, 300
 """Training epochs of the networks that evaluate a set, with and without augmentation (Section 4.1)."""
@@ -37,7 +37,7 @@ def tables() -> dict[str, Any]:
     return found
 
 
-def paper_accuracy(dataset: str, ipc: int, method: str, condensed_on: str | None, tested_on: str) -> Figure | None:
+def paper_accuracy(dataset: str, ipc: int, method: str, condensed_on: str | None, tested_on: str) -> MeanStd | None:
     """Return the paper's accuracy for the same cell, or None if it has none.
 
     Args:
@@ -58,17 +58,17 @@ def paper_accuracy(dataset: str, ipc: int, method: str, condensed_on: str | None
     return None
 
 
-def full_data_accuracy(dataset: str) -> Figure | None:
+def full_data_accuracy(dataset: str) -> MeanStd | None:
     """Return the paper's accuracy of networks trained on the whole dataset, or None if it has none."""
     whole = tables()["accuracy"].get("whole", {})
     return _mean_std(whole.get(dataset))
 
 
-def _accuracy(dataset: str, ipc: int, method: str) -> Figure | None:
+def _accuracy(dataset: str, ipc: int, method: str) -> MeanStd | None:
     rows = tables()["accuracy"]["rows"]
     row: dict[str, Any] = next((row for row in rows if (row["dataset"], row["ipc"]) == (dataset, ipc)), {})
     return _mean_std(row.get(method))
 
 
-def _mean_std(pair: list[float] | None) -> Figure | None:
+def _mean_std(pair: list[float] | None) -> MeanStd | None:
     return None if pair is None else (pair[0], pair[1])

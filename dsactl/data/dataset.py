@@ -171,7 +171,7 @@ def sample_without_replacement(population: int, count: int, generator: Generator
     return torch.tensor(list(chosen)[:count])
 
 
-def measure(images_NCHW: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(images_NCHW: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Compute the mean and standard deviation per channel of uint8 images, in 0 … 1, rounded to six decimals.
 
     Raises:

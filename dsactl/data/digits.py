@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from dsactl.data.catalogue import CATALOGUE
-from dsactl.data.dataset import Dataset, ImageSet, measure
+from dsactl.data.dataset import Dataset, ImageSet, channel_statistics
 
 _FILE = Path(__file__).with_suffix(".npz")
 """`pixels` N×H×W of 0 … 16, `labels` N, and `test`: indices of the test images, a stratified fifth drawn once."""
@@ -26,5 +26,5 @@ def load_digits() -> Dataset:
     images_NCHW = pixels[:, None].double().mul(255 / 16).round().to(torch.uint8)
     is_test = torch.zeros(len(labels), dtype=torch.bool).index_fill(0, test.long(), True)
     first, last = (ImageSet.from_tensors(images_NCHW[part], labels[part].long(), 10) for part in (~is_test, is_test))
-    mean, std = measure(first.images_NCHW)
+    mean, std = channel_statistics(first.images_NCHW)
     return Dataset("digits", tuple("0123456789"), mean, std, CATALOGUE["digits"].mirrored, first, last)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dsactl.data.catalogue import keeps_mirrored
-from dsactl.data.dataset import Dataset, ImageSet, measure
+from dsactl.data.dataset import Dataset, ImageSet, channel_statistics
 from dsactl.data.layout import Files, Layout, folder_name, in_numbers, read_layout
 from dsactl.data.paths import check_folder
 from dsactl.data.pictures import READ, Header, Size, read_header, read_picture
@@ -78,7 +78,7 @@ def load_folder(
     channels = max(each_NCHW.shape[1] for each_NCHW in images)
     images = [each_NCHW.expand(-1, channels, -1, -1).contiguous() for each_NCHW in images]
     read = _image_set(images[0], train), _image_set(images[1], test)
-    mean, std = measure(images[0])
+    mean, std = channel_statistics(images[0])
     remark = " ".join([*_summary(folder, layout, *read), *_doubts(*read, reader.peak)])
     class_names = tuple(train)
     return Dataset(folder_name(folder), class_names, mean, std, keeps_mirrored(class_names), *read, remark)

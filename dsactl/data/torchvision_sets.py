@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from dsactl.data.catalogue import CATALOGUE, data_root, missing_files
-from dsactl.data.dataset import Dataset, ImageSet, measure
+from dsactl.data.dataset import Dataset, ImageSet, channel_statistics
 from dsactl.errors import DataError
 
 # Exceptions that torchvision and its readers raise on damaged files.
@@ -63,7 +63,7 @@ def load_torchvision(name: str) -> Dataset:
         if not len(labels_N) or labels_N.min() < 0 or labels_N.max() >= entry.classes:
             raise _damaged(name, f"labels outside of 0 … {entry.classes - 1}")
     train, test = (ImageSet.from_tensors(*tensors, entry.classes) for tensors in splits)
-    measured = (entry.mean, entry.std) if entry.mean and entry.std else measure(train.images_NCHW)
+    measured = (entry.mean, entry.std) if entry.mean and entry.std else channel_statistics(train.images_NCHW)
     class_names = getattr(opened[0], "classes", None) or [str(label) for label in range(entry.classes)]
     return Dataset(name, _short(class_names), *measured, entry.mirrored, train, test)
 

@@ -137,18 +137,18 @@ def _parse(text: str, name: str) -> View:
 
 
 def _of_shape(dataset: "Dataset", shape: Shape) -> "Dataset":
-    from dsactl.data.dataset import measure
+    from dsactl.data.dataset import channel_statistics
 
     size = (shape.height, shape.width)
     train, test = (_reshaped(images, shape) for images in (dataset.train, dataset.test))
     if size != dataset.size:
-        mean, std = measure(train.images_NCHW)
+        mean, std = channel_statistics(train.images_NCHW)
     elif shape.channels == dataset.channels:
         mean, std = dataset.mean, dataset.std
     elif shape.channels == 3:
         mean, std = dataset.mean * 3, dataset.std * 3
     else:
-        mean, std = measure(train.images_NCHW)
+        mean, std = channel_statistics(train.images_NCHW)
     return replace(dataset, train=train, test=test, mean=mean, std=std)
 
 

@@ -79,7 +79,7 @@ def best_mode(device: torch.device, *, long: bool, capture: bool, processes: int
     )
 
 
-def difference(begun: Mode, device: torch.device, processes: int) -> str | None:
+def mode_mismatch(begun: Mode, device: torch.device, processes: int) -> str | None:
     """Return how to make this process match the checkpoint's mode, or None if it already does.
 
     Args:

@@ -16,7 +16,7 @@ from dsactl.evaluation.cache import EvaluationKey, NetworkResults, ResultCache, 
 from dsactl.evaluation.protocol import Evaluation, NetworkResult, Protocol
 from dsactl.evaluation.resolve import augmentation_of, check_matches, evaluation_key, resolve_networks
 from dsactl.evaluation.task import Networks, train_and_test
-from dsactl.paper import Figure, full_data_accuracy, paper_accuracy
+from dsactl.paper import MeanStd, full_data_accuracy, paper_accuracy
 from dsactl.recipes.methods import WHOLE
 from dsactl.synthetic.synthetic_set import SyntheticSet
 from registry.manifest import canonical
@@ -157,7 +157,7 @@ def _assemble(
     )
 
 
-def _paper(synthetic: SyntheticSet, protocol: Protocol, label: str) -> Figure | None:
+def _paper(synthetic: SyntheticSet, protocol: Protocol, label: str) -> MeanStd | None:
     recipe = synthetic.recipe
     if recipe.method == WHOLE:
         return full_data_accuracy(recipe.dataset) if label == "convnet" and protocol.is_papers else None

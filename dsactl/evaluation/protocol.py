@@ -10,7 +10,7 @@ from dsactl.augmentation.strategy import parse_strategy
 from dsactl.engine.words import check_precision
 from dsactl.errors import UsageError
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.paper import FROM_DC, MOMENTUM, WEIGHT_DECAY, Figure
+from dsactl.paper import FROM_DC, MOMENTUM, WEIGHT_DECAY, MeanStd
 
 MOST_NETWORKS = 1000
 DC = "dc"
@@ -169,7 +169,7 @@ class Evaluation(Sample):
     created: str
     twin: bool
     own_augmentation: bool
-    paper: Figure | None
+    paper: MeanStd | None
     repeated: bool = False
 
     def to_dict(self) -> dict[str, registry.JsonValue]:

@@ -22,7 +22,7 @@ from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.device import describe
 from dsactl.engine.locks import writable_folder
 from dsactl.engine.memory import keep_freed_memory
-from dsactl.engine.mode import Mode, difference
+from dsactl.engine.mode import Mode, mode_mismatch
 from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.progress import NO_FIGURES, Progress
 from dsactl.errors import ProcessError, RunError, is_out_of_memory
@@ -271,7 +271,7 @@ class CheckpointedContext(MethodContext):
             self.refuse_checkpoint(f"is damaged ({error!r})")
         if not self._tensors:
             self.refuse_checkpoint("is damaged (it is empty)")
-        way_out = difference(begun, self.device, self.processes.count)
+        way_out = mode_mismatch(begun, self.device, self.processes.count)
         # A method of another package may use dsactl's layers without regard to the mode its run was started in.
         if way_out is None and self.recipe.method not in BUILT_IN and begun.native != self.mode.native:
             way_out = "set DSACTL_NATIVE=0"

@@ -8,7 +8,7 @@ from dsactl.data.layout import mirrors
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.paper import Figure, tables
+from dsactl.paper import MeanStd, tables
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Request
 from dsactl.studies.entries import Entry
@@ -125,7 +125,7 @@ def ipcs(request: Request, numbers: Sequence[int], methods: Sequence[str], proto
     return [Entry((method, str(ipc)), made(ipc, method), protocol) for method in methods for ipc in numbers]
 
 
-def _scheme_paper(request: Request, row: str, kind: str) -> Figure | None:
+def _scheme_paper(request: Request, row: str, kind: str) -> MeanStd | None:
     table = tables()["schemes"]
     if (request.dataset, request.ipc, request.method) != ("cifar10", 10, "dsa") or kind not in table["columns"]:
         return None
@@ -133,7 +133,7 @@ def _scheme_paper(request: Request, row: str, kind: str) -> Figure | None:
     return tuple(accuracy[table["columns"].index(kind)])
 
 
-def _strategy_paper(request: Request, name: str) -> Figure | None:
+def _strategy_paper(request: Request, name: str) -> MeanStd | None:
     table = tables()["strategies"]
     if (request.ipc, request.method) != (10, "dsa") or request.dataset not in table["rows"]:
         return None

@@ -16,7 +16,7 @@ from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.evaluation.protocol import Evaluation, Sample
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.paper import Figure
+from dsactl.paper import MeanStd
 from dsactl.recipes.methods import WHOLE
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import STUDIES, Job, prepare
@@ -54,7 +54,7 @@ class Cell(Sample):
     made_in: tuple[str, ...]
     making: float
     testing: float
-    paper: Figure | None
+    paper: MeanStd | None
     comparable: bool = True
     remark: str = ""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dsactl.evaluation.protocol import Protocol
-from dsactl.paper import Figure
+from dsactl.paper import MeanStd
 from dsactl.recipes.recipe import Request
 
 Key = tuple[str, ...]
@@ -27,7 +27,7 @@ class Entry:
     key: Key
     request: Request
     protocol: Protocol
-    paper: Figure | None = None
+    paper: MeanStd | None = None
     comparable: bool = True
     remark: str = ""
     watched: bool = False

@@ -2,7 +2,7 @@ import pytest
 import torch
 from reference import small_dataset
 
-from dsactl.data.dataset import ImageSet, measure
+from dsactl.data.dataset import ImageSet, channel_statistics
 from dsactl.data.load import check_counts, load_dataset
 from dsactl.errors import DataError, UnknownNameError, UsageError
 
@@ -54,12 +54,12 @@ def test_draws_are_of_the_class_normalised_and_without_repeats() -> None:
 
 def test_measured_constants() -> None:
     images = torch.randint(0, 256, (50, 3, 4, 4), generator=torch.Generator().manual_seed(0)).byte()
-    mean, std = measure(images)
+    mean, std = channel_statistics(images)
     values = images.double().div(255).transpose(0, 1).flatten(1)
     assert mean == pytest.approx(values.mean(1).tolist(), abs=1e-6)
     assert std == pytest.approx(values.std(1, correction=0).tolist(), abs=1e-6)
     with pytest.raises(DataError, match="Channel 0 of the training images has one value everywhere"):
-        measure(torch.full((5, 1, 4, 4), 7, dtype=torch.uint8))
+        channel_statistics(torch.full((5, 1, 4, 4), 7, dtype=torch.uint8))
 
 
 def test_what_cannot_be_condensed() -> None:

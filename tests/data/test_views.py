@@ -8,7 +8,7 @@ from reference import small_dataset, write_folder
 
 import dsactl
 from dsactl.data.catalogue import entry_of, is_mirrored, missing_files
-from dsactl.data.dataset import measure
+from dsactl.data.dataset import channel_statistics
 from dsactl.data.load import load_dataset
 from dsactl.data.paths import is_folder
 from dsactl.data.views import Classes, Shape, split_name, take, with_views
@@ -47,7 +47,7 @@ def test_pictures_are_resized_as_pillow_does() -> None:
             pillow = Image.fromarray(image[0].numpy()).resize((side, side), Image.Resampling.BILINEAR)
             assert np.abs(other.numpy().astype(int) - np.asarray(pillow).astype(int)[None]).max() <= 1
         assert seen.train.labels_N.equal(small.train.labels_N)
-        expected = small.mean * 3 if side == 8 else measure(seen.train.images_NCHW)[0]
+        expected = small.mean * 3 if side == 8 else channel_statistics(seen.train.images_NCHW)[0]
         assert seen.mean == expected
     grey = take(small_dataset(channels=3), (Shape(1, 8, 8),))
     colours = small_dataset(channels=3).train.images_NCHW[0].float()
