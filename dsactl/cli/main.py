@@ -14,6 +14,7 @@ from dsactl.cli import completion, errors
 from dsactl.cli.help_screen import Command, Program
 from dsactl.cli.option_groups import expanded
 from dsactl.cli.output import Output
+from dsactl.cli.streams import replace_unencodable
 from dsactl.cli.torchrun import is_of_several
 from dsactl.errors import UsageError
 from registry import collector
@@ -92,6 +93,7 @@ def _program(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    replace_unencodable()
     with collector.gc_paused():
         app = program_of(sys.argv[1:])
     completion.complete(lambda: app(prog_name="dsactl"))
