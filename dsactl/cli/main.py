@@ -99,6 +99,7 @@ def main() -> None:
     completion.complete(lambda: app(prog_name="dsactl"))
     code: object = 0
     try:
+        completion.set_up(sys.argv[1:])
         code = app(prog_name="dsactl", standalone_mode=False)
         sys.stdout.flush()
     except SystemExit:
