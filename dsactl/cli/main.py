@@ -2,6 +2,7 @@
 
 import importlib
 import keyword
+import re
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -91,6 +92,20 @@ def _program(
         output.answer(None, [], [context.get_help()])
 
 
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse an argument without text, as of an empty variable of the shell, which would mean the current folder.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for before, word in zip(["dsactl", *words], words, strict=False):
+        if not word or re.fullmatch(r"--[^=]+=", word):
+            raise UsageError(
+                f"The argument {word or 'after ' + before} is empty.",
+                "Give it a value, or leave it out. Is a variable of the shell empty?",
+            )
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
     replace_unencodable()
@@ -100,6 +115,7 @@ def main() -> None:
     code: object = 0
     try:
         completion.set_up(sys.argv[1:])
+        _refuse_empty(sys.argv[1:])
         code = app(prog_name="dsactl", standalone_mode=False)
         sys.stdout.flush()
     except SystemExit:

@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.paths import check_folder, is_folder
 from dsactl.data.views import split_name, take
+from dsactl.engine.arguments import check_real, check_seed, check_whole, check_word
 from dsactl.errors import DataError, UnknownNameError, UsageError
 from registry import extras
 
 if TYPE_CHECKING:
     from dsactl.data.dataset import Dataset
+
+
+LEAST_SIDE = 4
+"""The smallest side of images, in pixels."""
 
 
 def check_name(
@@ -27,6 +32,16 @@ def check_name(
         DataError: the folder does not exist.
         MissingPackageError: a package that the named dataset needs is not installed.
     """
+    check_word("dataset", name)
+    check_seed(split_seed, "split_seed")
+    if image_size is not None:
+        check_whole("image_size", image_size, LEAST_SIDE)
+    if test_fraction is not None:
+        check_real("test_fraction", test_fraction)
+        if not 0 < test_fraction < 1:
+            raise UsageError(f"`test_fraction` must be above 0 and below 1, not {test_fraction}.")
+    if not name.strip():
+        raise UsageError("The name of the dataset is empty.", "Give a name of `datasets()`, or a folder.")
     if not Path(name).is_dir():
         name, _ = split_name(name)
     if is_folder(name):
@@ -53,7 +68,11 @@ def check_no_folder_options(**given: object) -> None:
 
 
 def load_dataset(
-    name: str, *, image_size: int | None = None, test_fraction: float | None = None, split_seed: int = 0
+    name: str | Path,
+    *,
+    image_size: int | None = None,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
 ) -> "Dataset":
     """Load a named dataset or an image folder.
 
@@ -75,6 +94,7 @@ def load_dataset(
         >>> dsactl.load_dataset("digits@classes0-4").class_names
         ('0', '1', '2', '3', '4')
     """
+    name = str(name) if isinstance(name, Path) else name
     check_name(name, image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
     if not Path(name).is_dir():
         base, views = split_name(name)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dsactl.engine.arguments import check_whole
 from dsactl.errors import UnknownNameError, UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.recipes.recipe import Request
@@ -85,5 +86,4 @@ def at_least_one(**numbers: int) -> None:
         UsageError: one is, or is no integer.
     """
     for name, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise UsageError(f"`{name}` must be at least 1, not {number!r}.")
+        check_whole(name, number)

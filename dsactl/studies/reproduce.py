@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dsactl.engine.arguments import check_real, check_seed
 from dsactl.errors import DataError, UnknownNameError, UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.recipes.recipe import Request
@@ -59,7 +60,9 @@ class Reproduction(Study):
     def __post_init__(self) -> None:
         if self.table not in KNOWN:
             raise UnknownNameError("table", self.table, KNOWN)
+        check_seed(self.seed)
         at_least_one(sets=self.sets, networks=self.networks)
+        check_real("scale", self.scale)
         if not 0 < self.scale <= 1:
             raise UsageError(f"`scale` must be above 0 and at most 1, not {self.scale}.")
         names = PARTS.get(self.table, ())

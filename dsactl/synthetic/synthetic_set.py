@@ -14,7 +14,10 @@ from torch import Tensor
 import registry
 from dsactl.augmentation.strategy import Strategy
 from dsactl.augmentation.transforms import augment, draw
+from dsactl.engine.arguments import check_seed, check_whole
 from dsactl.engine.random import generator
+from dsactl.engine.session import opened
+from dsactl.errors import UsageError
 from dsactl.recipes.recipe import Recipe
 from dsactl.synthetic.bundled import find
 from dsactl.synthetic.storage import folder_options
@@ -106,7 +109,12 @@ class SyntheticSet:
 
         Args:
             pixels: N×C×H×W, uint8 or floats in 0 … 1.
+
+        Raises:
+            UsageError: they are no tensor.
         """
+        if not isinstance(pixels, Tensor):
+            raise UsageError(f"`pixels` must be a torch.Tensor, not {type(pixels).__name__}.")
         if pixels.dtype == torch.uint8:
             pixels = pixels.float() / 255
         return (pixels - self._column(self.mean, pixels)) / self._column(self.std, pixels)
@@ -131,7 +139,16 @@ class SyntheticSet:
 
         Yields:
             Images B×C×H×W and labels B (soft ones B×K if the set has them), on the set's device.
+
+        Raises:
+            UsageError: an argument is no whole number, or out of range.
         """
+        check_whole("epochs", epochs)
+        check_whole("batch_size", batch_size)
+        check_seed(seed)
+        return self._batches(epochs, batch_size, seed)
+
+    def _batches(self, epochs: int, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         source = generator(seed, "batches")
         for _ in range(epochs):
             order = torch.randperm(len(self), generator=source).to(self.images.device)
@@ -160,7 +177,7 @@ def load(reference: str, store: registry.Store | None = None) -> SyntheticSet:
         >>> dsactl.load(f"@sha256:{condensed.digest}").recipe.ipc
         1
     """
-    return from_store(*find(reference, store or registry.Store()))
+    return from_store(*find(reference, opened(store)))
 
 
 def from_store(store: registry.Reader, stored: registry.StoredSet) -> SyntheticSet:

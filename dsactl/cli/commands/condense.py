@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +38,10 @@ EXAMPLES = """Examples:
   torchrun --nproc-per-node 4 -m dsactl condense cifar10 --ipc 50"""
 
 _DATA = "Image folders"
+_NOT_IN_FILES = (
+    *("sets", "config", "device", "ray", "gpu_share", "fresh", "checkpoint_every", "dry_run", "option"),
+    *("json", "quiet"),
+)
 
 
 def command(
@@ -66,7 +70,11 @@ def command(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.toml", help="TOML file with options by name; command-line options override it."),
+        typer.Option(
+            metavar="FILE.toml",
+            help="TOML file with options of the recipe by name, e.g. image_lr = 0.1; command-line options override it. "
+            "Options of the run (--sets, --device, --ray, --fresh, …) cannot be in it.",
+        ),
     ] = None,
     *,
     run: options.RunOptions,
@@ -199,7 +207,26 @@ def _read_config(path: Path | None) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}.") from None
     keep(map(str, values.values()))
-    return {key.replace("-", "_"): value for key, value in values.items()}
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    _check_config(path, values)
+    return values
+
+
+def _check_config(path: Path, values: Mapping[str, Any]) -> None:
+    """Refuse what a file of options cannot have: tables, and options that are not of the recipe.
+
+    Raises:
+        UsageError: it has some of that.
+    """
+    for key, value in values.items():
+        flag = f"--{key.replace('_', '-')}"
+        if key in _NOT_IN_FILES:
+            raise UsageError(f"{path}: {key} is not an option of the recipe.", f"Give it on the command line: {flag}")
+        if key != "options" and (isinstance(value, dict) or (isinstance(value, list) and dict in map(type, value))):
+            raise UsageError(
+                f"{path}: there is no table [{key}].",
+                "Write each option as NAME = VALUE above all tables; only a method's own may be in [options].",
+            )
 
 
 def _own_option(text: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import typer
 import registry
 from dsactl.cli import options
 from dsactl.cli.output import Output
+from dsactl.cli.study_options import Seed
 from dsactl.data.load import check_name, check_no_folder_options
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
@@ -56,7 +57,7 @@ def command(
             help="Kinds of augmentation, e.g. color_crop, or none, or dc (the augmentation of DC).  \\[the set's own]"
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Seed = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="New evaluation, ignoring cached results.")] = False,
     *,
     run: options.RunOptions,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dsactl.augmentation.strategy import default_strategy
 from dsactl.data.catalogue import missing_files
 from dsactl.data.views import Shape
+from dsactl.engine.arguments import check_seed
 from dsactl.engine.words import check_precision
 from dsactl.errors import DataError, RunError, UnknownNameError, UsageError
 from dsactl.networks.catalogue import NetworkSpec
@@ -87,6 +88,7 @@ class ContinualLearning(Study):
         check_precision(self.precision)
         if self.new_data == "condensed" and "none" in self.memory:
             raise UsageError('`memory="none"` has no set to learn a new task from.', "Remove none from `memory`.")
+        check_seed(self.seed)
         at_least_one(ipc=self.ipc, repeats=self.repeats)
         counts = ("iterations", "steps", "balance_steps")
         at_least_one(**{name: value for name in counts if (value := getattr(self, name)) is not None})

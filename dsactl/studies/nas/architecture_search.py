@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dsactl.data.load import check_name
+from dsactl.engine.arguments import check_seed
 from dsactl.errors import UsageError
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.studies.nas import proxy_names, space
@@ -84,6 +85,7 @@ class ArchitectureSearch(Study):
     image_size: int | None = None
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         at_least_one(ipc=self.ipc, epochs=self.epochs, whole_epochs=self.whole_epochs, repeats=self.repeats)
         at_least_one(**{name: value for name in ("sample", "batch") if (value := getattr(self, name)) is not None})
         if not self.proxies:
