@@ -1,5 +1,9 @@
-"""Commands whose help shows flags without a type: typer prints `<bool>` after each, as if it took a value."""
+"""Commands whose help shows flags without a type, and arguments without braces.
 
+Typer prints `<bool>` after each flag, as if it took a value, and some versions `{REF}...` for REF….
+"""
+
+import re
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -18,6 +22,13 @@ class Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, with an empty placeholder for flags."""
         return _hide_flag_types(super().get_params(ctx))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the line "Usage", with arguments as in docs/commands.md."""
+        return [
+            re.sub(r"[{}]", "", piece).replace("]...", "…]").replace("...", "…")
+            for piece in super().collect_usage_pieces(ctx)
+        ]
 
 
 class Program(TyperGroup):

@@ -46,6 +46,8 @@ class Output:
         ] = False,
     ) -> None:
         self.as_json, self.quiet = as_json, quiet
+        if quiet:
+            os.environ["TQDM_DISABLE"] = "1"  # bars of downloads
         self._out = Console(highlight=False, soft_wrap=True, emoji=False)
         self._err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 

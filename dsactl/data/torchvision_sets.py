@@ -1,8 +1,10 @@
 """Datasets read and downloaded by torchvision."""
 
 import contextlib
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,8 +83,7 @@ def _tensors(split: Any, channels: int) -> tuple[Tensor, Tensor]:
 
 def _download(name: str, open_split: Callable[[bool, bool], Any]) -> None:
     try:
-        # torchvision reports progress on stdout, which is for results.
-        with contextlib.redirect_stdout(sys.stderr):
+        with _reporting(CATALOGUE[name].title):
             for train in (True, False):
                 open_split(train, True)
     except Exception as error:
@@ -95,6 +96,24 @@ def _download(name: str, open_split: Callable[[bool, bool], Any]) -> None:
             f"Get it from {CATALOGUE[name].page} and put {_listing(missing)} there, "
             "or set DSACTL_DATA to the folder that has it.",
         ) from error
+
+
+@contextlib.contextmanager
+def _reporting(title: str) -> Iterator[None]:
+    """Let torchvision report progress on a terminal; elsewhere, only say that the download begins.
+
+    Nothing is reported if TQDM_DISABLE is set, and nothing on the standard output, which is for results.
+    """
+    silent = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
+    if not silent:
+        sys.stderr.write(f"Downloading what is missing of {title} to {data_root()}.\n")
+    with contextlib.ExitStack() as stack:
+        shown = sys.stderr
+        if silent or not shown.isatty():
+            shown = stack.enter_context(Path(os.devnull).open("w"))
+            stack.enter_context(contextlib.redirect_stderr(shown))
+        stack.enter_context(contextlib.redirect_stdout(shown))
+        yield
 
 
 def _listing(paths: list[Any]) -> str:

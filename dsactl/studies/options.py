@@ -8,6 +8,7 @@ from dsactl.errors import UnknownNameError, UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.recipes.recipe import Request
 from dsactl.runs.request_check import check_request
+from dsactl.text.formatting import many
 
 if TYPE_CHECKING:
     from dsactl.data.dataset import Dataset
@@ -50,17 +51,12 @@ def about(request: Request) -> str:
 def fewer(request: Request) -> str:
     """Return the number of iterations for a title, after a comma; empty for the default."""
     iterations = request.settings.get("iterations")
-    return "" if iterations is None else f", {iterations} iterations"
+    return "" if iterations is None else f", {many(iterations, 'iteration')}"
 
 
 def per_class(request: Request) -> str:
     """Format the images per class for titles: "1 image per class"."""
     return f"{many(request.ipc, 'image')} per class"
-
-
-def many(count: int, what: str) -> str:
-    """Format a count with its noun: "1 set", "2 sets"."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def checked_names(names: Iterable[str], what: str, known: Sequence[str]) -> tuple[str, ...]:

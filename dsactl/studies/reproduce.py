@@ -11,11 +11,12 @@ from dsactl.errors import DataError, UnknownNameError, UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.recipes.recipe import Request
 from dsactl.studies.entries import Entry, Key
-from dsactl.studies.options import at_least_one, many
+from dsactl.studies.options import at_least_one
 from dsactl.studies.papers import Plan, plan, scaled_request
 from dsactl.studies.result import StudyResult
 from dsactl.studies.study import Study, keeping_finished_work, run_study
 from dsactl.studies.titles import FIGURES, PARTS, TABLES
+from dsactl.text.formatting import many
 from registry import MissingPackageError
 
 if TYPE_CHECKING:

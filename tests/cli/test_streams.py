@@ -173,3 +173,11 @@ def test_work_that_stopped_has_no_last_line(
 ) -> None:
     assert lines_of([(0.0, ""), (1.0, "")], 1.0, capsys, monkeypatch) == ["evaluating a: 0/3 networks"]
     assert lines_of([], 1.0, capsys, monkeypatch) == []
+
+
+def test_one_of_something_is_singular(cli: Cli) -> None:
+    assert cli("condense", "digits", "--ipc", "1", "--method", "random", "--name", "one")[0] == 0
+    code, _, err = cli("evaluate", "one", "--arch", "mlp", "--networks", "1", "--epochs", "1")
+    assert code == 0
+    assert "\n1 epoch, " in err
+    assert "1 epochs" not in cli("ls", "one")[1] + cli("diff", "one", BUNDLED)[1]

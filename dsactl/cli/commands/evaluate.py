@@ -15,7 +15,7 @@ from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.recipes.methods import WHOLE
 from dsactl.synthetic import bundled
-from dsactl.text.formatting import accuracy, duration, mean_and_deviation
+from dsactl.text.formatting import accuracy, duration, many, mean_and_deviation
 from dsactl.text.tables import Table
 
 EXAMPLES = """Examples:
@@ -115,8 +115,8 @@ def command(
     shown.add(result.reference, result.network, accuracy(record), str(result.n), paper)
     output.answer(record, [result.reference], [shown])
     output.remark(
-        f"{result.epochs} epochs, augmentation {result.augmentation}, {duration(result.seconds)} on {result.device}; "
-        "mean ± population standard deviation over networks."
+        f"{many(result.epochs, 'epoch')}, augmentation {result.augmentation}, {duration(result.seconds)} on "
+        f"{result.device}; mean ± population standard deviation over networks."
     )
     if result.twin:
         output.remark(f"The set was condensed with batch norm and is evaluated on {result.network}.")

@@ -56,6 +56,8 @@ def command(
     from dsactl.synthetic import bundled
     from registry.export import default_name, export, require_packages
 
+    if output_path == Path("-"):
+        raise UsageError("--output - would be a file of that name.", "Name a file; sets are not written to a pipe.")
     form = _form(form, output_path)
     _check_space(form, space)
     require_packages(form)

@@ -11,7 +11,7 @@ from dsactl.cli import options, terminal_image
 from dsactl.cli.output import Output
 from dsactl.cli.stored_set import to_json
 from dsactl.cli.streams import can_encode
-from dsactl.text.formatting import accuracy, bytes_in_words, duration, in_words, mean_and_deviation
+from dsactl.text.formatting import accuracy, bytes_in_words, duration, in_words, many, mean_and_deviation
 from dsactl.text.tables import Facts, Table
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _about(stored: "registry.StoredSet") -> Facts:
     about = Facts()
     about.add("set", stored.reference)
     about.add("digest", f"@sha256:{stored.digest}")
-    about.add("dataset", f"{info.name} ({info.split}), {sum(info.counts):,} images")
+    about.add("dataset", f"{info.name} ({info.split}), {many(sum(info.counts), 'image', ',')}")
     about.add("classes", ", ".join(info.class_names))
     about.add("images", f"{shape}, normalised with mean {info.mean}, std {info.std}")
     if manifest.has_soft_labels:

@@ -20,6 +20,7 @@ from dsactl.studies.continual.run import CONDENSED, REAL, REVISION, ContinualRun
 from dsactl.studies.continual.tasks import Task
 from dsactl.studies.costs import Cost, estimate
 from dsactl.studies.entries import Entry
+from dsactl.text.formatting import many
 
 _TRIAL = 4  # steps; the first warms up
 _FORWARD = 1 / 3  # cost of a forward pass, of a teacher or a test, relative to a step
@@ -107,7 +108,7 @@ class PreparedStudy:
     @property
     def title(self) -> str:
         """The title of the plot: the dataset whose classes are split, if any, and the size of the memory."""
-        words = f"{self.memories[0].ipc} images per class and task in memory"
+        words = f"{many(self.memories[0].ipc, 'image')} per class and task in memory"
         if self.tasks[-1].first == 0:
             return words
         base, _ = split_name(self.tasks[0].source)

@@ -10,9 +10,10 @@ from dsactl.engine.arguments import check_seed
 from dsactl.errors import UsageError
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.studies.nas import proxy_names, space
-from dsactl.studies.options import at_least_one, many
+from dsactl.studies.options import at_least_one
 from dsactl.studies.result import StudyResult
 from dsactl.studies.study import Study, keeping_finished_work, run_study
+from dsactl.text.formatting import many
 
 if TYPE_CHECKING:
     import registry

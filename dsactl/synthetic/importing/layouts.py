@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dsactl.errors import DataError, UsageError
 from dsactl.synthetic.importing.torch_files import load
+from dsactl.text.formatting import many
 
 IMAGE_KEYS, LABEL_KEYS = ("images", "image", "data"), ("labels", "label", "targets")
 _AUTHORS_NAME = re.compile(r"res_([A-Za-z0-9]+)_([A-Za-z0-9]+)_([A-Za-z0-9]+)_([0-9]{1,5})ipc\.pt")
@@ -91,7 +92,7 @@ def _lone_labels(images: Tensor, classes: int, path: Path) -> Tensor:
     count = images.shape[0] if images.dim() else 0
     if count == 0 or count % classes:
         raise DataError(
-            f"{path} has {count} images without labels, for {classes} classes.",
+            f"{path} has {many(count, 'image')} without labels, for {classes} classes.",
             "Give the file with the labels as `labels`.",
         )
     return torch.arange(classes).repeat_interleave(count // classes)
@@ -159,7 +160,7 @@ def to_experiment(images: Any, labels: Any, classes: int, shape: tuple[int, int,
             "Soft labels are not supported." if soft else "Save labels.long().",
         )
     if len(labels) != len(images):
-        raise DataError(f"{where}: {len(images)} images and {len(labels)} labels.")
+        raise DataError(f"{where}: {many(len(images), 'image')} and {many(len(labels), 'label')}.")
     labels_N = labels.long()
     if labels_N.min() < 0 or labels_N.max() >= classes:
         raise DataError(f"{where}: labels {labels_N.min()} … {labels_N.max()}, for the classes 0 … {classes - 1}.")
