@@ -1,11 +1,11 @@
 """Datasets read and downloaded by torchvision."""
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -98,21 +98,30 @@ def _download(name: str, open_split: Callable[[bool, bool], Any]) -> None:
         ) from error
 
 
+class _OneLine(io.StringIO):
+    """A stream that answers the first text with a line on another stream, and drops all text."""
+
+    def __init__(self, line: str, stream: TextIO) -> None:
+        super().__init__()
+        self._line, self._stream = line, stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(self._line)
+        self._line = ""
+        return len(text)
+
+
 @contextlib.contextmanager
 def _reporting(title: str) -> Iterator[None]:
-    """Let torchvision report progress on a terminal; elsewhere, only say that the download begins.
+    """Let torchvision show its bars on a terminal; elsewhere, only say that the download has begun.
 
-    Nothing is reported if TQDM_DISABLE is set, and nothing on the standard output, which is for results.
+    Nothing is shown if TQDM_DISABLE is set, and nothing goes to the standard output, which is for results.
     """
+    shown: TextIO = sys.stderr
     silent = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
-    if not silent:
-        sys.stderr.write(f"Downloading what is missing of {title} to {data_root()}.\n")
-    with contextlib.ExitStack() as stack:
-        shown = sys.stderr
-        if silent or not shown.isatty():
-            shown = stack.enter_context(Path(os.devnull).open("w"))
-            stack.enter_context(contextlib.redirect_stderr(shown))
-        stack.enter_context(contextlib.redirect_stdout(shown))
+    if silent or not shown.isatty():
+        shown = _OneLine("" if silent else f"Downloading {title} to {data_root()}.\n", shown)
+    with contextlib.redirect_stderr(shown), contextlib.redirect_stdout(shown):
         yield
 
 

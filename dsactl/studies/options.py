@@ -59,8 +59,14 @@ def per_class(request: Request) -> str:
     return f"{many(request.ipc, 'image')} per class"
 
 
-def checked_names(names: Iterable[str], what: str, known: Sequence[str]) -> tuple[str, ...]:
+def checked_names(names: Iterable[str], what: str, known: Sequence[str], see: str = "") -> tuple[str, ...]:
     """Return names from a catalogue, without repetitions.
+
+    Args:
+        names: that the user gives.
+        what: the kind of thing, in the singular.
+        known: the catalogue.
+        see: more for the hint on an unknown name.
 
     Raises:
         UnknownNameError: an unknown name.
@@ -71,7 +77,7 @@ def checked_names(names: Iterable[str], what: str, known: Sequence[str]) -> tupl
         raise UsageError(f"No {what} was given.", f"Known: {', '.join(known)}.")
     for name in found:
         if name not in known:
-            raise UnknownNameError(what, name, known, "Custom methods: docs/methods.md" if what == "method" else "")
+            raise UnknownNameError(what, name, known, see)
     return found
 
 

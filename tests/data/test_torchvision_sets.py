@@ -191,4 +191,4 @@ def test_a_download_reports_no_bar_to_a_log(
     torchvision_sets._download("mnist", opened)
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err == ("" if silent else f"Downloading what is missing of MNIST to {data}.\n")
+    assert said.err == ("" if silent else f"Downloading MNIST to {data}.\n")

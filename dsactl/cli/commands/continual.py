@@ -29,7 +29,10 @@ def command(
         int | None, typer.Option(min=2, help="Number of tasks into which the classes of one dataset are split.")
     ] = None,
     memory: Annotated[
-        str, typer.Option(metavar="A,B,…", help="Methods that make the memories, as in condense; none is no memory.")
+        str,
+        typer.Option(
+            metavar="A,B,…", help="Methods that make the memories, as in condense; none is no memory. Not stored sets."
+        ),
     ] = "herding,dc,dsa",
     ipc: Annotated[int, typer.Option(min=1, help="Number of images per class and task in the memory.")] = 10,
     iterations: Annotated[

@@ -81,7 +81,8 @@ class ContinualLearning(Study):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        checked_names(self.memory, "memory", [*methods.names(), "none"])
+        made = "A method makes the memory of each task; a set that is stored already cannot be one."
+        checked_names(self.memory, "memory", [*methods.names(), "none"], made)
         for what, value, known in (("distillation", self.distillation, WAYS), ("new data", self.new_data, NEW_DATA)):
             if value not in known:
                 raise UnknownNameError(what, value, known)
