@@ -70,6 +70,17 @@ def test_a_store_and_pixels_must_be_what_they_are(condensed: dsactl.SyntheticSet
         condensed.normalise([1.0])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["ipc", "width", "depth", "iterations", "batch_real", "batch_train"])
+def test_numbers_that_torch_cannot_count_are_refused(name: str, refused: Callable[..., str]) -> None:
+    given = {"ipc": "1", name: str(10**22)}
+    flags = [word for key, value in given.items() for word in (f"--{key.replace('_', '-')}", value)]
+    assert f"--{name.replace('_', '-')}" in refused("condense", "digits", *flags)
+    if name == "width":
+        assert "at most 1000000" in refused("condense", "digits", "--ipc", "1", "--width", str(10**9))
+    with pytest.raises(dsactl.Error, match="`epochs` must be at most"):
+        dsactl.Protocol(epochs=10**22)
+
+
 @pytest.mark.parametrize("name", ["ipc", "seed", "iterations", "width", "method", "image_lr", "batch_real"])
 def test_true_and_false_are_no_numbers(name: str, tmp_path: Path, refused: Callable[..., str]) -> None:
     given = {"ipc": 1, name: True}

@@ -1,7 +1,7 @@
 """All output of the command line.
 
-Results go to standard output, everything else to standard error. Progress is a live bar on a terminal, and a plain line
-every few seconds in a pipe or a log.
+Results go to standard output, everything else to standard error. Progress is a live bar on a terminal that has the
+letters for it, and a plain line every few seconds elsewhere.
 """
 
 import json
@@ -152,7 +152,7 @@ class Output:
         bar, title = progress.Bar(self.error, self.remark), printable(title)
         if self.quiet:
             yield bar
-        elif sys.stderr.isatty() and self._err.is_interactive:
+        elif sys.stderr.isatty() and self._err.is_interactive and self._err.encoding.startswith("utf"):
             with progress.live(bar, self._err, title, total, unit) as visible:
                 yield visible
         else:

@@ -5,24 +5,27 @@ from numbers import Integral, Real
 from dsactl.errors import UsageError
 
 LAST_SEED = 2**63 - 1
+MOST = 10**9
+"""The largest count; larger numbers overflow somewhere in torch."""
 
 
-def check_whole(name: str, value: object, least: int = 1, most: int | None = None) -> None:
+def check_whole(name: str, value: object, least: int = 1, most: int = MOST) -> None:
     """Refuse a parameter that is no whole number of a range.
 
     Args:
         name: of the parameter.
         value: that the user gives.
-        least, most: the range, both included; None for no upper limit.
+        least, most: the range, both included.
 
     Raises:
         UsageError: it is none.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise UsageError(f"`{name}` must be a whole number, not {value!r}.")
-    if int(value) < least or (most is not None and int(value) > most):
-        limit = "" if most is None else f" and at most {most}"
-        raise UsageError(f"`{name}` must be at least {least}{limit}, not {value}.")
+    if int(value) < least:
+        raise UsageError(f"`{name}` must be at least {least}, not {value}.")
+    if int(value) > most:
+        raise UsageError(f"`{name}` must be at most {most}, not {value}.")
 
 
 def check_seed(value: object, name: str = "seed") -> None:

@@ -64,6 +64,10 @@ def first_padding(channels: int, size: tuple[int, int]) -> int:
     return 3 if channels == 1 and size == (28, 28) else 1
 
 
+_MOST_VARIANT = 10**6
+"""The largest depth and width; torch counts the weights of wider networks in too few bits."""
+
+
 @dataclass(frozen=True)
 class NetworkSpec:
     """A network without its input and output sizes.
@@ -106,7 +110,7 @@ class NetworkSpec:
                 raise UnknownNameError(what, value, known)
         for what, number in (("depth", self.depth), ("width", self.width)):
             if number is not None:
-                check_whole(what, number)
+                check_whole(what, number, most=_MOST_VARIANT)
         if self.norm == "group" and (self.width or 128) % 4:
             raise UsageError(f"Group norm needs a width that is a multiple of 4, not {self.width}.")
 
