@@ -17,9 +17,9 @@ def start() -> None:
     The interpreter takes longer to take itself down, module by module, than a short command to work; so the process
     ends without that, after everything that was registered for its end has been done.
     """
-    for name in ("stdout", "stderr"):
+    for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed before the start
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+            setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115
     end_on_signals()
     try:
         main()

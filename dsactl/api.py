@@ -13,7 +13,7 @@ from typing import Any
 import registry
 from dsactl.data.load import check_no_folder_options, load_again, load_dataset
 from dsactl.engine.progress import Progress
-from dsactl.engine.session import Session
+from dsactl.engine.session import Session, opened
 from dsactl.engine.tasks import Executor
 from dsactl.errors import KeywordError, UnknownKeywordError
 from dsactl.evaluation.evaluate import evaluate_cached
@@ -215,7 +215,7 @@ def pull(address: str, *, name: str | None = None, store: registry.Store | None 
         >>> condensed.reference  # doctest: +SKIP
         'you/digits-ipc1:1'
     """
-    store = store or registry.Store()
+    store = opened(store)
     repo_id, revision = hub.parse_address(address)
     pulled = hub.pull(store, repo_id, revision, own_name(name, repo_id))
     return from_store(store, pulled.stored)

@@ -31,7 +31,7 @@ class UnknownNameError(UsageError):
 
     def __init__(self, what: str, name: str, known: Iterable[str], see: str = "") -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(names)}."
         super().__init__(f"Unknown {what} {name!r}.", f"{hint} {see}".strip())
         self._given = (what, name, names, see)

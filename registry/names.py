@@ -51,8 +51,8 @@ def parse_name(text: str) -> SetName:
     Raises:
         BadNameError: a part is not `[a-z0-9][a-z0-9._-]*` of at most 80 characters, or holds `..`.
     """
-    parts = text.split("/")
-    if len(parts) > 2 or not all(is_part(part) for part in parts):
+    parts = text.split("/") if isinstance(text, str) else []
+    if not 1 <= len(parts) <= 2 or not all(is_part(part) for part in parts):
         raise BadNameError(
             f"{text!r} is not a name.",
             "A name is [namespace/]name of a-z, 0-9, '.', '_' and '-', each part starting with a letter or digit "
@@ -90,7 +90,9 @@ def parse_reference(text: str) -> Reference:
         BadNameError: it is neither.
     """
     if not isinstance(text, str):
-        raise BadNameError(f"{text!r:.100} is not a reference.", "Give a name, name:version or @sha256:… as text.")
+        raise BadNameError(
+            f"{text!r:.100} is not a reference.", "Give a text: name, name:version, name:tag or @sha256:…"
+        )
     if text.startswith("@"):
         algorithm, _, digest = text[1:].partition(":")
         if algorithm != "sha256" or not _DIGEST.fullmatch(digest):

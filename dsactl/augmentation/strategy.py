@@ -56,8 +56,10 @@ def parse_strategy(text: str) -> Strategy:
 
     Raises:
         UnknownNameError: an unknown kind.
-        UsageError: an empty text.
+        UsageError: an empty text, or none.
     """
+    if not isinstance(text, str):
+        raise UsageError(f"`strategy` must be a text, not {text!r}.", 'For example: "color_crop"')
     words = text.lower().replace("colour", "color").replace("_", " ").replace(",", " ").split()
     if words == ["none"]:
         return Strategy()

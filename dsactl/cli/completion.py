@@ -1,5 +1,6 @@
-"""Completion of `name:version` in bash, which splits words at colons: it passes `name`, `:` and `1` as three words and
-replaces only the last one.
+"""Completion: its scripts for shells, and `name:version` in bash.
+
+Bash splits words at colons: it passes `name`, `:` and `1` as three words and replaces only the last one.
 """
 
 import contextlib
@@ -9,7 +10,46 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
+from dsactl.errors import DsactlError, UsageError
+
 _ASKED = "_DSACTL_COMPLETE"
+_INSTALL, _SHOW = "--install-completion", "--show-completion"
+_SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
+
+
+def set_up(words: Sequence[str]) -> None:
+    """Install or print the script of a shell, if the command line asks for it: of the shell it names, else of its own.
+
+    Args:
+        words: the command line without the program's name.
+
+    Raises:
+        SystemExit: after a script was installed or printed.
+        UsageError: there is no script for the shell.
+        DsactlError: the script cannot be written.
+    """
+    if not words or len(words) > 2 or words[0] not in (_INSTALL, _SHOW):
+        return
+    from typer import _completion_shared as scripts
+
+    shell = words[1] if len(words) > 1 else scripts._get_shell_name()
+    if shell not in _SHELLS:
+        of = f"the shell {shell}" if shell else "this shell, which was not recognised"
+        raise UsageError(
+            f"There is no completion for {of}.", f"Name one of {', '.join(_SHELLS)}: dsactl {words[0]} bash"
+        )
+    if words[0] == _SHOW:
+        sys.stdout.write(scripts.get_completion_script(prog_name="dsactl", complete_var=_ASKED, shell=shell) + "\n")
+    else:
+        try:
+            _, path = scripts.install(shell, "dsactl", _ASKED)
+        except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
+            why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+            raise DsactlError(
+                f"Completion cannot be installed: {why}.", f"Print its script instead: dsactl {_SHOW} {shell}"
+            ) from None
+        sys.stdout.write(f"Installed completion for {shell} in {path}; new terminals have it.\n")
+    raise SystemExit(0)
 
 
 def complete(program: Callable[[], object]) -> None:

@@ -2,12 +2,17 @@
 
 import codecs
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dsactl.cli.flags import keep
 from dsactl.errors import UsageError
 
+_NOT_IN_FILES = (
+    *("sets", "config", "device", "ray", "gpu_share", "fresh", "checkpoint_every", "dry_run", "option"),
+    *("json", "quiet"),
+)
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -26,7 +31,26 @@ def read_config(path: Path | None) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}.") from None
     keep(map(str, values.values()))
-    return {key.replace("-", "_"): value for key, value in values.items()}
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    _check(path, values)
+    return values
+
+
+def _check(path: Path, values: Mapping[str, Any]) -> None:
+    """Refuse what a file of options cannot have: tables, and options that are not of the recipe.
+
+    Raises:
+        UsageError: it has some of that.
+    """
+    for key, value in values.items():
+        flag = f"--{key.replace('_', '-')}"
+        if key in _NOT_IN_FILES:
+            raise UsageError(f"{path}: {key} is not an option of the recipe.", f"Give it on the command line: {flag}")
+        if key != "options" and (isinstance(value, dict) or (isinstance(value, list) and dict in map(type, value))):
+            raise UsageError(
+                f"{path}: there is no table [{key}].",
+                "Write each option as NAME = VALUE above all tables; only a method's own may be in [options].",
+            )
 
 
 def _text(path: Path) -> str:

@@ -1,8 +1,9 @@
-"""Commands as typer has them, but whose help shows flags without a type, and whose Ctrl-C keeps its note.
+"""Commands whose help shows flags without a type and arguments without braces, and whose Ctrl-C keeps its note.
 
-Typer prints `<bool>` after each flag, as if it took a value.
+Typer prints `<bool>` after each flag, as if it took a value, and some versions `{REF}...` for REF….
 """
 
+import re
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -23,6 +24,13 @@ class Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, with an empty placeholder for flags."""
         return _hide_flag_types(super().get_params(ctx))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the line "Usage", with arguments as in docs/commands.md."""
+        return [
+            re.sub(r"[{}]", "", piece).replace("]...", "…]").replace("...", "…")
+            for piece in super().collect_usage_pieces(ctx)
+        ]
 
 
 class Program(TyperGroup):

@@ -2,6 +2,7 @@
 
 import importlib
 import keyword
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from dsactl.cli import completion, errors
 from dsactl.cli.help_screen import Command, Program
 from dsactl.cli.option_groups import expanded
 from dsactl.cli.output import Output
+from dsactl.cli.streams import replace_unencodable
 from dsactl.cli.torchrun import is_of_several
 from dsactl.errors import UsageError
 from registry import collector
@@ -107,14 +109,31 @@ def check_working_directory() -> None:
         raise UsageError("The working directory does not exist any more.", "Change to another one.") from None
 
 
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse an argument without text, as of an empty variable of the shell, which would mean the current folder.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for before, word in zip(["dsactl", *words], words, strict=False):
+        if not word or re.fullmatch(r"--[^=]+=", word):
+            raise UsageError(
+                f"The argument {word or 'after ' + before} is empty.",
+                "Give it a value, or leave it out. Is a variable of the shell empty?",
+            )
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
+    replace_unencodable()
     with collector.gc_paused():
         app = program_of(sys.argv[1:])
     completion.complete(lambda: app(prog_name="dsactl"))
     code: object = 0
     try:
         check_working_directory()
+        completion.set_up(sys.argv[1:])
+        _refuse_empty(sys.argv[1:])
         code = app(prog_name="dsactl", standalone_mode=False)
         sys.stdout.flush()
     except SystemExit:

@@ -1,7 +1,7 @@
 """All output of the command line.
 
-Results go to standard output, everything else to standard error. Progress is a live bar on a terminal, and a plain line
-every few seconds in a pipe or a log.
+Results go to standard output, everything else to standard error. Progress is a live bar on a terminal that has the
+letters for it, and a plain line every few seconds elsewhere.
 """
 
 import json
@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from dsactl.cli.flags import translate
+from dsactl.cli.streams import printable
 from dsactl.errors import UsageError
 from dsactl.text.tables import Facts, Table
 
@@ -46,6 +47,8 @@ class Output:
         ] = False,
     ) -> None:
         self.as_json, self.quiet = as_json, quiet
+        if quiet:
+            os.environ["TQDM_DISABLE"] = "1"  # bars of downloads
         self._out = Console(highlight=False, soft_wrap=True, emoji=False)
         self._err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
@@ -58,13 +61,13 @@ class Output:
             human: result otherwise: lines with rich markup, plain tables and lists, and coloured texts.
         """
         if self.as_json:
-            sys.stdout.write(json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
         elif self.quiet:
             sys.stdout.writelines(f"{identifier}\n" for identifier in identifiers)
         else:
             for item in human:
                 if isinstance(item, Table | Facts):
-                    lines = item.lines(self._limit)
+                    lines = map(printable, item.lines(self._limit))
                     if isinstance(item, Table):
                         self._out.print(Text(next(lines), "bold"))
                     sys.stdout.writelines(f"{line}\n" for line in lines)
@@ -74,7 +77,7 @@ class Output:
     @property
     def _limit(self) -> int | None:
         """Maximum width of the answer in columns; None for a pipe, unless COLUMNS is set."""
-        return self._out.width if self._out.is_terminal or "COLUMNS" in os.environ else None
+        return self._out.width if sys.stdout.isatty() or "COLUMNS" in os.environ else None
 
     def note(self, text: str) -> None:
         """Print a remark with rich markup."""
@@ -84,7 +87,7 @@ class Output:
     def remark(self, text: str) -> None:
         """Print a minor remark: plain text, dim on a terminal, with Python notation translated."""
         if not self.quiet:
-            _print(self._err, Text(translate(text), "dim"))
+            _print(self._err, f"[dim]{escape(translate(text))}[/]")
 
     def error(self, message: str, hint: str = "", *, verbatim: bool = False) -> None:
         """Print an error and its hint, in every mode.
@@ -96,14 +99,20 @@ class Output:
         """
         if not verbatim:
             message, hint = translate(message), translate(hint)
+            message, hint = printable(message), printable(hint)
         _print(self._err, f"[bold red]Error:[/] {escape(message)}")
         if hint:
             _print(self._err, f"  {escape(hint)}")
 
     @property
-    def shows_colours(self) -> bool:
-        """Whether the answer goes to a terminal with colours."""
-        return self._out.is_terminal and not self._out.no_color and self._out.color_system is not None
+    def has_colours(self) -> bool:
+        """Whether the answer may have colours."""
+        return not self._out.no_color and self._out.color_system is not None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the answer goes to a terminal."""
+        return sys.stdout.isatty()
 
     @property
     def width(self) -> int:
@@ -123,7 +132,7 @@ class Output:
         """
         if yes:
             return
-        if not (sys.stdin.isatty() and self._err.is_terminal):
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError("Nothing was removed: there is no terminal for the confirmation.", "Confirm with --yes.")
         from rich.prompt import Confirm
 
@@ -141,14 +150,16 @@ class Output:
         """
         from dsactl.cli import progress  # not at the top, because it is slow to import
 
-        bar = progress.Bar(self.error, self.remark)
+        bar, title = progress.Bar(self.error, self.remark), printable(title)
         if self.quiet:
             yield bar
-        elif self._err.is_terminal:
+        elif sys.stderr.isatty() and self._err.is_interactive and self._err.encoding.startswith("utf"):
             with progress.live(bar, self._err, title, total, unit) as visible:
                 yield visible
         else:
-            yield progress.PlainBar(bar, self._err, title, total, unit)
+            plain = progress.PlainBar(bar, self._err, title, total, unit)
+            yield plain
+            plain.end()
 
     @contextmanager
     def reading(self) -> Iterator["Progress"]:
@@ -161,9 +172,10 @@ class Output:
 
 def _print(console: Console, text: str | Text) -> None:
     """Print lines, wrapped between words on a terminal; words longer than a line are not split."""
-    styled = text if isinstance(text, Text) else Text.from_markup(text, emoji=False)
-    for line in styled.split("\n", allow_blank=True):
-        for part in _wrapped(line, console.width) if console.is_terminal else [line]:
+    if isinstance(text, str):
+        text = Text.from_markup("\n".join(map(printable, text.split("\n"))), emoji=False)
+    for line in text.split("\n", allow_blank=True):
+        for part in _wrapped(line, console.width) if console.file.isatty() else [line]:
             console.print(part)
 
 

@@ -142,7 +142,7 @@ class _LiveBar(_VisibleBar):
 
 
 class PlainBar(_VisibleBar):
-    """Progress as a plain line every few seconds.
+    """Progress as a plain line every few seconds, and one at the end.
 
     Args:
         bar: prints failures and remarks.
@@ -152,23 +152,31 @@ class PlainBar(_VisibleBar):
 
     def __init__(self, bar: Bar, console: Console, title: str, total: float, unit: str) -> None:
         super().__init__(bar, title, total, unit)
-        self._console, self._last = console, 0.0
+        self._console, self._printed = console, 0.0
+        self._state: tuple[float, str] | None = None
 
     def _show(self, done: float, remark: str) -> None:
         now = time.monotonic()
         rate = self._rate(done)
-        if now - self._last < PLAIN_LINE_SECONDS and done < self._total:
+        self._state = (done, remark)
+        if now - self._printed < PLAIN_LINE_SECONDS or done >= self._total:
             return
-        self._last = now
+        self._printed = now
         left = f"{duration((self._total - done) / rate)} left" if rate > 0 else ""
-        parts = (f"{done:.0f}/{self._total:.0f} {self._unit}", _per_second(rate, self._unit), left, remark)
+        self._print(done, _per_second(rate, self._unit), left, remark)
+
+    def end(self) -> None:
+        """Print the line of finished work, whose last remark comes after the last step."""
+        if self._state is not None and self._state[0] >= self._total:
+            self._print(*self._state)
+
+    def _print(self, done: float, *words: str) -> None:
+        parts = (f"{int(done)}/{self._total:.0f} {self._unit}", *words)
         self._console.print(escape(f"{self._title}: {', '.join(filter(None, parts))}"))
 
 
 def _per_second(rate: float, unit: str) -> str:
-    """Format the speed; empty for percentages, whose speed means nothing."""
-    if unit == PERCENT:
+    """Format the speed; empty if there is none, and for percentages, whose speed means nothing."""
+    if unit == PERCENT or rate <= 0:
         return ""
-    if rate <= 0:
-        return "–"
     return f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"

@@ -11,9 +11,8 @@ from dsactl.cli import downloads
 from dsactl.cli.output import Output
 from dsactl.cli.study_options import StudyOptions
 from dsactl.errors import RunError, UsageError
-from dsactl.studies.options import many
 from dsactl.studies.study import Study
-from dsactl.text.formatting import duration
+from dsactl.text.formatting import duration, many
 
 if TYPE_CHECKING:
     from dsactl.studies.costs import Cost

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.data.paths import check_folder, expand, is_folder
 from dsactl.data.views import MAX_SIDE, MIN_SIDE, split_name, take
+from dsactl.engine.arguments import check_real, check_seed, check_whole, check_word
 from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.errors import DataError, DsactlError, UnknownNameError, UsageError
 from registry import extras
@@ -29,10 +30,16 @@ def check_name(
         DataError: the folder does not exist, or is a file.
         MissingPackageError: a package that the named dataset needs is not installed.
     """
-    if not name:
+    check_word("dataset", name)
+    check_seed(split_seed, "split_seed")
+    if image_size is not None:
+        check_whole("image_size", image_size, MIN_SIDE, MAX_SIDE)
+    if test_fraction is not None:
+        check_real("test_fraction", test_fraction)
+        if not 0 < test_fraction < 1:
+            raise UsageError(f"`test_fraction` must be above 0 and below 1, not {test_fraction}.")
+    if not name.strip():
         raise UsageError("The name of the dataset is empty.", "Give a name or a folder, `.` for the current one.")
-    if image_size is not None and not MIN_SIDE <= image_size <= MAX_SIDE:
-        raise UsageError(f"`image_size` must be {MIN_SIDE} … {MAX_SIDE} pixels, not {image_size}.")
     if not Path(name).is_dir():
         name, _ = split_name(name)
     if is_folder(name):
@@ -61,7 +68,7 @@ def check_no_folder_options(**given: object) -> None:
 
 
 def load_dataset(
-    name: str,
+    name: str | Path,
     *,
     image_size: int | None = None,
     test_fraction: float | None = None,
@@ -89,6 +96,7 @@ def load_dataset(
         >>> dsactl.load_dataset("digits@classes0-4").class_names
         ('0', '1', '2', '3', '4')
     """
+    name = str(name) if isinstance(name, Path) else name
     check_name(name, image_size=image_size, test_fraction=test_fraction, split_seed=split_seed)
     given = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
     return _load(name, {**given, "progress": progress})

@@ -2,11 +2,13 @@
 
 import contextlib
 import io
+import os
 import shutil
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -130,12 +132,10 @@ def _download_to(part: Path, name: str) -> None:
         if (root / file).is_file():
             (part / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / file, part / file)
-    # torchvision reports progress on both, which is for terminals only; stdout is for results.
-    shown = sys.stderr if sys.stderr is not None and sys.stderr.isatty() else io.StringIO()
     seconds = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SILENCE_SECONDS)
     try:
-        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
+        with _reporting(CATALOGUE[name].title):
             for train in (True, False):
                 _open(name, part, train=train, download=True)
     finally:
@@ -149,6 +149,33 @@ def _reason(error: Exception) -> str:
     """Return what an exception says: of several lines, such as the mirrors that were tried, the first and the last."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0] if len(lines) == 1 else f"{lines[0].rstrip(':')}: {lines[-1]}"
+
+
+class _OneLine(io.StringIO):
+    """A stream that answers the first text with a line on another stream, and drops all text."""
+
+    def __init__(self, line: str, stream: TextIO) -> None:
+        super().__init__()
+        self._line, self._stream = line, stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(self._line)
+        self._line = ""
+        return len(text)
+
+
+@contextlib.contextmanager
+def _reporting(title: str) -> Iterator[None]:
+    """Let torchvision show its bars on a terminal; elsewhere, only say that the download has begun.
+
+    Nothing is shown if TQDM_DISABLE is set, and nothing goes to the standard output, which is for results.
+    """
+    shown: TextIO = sys.stderr
+    silent = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
+    if silent or not shown.isatty():
+        shown = _OneLine("" if silent else f"Downloading {title} to {data_root()}.\n", shown)
+    with contextlib.redirect_stderr(shown), contextlib.redirect_stdout(shown):
+        yield
 
 
 def _listing(paths: list[Any]) -> str:

@@ -8,6 +8,18 @@ import registry
 from dsactl.engine.device import resolve_device
 from dsactl.engine.progress import Progress
 from dsactl.engine.tasks import Executor, LocalExecutor
+from dsactl.errors import UsageError
+
+
+def opened(store: registry.Store | None) -> registry.Store:
+    """Return a store that the user gives; None is the default one.
+
+    Raises:
+        UsageError: it is no store.
+    """
+    if not isinstance(store, registry.Store | None):
+        raise UsageError(f"`store` must be a registry.Store, not {store!r}.", "For a folder: registry.Store(FOLDER)")
+    return store or registry.Store()
 
 
 @dataclass(frozen=True)
@@ -44,9 +56,10 @@ class Session:
 
         Raises:
             DeviceError: the device is not available.
+            UsageError: the store is none.
         """
         target = resolve_device(str(device))
-        return cls(store or registry.Store(), target, executor or LocalExecutor(), progress or Progress())
+        return cls(opened(store), target, executor or LocalExecutor(), progress or Progress())
 
     def part(self, before: float, size: float, total: float, label: str = "") -> "Session":
         """Return the session of a part of the work; see `Progress.part`."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import registry
 from dsactl.augmentation.strategy import parse_strategy
+from dsactl.engine.arguments import check_real, check_seed, check_whole, check_word
 from dsactl.engine.words import check_precision
 from dsactl.errors import UsageError
 from dsactl.networks.catalogue import NetworkSpec
@@ -68,18 +69,23 @@ class Protocol:
         return self.is_papers
 
     def __post_init__(self) -> None:
-        if not 1 <= self.networks <= MOST_NETWORKS:
-            raise UsageError(f"`networks` must be at least 1 and at most {MOST_NETWORKS}, not {self.networks}.")
-        if self.epochs is not None and self.epochs < 1:
-            raise UsageError(f"`epochs` must be at least 1, not {self.epochs}.")
+        if not isinstance(self.network, NetworkSpec | None):
+            raise UsageError(f"`network` must be a dsactl.NetworkSpec, not {self.network!r}.")
+        check_whole("networks", self.networks, 1, MOST_NETWORKS)
+        if self.epochs is not None:
+            check_whole("epochs", self.epochs)
+        check_whole("batch", self.batch)
+        check_seed(self.seed)
         if self.strategy not in (None, DC):
             parse_strategy(self.strategy)
+        check_word("precision", self.precision)
         check_precision(self.precision)
+        for name in ("lr", "momentum", "weight_decay"):
+            check_real(name, getattr(self, name))
         for name, fits, range_ in (
             ("lr", 0 < self.lr < math.inf, "above 0 and finite"),
             ("momentum", 0 <= self.momentum < 1, "at least 0 and below 1"),
             ("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0 and finite"),
-            ("batch", self.batch >= 1, "at least 1"),
         ):
             if not fits:
                 raise UsageError(f"`{name}` must be {range_}, not {getattr(self, name)}.")

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 
+from dsactl.engine.arguments import check_whole, check_word
 from dsactl.errors import UnknownNameError, UsageError
 
 NORMS = ("instance", "batch", "layer", "group", "none")
@@ -63,6 +64,10 @@ def first_padding(channels: int, size: tuple[int, int]) -> int:
     return 3 if channels == 1 and size == (28, 28) else 1
 
 
+_MOST_VARIANT = 10**6
+"""The largest depth and width; torch counts the weights of wider networks in too few bits."""
+
+
 @dataclass(frozen=True)
 class NetworkSpec:
     """A network without its input and output sizes.
@@ -88,6 +93,9 @@ class NetworkSpec:
     pooling: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("arch", "norm", "activation", "pooling"):
+            if (word := getattr(self, name)) is not None or name == "arch":
+                check_word(name, word)
         if self.arch not in ARCHITECTURES:
             raise UnknownNameError("network", self.arch, ARCHITECTURES, "List them: `networks()`")
         given = [name for name, value in self._variants().items() if value is not None]
@@ -101,8 +109,8 @@ class NetworkSpec:
             if value is not None and value not in known:
                 raise UnknownNameError(what, value, known)
         for what, number in (("depth", self.depth), ("width", self.width)):
-            if number is not None and number < 1:
-                raise UsageError(f"The {what} of a network must be at least 1, not {number}.")
+            if number is not None:
+                check_whole(what, number, most=_MOST_VARIANT)
         if self.norm == "group" and (self.width or 128) % 4:
             raise UsageError(f"Group norm needs a width that is a multiple of 4, not {self.width}.")
 

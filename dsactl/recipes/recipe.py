@@ -254,6 +254,9 @@ class Request:
                 raise UsageError(f"`options` must have numbers and words by name, not {name!r}: {value!r}.")
             if isinstance(value, float) and not math.isfinite(value):
                 raise UsageError(f"The option {name!r} must be a finite number, not {value!r}.")
+        for name, value in values.items():
+            if isinstance(value, bool):  # pydantic takes it for 0 or 1
+                raise UsageError(f"`{name}` must be a number or a word, not {str(value).lower()}.")
         own = {name: value for name, value in values.items() if name in _REQUEST}
         given = {name: value for name, value in values.items() if name not in _REQUEST}
         try:

@@ -15,11 +15,12 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, Self, get_arg
 import pydantic
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from dsactl.engine.arguments import MOST
 from dsactl.errors import UnknownNameError, UsageError
 from dsactl.networks.catalogue import NetworkSpec
 
 Value = int | float | str
-Count = Annotated[int, pydantic.Field(ge=1)]
+Count = Annotated[int, pydantic.Field(ge=1, le=MOST)]
 Rate = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 

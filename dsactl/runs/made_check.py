@@ -9,6 +9,7 @@ from torch import Tensor
 from dsactl.errors import RunError
 from dsactl.methods.work import CondensedSet
 from dsactl.runs.job import Job
+from dsactl.text.formatting import many
 
 
 def checked(made: object, job: Job) -> CondensedSet:
@@ -38,7 +39,9 @@ def checked(made: object, job: Job) -> CondensedSet:
     if not torch.isfinite(images).all():
         refuse("made images that are not finite", "Try smaller learning rates.")
     if labels.shape != images.shape[:1]:
-        refuse(f"made {len(images)} images and {labels.numel()} labels", "Return one label for each image.")
+        refuse(
+            f"made {many(len(images), 'image')} and {many(labels.numel(), 'label')}", "Return one label for each image."
+        )
     if labels.dtype != torch.int64 or not len(labels) or labels.min() < 0 or (labels.diff() < 0).any():
         refuse(
             "made labels that are not int64, not negative, and in ascending order",
@@ -52,7 +55,7 @@ def checked(made: object, job: Job) -> CondensedSet:
         )
     if counts.max() > ipc:
         refuse(
-            f"made {int(counts.max())} images of a class, more than `ipc={ipc}`",
+            f"made {many(int(counts.max()), 'image')} of a class, more than `ipc={ipc}`",
             "Return at most `work.recipe.ipc` images of each class.",
         )
     if counts.min() == 0:

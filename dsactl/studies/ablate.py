@@ -142,7 +142,12 @@ class Ablation(Study):
         request, protocol = self.request, self.protocol
         match self.study:
             case "ipc":
-                compared = checked_names(COMPARED if self.methods is None else self.methods, "method", methods.names())
+                compared = checked_names(
+                    COMPARED if self.methods is None else self.methods,
+                    "method",
+                    methods.names(),
+                    "Custom methods: docs/methods.md",
+                )
                 return ablations.ipcs(request, self.numbers, compared, protocol)
             case "init":
                 return ablations.starts(request, protocol)

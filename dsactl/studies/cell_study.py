@@ -8,9 +8,9 @@ from dsactl.runs.job import Job
 from dsactl.studies.cells import Cell, fill
 from dsactl.studies.entries import Entry, Key
 from dsactl.studies.folder import Folder, rows_of
-from dsactl.studies.options import many
 from dsactl.studies.result import StudyResult
 from dsactl.studies.study import keeping_finished_work
+from dsactl.text.formatting import many
 from dsactl.text.tables import Table
 
 

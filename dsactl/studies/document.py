@@ -8,6 +8,7 @@ from string import Template
 
 from dsactl.studies.cells import Cell
 from dsactl.studies.entries import Key
+from dsactl.text.formatting import many
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 70em; margin: 2em auto; padding: 0 1em; }
@@ -93,7 +94,7 @@ def _row(cell: Cell) -> list[str]:
         cell.remark or "no",
         f"{_duration(cell.making)}, {_duration(cell.testing)}",
         "; ".join(cell.made_in) or "–",
-        f"{cell.program}, {cell.device}, {cell.epochs} epochs, augmentation {cell.augmentation}",
+        f"{cell.program}, {cell.device}, {many(cell.epochs, 'epoch')}, augmentation {cell.augmentation}",
     ]
 
 

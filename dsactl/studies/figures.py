@@ -14,6 +14,7 @@ from dsactl.studies.evolution import strip, watch_condensing
 from dsactl.studies.gradients import CONDENSED, measure_norms
 from dsactl.studies.plots import norms_histogram
 from dsactl.studies.titles import PARTS
+from dsactl.text.formatting import many
 
 CLASSES = ("automobile", "cat")
 """The classes in Figure 6."""
@@ -62,7 +63,7 @@ def parts(figure: str, base: Request, networks: int) -> list[Part]:
     cifar10 = replace(base, dataset="cifar10")
     if figure == "figure5":
         pair = (replace(cifar10, ipc=10), replace(cifar10, ipc=10, strategy=Strategy()))
-        caption = f"Norms of the classes' gradients, {networks} networks each"
+        caption = f"Norms of the classes' gradients, {many(networks, 'network')} each"
         return [Part("cifar10", caption, pair, partial(_norms, pair, networks))]
     both = f"{' and '.join(CLASSES)}, one image per class, from"
     noise, real = (cifar10.varied(init=init) for init in ("noise", "real"))

@@ -1,12 +1,14 @@
 """What the options of studies have in common. Importing this loads no torch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dsactl.engine.arguments import check_whole
 from dsactl.errors import UnknownNameError, UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.recipes.recipe import Request
 from dsactl.runs.request_check import check_request
+from dsactl.text.formatting import many
 
 if TYPE_CHECKING:
     from dsactl.data.dataset import Dataset
@@ -49,7 +51,7 @@ def about(request: Request) -> str:
 def fewer(request: Request) -> str:
     """Return the number of iterations for a title, after a comma; empty for the default."""
     iterations = request.settings.get("iterations")
-    return "" if iterations is None else f", {iterations} iterations"
+    return "" if iterations is None else f", {many(iterations, 'iteration')}"
 
 
 def per_class(request: Request) -> str:
@@ -57,13 +59,14 @@ def per_class(request: Request) -> str:
     return f"{many(request.ipc, 'image')} per class"
 
 
-def many(count: int, what: str) -> str:
-    """Format a count with its noun: "1 set", "2 sets"."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def checked_names(names: Iterable[str], what: str, known: Sequence[str]) -> tuple[str, ...]:
+def checked_names(names: Iterable[str], what: str, known: Sequence[str], see: str = "") -> tuple[str, ...]:
     """Return names from a catalogue, without repetitions.
+
+    Args:
+        names: that the user gives.
+        what: the kind of thing, in the singular.
+        known: the catalogue.
+        see: more for the hint on an unknown name.
 
     Raises:
         UnknownNameError: an unknown name.
@@ -74,7 +77,7 @@ def checked_names(names: Iterable[str], what: str, known: Sequence[str]) -> tupl
         raise UsageError(f"No {what} was given.", f"Known: {', '.join(known)}.")
     for name in found:
         if name not in known:
-            raise UnknownNameError(what, name, known, "Custom methods: docs/methods.md" if what == "method" else "")
+            raise UnknownNameError(what, name, known, see)
     return found
 
 
@@ -84,19 +87,6 @@ def at_least_one(**numbers: int | None) -> None:
     Raises:
         UsageError: one is, or is no integer.
     """
-    _at_least(1, numbers)
-
-
-def not_negative(**numbers: int) -> None:
-    """Refuse numbers below 0.
-
-    Raises:
-        UsageError: one is, or is no integer.
-    """
-    _at_least(0, numbers)
-
-
-def _at_least(least: int, numbers: Mapping[str, int | None]) -> None:
     for name, number in numbers.items():
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < least):
-            raise UsageError(f"`{name}` must be at least {least}, not {number!r}.")
+        if number is not None:
+            check_whole(name, number)

@@ -6,15 +6,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dsactl.engine.arguments import check_real, check_seed
 from dsactl.errors import DataError, UnknownNameError, UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.recipes.recipe import Request
 from dsactl.studies.entries import Entry, Key
-from dsactl.studies.options import at_least_one, many, not_negative
+from dsactl.studies.options import at_least_one
 from dsactl.studies.papers import Plan, plan, scaled_request
 from dsactl.studies.result import StudyResult
 from dsactl.studies.study import Study, keeping_finished_work, run_study
 from dsactl.studies.titles import FIGURES, PARTS, TABLES
+from dsactl.text.formatting import many
 from registry import MissingPackageError
 
 if TYPE_CHECKING:
@@ -59,8 +61,9 @@ class Reproduction(Study):
     def __post_init__(self) -> None:
         if self.table not in KNOWN:
             raise UnknownNameError("table", self.table, KNOWN)
+        check_seed(self.seed)
         at_least_one(sets=self.sets, networks=self.networks)
-        not_negative(seed=self.seed)
+        check_real("scale", self.scale)
         if not 0 < self.scale <= 1:
             raise UsageError(f"`scale` must be above 0 and at most 1, not {self.scale}.")
         if self.only is not None and not self.only:

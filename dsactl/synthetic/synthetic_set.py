@@ -6,7 +6,6 @@ Shapes: N images, sorted by class, C, H, W, K classes.
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -15,7 +14,9 @@ from torch import Tensor
 import registry
 from dsactl.augmentation.strategy import Strategy
 from dsactl.augmentation.transforms import augment, draw
+from dsactl.engine.arguments import check_seed, check_whole
 from dsactl.engine.random import generator
+from dsactl.engine.session import opened
 from dsactl.errors import UsageError
 from dsactl.recipes.recipe import Recipe
 from dsactl.synthetic.bundled import find
@@ -117,6 +118,8 @@ class SyntheticSet:
         Raises:
             UsageError: another type or shape.
         """
+        if not isinstance(pixels, Tensor):
+            raise UsageError(f"`pixels` must be a torch.Tensor, not {type(pixels).__name__}.")
         channels, shape = len(self.mean), "×".join(map(str, pixels.shape))
         if pixels.dim() != 4 or pixels.shape[1] != channels:
             raise UsageError(f"`pixels` must be N×{channels}×H×W, not {shape or 'one number'}.")
@@ -148,14 +151,11 @@ class SyntheticSet:
             Images B×C×H×W and labels B (soft ones B×K if the set has them), on the set's device, batch after batch.
 
         Raises:
-            UsageError: `epochs` or `batch_size` is not a whole number from 1, or `seed` not a whole number.
+            UsageError: an argument is no whole number, or out of range.
         """
-        for name, value in (("epochs", epochs), ("batch_size", batch_size), ("seed", seed)):
-            if not isinstance(value, Integral) or isinstance(value, bool):
-                raise UsageError(f"`{name}` must be a whole number, not {value!r:.100}.")
-        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-            if value < 1:
-                raise UsageError(f"`{name}` must be at least 1, not {value}.")
+        check_whole("epochs", epochs)
+        check_whole("batch_size", batch_size)
+        check_seed(seed)
         return self._batches(int(epochs), int(batch_size), int(seed))
 
     def _batches(self, epochs: int, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -187,7 +187,7 @@ def load(reference: str, store: registry.Store | None = None) -> SyntheticSet:
         >>> dsactl.load(f"@sha256:{condensed.digest}").recipe.ipc
         1
     """
-    return from_store(*find(reference, store or registry.Store()))
+    return from_store(*find(reference, opened(store)))
 
 
 def from_store(store: registry.Reader, stored: registry.StoredSet) -> SyntheticSet:

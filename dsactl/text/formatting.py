@@ -4,6 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def many(count: object, what: str, form: str = "") -> str:
+    """Format a count with its noun: "1 set", "2 sets", "3 classes".
+
+    Args:
+        count: the number.
+        what: the noun, in the singular.
+        form: format of the number, e.g. "," for a separator of thousands.
+    """
+    plural = "" if count == 1 else "es" if what.endswith("s") else "s"
+    return f"{count:{form}} {what}{plural}"
+
+
 def duration(seconds: float) -> str:
     """Format a duration in seconds: "4.2 s", "3 min 20 s", "2 h 05 min"."""
     if seconds < 60:

@@ -64,6 +64,8 @@ def parse_address(text: str) -> tuple[str, str | None]:
     Raises:
         BadNameError: it is neither.
     """
+    if not isinstance(text, str):
+        raise BadNameError(f"{text!r} is not a repository name.", "Give a text: user/repo or user/repo:version.")
     repo_id, colon, word = text.partition(":")
     parse_repo_id(repo_id)
     return repo_id, parse_revision(word) if colon else None

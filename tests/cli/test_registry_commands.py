@@ -207,6 +207,8 @@ def test_a_damaged_set_is_reported_and_the_rest_is_usable(store: registry.Store,
     listed = quick("ls", "--quiet")
     assert listed.stdout.split() == ["a:1", "a:3", "lab/b:1"]
     assert str(stored.record) in listed.stderr
+    assert listed.returncode == 1
+    assert quick("ls", "--bundled").returncode == 0
     assert quick("show", "a:2").returncode == 1
     assert quick("rm", "a:3", "--yes").returncode == 0
     assert stored.record.exists()
@@ -280,3 +282,8 @@ def test_paths_are_shown_verbatim(quick: Program, tmp_path: Path) -> None:
         ended = quick(*arguments, DSACTL_HOME=str(home))
         assert "Internal error" not in ended.stderr
     assert f"The store {tmp_path / 'e[/b]'} is empty" in quick("ls", DSACTL_HOME=str(tmp_path / "e[/b]")).stderr
+
+
+def test_an_export_to_a_dash_is_refused(tmp_path: Path, refused: Callable[..., str]) -> None:
+    assert "--output - would be a file" in refused("export", "bundled/mnist-dsa-convnet-ipc1", "-f", "npz", "-o", "-")
+    assert not list(tmp_path.glob("-*"))

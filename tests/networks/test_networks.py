@@ -146,7 +146,7 @@ def test_labels_twins_and_refusals() -> None:
         NetworkSpec(norm="instanc")
     with pytest.raises(UsageError, match="lenet has no variants, and depth was given"):
         NetworkSpec("lenet", depth=2)
-    with pytest.raises(UsageError, match="depth of a network must be at least 1"):
+    with pytest.raises(UsageError, match="`depth` must be at least 1"):
         NetworkSpec(depth=0)
     with pytest.raises(NetworkError, match=r"convnet-depth4 cannot take 1×8×8 images: .* always zero"):
         build(NetworkSpec(depth=4), 1, (8, 8), 10)

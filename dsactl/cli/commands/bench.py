@@ -11,7 +11,7 @@ from dsactl.data.catalogue import CATALOGUE
 from dsactl.engine.progress import NO_FIGURES, Progress
 from dsactl.errors import UnknownNameError
 from dsactl.recipes.recipe import Request
-from dsactl.text.formatting import bytes_in_words
+from dsactl.text.formatting import bytes_in_words, many
 from dsactl.text.tables import Table
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def command(
         result.to_dict(),
         [f"{result.inner_step.median:.6f}"],
         [
-            f"{result.dataset}, {ipc} images per class, {result.network}, {result.precision}; {result.mode}; "
+            f"{result.dataset}, {many(ipc, 'image')} per class, {result.network}, {result.precision}; {result.mode}; "
             f"{result.device}; torch {result.torch}",
             f"Large matrix product: {result.matrix_product / 1e9:,.0f} GFLOP/s. "
             f"Peak memory: {bytes_in_words(result.memory)}.",

@@ -21,7 +21,7 @@ from dsactl.paper import SCHEDULE
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.recipes.recipe import Recipe, Request
 from dsactl.runs.request_check import check_request
-from dsactl.text.formatting import bytes_in_words, duration, in_words
+from dsactl.text.formatting import bytes_in_words, duration, in_words, many
 from dsactl.text.tables import Facts
 
 if TYPE_CHECKING:
@@ -65,7 +65,11 @@ def command(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.toml", help="TOML file with options by name; command-line options override it."),
+        typer.Option(
+            metavar="FILE.toml",
+            help="TOML file with options of the recipe by name, e.g. image_lr = 0.1; command-line options override it. "
+            "Options of the run (--sets, --device, --ray, --fresh, …) cannot be in it.",
+        ),
     ] = None,
     *,
     run: options.RunOptions,
@@ -172,7 +176,6 @@ def command(
             condense_runs.follow(request, run.device, 0 if dry_run else sets, processes)
             return
         executor = open_executor(OFF if dry_run else run.ray, run.device, run.gpu_share)
-        downloads.announce(request.dataset, output)
         with output.reading() as reading:
             job = prepare(request, run.device, progress=reading)
         for remark in _remarks(request, job):
@@ -233,8 +236,8 @@ def _remarks(request: Request, job: "Job") -> Iterator[str]:
     settings = recipe.settings.values()
     if "network_epochs" in settings and request.ipc not in SCHEDULE and "inner_steps" not in request.settings:
         yield (
-            f"The paper has no schedule for --ipc {request.ipc}; {settings['inner_steps']} inner steps of "
-            f"{settings['network_epochs']} network epochs are our choice."
+            f"The paper has no schedule for --ipc {request.ipc}; {many(settings['inner_steps'], 'inner step')} of "
+            f"{many(settings['network_epochs'], 'network epoch')} are our choice."
         )
     if request.arch == "convnet" and request.depth is None and recipe.network.depth != PAPER_DEPTH:
         height, width = recipe.image_shape[1:]
@@ -290,8 +293,8 @@ def _dry_run(job: "Job", sets: int, output: Output) -> None:
     shown.add("", "")
     shown.add("device", describe(job.device))
     if method.cost:
-        steps = f"{counts['inner_steps']:,} inner steps, {counts['network_steps']:,} network steps"
-        shown.add("work per set", steps)
+        steps = [many(counts[f"{what}_steps"], f"{what} step", ",") for what in ("inner", "network")]
+        shown.add("work per set", ", ".join(steps))
         shown.add("operations per set", f"{counts['operations']:.2g}")
     if estimate:
         compiled = " without compilation; long runs are compiled and faster" if method.cost else ""
@@ -299,5 +302,5 @@ def _dry_run(job: "Job", sets: int, output: Output) -> None:
         shown.add("memory", f"about {bytes_in_words(estimate.memory)}")
     else:
         shown.add("time per set", f"unknown: {recipe.method} is a method of another package")
-    shown.add("would store", f"{job.name}, {sets} version{'s' if sets > 1 else ''}")
+    shown.add("would store", f"{job.name}, {many(sets, 'version')}")
     output.answer(value, [str(job.name)], [shown])

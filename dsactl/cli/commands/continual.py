@@ -8,14 +8,14 @@ from dsactl.cli import downloads, options, study_runs
 from dsactl.cli.output import Output
 from dsactl.cli.study_options import BY_RAY, Seed, StudyOptions
 from dsactl.studies.continual.continual_learning import WAYS, ContinualLearning
-from dsactl.text.formatting import duration
+from dsactl.text.formatting import duration, many
 
 EXAMPLES = """Examples:
 
   dsactl continual --tasks mnist,usps,digits --iterations 20 --repeats 3
   dsactl continual --dry-run
-  dsactl continual --tasks digits --splits 5 --memory none,random,herding --ipc 5 --repeats 3
-  dsactl continual --tasks mnist,usps,digits --memory dsa --distillation off --new-data condensed"""
+  dsactl continual --tasks digits --splits 5 --memory none,random,herding
+  dsactl continual --memory dsa --distillation off --new-data condensed"""
 
 
 def command(
@@ -29,7 +29,10 @@ def command(
         int | None, typer.Option(min=2, help="Number of tasks into which the classes of one dataset are split.")
     ] = None,
     memory: Annotated[
-        str, typer.Option(metavar="A,B,…", help="Methods that make the memories, as in condense; none is no memory.")
+        str,
+        typer.Option(
+            metavar="A,B,…", help="Methods that make the memories, as in condense; none is no memory. Not stored sets."
+        ),
     ] = "herding,dc,dsa",
     ipc: Annotated[int, typer.Option(min=1, help="Number of images per class and task in the memory.")] = 10,
     iterations: Annotated[
@@ -112,9 +115,9 @@ def _dry_run(study: ContinualLearning, device: str, output: Output) -> None:
         f"augmentation {' '.join(settings.strategy) or 'none'}, {settings.precision}.",
         f"Learning rates {settings.learn.lr:g} and {settings.balance.lr:g}, λ {settings.distillation:g}, "
         f"τ {settings.temperature:g}.",
-        f"{len(prepared.runs)} runs of {len(prepared.tasks)} tasks ({names}).",
+        f"{many(len(prepared.runs), 'run')} of {many(len(prepared.tasks), 'task')} ({names}).",
         study_runs.sets_in_words(cost.sets),
-        f"{cost.phases} phases would be trained, {settings.learn.steps} steps on a task and "
+        f"{many(cost.phases, 'phase')} would be trained, {many(settings.learn.steps, 'step')} on a task and "
         f"{settings.balance.steps} on the memory: about {duration(cost.learning)}.",
         f"Total: about {duration(cost.sets.making + cost.learning)} on {describe(session.device)}.",
     ]

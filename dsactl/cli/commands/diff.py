@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from dsactl.cli import options
 from dsactl.cli.output import Output
-from dsactl.text.formatting import accuracy, bytes_in_words, in_words
+from dsactl.text.formatting import accuracy, bytes_in_words, in_words, many
 from dsactl.text.tables import Table
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _facts(stored: "registry.StoredSet", evaluations: list[dict[str, Any]]) -> d
     facts |= {f"made: {key}": item for key, item in manifest.provenance.items()}
     facts["file size"] = stored.size
     for record in evaluations:  # keeps the newest of each protocol
-        epochs = f"{record['epochs']} epochs" if "epochs" in record else None
+        epochs = many(record["epochs"], "epoch") if "epochs" in record else None
         parts = (record.get("network", "?"), epochs, record.get("augmentation"))
         how = ", ".join(str(part) for part in parts if part is not None)
         facts[f"accuracy % on {how}"] = f"{accuracy(record)}, n = {record.get('n', '?')}"

@@ -7,14 +7,15 @@ from typing import Annotated, Any
 import typer
 
 import registry
-from dsactl.cli import downloads, options
+from dsactl.cli import options
 from dsactl.cli.output import Output
+from dsactl.cli.study_options import Seed
 from dsactl.data.load import check_name, check_no_folder_options
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.recipes.methods import WHOLE
 from dsactl.synthetic import bundled
-from dsactl.text.formatting import accuracy, duration, mean_and_deviation
+from dsactl.text.formatting import accuracy, duration, many, mean_and_deviation
 from dsactl.text.tables import Table
 
 EXAMPLES = """Examples:
@@ -56,7 +57,7 @@ def command(
             help="Kinds of augmentation, e.g. color_crop, or none, or dc (the augmentation of DC).  \\[the set's own]"
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Seed = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="New evaluation, ignoring cached results.")] = False,
     *,
     run: options.RunOptions,
@@ -82,7 +83,6 @@ def command(
         folder["split_seed"] = split_seed
     if method is not None:
         check_name(_dataset(method, reference, data), **folder)  # type: ignore[arg-type]
-        downloads.announce(_dataset(method, reference, data), output)
     else:
         if reference is not None:
             bundled.find(reference, registry.Store())
@@ -115,8 +115,8 @@ def command(
     shown.add(result.reference, result.network, accuracy(record), str(result.n), paper)
     output.answer(record, [result.reference], [shown])
     output.remark(
-        f"{result.epochs} epochs, augmentation {result.augmentation}, {duration(result.seconds)} on {result.device}; "
-        "mean ± population standard deviation over networks."
+        f"{many(result.epochs, 'epoch')}, augmentation {result.augmentation}, {duration(result.seconds)} on "
+        f"{result.device}; mean ± population standard deviation over networks."
     )
     if result.twin:
         output.remark(f"The set was condensed with batch norm and is evaluated on {result.network}.")

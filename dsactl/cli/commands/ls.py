@@ -13,7 +13,7 @@ from dsactl.cli.output import Output
 from dsactl.errors import UnknownNameError
 from dsactl.networks.catalogue import ARCHITECTURES
 from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN
-from dsactl.text.formatting import accuracy, bytes_in_words
+from dsactl.text.formatting import accuracy, bytes_in_words, many
 from dsactl.text.tables import Table
 from registry import collector
 
@@ -86,7 +86,8 @@ def command(
     """List the stored sets, oldest first.
 
     The accuracy shown is from the set's own network, the paper's protocol and the set's augmentation, with the most
-    networks. Without such a result the closest one is shown, with its differences.
+    networks. Without such a result the closest one is shown, with its differences. Damaged sets are named; the exit
+    code is then 1.
     """
     import registry
     from dsactl.synthetic import bundled as own
@@ -124,6 +125,8 @@ def command(
         known = sorted({entry.dataset for entry in entries})
         if dataset is not None and dataset not in known:
             output.note(f"Datasets of these sets: {escape(', '.join(known))}")
+    if faults:
+        raise typer.Exit(1)
 
 
 def _value(entry: "registry.Entry") -> dict[str, Any]:
@@ -178,7 +181,7 @@ def _accuracy(entry: "registry.Entry") -> tuple[str, str, str]:
     record = _best(entry)
     if record is None:
         return "–", "", ""
-    unusual = "" if _is_usual(record) else f", {record.get('epochs')} epochs"
+    unusual = "" if _is_usual(record) else f", {many(record.get('epochs'), 'epoch')}"
     other = "" if record.get("own_augmentation", True) else f", augmentation {record.get('augmentation')}"
     return accuracy(record), str(record.get("n", "?")), f"{record.get('network', '?')}{unusual}{other}"
 

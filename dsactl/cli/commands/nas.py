@@ -10,13 +10,12 @@ from dsactl.cli import downloads, study_runs
 from dsactl.cli.output import Output
 from dsactl.cli.study_options import BY_RAY, DatasetName, ImageSize, Seed, StudyOptions
 from dsactl.studies.nas.architecture_search import ArchitectureSearch
-from dsactl.studies.options import many
-from dsactl.text.formatting import duration
+from dsactl.text.formatting import duration, many
 from dsactl.text.tables import Table
 
 EXAMPLES = """Examples:
 
-  dsactl nas digits --where 'depth<=2,width<=64' --proxy random,early-stopping,whole
+  dsactl nas digits --where 'depth<=2' --proxy random,early-stopping
   dsactl nas cifar10 --proxy cifar10-dsa-convnet-ipc10,random,whole --sample 72
   dsactl nas cifar10 --dry-run"""
 

@@ -8,6 +8,7 @@ from rich.markup import escape
 from dsactl.cli.output import Output
 from dsactl.data.catalogue import entry_of
 from dsactl.errors import UsageError
+from dsactl.text.formatting import many
 
 EXAMPLES = """Examples:
 
@@ -59,7 +60,7 @@ def command(
     output.answer(value, [stored.reference], [f"[bold]{stored.reference}[/]  @sha256:{stored.digest}"])
     if pulled.from_cache:
         output.note("The Hub could not be reached; this is a cached copy, and a newer version may exist.")
-    new = f" with {pulled.evaluations} new results" if pulled.evaluations else ""
+    new = f" with {many(pulled.evaluations, 'new result')}" if pulled.evaluations else ""
     done = "verified; it was already stored" if pulled.was_here else "verified and stored"
     output.note(f"Pulled from {pulled.repo_id} at {escape(pulled.revision)}{new}: {done}.")
     data = "" if entry_of(stored.manifest.dataset.name) else " --data FOLDER"

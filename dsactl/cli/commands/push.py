@@ -18,7 +18,7 @@ EXAMPLES = """Examples:
 
   dsactl push digits-dsa-convnet-ipc1 user/digits-ipc1 --dry-run
   dsactl push mnist-dsa-convnet-ipc1:2 user/mnist-ipc1 --private
-  dsactl push cifar10-dsa-convnet-ipc1 team/cifar10-ipc1 --create-pr --licence mit"""
+  dsactl push cifar10-dsa-convnet-ipc1 team/cifar10 --create-pr --licence mit"""
 
 _OUTCOMES = {
     "pushed": "Pushed.",

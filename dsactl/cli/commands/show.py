@@ -10,7 +10,8 @@ from dsactl.augmentation.strategy import KINDS, Strategy
 from dsactl.cli import options, terminal_image
 from dsactl.cli.output import Output
 from dsactl.cli.stored_set import to_json
-from dsactl.text.formatting import accuracy, bytes_in_words, duration, in_words, mean_and_deviation
+from dsactl.cli.streams import can_encode
+from dsactl.text.formatting import accuracy, bytes_in_words, duration, in_words, many, mean_and_deviation
 from dsactl.text.tables import Facts, Table
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def command(
     picture: Annotated[
         bool | None,
         typer.Option(
-            "--picture/--no-picture", help="Images as a picture in the terminal.  \\[on a terminal with colours]"
+            "--picture/--no-picture",
+            help="Images as a picture in the terminal, in letters if it has no colours.  "
+            "\\[on a terminal with colours]",
         ),
     ] = None,
     *,
@@ -58,8 +61,9 @@ def command(
     }
     results = _results(evaluations)
     shown: list[str | Table | Facts] = ["", results] if evaluations else []
-    wanted = output.shows_colours if picture is None else picture
-    drawn = _drawn(where, stored, min(output.width, _WIDEST_PICTURE)) if wanted else []
+    colours = output.has_colours and can_encode(terminal_image.HALF_BLOCK)
+    wanted = output.is_terminal and colours if picture is None else picture
+    drawn = _drawn(where, stored, min(output.width, _WIDEST_PICTURE), colours) if wanted else []
     output.answer(value, [stored.reference], [_about(stored), *shown, *drawn])
     if not evaluations:
         output.note(f"Not evaluated yet. Next: dsactl evaluate {stored.reference}")
@@ -71,7 +75,7 @@ def _about(stored: "registry.StoredSet") -> Facts:
     about = Facts()
     about.add("set", stored.reference)
     about.add("digest", f"@sha256:{stored.digest}")
-    about.add("dataset", f"{info.name} ({info.split}), {sum(info.counts):,} images")
+    about.add("dataset", f"{info.name} ({info.split}), {many(sum(info.counts), 'image', ',')}")
     about.add("classes", ", ".join(info.class_names))
     about.add("images", f"{shape}, normalised with mean {info.mean}, std {info.std}")
     if manifest.has_soft_labels:
@@ -106,7 +110,7 @@ def _results(evaluations: list[dict[str, Any]]) -> Table:
     return results
 
 
-def _drawn(store: "registry.Reader", stored: "registry.StoredSet", width: int) -> list[Text]:
+def _drawn(store: "registry.Reader", stored: "registry.StoredSet", width: int, colours: bool) -> list[Text]:
     """Draw the images at up to the terminal's width; empty if they cannot be drawn."""
     import registry
     from registry.pictures import grid_png
@@ -115,9 +119,8 @@ def _drawn(store: "registry.Reader", stored: "registry.StoredSet", width: int) -
     with contextlib.suppress(registry.RegistryError):
         tensors = store.tensors(stored)
         images, labels = tensors["images"], tensors["labels"]
-        return [
-            terminal_image.draw(grid_png(images, labels, info.mean, info.std, classes_per_row=_CLASSES_PER_ROW), width)
-        ]
+        grid = grid_png(images, labels, info.mean, info.std, classes_per_row=_CLASSES_PER_ROW)
+        return [terminal_image.draw(grid, width, colours=colours)]
     return []
 
 

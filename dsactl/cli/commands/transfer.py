@@ -13,8 +13,8 @@ from dsactl.studies.transfer import Transfer
 EXAMPLES = """Examples:
 
   dsactl transfer mnist --ipc 1
-  dsactl transfer digits --ipc 1 --archs mlp,convnet --iterations 100 --networks 5
-  dsactl transfer mnist --ipc 1 --archs convnet,lenet --test-on mlp,convnet,lenet,alexnet,vgg11,resnet18
+  dsactl transfer digits --ipc 1 --archs mlp,convnet --iterations 100
+  dsactl transfer mnist --ipc 1 --archs convnet,lenet --test-on mlp,resnet18
   dsactl transfer mnist --ipc 1 --sets 5 --dry-run"""
 
 

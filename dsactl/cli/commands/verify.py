@@ -8,6 +8,7 @@ from rich.markup import escape
 from dsactl.cli import options
 from dsactl.cli.flags import translate
 from dsactl.cli.output import Output
+from dsactl.text.formatting import many
 
 EXAMPLES = """Examples:
 
@@ -51,8 +52,8 @@ def command(
     }
     count = len(findings.checked)
     faults = len(findings.faults)
-    verdict = f"{faults} {'error' if faults == 1 else 'errors'}" if faults else "no errors"
-    output.answer(value, findings.checked, [f"{count} {'set' if count == 1 else 'sets'} checked: {verdict}"])
+    verdict = many(faults, "error") if faults else "no errors"
+    output.answer(value, findings.checked, [f"{many(count, 'set')} checked: {verdict}"])
     for path in findings.leftovers:
         output.note(f"Unreferenced: {escape(str(path))}")
     if findings.leftovers:

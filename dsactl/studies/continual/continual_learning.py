@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dsactl.augmentation.strategy import default_strategy
 from dsactl.data.catalogue import missing_files
 from dsactl.data.views import Shape
+from dsactl.engine.arguments import check_seed
 from dsactl.engine.words import check_precision
 from dsactl.errors import DataError, RunError, UnknownNameError, UsageError
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes import methods
 from dsactl.studies.continual.tasks import check_splits, check_tasks, splits_of, tasks_of
-from dsactl.studies.options import at_least_one, checked_names, not_negative
+from dsactl.studies.options import at_least_one, checked_names
 from dsactl.studies.result import StudyResult
 from dsactl.studies.study import Study, keeping_finished_work, run_study
 
@@ -80,7 +81,8 @@ class ContinualLearning(Study):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        checked_names(self.memory, "memory", [*methods.names(), "none"])
+        made = "A method makes the memory of each task; a set that is stored already cannot be one."
+        checked_names(self.memory, "memory", [*methods.names(), "none"], made)
         for what, value, known in (("distillation", self.distillation, WAYS), ("new data", self.new_data, NEW_DATA)):
             if value not in known:
                 raise UnknownNameError(what, value, known)
@@ -89,7 +91,7 @@ class ContinualLearning(Study):
             raise UsageError('`memory="none"` has no set to learn a new task from.', "Remove none from `memory`.")
         at_least_one(ipc=self.ipc, repeats=self.repeats, iterations=self.iterations, image_size=self.image_size)
         at_least_one(steps=self.steps, balance_steps=self.balance_steps)
-        not_negative(seed=self.seed)
+        check_seed(self.seed)
         for name in ("lr", "balance_lr", "distillation_weight"):
             number = getattr(self, name)
             if number is not None and not 0 < number < 1e6:

@@ -14,6 +14,7 @@ from dsactl.studies.continual.memory import NONE, Memory
 from dsactl.studies.continual.run import REAL, REVISION, ContinualRun, SetKey
 from dsactl.studies.continual.tasks import Task
 from dsactl.studies.entries import Entry
+from dsactl.text.formatting import many
 
 PAPER_TASKS = ("svhn", "mnist", "usps")
 PAPER_SHAPE = (3, 32, 32)
@@ -76,7 +77,7 @@ class PreparedStudy:
     @property
     def title(self) -> str:
         """The title of the plot: the dataset whose classes are split, if any, and the size of the memory."""
-        words = f"{self.memories[0].ipc} images per class and task in memory"
+        words = f"{many(self.memories[0].ipc, 'image')} per class and task in memory"
         if self.tasks[-1].first == 0:
             return words
         base, _ = split_name(self.tasks[0].source)

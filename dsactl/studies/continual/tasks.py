@@ -15,6 +15,7 @@ from dsactl.data.catalogue import entry_of, missing_files
 from dsactl.data.load import check_name, load_dataset
 from dsactl.data.paths import is_folder
 from dsactl.data.views import Classes, Shape, Validation, split_name, take, with_views
+from dsactl.engine.arguments import check_word
 from dsactl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def check_tasks(names: Sequence[str]) -> dict[str, int]:
     Raises:
         DsactlError: see `tasks_of`.
     """
+    for name in names:
+        check_word("tasks", name)
     if len(names) < 2:
         raise UsageError(
             "A sequence needs two or more tasks.",

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dsactl.data.load import check_name
+from dsactl.engine.arguments import check_seed
 from dsactl.errors import UsageError
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.studies.nas import proxy_names, space
-from dsactl.studies.options import at_least_one, many, not_negative
+from dsactl.studies.options import at_least_one
 from dsactl.studies.result import StudyResult
 from dsactl.studies.study import Study, keeping_finished_work, run_study
+from dsactl.text.formatting import many
 
 if TYPE_CHECKING:
     import registry
@@ -84,9 +86,9 @@ class ArchitectureSearch(Study):
     image_size: int | None = None
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         at_least_one(ipc=self.ipc, epochs=self.epochs, whole_epochs=self.whole_epochs, repeats=self.repeats)
         at_least_one(sample=self.sample, batch=self.batch)
-        not_negative(seed=self.seed)
         if not self.proxies:
             raise UsageError("No proxy was given.", f"Known: {', '.join(PROXIES)}, or a set's reference.")
         check_name(self.dataset, image_size=self.image_size)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dsactl.errors import DataError
 from dsactl.synthetic.importing.pickle_reader import NumpyArray
+from dsactl.text.formatting import many
 
 IMAGE_KEYS = ("images", "image", "data", "x", "image_syn", "images_train", "arr_0")
 LABEL_KEYS = ("labels", "label", "targets", "target", "y", "label_syn", "labels_train", "arr_1")
@@ -108,7 +109,7 @@ def sorted_labels(count: int, classes: int, where: str) -> Tensor:
     """
     if count == 0 or count % classes:
         raise DataError(
-            f"{where} has {count} images without labels, for {classes} classes.",
+            f"{where} has {many(count, 'image')} without labels, for {classes} classes.",
             "Give the file with the labels as `labels`.",
         )
     return torch.arange(classes).repeat_interleave(count // classes)

@@ -260,6 +260,7 @@ def test_what_makes_no_sense_is_refused(
         (("--tasks", "mnist,usps,digits", "--dry-run"), "mnist, usps are not on this machine, and --dry-run downloads"),
         (("--tasks", "digits,mnist", "--splits", "2"), "--splits takes one dataset, not 2"),
         (("--tasks", "digits", "--splits", "5", "--memory", "herdin"), "Unknown memory 'herdin'"),
+        (("--tasks", "digits", "--splits", "5", "--memory", "digits-dsa-convnet-ipc1"), "a set that is stored already"),
         (
             ("--tasks", "digits", "--splits", "5", "--ipc", "500"),
             "The smallest class, '8' of classes 8-9, has 139 images, fewer than --ipc 500.",

@@ -1,0 +1,128 @@
+"""Wrong arguments in Python and wrong values in files of options: each is a `dsactl.Error`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dsactl
+
+WRONG = [-1, 0, 1.5, True, "x", None, [], b"x"]
+BUNDLED = "bundled/mnist-dsa-convnet-ipc1:1"
+
+
+@pytest.fixture(scope="module")
+def condensed() -> dsactl.SyntheticSet:
+    return dsactl.load(BUNDLED)
+
+
+@pytest.mark.parametrize("value", WRONG, ids=repr)
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "seed"])
+def test_batches_refuses_wrong_numbers_at_once(condensed: dsactl.SyntheticSet, name: str, value: Any) -> None:
+    if (name, value) == ("seed", 0):
+        return
+    with pytest.raises(dsactl.Error, match=f"`{name}` must be"):
+        condensed.batches(**{name: value})
+
+
+@pytest.mark.parametrize("value", WRONG, ids=repr)
+@pytest.mark.parametrize("name", ["networks", "epochs", "batch", "seed", "lr", "strategy", "network", "precision"])
+def test_a_protocol_refuses_wrong_values(name: str, value: Any) -> None:
+    fine = [("seed", 0), ("lr", 1.5), ("epochs", None), ("strategy", None), ("network", None)]
+    if (name, value) in fine and not isinstance(value, bool):
+        return
+    with pytest.raises(dsactl.Error):
+        dsactl.evaluate(BUNDLED, **{name: value})
+
+
+@pytest.mark.parametrize("value", [*WRONG[:-3], "", b"x", [], {}], ids=repr)
+@pytest.mark.parametrize("name", ["arch", "depth", "width", "norm", "activation", "pooling"])
+def test_a_network_refuses_wrong_values(name: str, value: Any) -> None:
+    with pytest.raises(dsactl.Error):
+        dsactl.NetworkSpec(**{name: value})
+
+
+@pytest.mark.parametrize("value", [*WRONG, {}, "", "./nowhere"], ids=repr)
+def test_references_datasets_and_addresses_that_are_none(value: Any) -> None:
+    for function in (dsactl.load, dsactl.load_dataset, dsactl.pull):
+        with pytest.raises(dsactl.Error):
+            function(value)  # type: ignore[operator]
+    if value is not None:
+        with pytest.raises(dsactl.Error):
+            dsactl.evaluate(value, networks=1)
+    with pytest.raises(dsactl.Error):
+        dsactl.condense(value, ipc=1, method="random")
+
+
+def test_a_store_and_pixels_must_be_what_they_are(condensed: dsactl.SyntheticSet, tmp_path: Path) -> None:
+    store: Any = str(tmp_path)
+    calls: list[Callable[[], object]] = [
+        lambda: dsactl.load(BUNDLED, store),
+        lambda: dsactl.evaluate(BUNDLED, store=store),
+        lambda: dsactl.condense("digits", ipc=1, store=store),
+        lambda: dsactl.pull("a/b", store=store),
+    ]
+    for call in calls:
+        with pytest.raises(dsactl.Error, match=r"registry\.Store"):
+            call()
+    with pytest.raises(dsactl.Error, match="`pixels` must be"):
+        condensed.normalise([1.0])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["ipc", "width", "depth", "iterations", "batch_real", "batch_train"])
+def test_numbers_that_torch_cannot_count_are_refused(name: str, refused: Callable[..., str]) -> None:
+    given = {"ipc": "1", name: str(10**22)}
+    flags = [word for key, value in given.items() for word in (f"--{key.replace('_', '-')}", value)]
+    assert f"--{name.replace('_', '-')}" in refused("condense", "digits", *flags)
+    if name == "width":
+        assert "at most 1000000" in refused("condense", "digits", "--ipc", "1", "--width", str(10**9))
+    with pytest.raises(dsactl.Error, match="`epochs` must be at most"):
+        dsactl.Protocol(epochs=10**22)
+
+
+@pytest.mark.parametrize("name", ["ipc", "seed", "iterations", "width", "method", "image_lr", "batch_real"])
+def test_true_and_false_are_no_numbers(name: str, tmp_path: Path, refused: Callable[..., str]) -> None:
+    given = {"ipc": 1, name: True}
+    with pytest.raises(dsactl.Error, match=f"`{name}` must be a number or a word, not true"):
+        dsactl.condense("digits", **given)  # type: ignore[arg-type]
+    lines = ["ipc = 1"] * (name != "ipc") + [f"{name} = true"]
+    (tmp_path / "recipe.toml").write_text("\n".join(lines))
+    said = refused("condense", "digits", "--config", str(tmp_path / "recipe.toml"))
+    assert f"--{name.replace('_', '-')} must be a number or a word, not true" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[recipe]\nipc = 1", "there is no table [recipe]"),
+        ("ipc = 1\n[[sets]]\nseed = 1", "sets is not an option of the recipe"),
+        ("ipc = 1\n[[more]]\nseed = 1", "there is no table [more]"),
+        ("ipc = 1\nseed = {a = 1}", "there is no table [seed]"),
+        ("ipc = 1\nsets = 2", "command line: --sets"),
+        ("ipc = 1\nfresh = true", "command line: --fresh"),
+        ('ipc = 1\ndevice = "cpu"', "command line: --device"),
+        ('ipc = 1\nray = "off"', "command line: --ray"),
+        ("ipc = 1\ncheckpoint-every = 2", "command line: --checkpoint-every"),
+        ("ipc = 1\ngpu_share = 1", "command line: --gpu-share"),
+        ("ipc = 1\ndry_run = true", "command line: --dry-run"),
+        ("ipc = 1\njson = true", "command line: --json"),
+        ("ipc = 1\nsed = 2", "Unknown option 'sed'"),
+    ],
+)
+def test_what_a_file_of_options_cannot_have(text: str, said: str, tmp_path: Path, refused: Callable[..., str]) -> None:
+    (tmp_path / "recipe.toml").write_text(text)
+    assert said in refused("condense", "digits", "--config", str(tmp_path / "recipe.toml"))
+
+
+def test_a_file_of_options_cannot_have_any_option_of_the_run() -> None:
+    """The refused names are the parameters of the command that a recipe does not have."""
+    import inspect
+
+    from dsactl.cli.commands import condense
+    from dsactl.cli.option_groups import expanded
+    from dsactl.recipes.recipe import Request, setting_names
+
+    known = {*Request.__dataclass_fields__, *setting_names()}
+    rest = {name for name in inspect.signature(expanded(condense.command)).parameters if name not in known}
+    assert rest - {"as_json"} <= set(condense._NOT_IN_FILES)
