@@ -171,11 +171,11 @@ def test_a_disk_that_is_full_for_the_log_of_events_keeps_the_work() -> None:
     folder.mkdir(parents=True)
     (folder / "events.jsonl").symlink_to("/dev/full")
     with pytest.raises(registry.StoreError, match="No space left") as caught:
-        execute(job(), store)
+        execute(job(), session(store))
     assert "Free space" in caught.value.hint
     assert read(folder / "checkpoint.safetensors")[1]["done"] == 1
     (folder / "events.jsonl").unlink()
-    assert execute(job(), store).stored.digest == execute(job(), store, fresh=True).stored.digest
+    assert execute(job(), session(store)).stored.digest == execute(job(), store, fresh=True).stored.digest
 
 
 def read(path: Path):  # type: ignore[no-untyped-def]
