@@ -175,7 +175,7 @@ def test_a_disk_that_is_full_for_the_log_of_events_keeps_the_work() -> None:
     assert "Free space" in caught.value.hint
     assert read(folder / "checkpoint.safetensors")[1]["done"] == 1
     (folder / "events.jsonl").unlink()
-    assert execute(job(), session(store)).stored.digest == execute(job(), store, fresh=True).stored.digest
+    assert execute(job(), session(store)).stored.digest == execute(job(), session(store), fresh=True).stored.digest
 
 
 def read(path: Path):  # type: ignore[no-untyped-def]
