@@ -192,7 +192,7 @@ def test_a_folder_from_end_to_end(cli: Callable[..., Answer], tmp_path: Path) ->
 
 def test_own_defaults_and_network_variants_are_remarked(cli: Callable[..., Answer]) -> None:
     _, _, err = cli("condense", "digits", "--ipc", "2", "--width", "8", "--iterations", "1", "--network-epochs", "1")
-    assert "The paper has no schedule for --ipc 2; 2 inner steps of 1 network epochs are our choice." in err
+    assert "The paper has no schedule for --ipc 2; 2 inner steps of 1 network epoch are our choice." in err
     cli(*SMALL, "--norm", "batch")
     _, _, err = cli("evaluate", "--networks", "1", "--epochs", "1")
     assert "condensed with batch norm and is evaluated on convnet-width8" in err
@@ -234,7 +234,7 @@ def test_a_damaged_set_is_reported_and_made_again(cli: Callable[..., Answer]) ->
     assert cli("evaluate", made["reference"], "--networks", "1", "--epochs", "1")[0] == 0
     Path(made["picture"]).with_suffix(".json").write_text("{}")
     code, out, err = cli("ls", "--quiet")
-    assert (code, out) == (0, "digits-dsa-convnet-width8-ipc1:2\n")
+    assert (code, out) == (1, "digits-dsa-convnet-width8-ipc1:2\n")
     assert "1.json is damaged" in err
 
 

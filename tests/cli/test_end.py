@@ -41,7 +41,7 @@ def test_with_ray_the_interpreter_exits_normally() -> None:
 
 
 def test_closed_streams_are_no_error() -> None:
-    for closed in ("sys.stderr", "sys.stdout"):
+    for closed in ("sys.stderr", "sys.stdout", "sys.stdin"):
         assert ended("'archs', '--quiet'", f"{closed} = None").returncode == 0
 
 

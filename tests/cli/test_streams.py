@@ -181,3 +181,10 @@ def test_one_of_something_is_singular(cli: Cli) -> None:
     assert code == 0
     assert "\n1 epoch, " in err
     assert "1 epochs" not in cli("ls", "one")[1] + cli("diff", "one", BUNDLED)[1]
+
+
+def test_without_an_input_nothing_is_removed(cli: Cli) -> None:
+    assert cli("condense", "digits", "--ipc", "1", "--method", "random", "--name", "one")[0] == 0
+    code, _, err = cli("rm", "one")
+    assert (code, "Confirm with --yes." in err) == (2, True)
+    assert cli("ls", "--quiet")[1] == "one:1\n"
