@@ -88,7 +88,7 @@ def test_long_reading_is_shown(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("~no-such-user/photos", "there is no home folder for this ~"), ("", "The name of the dataset is empty")],
+    [("~no-such-user/photos", "there is no home folder for this ~"), ("", "The argument after condense is empty")],
 )
 def test_names_of_no_folder_get_one_line(refused: Callable[..., str], name: str, said: str) -> None:
     assert said in refused("condense", name, *RANDOM)

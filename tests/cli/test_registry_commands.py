@@ -282,8 +282,3 @@ def test_paths_are_shown_verbatim(quick: Program, tmp_path: Path) -> None:
         ended = quick(*arguments, DSACTL_HOME=str(home))
         assert "Internal error" not in ended.stderr
     assert f"The store {tmp_path / 'e[/b]'} is empty" in quick("ls", DSACTL_HOME=str(tmp_path / "e[/b]")).stderr
-
-
-def test_an_export_to_a_dash_is_refused(tmp_path: Path, refused: Callable[..., str]) -> None:
-    assert "--output - would be a file" in refused("export", "bundled/mnist-dsa-convnet-ipc1", "-f", "npz", "-o", "-")
-    assert not list(tmp_path.glob("-*"))

@@ -72,6 +72,6 @@ def test_what_cannot_be_condensed() -> None:
         check_counts(small_dataset(classes=1), 1)
     with pytest.raises(UnknownNameError, match="Did you mean 'cifar10'"):
         load_dataset("cifar-10")
-    for option in ("image_size", "test_fraction", "split_seed"):
+    for option, value in (("image_size", 16), ("test_fraction", 0.5), ("split_seed", 16)):
         with pytest.raises(UsageError, match="are only for image folders"):
-            load_dataset("digits", **{option: 16})
+            load_dataset("digits", **{option: value})

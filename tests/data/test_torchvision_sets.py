@@ -5,7 +5,6 @@ import hashlib
 import pickle
 import shutil
 import struct
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ import torchvision
 from conftest import SHARED
 from samples import write_idx
 
-from dsactl.data import torchvision_sets
 from dsactl.data.catalogue import CATALOGUE, missing_files
 from dsactl.data.load import load_dataset
 from dsactl.errors import DataError
@@ -180,20 +178,3 @@ def test_the_real_sets_are_what_the_catalogue_says(name: str, real_data: Path, m
     sample = found.normalise(found.train.images_NCHW[:: max(1, len(found.train) // 3000)])
     assert sample.mean().item() == pytest.approx(0, abs=0.05)
     assert sample.std().item() == pytest.approx(1, abs=0.25)
-
-
-@pytest.mark.parametrize("silent", [False, True])
-def test_a_download_reports_no_bar_to_a_log(
-    silent: bool, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """torchvision prints to both streams."""
-    monkeypatch.setenv("TQDM_DISABLE", "1" if silent else "0")
-
-    def opened(*_: bool) -> None:
-        sys.stdout.write("Downloading http://…\n")
-        sys.stderr.write("\r 10%|###")
-
-    torchvision_sets._download("mnist", opened)
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err == ("" if silent else f"Downloading MNIST to {data}.\n")

@@ -16,7 +16,7 @@ EXAMPLES = """Examples:
 
   dsactl import digits.safetensors
   dsactl import res_DSA_CIFAR10_ConvNet_10ipc.pt
-  dsactl import data.pt --dataset cifar10 --space pixels --method idc --formation 2
+  dsactl import data.pt --dataset cifar10 --space pixels --formation 2
   dsactl import images.pt --labels labels.pt --dataset cifar10 --method mtt
   dsactl import pictures/ --dataset mnist --name mine"""
 
