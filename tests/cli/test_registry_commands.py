@@ -78,7 +78,7 @@ def test_ls_shows_the_most_representative_evaluation(store: registry.Store, quic
         (line,) = [line for line in quick("ls").stdout.splitlines() if line.startswith("a:3")]
         return " ".join(line.split())
 
-    assert "12.0 1 mlp, 1 epochs" in measured(network="mlp", epochs=1, n=1, mean=12.0)
+    assert "12.0 1 mlp, 1 epoch " in measured(network="mlp", epochs=1, n=1, mean=12.0)
     assert "40.0 ± 1.0 5 mlp" in measured(network="mlp", n=5, mean=40.0)
     assert "50.0 ± 1.0 2 convnet" in measured(n=2)
     assert "51.0 ± 1.0 20 convnet" in measured(mean=51.0, created="2026-01-01")
