@@ -299,7 +299,7 @@ def test_what_diverges_says_so(method: str) -> None:
         ("dd", {"options": {"weights": "mine"}}, "`weights` must be random or fixed, not 'mine'"),
         ("dd", {"options": {"networks": 0}}, "`networks` must be at least 1, not 0"),
         ("dd", {"options": {"step_lr": -1.0}}, "`step_lr` must be above 0, not -1.0"),
-        ("dd", {"ipc": 4}, "3 inner steps of 1 images per class do not reach all 4"),
+        ("dd", {"ipc": 4}, "3 inner steps of 1 image per class do not reach all 4"),
         ("ld", {"options": {"smoothing": 1.0}}, "`smoothing` must be between 0 and 1, not 1.0"),
         ("ld", {"options": {"patience": 0}}, "`patience` must be above 0, not 0"),
     ],

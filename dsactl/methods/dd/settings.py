@@ -8,6 +8,7 @@ from dsactl.errors import UsageError
 from dsactl.methods.unrollable import refuse_batch_norm
 from dsactl.recipes.methods import Method
 from dsactl.recipes.settings import Checked, Count, Number, Rate, Settings, Value
+from dsactl.text.formatting import many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +83,8 @@ class DatasetDistillation(Settings):
             raise UsageError(f"`step_lr` must be above 0, not {self.step_lr}.")
         if self.inner_steps < self.parts(recipe.ipc):
             raise UsageError(
-                f"{self.inner_steps} inner steps of {self.batch_synthetic} images per class do not reach all "
-                f"{recipe.ipc}.",
+                f"{many(self.inner_steps, 'inner step')} of {many(self.batch_synthetic, 'image')} per class "
+                f"do not reach all {recipe.ipc}.",
                 f"Use `inner_steps={self.parts(recipe.ipc)}` or a larger `batch_synthetic`.",
             )
 
