@@ -69,7 +69,7 @@ def test_commands_need_no_home_folder_if_the_folders_are_named(
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_a_home_folder_of_nobody_is_taken_literally(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_a_home_folder_of_nobody_is_named(refused: Callable[..., str], tmp_path: Path) -> None:
     said = refused("condense", "~nobody-of-this-name/images", "--ipc", "1")
-    assert "~nobody-of-this-name/images is not a folder." in said
+    assert "~nobody-of-this-name/images: there is no home folder for this ~." in said
     assert not (tmp_path / "home").exists()
