@@ -108,7 +108,7 @@ def test_an_unknown_keyword_is_refused_with_near_names(name: str, wrong: str, ne
         ("transfer", {"method": "random"}, '`method="random"` uses no network', '`method="dsa"`'),
         ("transfer", {"archs": "mlp"}, "`archs` takes a list", "Use `archs=['mlp']`."),
         ("transfer", {"archs": []}, "No network was given", "Known: "),
-        ("transfer", {"networks": "5"}, "`networks` must be at least 1, not '5'", ""),
+        ("transfer", {"networks": "5"}, "`networks` must be a whole number, not '5'", ""),
         ("transfer", {"sets": 0}, "`sets` must be at least 1, not 0", ""),
         ("ablate", {"method": "dc"}, "The study ipc takes `methods`, not `method`", '`methods=["dc"]`'),
         ("ablate", {"kinds": ["crop"]}, "`kinds` is for schemes and strategies, not for ipc", "Leave it out."),

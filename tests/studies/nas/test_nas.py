@@ -171,7 +171,7 @@ def test_a_network_that_wants_too_much_memory_leaves_the_others() -> None:
     searched = proxies.load("digits")
     proxy = proxies.make("random", searched, Budget(2, 1), session())
     small = network_of("depth1-width32-relu-nonorm-avg")
-    large = replace(small, width=2**46)  # more filters than an address space has room for
+    large = replace(small, depth=2, width=10**6)  # weights of 36 terabytes
     found = dict(search([large, small], proxy, session()))
     assert isinstance(found[small], NetworkResult)
     assert isinstance(found[large], Failure)
