@@ -119,10 +119,11 @@ def test_a_file_of_options_cannot_have_any_option_of_the_run() -> None:
     """The refused names are the parameters of the command that a recipe does not have."""
     import inspect
 
+    from dsactl.cli import config_file
     from dsactl.cli.commands import condense
     from dsactl.cli.option_groups import expanded
     from dsactl.recipes.recipe import Request, setting_names
 
     known = {*Request.__dataclass_fields__, *setting_names()}
     rest = {name for name in inspect.signature(expanded(condense.command)).parameters if name not in known}
-    assert rest - {"as_json"} <= set(condense._NOT_IN_FILES)
+    assert rest - {"as_json"} <= set(config_file._NOT_IN_FILES)

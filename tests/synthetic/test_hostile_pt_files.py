@@ -156,6 +156,15 @@ def test_hostile_pickles(tmp_path: Path, operations: bytes, message: str) -> Non
         load(archive(tmp_path / "f.pt", operations, NUMBERS))
 
 
+def test_an_old_file_that_asks_for_more_bytes_than_memory(tmp_path: Path) -> None:
+    path = tmp_path / "f.pt"
+    save([torch.zeros(2), torch.zeros(2)], path, new=False)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b".") + 1] + b"\x80\x02\x8e" + (2**46).to_bytes(8, "little"))
+    with pytest.raises(DataError, match="its pickle is invalid"):
+        load(path)
+
+
 def test_hostile_zips(tmp_path: Path) -> None:
     path, good = tmp_path / "f.pt", tensor(6, 0, (6,), (1,))
     bomb = archive(path, good, {"data/0": b"\x00" * 24}, compression=zipfile.ZIP_DEFLATED)

@@ -21,6 +21,8 @@ from dsactl.errors import DataError
 MAX_OPERATIONS = 2**17
 """Limit of the operations of a pickle; ten thousand accuracies need a tenth of it."""
 MAX_DIMENSIONS = 8
+_PART = 2**20  # bytes
+_INVALID = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RuntimeError, struct.error)
 
 DTYPES = {
     "torch FloatStorage": torch.float32,
@@ -111,6 +113,21 @@ class Unread:
     """A stand-in for numpy's numbers, which are not read: the authors' accuracies."""
 
 
+class _InParts:
+    """A stream whose reads take no more memory than there is data, whatever number of bytes a file asks for."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self.readline = stream, stream.readline
+
+    def read(self, count: int) -> bytes:
+        """Return the next bytes; fewer at the end of the stream."""
+        parts = []
+        while count > 0 and (part := self._stream.read(min(count, _PART))):
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+
 class RefusedError(Exception):
     """A forbidden operation in a pickle; the text continues "it …"."""
 
@@ -131,7 +148,7 @@ def read_pickle(stream: IO[bytes], storages: Storages, where: str) -> Any:
     """
     machine = _Machine(storages)
     try:
-        for done, (operation, argument, _) in enumerate(pickletools.genops(stream)):
+        for done, (operation, argument, _) in enumerate(pickletools.genops(_InParts(stream))):  # type: ignore[arg-type]
             if done == MAX_OPERATIONS:
                 raise RefusedError("contains more than tensors and a few numbers")
             machine.execute(operation.name, argument)
@@ -141,7 +158,7 @@ def read_pickle(stream: IO[bytes], storages: Storages, where: str) -> Any:
             "Only tensors, arrays, lists, dicts, numbers and strings are. Save only the images and labels: "
             "torch.save([images, labels], FILE)",
         ) from None
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RuntimeError, struct.error) as error:
+    except _INVALID as error:
         raise DataError(f"{where} is damaged: its pickle is invalid ({' '.join(str(error).split()):.100}).") from None
     return machine.result
 
