@@ -1,9 +1,9 @@
-"""Condense a labelled image data set into a handful of synthetic images per class.
+"""Condense a labelled image dataset into a handful of synthetic images per class.
 
     condense       make a set and store it
     load           a stored set, ready to train on
-    evaluate       train networks on a set from scratch and test them; evaluate_whole on a whole data set
-    load_dataset   a data set, to test on
+    evaluate       train networks on a set from scratch and test them; evaluate_whole on a whole dataset
+    load_dataset   a dataset, to test on
     pull           bring a set from the Hugging Face Hub
     transfer, ablate, nas, continual, reproduce
                    the studies; each returns a `StudyResult`
@@ -13,13 +13,19 @@ names the closest ones. A wrong keyword of `evaluate` or `evaluate_whole` is a T
 trained is a `Protocol`; which network, a `NetworkSpec`. Long work reports to a `Progress`; `open_executor` opens
 workers on Ray.
 
-The names are loaded when they are first used, so that importing the package does not import torch.
+The names are loaded when they are first used, so that importing the package does not import torch. Import it before
+torch: it bounds the time for which OpenMP's threads spin, which is read when torch loads (docs/performance.md).
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if "OMP_WAIT_POLICY" not in os.environ:
+    # Threads that spin for long while they wait take the cores from those they wait for, if another process is busy.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 if TYPE_CHECKING:
     from dsactl.api import condense, evaluate, evaluate_whole, pull
