@@ -3,12 +3,12 @@
 import atexit
 import contextlib
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
-
-from dsactl.cli.main import main
-from dsactl.cli.signals import end_on_signals
+from types import FrameType
+from typing import NoReturn
 
 
 def start() -> None:
@@ -17,6 +17,13 @@ def start() -> None:
     The interpreter takes longer to take itself down, module by module, than a short command to work; so the process
     ends without that, after everything that was registered for its end has been done.
     """
+    on_ctrl_c = signal.getsignal(signal.SIGINT)
+    if on_ctrl_c == signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end_at_once)
+    from dsactl.cli.main import main
+    from dsactl.cli.signals import end_on_signals
+
+    signal.signal(signal.SIGINT, on_ctrl_c)
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed before the start
             setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115
@@ -31,6 +38,11 @@ def start() -> None:
             with contextlib.suppress(OSError):  # nobody reads any more
                 stream.flush()
         os._exit(end.code if isinstance(end.code, int) else 0)
+
+
+def _end_at_once(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End on Ctrl-C while the program is loaded, when nothing has begun."""
+    os._exit(130)
 
 
 def _needs_the_interpreter() -> bool:

@@ -15,7 +15,7 @@ from dsactl.data.load import check_no_folder_options, load_again, load_dataset
 from dsactl.engine.progress import Progress
 from dsactl.engine.session import Session, opened
 from dsactl.engine.tasks import Executor
-from dsactl.errors import KeywordError, UnknownKeywordError
+from dsactl.errors import KeywordError, UnknownKeywordError, UsageError
 from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.evaluation.protocol import Evaluation, Protocol
 from dsactl.recipes.recipe import Request
@@ -65,7 +65,7 @@ def condense(
     """
     session = Session.open(device, store, progress=progress)
     request = Request.parse({"dataset": str(dataset), "ipc": ipc, **options}, _keywords(condense))
-    job = prepare(request, session.device)
+    job = prepare(request, session.device, progress=session.progress.part(0, 0, 1))
     return from_store(session.store, execute(job, session, fresh=fresh).stored)
 
 
@@ -178,8 +178,11 @@ def _protocol(protocol: Protocol | None, options: dict[str, Any], of: Callable[.
     """Return the protocol that is given, or the one with the given attributes.
 
     Raises:
+        UsageError: it is no protocol.
         KeywordError: both are given, or neither the function nor `Protocol` has one of the options.
     """
+    if not isinstance(protocol, Protocol | None):
+        raise UsageError(f"`protocol` must be a Protocol, not {protocol!r}.", "Use `dsactl.Protocol(networks=5)`.")
     known = {field.name for field in fields(Protocol)}
     for name in options:
         if name not in known:

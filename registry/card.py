@@ -101,8 +101,8 @@ def _metadata(stored: StoredSet, notes: Notes, pictures: Pictures) -> str:
     names = {str(index): name for index, name in enumerate(stored.manifest.dataset.class_names)}
     licence: dict[str, str] = {}
     if notes.licence:
-        known = notes.licence.lower() in _LICENCES
-        licence = {"license": notes.licence.lower()} if known else {"license": "other", "license_name": notes.licence}
+        word = "-".join(each for each in notes.licence.lower().split() if each not in ("licence", "license"))
+        licence = {"license": word} if word in _LICENCES else {"license": "other", "license_name": notes.licence}
     fields: dict[str, Any] = {
         **licence,
         "pretty_name": f"{stored.name.name} v{stored.version}",

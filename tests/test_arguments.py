@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import dsactl
 
@@ -127,3 +128,78 @@ def test_a_file_of_options_cannot_have_any_option_of_the_run() -> None:
     known = {*Request.__dataclass_fields__, *setting_names()}
     rest = {name for name in inspect.signature(expanded(condense.command)).parameters if name not in known}
     assert rest - {"as_json"} <= set(config_file._NOT_IN_FILES)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [[0, 1], "a", None, torch.tensor([0.5, 1.5]), torch.tensor([[0], [1]]), torch.tensor([True]), torch.tensor(1)],
+    ids=repr,
+)
+def test_indices_of_a_part_must_be_a_tensor_of_int64(condensed: dsactl.SyntheticSet, places: Any) -> None:
+    with pytest.raises(dsactl.Error, match="`places` must be a tensor of int64"):
+        condensed.part(places)
+
+
+@pytest.mark.parametrize(("name", "value"), [("executor", "auto"), ("progress", print), ("progress", dsactl.Progress)])
+def test_executors_and_meters_must_be_what_they_are(name: str, value: Any) -> None:
+    calls: list[Callable[..., object]] = [
+        lambda **given: dsactl.evaluate(BUNDLED, networks=1, epochs=1, **given),
+        lambda **given: dsactl.evaluate_whole("digits", networks=1, epochs=1, **given),
+        lambda **given: dsactl.transfer("digits", **given),
+    ]
+    for call in calls:
+        with pytest.raises(dsactl.Error, match=f"`{name}` must be a"):
+            call(**{name: value})
+
+
+def test_a_protocol_must_be_one() -> None:
+    protocol: Any = "dsa"
+    with pytest.raises(dsactl.Error, match="`protocol` must be a Protocol, not 'dsa'"):
+        dsactl.evaluate(BUNDLED, protocol)
+
+
+@pytest.mark.parametrize(
+    ("study", "name", "value"),
+    [
+        (dsactl.transfer, "archs", None),
+        (dsactl.transfer, "test_on", [5]),
+        (dsactl.transfer, "out", 5),
+        (dsactl.ablate, "ipc", "many"),
+        (dsactl.nas, "where", 5),
+        (dsactl.nas, "epochs", {}),
+    ],
+)
+def test_a_study_s_options_have_types(study: Callable[..., object], name: str, value: Any) -> None:
+    arguments = ("ipc", "digits") if study is dsactl.ablate else ("digits",)
+    with pytest.raises(dsactl.Error, match=f"`{name}`"):
+        study(*arguments, **{name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("splits", "x"), ("lr", "x"), ("tasks", 1), ("memory", [None])])
+def test_continual_learning_s_options_have_types(name: str, value: Any) -> None:
+    with pytest.raises(dsactl.Error, match=f"`{name}`"):
+        dsactl.continual(**{name: value})
+
+
+def test_cells_of_a_table_are_named_by_text() -> None:
+    with pytest.raises(dsactl.Error, match="`only`"):
+        dsactl.reproduce("table1", only=[5])
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 3000, "seed = " + "1" * 5000, "seed = 0x" + "1" * 5000])
+def test_a_file_of_options_that_python_cannot_read(text: str, tmp_path: Path, refused: Callable[..., str]) -> None:
+    path = tmp_path / "options.toml"
+    path.write_text(text)
+    refused("condense", "digits", "--ipc", "1", "--config", str(path))
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    with pytest.raises(dsactl.Error, match="cannot be a dataset: File name too long") as caught:
+        dsactl.load_dataset("a" * 5000)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("device", ["nope", [], "cuda:77"])
+def test_a_set_goes_to_no_device_that_is_not_there(condensed: dsactl.SyntheticSet, device: Any) -> None:
+    with pytest.raises(dsactl.Error, match="`device` cannot be"):
+        condensed.to(device)

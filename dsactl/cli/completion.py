@@ -28,8 +28,10 @@ def set_up(words: Sequence[str]) -> None:
         UsageError: there is no script for the shell.
         DsactlError: the script cannot be written.
     """
-    if not words or len(words) > 2 or words[0] not in (_INSTALL, _SHOW):
+    if not words or words[0] not in (_INSTALL, _SHOW):
         return
+    if len(words) > 2:
+        raise UsageError(f"{words[0]} takes the name of one shell, not {len(words) - 1} words.")
     from typer import _completion_shared as scripts
 
     shell = words[1] if len(words) > 1 else scripts._get_shell_name()
@@ -61,7 +63,8 @@ def complete(program: Callable[[], object]) -> None:
     if os.environ.get(_ASKED) != "complete_bash":
         return
     words = re.split(r"[ \n]", os.environ.get("COMP_WORDS", ""))
-    whole = join(words[: int(os.environ.get("COMP_CWORD", "0")) + 1])
+    place = os.environ.get("COMP_CWORD", "")
+    whole = join(words[: (int(place) if place.isdecimal() else 0) + 1])
     os.environ["COMP_WORDS"], os.environ["COMP_CWORD"] = "\n".join(whole), str(len(whole) - 1)
     begun, colon, _ = whole[-1].rpartition(":")
     answers = io.StringIO()

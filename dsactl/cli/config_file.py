@@ -28,9 +28,9 @@ def read_config(path: Path | None) -> dict[str, Any]:
         values = tomllib.loads(_text(path))
     except OSError as error:
         raise UsageError(f"Cannot read {path}: {error.strerror or error}.") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # beside tomllib's own, for numbers that are too long
         raise UsageError(f"{path} is not TOML: {error}.") from None
-    keep(map(str, values.values()))
+    keep(value for value in values.values() if isinstance(value, str))
     values = {key.replace("-", "_"): value for key, value in values.items()}
     _check(path, values)
     return values

@@ -91,8 +91,10 @@ class _Reader:
 
     def layout(self, folder: Path) -> Layout:
         here = self._list(folder)
-        splits = self._splits(folder, here)
+        splits = self._splits(folder)
         if not splits:
+            if len(here.folders) == 1 and not here.pictures and self._splits(here.folders[0]):
+                raise DataError(f"{folder} has no class folders.", f"Did you mean {here.folders[0]}?")
             train, skipped = self._classes(folder, here.folders)
             return Layout(train, skipped=skipped + _outside(here))
         (given,) = splits["train"]
@@ -109,20 +111,18 @@ class _Reader:
         (tested,) = splits.get("test", spare)
         listed_test = self._list(tested)
         test, more = self._classes(tested, listed_test.folders)
-        notes: tuple[str, ...] = ()
-        if tested in spare:
-            notes = (f"{tested.name} is taken as the test split.",)
-        elif spare:
-            verb = "is" if len(spare) == 1 else "are"
-            notes = (f"{_names(spare)} {verb} not used, since there is a {tested.name} folder.",)
+        notes = (f"{tested.name} is taken as the test split.",) if tested in spare else ()
+        if unused := [each for each in here.folders if each not in (given, tested) and self._has_classes(each)]:
+            verb = "is" if len(unused) == 1 else "are"
+            notes += (f"{_names(unused)} {verb} not used, since there is a {tested.name} folder.",)
         return Layout(
             train, _matched(folder, train, test), tested.name, notes, skipped + more + _outside(listed, listed_test)
         )
 
-    def _splits(self, folder: Path, here: _Listing) -> dict[str, list[Path]]:
+    def _splits(self, folder: Path) -> dict[str, list[Path]]:
         """Return the split folders by what they are; none if there is no `train` among them."""
         found: dict[str, list[Path]] = {}
-        for each in here.folders:
+        for each in self._list(folder).folders:
             name = each.name if self._as_before else each.name.casefold()
             if name in _SPLITS and self._has_classes(each):
                 found.setdefault(_SPLITS[name], []).append(each)
@@ -170,6 +170,8 @@ class _Reader:
                     path = folder / entry.name
                     if entry.name.startswith(".") or entry.name.casefold() in _OF_SYSTEMS:
                         continue
+                    if entry.is_symlink() and not path.exists() and not path.suffix:
+                        raise DataError(f"{path} is a link to a folder that does not exist.", "Remove the link.")
                     if path.is_dir() if entry.is_symlink() else entry.is_dir():
                         folders.append(path)
                     elif path.suffix.lower() in self._known:

@@ -40,7 +40,11 @@ def check_name(
             raise UsageError(f"`test_fraction` must be above 0 and below 1, not {test_fraction}.")
     if not name.strip():
         raise UsageError("The name of the dataset is empty.", "Give a name or a folder, `.` for the current one.")
-    if not Path(name).is_dir():
+    try:
+        exists = Path(name).is_dir()
+    except OSError as error:
+        raise DataError(f"{name!r:.100} cannot be a dataset: {error.strerror}.", "Give a name or a folder.") from None
+    if not exists:
         name, _ = split_name(name)
     if is_folder(name):
         check_folder(expand(name))

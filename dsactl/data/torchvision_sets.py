@@ -12,13 +12,14 @@ from typing import Any, TextIO
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 from torchvision import datasets
 
 from dsactl.data.catalogue import CATALOGUE, data_root, missing_files
 from dsactl.data.dataset import Dataset, ImageSet, channel_statistics
 from dsactl.errors import DataError
+from registry.errors import StoreError
+from registry.locks import acquire
 
 # Exceptions that torchvision and its readers raise on damaged files.
 _DAMAGE = (RuntimeError, ValueError, AssertionError, OSError, EOFError, KeyError, IndexError, TypeError, ImportError)
@@ -97,8 +98,9 @@ def _download(name: str) -> None:
     root, entry = data_root(), CATALOGUE[name]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / f".{name}.lock")
-        lock.acquire()
+        lock = acquire(root / f".{name}.lock").lock
+    except StoreError as error:
+        raise DataError(error.message, "Set DSACTL_DATA to a folder on another file system.") from error
     except OSError as error:
         raise DataError(
             f"{entry.title} is not on this machine, and {root} cannot be written to: {error.strerror or error}.",

@@ -9,6 +9,11 @@ from pathlib import Path
 
 import platformdirs
 
+from registry.notices import notify_once
+
+TORCHS_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
+"""The variable that names the folder of code that torch compiles."""
+
 
 def code_cache(name: str) -> Path:
     """Return a folder for compiled code, which need not exist yet.
@@ -46,6 +51,17 @@ def why_unusable(folder: Path) -> str | None:
     except OSError as error:
         return f"{folder}: {error.strerror or error}"
     return None
+
+
+def leave_unusable_folder() -> None:
+    """Leave the folder of compiled code that the environment names (TORCHINDUCTOR_CACHE_DIR), if it cannot be used.
+
+    Parts of torch create it when they are loaded, and fail otherwise.
+    """
+    given = os.environ.get(TORCHS_FOLDER)
+    if given is not None and (reason := why_unusable(Path(given))) is not None:
+        del os.environ[TORCHS_FOLDER]
+        notify_once(f"{TORCHS_FOLDER} is not used: {reason}.")
 
 
 def _usual() -> Path:

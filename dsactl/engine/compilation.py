@@ -1,16 +1,17 @@
 """Compilation of pure functions with torch.compile, where the machine supports it."""
 
+import contextlib
 import functools
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from dsactl.engine.code_cache import code_cache, why_unusable
+from dsactl.engine.code_cache import TORCHS_FOLDER, code_cache, leave_unusable_folder
 from dsactl.engine.device import capabilities
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -30,17 +31,31 @@ def _compiles() -> bool:
     # A CUDA build of torch on a CPU-only machine warns that it finds no CUDA runtime.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
-        compiled(lambda x: x.sin() + 1)(torch.ones(8))
+        with _without_log("torch._dynamo"):
+            compiled(lambda x: x.sin() + 1)(torch.ones(8))
     except Exception:  # any failure means that compilation is unavailable
         return False
     return True
 
 
+@contextlib.contextmanager
+def _without_log(name: str) -> Iterator[None]:
+    """Log nothing of a package in a block: its tracebacks are of failures that are handled."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def compiled(function: Function) -> Function:
     """Return `function` compiled for the shapes of its calls. The first call takes up to a minute."""
-    given = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    if given is None or why_unusable(Path(given)) is not None or given == _torchs_own_folder():
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(code_folder())
+    leave_unusable_folder()
+    given = os.environ.get(TORCHS_FOLDER)
+    if given is None or given == _torchs_own_folder():
+        os.environ[TORCHS_FOLDER] = str(code_folder())
     # Imported here because loading torch's compiler takes seconds; below the above, since it uses the folder at once.
     from torch._inductor.cpu_vec_isa import pick_vec_isa
 

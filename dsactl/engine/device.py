@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dsactl.engine.code_cache import leave_unusable_folder
 from dsactl.engine.cores import usable_cores
 from dsactl.engine.gpus import gpu_fault, visible_gpus
 from dsactl.engine.words import check_device, check_precision
@@ -17,6 +18,8 @@ from registry.notices import notify_once
 # Flush subnormal numbers (below about 10⁻³⁸) to 0: a CPU computes with them at a hundredth of the speed, and vanishing
 # gradients of a deep network are full of them. Set at import, since torch's threads inherit it when they start.
 torch.set_flush_denormal(True)
+
+leave_unusable_folder()
 
 # Threads beyond the CPU quota of a container are stopped for most of the time, and all others wait for them.
 if not os.environ.get("OMP_NUM_THREADS") and usable_cores() < torch.get_num_threads():

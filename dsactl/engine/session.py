@@ -56,8 +56,14 @@ class Session:
 
         Raises:
             DeviceError: the device is not available.
-            UsageError: the store is none.
+            UsageError: the store, executor or progress is of another type.
         """
+        if not isinstance(executor, Executor | None):
+            raise UsageError(
+                f"`executor` must be an Executor, not {executor!r}.", "Get one from `dsactl.open_executor`."
+            )
+        if not isinstance(progress, Progress | None):
+            raise UsageError(f"`progress` must be a Progress, not {progress!r}.", "Give an instance of a subclass.")
         target = resolve_device(str(device))
         return cls(opened(store), target, executor or LocalExecutor(), progress or Progress())
 

@@ -143,14 +143,20 @@ class StoredResults(ResultCache):
             return results, str(value["created"])
         return {}, now()
 
-    def save(self, key: EvaluationKey, results: NetworkResults, *, overwrite: bool = False) -> None:
-        """Add results to a file, or overwrite it.
+    def save(self, key: EvaluationKey, results: NetworkResults, *, fresh: int = 0) -> None:
+        """Add results to a file, in place of earlier ones of the same networks.
+
+        Args:
+            key: of the file.
+            results: by number of the network.
+            fresh: number of networks, from 0 on, whose earlier results are dropped.
 
         Raises:
             registry.StoreError: the store cannot be written to.
         """
         with self._store.writing():
-            merged = results if overwrite else self.load(key) | results
+            earlier = {number: result for number, result in self.load(key).items() if number >= fresh}
+            merged = earlier | results
             networks = {str(number): result for number, result in sorted(merged.items())}
             value = {"conditions": key.to_dict(), "created": now(), "networks": networks}
             write_atomically(self.path(key), canonical(value))

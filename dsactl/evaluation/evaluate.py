@@ -35,7 +35,7 @@ def evaluate_cached(
     Args:
         synthetic, dataset, protocol: see `evaluate`.
         session: has the store with the cache and the records. Its meter is also told how many results are `stored`.
-        fresh: train every network, and overwrite cached results.
+        fresh: train every network, and drop cached results of these networks.
 
     Raises:
         DsactlError: see `evaluate`.
@@ -44,7 +44,7 @@ def evaluate_cached(
     store = session.store
     store.check_writable()
     progress = _ProgressWithStored(session.progress, protocol.networks)
-    cache = _CacheOfOne(StoredResults(store), progress, fresh=fresh)
+    cache = _CacheOfOne(StoredResults(store), progress, protocol.networks if fresh else 0)
     try:
         result = evaluate(synthetic, dataset, protocol, replace(session, progress=progress), cache)
     except KeyboardInterrupt as interrupt:
@@ -197,9 +197,9 @@ class _CacheOfOne(ResultCache):
         created: when the last network was finished.
     """
 
-    def __init__(self, stored: StoredResults, progress: "_ProgressWithStored", *, fresh: bool) -> None:
+    def __init__(self, stored: StoredResults, progress: "_ProgressWithStored", fresh: int) -> None:
         self._stored, self._progress = stored, progress
-        self._overwrite = fresh  # ignore what is there; the first `save` overwrites it
+        self._fresh = fresh  # number of networks whose results are ignored; the first `save` drops them
         self._key: EvaluationKey | None = None
         self._trained: frozenset[int] = frozenset()
         self.created = now()
@@ -217,8 +217,8 @@ class _CacheOfOne(ResultCache):
 
     def save(self, key: EvaluationKey, results: NetworkResults) -> None:
         self._trained = frozenset(results)
-        self._stored.save(key, results, overwrite=self._overwrite)
-        self._overwrite = False
+        self._stored.save(key, results, fresh=self._fresh)
+        self._fresh = 0
         self.report_stored()
 
     def report_stored(self) -> None:
@@ -228,7 +228,7 @@ class _CacheOfOne(ResultCache):
             self._progress.store(len(self._trained & saved.keys() if self.has_trained else saved))
 
     def _read(self, key: EvaluationKey) -> NetworkResults:
-        results, self.created = ({}, now()) if self._overwrite else self._stored.read(key)
+        results, self.created = ({}, now()) if self._fresh else self._stored.read(key)
         return results
 
 

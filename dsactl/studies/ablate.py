@@ -235,7 +235,7 @@ class Ablation(Study):
 
 def ablate(
     study: str,
-    dataset: str,
+    dataset: str | Path,
     *,
     out: str | Path | None = None,
     device: str = "auto",

@@ -4,6 +4,7 @@ This module stores nothing itself. Finished sets are found by their runs, and ac
 or command produced them.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -97,27 +98,20 @@ def fill(
         dsactl.Error: a request cannot be used; see `check`.
     """
     total = parts(entries)
-    known: _Sets | None = None
     before = 0
-    for entry in entries:
-        fresh = known is None or known.request != entry.request
-        what = ":".join(entry.key)
-        try:
-            if known is None or fresh:
-                job = known.job if known else like
-                known = _make(entry.request, sets, session.part(before, 1, total, what), job)
-            cell: Cell | RunError = _measure(known, entry, session.part(before + int(fresh), 1, total, what))
-        except RunError as error:
-            cell = error
-        before += 1 + fresh
-        yield entry, cell
+    for request, group in itertools.groupby(entries, lambda entry: entry.request):
+        cells = list(group)
+        known = _make(request, sets, session.part(before, 1, total, ":".join(cells[0].key)), like)
+        like = known.job if isinstance(known, _Sets) else like
+        before += 1
+        for entry in cells:
+            yield entry, _measure(known, entry, session.part(before, 1, total, ":".join(entry.key)))
+            before += 1
 
 
 def parts(entries: Sequence[Entry]) -> int:
     """Return the number of parts that `fill` reports: requests that differ from the previous one, and cells."""
-    return len(entries) + sum(
-        index == 0 or entries[index - 1].request != entry.request for index, entry in enumerate(entries)
-    )
+    return len(entries) + sum(1 for _ in itertools.groupby(entries, lambda entry: entry.request))
 
 
 def check(entries: Sequence[Entry], device: str | torch.device = "auto") -> list[Job]:
@@ -162,7 +156,6 @@ def make_one(request: Request, session: Session) -> tuple[Job, registry.StoredSe
 
 @dataclass(frozen=True)
 class _Sets:
-    request: Request
     job: Job
     made: list[SyntheticSet]
     made_in: tuple[str, ...]
@@ -174,31 +167,36 @@ def _make(
     sets: int,
     session: Session,
     like: Job | None,
-) -> _Sets:
-    """Make the sets of a request, or look them up."""
+) -> _Sets | RunError:
+    """Make the sets of a request, or look them up; return the error of one that failed, when the others are made."""
     job = prepare(_request(request), session.device, like)
     if request.method == WHOLE:
-        return _Sets(request, job, [whole_set(job.dataset)], (), 0.0)
+        return _Sets(job, [whole_set(job.dataset)], (), 0.0)
 
     wanted = [job.with_seed(index).within(STUDIES) for index in range(sets)]
     found = dict(make_all(wanted, session))
     for outcome in found.values():
         if isinstance(outcome, RunError):
-            raise outcome  # only now that the others are made
+            return outcome
     outcomes = [outcome for _, outcome in sorted(found.items()) if isinstance(outcome, Outcome)]
     about = [outcome.stored.manifest.provenance for outcome in outcomes]
     made_in = dict.fromkeys(f"{each.get('program')}, {each.get('environment')}" for each in about)
     made = [from_store(session.store, outcome.stored) for outcome in outcomes]
-    return _Sets(request, job, made, tuple(made_in), sum(outcome.seconds for outcome in outcomes))
+    return _Sets(job, made, tuple(made_in), sum(outcome.seconds for outcome in outcomes))
 
 
-def _measure(sets: _Sets, entry: Entry, session: Session) -> Cell:
-    """Evaluate sets and pool the accuracies."""
+def _measure(sets: _Sets | RunError, entry: Entry, session: Session) -> Cell | RunError:
+    """Evaluate sets and pool the accuracies, or return the error of the sets or of their evaluation."""
+    if isinstance(sets, RunError):
+        return sets
     results: list[Evaluation] = []
     count = len(sets.made)
     for index, synthetic in enumerate(sets.made):
         here = session.part(index, 1, count, f"set {index + 1} of {count}" if count > 1 else "networks")
-        results.append(evaluate_cached(synthetic, sets.job.dataset, entry.protocol, here))
+        try:
+            results.append(evaluate_cached(synthetic, sets.job.dataset, entry.protocol, here))
+        except RunError as error:
+            return error
     first = results[0]
     return Cell(
         tuple(result.reference for result in results),

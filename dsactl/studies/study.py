@@ -8,7 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from pydantic import TypeAdapter, ValidationError
+
 from dsactl.errors import UnknownKeywordError, UsageError, continue_hint, explain_interrupt
+from dsactl.recipes.settings import first_fault
 from dsactl.studies.result import StudyResult
 from registry import extras
 
@@ -46,6 +49,7 @@ class Study(ABC):
                 )
             if isinstance(value, str) and "Sequence[str]" in str(known[name].type):
                 raise UsageError(f"`{name}` takes a list, not one text.", f"Use `{name}=[{value!r}]`.")
+            options[name] = _checked(name, known[name].type, value)
         return cls(**options)
 
     def require_packages(self) -> None:
@@ -68,6 +72,23 @@ class Study(ABC):
             dsactl.Error: the dataset or the device cannot be used; the store or the folder cannot be written to.
             KeyboardInterrupt: with a note on what is kept.
         """
+
+
+def _checked(name: str, kind: Any, value: Any) -> Any:
+    """Return the value of an option, with paths of folders as text.
+
+    Raises:
+        UsageError: it is of another type.
+    """
+    if isinstance(value, Path):
+        value = str(value)
+    elif isinstance(value, list | tuple):
+        value = [str(each) if isinstance(each, Path) else each for each in value]
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise UsageError(first_fault(error, name=name)) from None
+    return value
 
 
 @contextlib.contextmanager
@@ -108,5 +129,7 @@ def run_study(
     """
     from dsactl.engine.session import Session
 
+    if not isinstance(out, str | Path | None):
+        raise UsageError(f"`out` must be a folder, not {out!r}.")
     study.require_packages()
     return study.run(Session.open(device, store, executor, progress), None if out is None else Path(out))

@@ -152,7 +152,7 @@ class Transfer(Study):
 
 
 def transfer(
-    dataset: str,
+    dataset: str | Path,
     *,
     out: str | Path | None = None,
     device: str = "auto",

@@ -82,7 +82,15 @@ class SyntheticSet:
         return self.recipe.strategy
 
     def to(self, device: torch.device | str) -> "SyntheticSet":
-        """Return the same set on another device."""
+        """Return the same set on another device.
+
+        Raises:
+            UsageError: torch knows no such device, or cannot use it.
+        """
+        try:
+            self.labels.to(device)
+        except (RuntimeError, TypeError, AssertionError) as error:
+            raise UsageError(f"`device` cannot be {device!r}: {str(error).splitlines()[0]}") from None
         soft = None if self.soft_labels is None else self.soft_labels.to(device)
         return replace(self, images=self.images.to(device), labels=self.labels.to(device), soft_labels=soft)
 
@@ -95,8 +103,10 @@ class SyntheticSet:
             places: indices, n int64, ascending, so that the labels are as well.
 
         Raises:
-            UsageError: they are not ascending, or some are not of this set.
+            UsageError: they are not ascending, or some are not of this set; or they are no such tensor.
         """
+        if not isinstance(places, Tensor) or places.dim() != 1 or places.dtype != torch.int64:
+            raise UsageError("`places` must be a tensor of int64 with one dimension.", "Use `torch.tensor([0, 1])`.")
         if len(places) and (places[0] < 0 or places[-1] >= len(self) or bool((places.diff() <= 0).any())):
             raise UsageError(f"`places` must be ascending indices of 0 … {len(self) - 1}.")
         known = f"{self.digest}, images {places.tolist()}"

@@ -34,6 +34,7 @@ def test_a_shell_without_completion_is_refused(
     monkeypatch.setattr(_completion_shared, "_get_shell_name", lambda: own)
     assert f"dsactl {option} bash" in refused(option)
     assert "the shell csh" in refused(option, "csh")
+    assert f"{option} takes the name of one shell, not 2 words" in refused(option, "bash", "extra")
 
 
 def test_a_home_folder_that_cannot_be_written_is_named(

@@ -136,3 +136,25 @@ def test_a_reader_that_has_enough_is_no_error(words: tuple[str, ...], tmp_path: 
             ["sh", "-c", line], env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=120
         )
         assert (ended.returncode, ended.stderr) == (0, "")
+
+
+CTRL_C = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "dsactl.cli.main":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Finder())
+sys.argv = ["dsactl", "ls"]
+from dsactl.__main__ import start
+start()
+"""
+
+
+def test_ctrl_c_while_the_program_is_loaded(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DSACTL_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", CTRL_C], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -193,3 +193,8 @@ def test_bash_itself_completes_versions(store: registry.Store) -> None:
         shell.kill()
         shell.wait()
         os.close(ours)
+
+
+def test_a_place_that_is_no_number_completes_nothing(program: Program) -> None:
+    completed = program(_DSACTL_COMPLETE="complete_bash", COMP_WORDS="dsactl", COMP_CWORD="abc")
+    assert "Traceback" not in completed.stderr

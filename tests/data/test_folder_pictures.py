@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from sessions import Told
 
+import dsactl
 from dsactl.data import folder as reading
 from dsactl.data import pictures
 from dsactl.data.folder import load_folder
@@ -320,6 +321,12 @@ def test_reading_reports_its_progress(root: Path) -> None:
     told = Told()
     load_dataset(f"{root}@classes0-1", progress=told)
     assert [(done, total) for done, total, *_ in told.updates] == [(0, 6)] * 6 + [(done, 6) for done in range(1, 7)]
+
+
+def test_condense_reports_reading(root: Path) -> None:
+    told = Told()
+    dsactl.condense(root, ipc=1, method="random", image_size=6, progress=told)
+    assert "reading the header of image 1" in " ".join(doing for _, _, doing, *_ in told.updates)
 
 
 @pytest.mark.parametrize("name", ["~no-such-user/photos", ""])

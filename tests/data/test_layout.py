@@ -59,6 +59,28 @@ def test_a_validation_split_beside_a_test_split_is_not_used(tmp_path: Path) -> N
     assert "dev and val are not used, since there is a test folder." in found.remark
 
 
+def test_other_folders_of_classes_beside_the_splits_are_named(tmp_path: Path) -> None:
+    root = write(tmp_path / "set" / "train", "a,b").parent
+    write(root / "test", "a,b", 1, first=9)
+    write(root / "extra", "a,b")
+    assert "extra is not used, since there is a test folder." in load_folder(root).remark
+
+
+def test_a_class_that_is_a_broken_link_is_refused(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", "a,b")
+    (root / "c").symlink_to(tmp_path / "gone")
+    with pytest.raises(DataError, match="c is a link to a folder that does not exist"):
+        load_folder(root)
+
+
+def test_splits_one_folder_further_down_are_named(tmp_path: Path) -> None:
+    root = write(tmp_path / "archive" / "set" / "train", "a,b").parent
+    write(root / "test", "a,b", 1, first=9)
+    with pytest.raises(DataError, match="has no class folders") as raised:
+        load_folder(root.parent)
+    assert raised.value.hint == f"Did you mean {root}?"
+
+
 @pytest.mark.parametrize(("train", "test"), [("Train", "Test"), ("TRAIN", "test"), ("Training", "Testing")])
 def test_splits_in_any_case(tmp_path: Path, train: str, test: str) -> None:
     root = write(tmp_path / "set" / train, "a,b").parent

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -136,3 +138,12 @@ def test_torch_compiles_where_the_folder_of_its_variable_is_unusable(
     monkeypatch.delenv("DSACTL_COMPILE", raising=False)
     assert compilation.can_compile("cpu")
     assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]) == compilation.code_folder()
+
+
+def test_a_folder_of_torch_s_that_is_unusable_is_left_before_torch_loads_its_compiler(unusable: Path) -> None:
+    """Differentiating over several classes at once loads it, also where nothing is compiled."""
+    code = "import dsactl.engine.device, torch._dynamo.package"
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(unusable / "inductor")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "TORCHINDUCTOR_CACHE_DIR is not used: " in done.stderr

@@ -224,6 +224,14 @@ def test_an_evaluation_that_is_begun_afresh_leaves_nothing_of_an_earlier_one(dig
     assert rest.epochs == 2 * 4, "the first was trained anew, and so are the others"
 
 
+def test_networks_that_are_not_trained_anew_keep_their_results(digits: dsactl.SyntheticSet) -> None:
+    before = dsactl.evaluate(digits, protocol())
+    dsactl.evaluate(digits, protocol(networks=1), fresh=True)
+    rest = Counter()
+    after = dsactl.evaluate(digits, protocol(), progress=rest)
+    assert (after.accuracies, rest.epochs) == (before.accuracies, 0)
+
+
 def test_a_protocol_may_be_given_by_its_attributes(digits: dsactl.SyntheticSet) -> None:
     assert dsactl.evaluate(digits, networks=2, epochs=1).n == 2
     for kind in (dsactl.Error, TypeError):

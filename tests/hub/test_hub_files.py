@@ -26,7 +26,7 @@ pytest_plugins = ["hub.fixtures"]
 
 def test_a_dry_run_writes_what_would_be_pushed(hub: LoopbackHub, machine: Machine, repo: str, tmp_path: Path) -> None:
     machine.add()
-    arguments = ("push", NAME, repo, "--licence", "MIT")
+    arguments = ("push", NAME, repo, "--licence", "MIT License")
     assert machine.json(*arguments, "--dry-run")["folder"] == NAME
     assert hub.seen == []
     folder = tmp_path / "mine" / NAME

@@ -1,11 +1,12 @@
 """The studies as Python functions: results, refusals, failures and Ctrl-C."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from reference import write_folder
 from samples import write_idx
 from sessions import Told
 
@@ -172,6 +173,30 @@ def test_the_meter_is_told_of_failures(name: str, cli: Cli, tmp_path: Path, monk
     assert f"Error: {message}" in said
     assert f"Error: {failed} failed (see above); results that depend on them are missing." in said
     assert ("Written to " in said) is bool(result.files)
+
+
+def test_a_set_that_fails_is_tried_once_for_all_its_cells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tried = []
+
+    def fail(jobs: Sequence[object], *_: object) -> Iterator[tuple[int, RunError]]:
+        tried.append(jobs)
+        yield 0, RunError("lost", "a hint")
+
+    monkeypatch.setattr("dsactl.studies.cells.make_all", fail)
+    arguments, keywords, _ = CALLS["transfer"]
+    told = Told()
+    result = dsactl.transfer(
+        *arguments, **keywords | {"archs": ["mlp"], "test_on": ["mlp", "convnet"]}, out=tmp_path / "out", progress=told
+    )
+    assert (result.failed, len(tried)) == ("2 of 2 cells", 1)
+    assert max(done / total for done, total, *_ in told.updates) <= 1
+
+
+def test_a_folder_may_be_a_path(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "pictures")
+    small = {"ipc": 1, "method": "dc", "iterations": 1, "networks": 1, "epochs": 1, "archs": ["mlp"]}
+    result = dsactl.transfer(root, **small, out=tmp_path / "out")
+    assert result.failed == ""
 
 
 DONE = {

@@ -188,7 +188,7 @@ class ArchitectureSearch(Study):
 
 
 def nas(
-    dataset: str,
+    dataset: str | Path,
     *,
     out: str | Path | None = None,
     device: str = "auto",
