@@ -17,7 +17,7 @@ from dsactl.data.dataset import Dataset
 from dsactl.data.load import load_dataset
 from dsactl.data.paths import is_folder
 from dsactl.data.views import split_name
-from dsactl.errors import UsageError
+from dsactl.errors import DataError, UsageError
 from dsactl.methods.work import CondensedSet
 from dsactl.recipes.methods import IMPORTED
 from dsactl.recipes.recipe import Recipe
@@ -37,7 +37,7 @@ from dsactl.synthetic.importing.own import import_exported, import_safetensors, 
 from dsactl.synthetic.importing.source import PIXELS, Source, check_method
 from dsactl.synthetic.importing.spaces import check_space, remarks, to_normalised
 from dsactl.synthetic.storage import store_set
-from registry.importing import check_file, read_folder
+from registry.importing import MAX_BYTES, check_file, read_folder
 
 Remark = Callable[[str], None]
 _NAMED_CLASSES = 12
@@ -105,6 +105,11 @@ def _import_content(
         if not 0 <= source.experiment < len(found):
             raise UsageError(f"{path} has no experiment {source.experiment}.", f"It has 0 … {len(found) - 1}.")
         found = [found[source.experiment]]
+    if 4 * sum(experiment.images.numel() for _, experiment in found) > MAX_BYTES:
+        raise DataError(
+            f"The images of {path} have more than {MAX_BYTES:,} bytes as floats.",
+            "Give one of its experiments, such as `experiment=0`." if len(found) > 1 else "Is it a condensed set?",
+        )
     file_name = parse_file_name(path.name)
     dataset = _load_dataset(path, source, file_name)
     target = _Import(path, source, name, store, dataset, file_name, remark)
