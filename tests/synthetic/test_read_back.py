@@ -195,6 +195,7 @@ def test_parquet_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     for table, message in (
         ({"a": [1]}, "rows of a; expected image and label"),
+        ({"image": pa.nulls(0), "label": pa.nulls(0)}, "0 rows of image, label; expected image and label"),
         ({"image": [1], "label": [1]}, "other than pictures and class numbers"),
         ({"image": [{"bytes": b"x"}], "label": [1]}, "a picture in it is not a readable PNG"),
         ({"image": [{"bytes": b"x"}], "label": [None]}, "other than pictures and class numbers"),
@@ -221,6 +222,18 @@ def test_a_parquet_of_many_equal_rows_is_refused(tmp_path: Path, monkeypatch: py
     assert path.stat().st_size < 10_000
     monkeypatch.setattr("registry.parquet.MAX_BYTES", 2**20)
     with pytest.raises(registry.RegistryError, match=r"The columns of .*bomb\.parquet have more than 1,048,576 bytes"):
+        import_sets(path, Source("digits"), registry.Store())
+
+
+def test_a_parquet_of_much_more_than_the_file_is_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, picture = tmp_path / "bomb.parquet", {"bytes": bytes(2**20), "path": ""}
+    pq.write_table(pa.table({"image": [picture] * 80, "label": [0] * 80}), path, compression="zstd")
+    limit = 2**26 + 1000 * path.stat().st_size
+    assert limit < 80 * 2**20
+    with pytest.raises(registry.RegistryError, match=f"have more than {limit:,} bytes"):
         import_sets(path, Source("digits"), registry.Store())
 
 
