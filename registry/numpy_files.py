@@ -1,6 +1,7 @@
 """Reading of untrusted npy and npz files, without pickle and without trusting a size."""
 
 import io
+import lzma
 import math
 import warnings
 import zipfile
@@ -16,6 +17,7 @@ from registry.tensors import Array
 
 NPY_MAGIC = b"\x93NUMPY"
 _ENDING = ".npy"
+_INVALID = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, ValueError)
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -49,7 +51,7 @@ def read_npz(path: Path) -> dict[str, Array]:
             }
     except OSError as error:
         raise RegistryError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except _INVALID as error:
         raise CorruptError(f"{path} is damaged ({error!s:.150}).", "Get another copy from its source.") from error
 
 

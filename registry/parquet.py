@@ -27,6 +27,8 @@ ROWS_PER_GROUP = 100
 
 
 _ROWS_AT_ONCE = 10  # read, before their size is looked at
+_ROW_BYTES = 500  # of a row's Python objects, besides its content
+_TIMES, _FREE = 1000, 2**26  # rows may have so many times the file's bytes, and so many more; pictures hardly shrink
 
 
 def features(class_names: Sequence[str], *, soft: bool = False) -> dict[str, dict[str, Any]]:
@@ -113,34 +115,46 @@ def read_parquet(path: Path) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    too_large = RegistryError(f"The columns of {path} have more than {MAX_BYTES:,} bytes.", "Is it a condensed set?")
+    other = RegistryError(f"{path} has other than pictures and class numbers in its columns.")
     rows: list[dict[str, Any]] = []
     try:
-        file = pq.ParquetFile(io.BytesIO(read_file(path)))
+        data = read_file(path)
+        file = pq.ParquetFile(io.BytesIO(data))
         names, metadata = file.schema_arrow.names, file.schema_arrow.metadata or {}
         columns = [name for name in ("image", "label", "soft_label") if name in names]
-        left = MAX_BYTES
-        # The footer may lie about sizes, and a few bytes may stand for many equal rows.
-        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
-            left -= batch.nbytes
-            if left < 0:
-                raise too_large
-            rows += batch.to_pylist()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise CorruptError(f"{path} is damaged ({' '.join(str(error).split()):.100}).") from error
-    if not {"image", "label"} <= set(names) or not rows:
-        raise RegistryError(
-            f"{path} has {len(rows)} rows of {', '.join(names)[:100]}; expected image and label.",
+        unknown = RegistryError(
+            f"{path} has {file.metadata.num_rows} rows of {', '.join(names)[:100]}; expected image and label.",
             "Only parquet files of dsactl and the Hub's image sets are read.",
         )
+        if not {"image", "label"} <= set(names):
+            raise unknown
+        left = limit = min(MAX_BYTES, _TIMES * len(data) + _FREE)
+        # The footer may lie about sizes, and a few bytes may stand for many equal rows.
+        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
+            left -= batch.nbytes + _ROW_BYTES * len(batch)
+            if left < 0:
+                raise RegistryError(f"The columns of {path} have more than {limit:,} bytes.", "Is it a condensed set?")
+            found = batch.to_pylist()
+            if not all(_has_picture(row) for row in found):
+                raise other
+            rows += found
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CorruptError(f"{path} is damaged ({' '.join(str(error).split()):.100}).") from error
+    if not rows:
+        raise unknown
     try:
         pictures = [row["image"]["bytes"] for row in rows]
         labels = np.array([row["label"] for row in rows], np.int64)
         soft = np.array([row["soft_label"] for row in rows], np.float32) if "soft_label" in rows[0] else None
-    except (TypeError, KeyError, ValueError, OverflowError) as error:
-        raise RegistryError(f"{path} has other than pictures and class numbers in its columns.") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise other from error
     content: dict[str, Any] = {"images": read_pictures(pictures, str(path)), "labels": labels}
     if soft is not None:
         content["soft_labels"] = soft
     manifest = metadata.get(MANIFEST_KEY.encode())
     return content if manifest is None else {**content, MANIFEST_KEY: manifest.decode(errors="replace")}
+
+
+def _has_picture(row: dict[str, Any]) -> bool:
+    image = row["image"]
+    return isinstance(image, dict) and isinstance(image.get("bytes"), bytes) and bool(image["bytes"])

@@ -17,12 +17,14 @@ import torch
 from pt_samples import CLASSES, FORMATS, IMAGES, LABELS, SHAPE, authors, save
 
 from dsactl.errors import DataError
+from dsactl.synthetic.importing.contents import read_content
 from dsactl.synthetic.importing.images import to_floats, to_images
 from dsactl.synthetic.importing.labels import to_labels
-from dsactl.synthetic.importing.layouts import experiments
+from dsactl.synthetic.importing.layouts import experiments, sorted_labels
 from dsactl.synthetic.importing.pickle_reader import MAX_OPERATIONS
 from dsactl.synthetic.importing.torch_files import LEGACY_MAGIC, load
 from registry import RegistryError
+from registry.parquet import write_parquet
 
 
 class Malicious:
@@ -148,6 +150,8 @@ def test_a_pickle_by_hand_is_what_torch_reads(tmp_path: Path) -> None:
         (b"\x95" + b"\x00" * 8 + b"\x8f", "operation EMPTY_SET"),
         (b"\x96" + (10**12).to_bytes(8, "little"), "is damaged"),
         (word("posix") + word("system") + b"\x93", "would load 'posix.system'"),
+        (b")" + b"q\x00h\x00\x86" * 9 + word("x") + b"\x93", "refers to a function that has no name"),
+        (word("x") + b"K\x01\x93", "refers to a function that has no name"),
         (b"N" * MAX_OPERATIONS, "contains more than tensors"),
         (b"(" + word("module") + word("x") + b"tQ", "refers to something that is not a storage"),
     ],
@@ -155,6 +159,14 @@ def test_a_pickle_by_hand_is_what_torch_reads(tmp_path: Path) -> None:
 def test_hostile_pickles(tmp_path: Path, operations: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         load(archive(tmp_path / "f.pt", operations, NUMBERS))
+
+
+def test_a_long_name_of_a_type_is_shortened(tmp_path: Path) -> None:
+    made = function("numpy.core.multiarray _reconstruct") + function("numpy ndarray") + b"\x85R"
+    state = b"(K\x01)" + function("numpy dtype") + word("x" * 5000) + b"\x85R" + b"\x89C\x00t"
+    with pytest.raises(DataError, match="has a numpy array of 'xxx") as raised:
+        load(archive(tmp_path / "f.pt", made + state + b"b"))
+    assert len(str(raised.value)) < 500
 
 
 def test_an_old_file_that_asks_for_more_bytes_than_memory(tmp_path: Path) -> None:
@@ -250,9 +262,10 @@ def outcome(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
     """Return the experiments of a file, or None after a clear error; any other exception propagates."""
     try:
         found = []
-        for each in experiments(load(path), "f"):
+        for each in experiments(read_content(path), "f"):
             images, _ = to_floats(to_images(each.images, SHAPE, "f"), "f")
-            labels, _ = to_labels(each.labels, len(images), CLASSES, "f")
+            given = sorted_labels(len(images), CLASSES, "f") if each.labels is None else each.labels
+            labels, _ = to_labels(given, len(images), CLASSES, "f")
             found.append((images, labels))
     except (DataError, RegistryError) as raised:
         message = str(raised)
@@ -263,12 +276,45 @@ def outcome(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
     return None
 
 
-@FORMATS
-@pytest.mark.parametrize("count", [500, pytest.param(5000, marks=pytest.mark.long)])
+def write_npz(path: Path, compression: int) -> Path:
+    """Write IMAGES and LABELS as an npz file of any compression that zip files have."""
+    with zipfile.ZipFile(path, "w", compression) as made:
+        for name, array in {"images": IMAGES.numpy(), "labels": LABELS.numpy()}.items():
+            stream = io.BytesIO()
+            np.save(stream, array)
+            made.writestr(f"{name}.npy", stream.getvalue())
+    return path
+
+
+def write_pictures(path: Path) -> Path:
+    """Write a parquet file of pictures."""
+    levels = np.arange(24, dtype=np.uint8).reshape(4, 3, 2, 1)
+    path.write_bytes(write_parquet(levels, LABELS.numpy(), ["a", "b"]))
+    return path
+
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "zip": lambda path: save(authors(), path),
+    "old": lambda path: save(authors(), path, new=False),
+    "stored npz": lambda path: write_npz(path, zipfile.ZIP_STORED),
+    "deflated npz": lambda path: write_npz(path, zipfile.ZIP_DEFLATED),
+    "bzip2 npz": lambda path: write_npz(path, zipfile.ZIP_BZIP2),
+    "lzma npz": lambda path: write_npz(path, zipfile.ZIP_LZMA),
+    "parquet": write_pictures,
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "count"),
+    [
+        *((form, 500 if form in ("zip", "old") else 100) for form in WRITERS),
+        *(pytest.param(form, 5000, marks=pytest.mark.long) for form in WRITERS),
+    ],
+)
 def test_mutated_files_give_a_clear_error_or_the_right_answer(
-    tmp_path: Path, new: bool, count: int, tell: Callable[[str], None]
+    tmp_path: Path, form: str, count: int, tell: Callable[[str], None]
 ) -> None:
-    path = save(authors(), tmp_path / "f.pt", new)
+    path = WRITERS[form](tmp_path / "file")
     whole, right = path.read_bytes(), outcome(path)
     assert right is not None
     source, counts = random.Random(0), {"error": 0, "answer": 0}
@@ -282,11 +328,11 @@ def test_mutated_files_give_a_clear_error_or_the_right_answer(
         found = outcome(path)
         counts["error" if found is None else "answer"] += 1
         for images, labels in found or []:
-            # The zip format has checksums; the legacy format has none for the numbers.
-            if new:
+            # Zip files have checksums; the others have none for the numbers.
+            if form not in ("old", "parquet"):
                 assert any(torch.equal(images, each) and torch.equal(labels, LABELS) for each, _ in right)
             assert images.shape == (len(labels), *SHAPE)
-    tell(f"{count} mutated .pt files: {counts}")
+    tell(f"{count} mutated files, {form}: {counts}")
     assert counts["error"] > 20
 
 

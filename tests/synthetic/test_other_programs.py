@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from sessions import Told
 
 import registry
 from dsactl.data.dataset import Dataset
@@ -46,10 +47,9 @@ def read(tmp_path: Path) -> Read:
 
     def read(content: Any, name: str = "data.pt", **options: Any) -> tuple[SyntheticSet, list[str]]:
         torch.save(content, tmp_path / name)
-        said: list[str] = []
-        store = registry.Store()
-        (stored,) = import_sets(tmp_path / name, Source(**{"dataset": "digits", **options}), store, said.append)
-        return from_store(store, stored), said
+        told, store = Told(), registry.Store()
+        (stored,) = import_sets(tmp_path / name, Source(**{"dataset": "digits", **options}), store, told)
+        return from_store(store, stored), told.remarks
 
     return read
 
@@ -124,11 +124,13 @@ def test_nothing_is_stored_if_one_experiment_is_wrong(read: Read) -> None:
 
 def test_a_remark_is_made_once(tmp_path: Path) -> None:
     images = torch.randn(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    said: list[str] = []
+    told = Told()
     torch.save({"data": [[images + index, CLASSES] for index in range(3)]}, tmp_path / "data.pt")
-    import_sets(tmp_path / "data.pt", Source("digits", method="idc"), registry.Store(), said.append)
-    assert sum("factor" in text for text in said) == 1
-    assert [text[:13] for text in said if "Neighbouring" in text] == [f"Experiment {index}:" for index in range(3)]
+    import_sets(tmp_path / "data.pt", Source("digits", method="idc"), registry.Store(), told)
+    assert sum("factor" in text for text in told.remarks) == 1
+    assert [text[:13] for text in told.remarks if "Neighbouring" in text] == [
+        f"Experiment {index}:" for index in range(3)
+    ]
 
 
 def test_values_scaled_by_one_half_are_noticed(read: Read, pixels: torch.Tensor) -> None:

@@ -158,6 +158,22 @@ def test_a_file_that_does_not_match_its_manifest(tmp_path: Path, put: Put) -> No
             read_back(tmp_path / "set.npz", tmp_path / "elsewhere")
 
 
+def test_a_file_of_another_precision_does_not_match_its_manifest(tmp_path: Path, put: Put) -> None:
+    path = write(put(soft=True), "pt", "normalised", tmp_path)
+    content = torch.load(path, weights_only=True)
+    ((images, labels),) = content["data"]
+    for change in (
+        {"data": [[images.bfloat16(), labels]]},
+        {"data": [[images, labels.bfloat16()]]},
+        {"soft_labels": content["soft_labels"].bfloat16()},
+    ):
+        torch.save({**content, **change}, path)
+        with pytest.raises(
+            registry.CorruptError, match=r"its arrays do not match its manifest\..*leave 'dsactl\.manifest'"
+        ):
+            read_back(path, tmp_path / "elsewhere")
+
+
 def test_options_for_a_file_that_describes_itself_are_refused(tmp_path: Path, put: Put) -> None:
     for form in ("safetensors", "npz", "pt", "parquet"):
         path = write(put(soft=False), form, "pixels" if form == "parquet" else "normalised", tmp_path)
@@ -179,9 +195,15 @@ def test_parquet_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     for table, message in (
         ({"a": [1]}, "rows of a; expected image and label"),
+        ({"image": pa.nulls(0), "label": pa.nulls(0)}, "0 rows of image, label; expected image and label"),
         ({"image": [1], "label": [1]}, "other than pictures and class numbers"),
         ({"image": [{"bytes": b"x"}], "label": [1]}, "a picture in it is not a readable PNG"),
         ({"image": [{"bytes": b"x"}], "label": [None]}, "other than pictures and class numbers"),
+        ({"image": [{"bytes": "x"}], "label": [1]}, "other than pictures and class numbers"),
+        ({"image": [{"bytes": 1}], "label": [1]}, "other than pictures and class numbers"),
+        ({"image": [{"bytes": [1]}], "label": [1]}, "other than pictures and class numbers"),
+        ({"image": [{"bytes": b""}], "label": [1]}, "other than pictures and class numbers"),
+        ({"image": [{"path": "x"}], "label": [1]}, "other than pictures and class numbers"),
     ):
         pq.write_table(pa.table(table), path)
         with pytest.raises(registry.RegistryError, match=message):
@@ -201,6 +223,38 @@ def test_a_parquet_of_many_equal_rows_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("registry.parquet.MAX_BYTES", 2**20)
     with pytest.raises(registry.RegistryError, match=r"The columns of .*bomb\.parquet have more than 1,048,576 bytes"):
         import_sets(path, Source("digits"), registry.Store())
+
+
+def test_a_parquet_of_much_more_than_the_file_is_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, picture = tmp_path / "bomb.parquet", {"bytes": bytes(2**20), "path": ""}
+    pq.write_table(pa.table({"image": [picture] * 80, "label": [0] * 80}), path, compression="zstd")
+    limit = 2**26 + 1000 * path.stat().st_size
+    assert limit < 80 * 2**20
+    with pytest.raises(registry.RegistryError, match=f"have more than {limit:,} bytes"):
+        import_sets(path, Source("digits"), registry.Store())
+
+
+def test_a_parquet_of_many_rows_is_refused_before_they_are_objects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, kind = tmp_path / "bomb.parquet", pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    seen: list[int] = []
+    monkeypatch.setattr("registry.parquet.read_pictures", lambda pictures, where: seen.append(len(pictures)))
+    monkeypatch.setattr("registry.parquet.MAX_BYTES", 2**20)
+    for image, message in (
+        (None, "other than pictures and class numbers"),
+        ({"bytes": b"x", "path": ""}, r"The columns of .*bomb\.parquet have more than 1,048,576 bytes"),
+    ):
+        pq.write_table(pa.table({"image": pa.array([image] * 5000, kind), "label": [0] * 5000}), path)
+        with pytest.raises(registry.RegistryError, match=message):
+            import_sets(path, Source("digits"), registry.Store())
+    assert not seen
 
 
 def test_a_large_npz_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,8 @@ def command(
         Path,
         typer.Argument(
             metavar="PATH",
-            help="File of dsactl export; .pt, .npz, .npy or safetensors file; or folder with CLASS/*.png.",
+            help="File of dsactl export; .pt, .npz, .npy, safetensors or parquet file (parquet needs the extra hub); "
+            "or folder with CLASS/*.png.",
         ),
     ],
     dataset: Annotated[
@@ -103,9 +104,10 @@ def command(
     if not path.is_dir():
         check_file(path)
 
+    from dsactl.cli.progress import Bar
     from dsactl.synthetic.importing.sets import import_sets
 
-    sets = import_sets(path, source, registry.Store(), output.remark)
+    sets = import_sets(path, source, registry.Store(), Bar(output.error, output.remark))
     lines = []
     for stored in sets:
         images = "×".join(map(str, stored.manifest.tensors["images"].shape))

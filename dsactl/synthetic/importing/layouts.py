@@ -26,6 +26,7 @@ IMAGE_KEYS = ("images", "image", "data", "x", "image_syn", "images_train", "arr_
 LABEL_KEYS = ("labels", "label", "targets", "target", "y", "label_syn", "labels_train", "arr_1")
 SOFT_KEYS = ("soft_labels", "soft_label")
 FACTOR_KEYS = ("formation", "factor")
+MAX_EXPERIMENTS = 1000
 _AUTHORS_NAME = re.compile(r"res_([A-Za-z0-9]+)_([A-Za-z0-9]+)_([A-Za-z0-9]+)_([0-9]{1,5})ipc\.pt")
 
 
@@ -75,7 +76,7 @@ def experiments(content: Any, where: str) -> list[Experiment]:
         where: the file's name, for the error message.
 
     Raises:
-        DataError: it is of another layout.
+        DataError: it is of another layout, or has more than `MAX_EXPERIMENTS`.
     """
     lone = to_tensor(content)
     if lone is not None:
@@ -84,6 +85,11 @@ def experiments(content: Any, where: str) -> list[Experiment]:
     if not found:
         what, hint = _something_else(content)
         raise DataError(f"{where} has {what}; expected images and labels.", hint)
+    if len(found) > MAX_EXPERIMENTS:
+        raise DataError(
+            f"{where} has {len(found):,} experiments; the limit is {MAX_EXPERIMENTS:,}.",
+            "Save fewer of them in a file.",
+        )
     return found
 
 
@@ -142,13 +148,14 @@ def to_tensor(value: Any) -> Tensor | None:
     return None
 
 
-def _experiments(content: Any) -> list[Experiment]:
+def _experiments(content: Any, *, nested: bool = False) -> list[Experiment]:
     if isinstance(content, dict):
         images, labels = _first(content, IMAGE_KEYS), _first(content, LABEL_KEYS)
         soft = _first(content, SOFT_KEYS)
         if images is not None:
             return [Experiment(images, labels, soft)]
-        found = _experiments(content.get("data"))
+        # One level only: a pickle can put a dict into itself.
+        found = [] if nested else _experiments(content.get("data"), nested=True)
         return [replace(found[0], soft_labels=soft)] if len(found) == 1 else found
     if not isinstance(content, list | tuple):
         return []

@@ -71,9 +71,15 @@ def import_exported(
     found = experiments(content, where)[0]
     if found.labels is None:
         raise CorruptError(f"{where} has a manifest and no labels.")
-    arrays = {"images": found.images.numpy(), "labels": found.labels.numpy()}
-    if found.soft_labels is not None:
-        arrays["soft_labels"] = found.soft_labels.numpy()
+    changed = CorruptError(
+        f"{where}: its arrays do not match its manifest.",
+        f"If you changed them, leave {MANIFEST_KEY!r} out of the file and give `dataset`.",
+    )
+    given = {"images": found.images, "labels": found.labels, "soft_labels": found.soft_labels}
+    try:
+        arrays = {key: tensor.numpy() for key, tensor in given.items() if tensor is not None}
+    except TypeError:  # numpy has no bfloat16
+        raise changed from None
     pixels = arrays["images"].dtype == np.uint8
     if pixels:
         arrays["images"] = _normalised(arrays["images"], manifest, where)
@@ -83,10 +89,7 @@ def import_exported(
         raise CorruptError(f"{where} does not hold a set: {error}.") from error
     if tensors != manifest.tensors:
         if not pixels:
-            raise CorruptError(
-                f"{where}: its arrays do not match its manifest.",
-                f"If you changed them, leave {MANIFEST_KEY!r} out of the file and give `dataset`.",
-            )
+            raise changed
         values = manifest.model_dump()
         values["tensors"] = {key: info.model_dump() for key, info in tensors.items()}
         values["provenance"]["read back from"] = "8-bit pixels"

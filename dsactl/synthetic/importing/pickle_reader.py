@@ -220,7 +220,10 @@ class _Machine:
             case "GLOBAL":
                 stack.append(_known(argument))
             case "STACK_GLOBAL":
-                stack.append(_known(" ".join(map(str, self._pop(2)))))
+                module, name = self._pop(2)
+                if not isinstance(module, str) or not isinstance(name, str):
+                    raise RefusedError("refers to a function that has no name")
+                stack.append(_known(f"{module} {name}"))
             case "BINPERSID":
                 stack.append(self._storage(stack.pop()))
             case "REDUCE":
@@ -331,6 +334,6 @@ def _check_tensor(storage: Tensor, offset: int, shape: tuple[Any, ...], stride: 
 
 def _from_numpy(shape: tuple[Any, ...], word: str, order: str, content: bytes, layout: Any) -> Tensor:
     if word not in _NUMPY_DTYPES:
-        raise RefusedError(f"has a numpy array of {word}")
+        raise RefusedError(f"has a numpy array of {word!r:.40}")
     array = np.frombuffer(content, f"{'>' if order == '>' else '<'}{word}").reshape(shape, order=layout)
     return torch.from_numpy(array.astype(np.dtype(word), order="C"))

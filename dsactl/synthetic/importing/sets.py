@@ -1,7 +1,6 @@
 """Import of a set that another program made, from a file or folder into the store."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,8 @@ from dsactl.data.dataset import Dataset
 from dsactl.data.load import load_dataset
 from dsactl.data.paths import is_folder
 from dsactl.data.views import split_name
-from dsactl.errors import UsageError
+from dsactl.engine.progress import NO_PROGRESS, ForwardedProgress, Progress
+from dsactl.errors import DataError, UsageError
 from dsactl.methods.work import CondensedSet
 from dsactl.recipes.methods import IMPORTED
 from dsactl.recipes.recipe import Recipe
@@ -37,34 +37,27 @@ from dsactl.synthetic.importing.own import import_exported, import_safetensors, 
 from dsactl.synthetic.importing.source import PIXELS, Source, check_method
 from dsactl.synthetic.importing.spaces import check_space, remarks, to_normalised
 from dsactl.synthetic.storage import store_set
-from registry.importing import check_file, read_folder
+from registry.importing import MAX_BYTES, check_file, read_folder
 
-Remark = Callable[[str], None]
 _NAMED_CLASSES = 12
 
 
 def import_sets(
-    path: Path, source: Source, store: registry.Store, remark: Remark = lambda text: None
+    path: Path, source: Source, store: registry.Store, progress: Progress = NO_PROGRESS
 ) -> list[registry.StoredSet]:
     """Import a file or folder into the store: one version for each set in it.
 
     Args:
-        path: a file of `export`; a `.pt`, npz, npy or safetensors file of another program; or a folder CLASS/*.png.
+        path: a file of `export`; a `.pt`, npz, npy, safetensors or parquet file; or a folder CLASS/*.png.
         source: what the file does not contain.
         store: the target store.
-        remark: called with remarks for the user on how the content was read.
+        progress: takes remarks for the user on how the content was read.
 
     Raises:
         DsactlError: the content cannot be used, or `source` is incomplete.
         registry.RegistryError: the content cannot be used, or the store cannot be written to.
     """
-    said: set[str] = set()
-
-    def once(text: str) -> None:
-        if text not in said:
-            said.add(text)
-            remark(text)
-
+    once = _Once(progress)
     name = None if source.name is None else registry.parse_name(source.name)
     if path.is_dir():
         return [_import_folder(path, source, name, store, once)]
@@ -82,7 +75,7 @@ def import_sets(
 
 
 def _import_folder(
-    path: Path, source: Source, name: registry.SetName | None, store: registry.Store, remark: Remark
+    path: Path, source: Source, name: registry.SetName | None, store: registry.Store, progress: Progress
 ) -> registry.StoredSet:
     if source.space not in (None, PIXELS):
         raise UsageError("Images of a folder are pixels.", "Leave `space` out.")
@@ -92,12 +85,12 @@ def _import_folder(
         )
     dataset = _load_dataset(path, source, None)
     pixels, labels = read_folder(path, dataset.class_names, (dataset.channels, *dataset.size))
-    target = _Import(path, source, name, store, dataset, None, remark)
+    target = _Import(path, source, name, store, dataset, None, progress)
     return target.put(torch.from_numpy(pixels), (torch.from_numpy(labels), None), PIXELS, source.formation)
 
 
 def _import_content(
-    path: Path, content: Any, source: Source, name: registry.SetName | None, store: registry.Store, remark: Remark
+    path: Path, content: Any, source: Source, name: registry.SetName | None, store: registry.Store, progress: Progress
 ) -> list[registry.StoredSet]:
     found = list(enumerate(experiments(content, str(path))))
     several = len(found) > 1
@@ -105,9 +98,14 @@ def _import_content(
         if not 0 <= source.experiment < len(found):
             raise UsageError(f"{path} has no experiment {source.experiment}.", f"It has 0 … {len(found) - 1}.")
         found = [found[source.experiment]]
+    if 4 * sum(experiment.images.numel() for _, experiment in found) > MAX_BYTES:
+        raise DataError(
+            f"The images of {path} have more than {MAX_BYTES:,} bytes as floats.",
+            "Give one of its experiments, such as `experiment=0`." if len(found) > 1 else "Is it a condensed set?",
+        )
     file_name = parse_file_name(path.name)
     dataset = _load_dataset(path, source, file_name)
-    target = _Import(path, source, name, store, dataset, file_name, remark)
+    target = _Import(path, source, name, store, dataset, file_name, progress)
     formation = source.formation or factor(content)
     checked = []
     for index, experiment in found:
@@ -161,6 +159,19 @@ def _load_dataset(path: Path, source: Source, file_name: FileName | None) -> Dat
     )
 
 
+class _Once(ForwardedProgress):
+    """A meter that passes each remark on once."""
+
+    def __init__(self, whole: Progress) -> None:
+        super().__init__(whole)
+        self._said: set[str] = set()
+
+    def remark(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            super().remark(text)
+
+
 @dataclass(frozen=True)
 class _Import:
     """Source and target of an import."""
@@ -171,7 +182,7 @@ class _Import:
     store: registry.Store
     dataset: Dataset
     file_name: FileName | None
-    remark: Remark
+    progress: Progress
 
     def put(
         self,
@@ -198,7 +209,7 @@ class _Import:
             repeats = formation**2
             labels_N = labels_N.repeat_interleave(repeats)
             soft_NK = None if soft_NK is None else soft_NK.repeat_interleave(repeats, 0)
-            self.remark(
+            self.progress.remark(
                 f"Each image was decoded into its {repeats} tiles, enlarged to full images: {len(labels_N)} in all."
             )
         order = torch.argsort(labels_N, stable=True)
@@ -206,7 +217,7 @@ class _Import:
         made = CondensedSet(images_NCHW, labels_N[order], None if soft_NK is None else soft_NK[order])
         recipe = self._recipe(int(labels_N.bincount().max()))
         if recipe.method == "idc" and formation is None:
-            self.remark("If IDC's factor was not 1, the images are tiles; decode them: `formation=2`.")
+            self.progress.remark("If IDC's factor was not 1, the images are tiles; decode them: `formation=2`.")
         self._say(made, space, "" if experiment is None else f"Experiment {experiment}: ")
         provenance: dict[str, registry.JsonValue] = {
             "imported from": self.path.name.encode(errors="replace").decode()[:200],
@@ -222,13 +233,15 @@ class _Import:
     def _say(self, made: CondensedSet, space: str, which: str) -> None:
         """Remark on what may be wrong with the set."""
         for text in remarks(made.images_NCHW, space, self.dataset):
-            self.remark(f"{which}{text}")
+            self.progress.remark(f"{which}{text}")
         names, present = self.dataset.class_names, len(set(made.labels_N.tolist()))
         if present < len(names):
-            self.remark(f"{which}Only {present} of the {len(names)} classes of {self.dataset.name} have images.")
+            self.progress.remark(
+                f"{which}Only {present} of the {len(names)} classes of {self.dataset.name} have images."
+            )
         if is_folder(split_name(self.source.dataset or "")[0]) and not self.path.is_dir():
             said = ", ".join(f"{label} = {word}" for label, word in enumerate(names[:_NAMED_CLASSES]))
-            self.remark(f"Labels were taken as: {said}{', …' if len(names) > _NAMED_CLASSES else ''}.")
+            self.progress.remark(f"Labels were taken as: {said}{', …' if len(names) > _NAMED_CLASSES else ''}.")
 
     def _recipe(self, ipc: int) -> Recipe:
         method = (self.source.method or (self.file_name.method if self.file_name else IMPORTED)).lower()

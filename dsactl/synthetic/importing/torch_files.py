@@ -1,7 +1,7 @@
 """Reading of untrusted torch.save files, in the zip format and in the older format of torch 1.5 and before.
 
 The pickles in them are interpreted by `pickle_reader`, which runs none of their code. Memory use is at most about that
-of the file.
+of the file, and `references` limits what a reader can make of it.
 """
 
 import io
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dsactl.errors import DataError
 from dsactl.synthetic.importing.pickle_reader import Storages, read_pickle
+from dsactl.synthetic.importing.references import check_references
 from registry.importing import check_file
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -28,7 +29,7 @@ def load(path: Path) -> Any:
 
     Raises:
         registry.RegistryError: it is not a file, or too large.
-        DataError: it is not a torch.save file, is damaged, or contains something else.
+        DataError: it is not a torch.save file, is damaged, contains something else, or the same many times.
     """
     check_file(path)
     where = str(path)
@@ -38,12 +39,15 @@ def load(path: Path) -> Any:
             file.seek(0)
             begins = file.read(len(LEGACY_MAGIC))
             if begins.startswith(ZIP_MAGIC):
-                return _load_zip(file, size, where)
-            if begins == LEGACY_MAGIC:
-                return _load_legacy(file, size, where)
+                content = _load_zip(file, size, where)
+            elif begins == LEGACY_MAGIC:
+                content = _load_legacy(file, size, where)
+            else:
+                raise DataError(f"{where} is not a torch.save file.")
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
-    raise DataError(f"{where} is not a torch.save file.")
+    check_references(content, where)
+    return content
 
 
 def _damaged(where: str, why: object) -> DataError:
