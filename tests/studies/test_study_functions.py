@@ -11,6 +11,7 @@ from samples import write_idx
 from sessions import Told
 
 import dsactl
+from dsactl.engine.session import Session
 from dsactl.errors import RunError, UnknownNameError, UsageError
 from dsactl.studies.study import Study
 
@@ -178,8 +179,9 @@ def test_the_meter_is_told_of_failures(name: str, cli: Cli, tmp_path: Path, monk
 def test_a_set_that_fails_is_tried_once_for_all_its_cells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tried = []
 
-    def fail(jobs: Sequence[object], *_: object) -> Iterator[tuple[int, RunError]]:
+    def fail(jobs: Sequence[object], session: Session) -> Iterator[tuple[int, RunError]]:
         tried.append(jobs)
+        session.progress.update(1, 1, "failing")
         yield 0, RunError("lost", "a hint")
 
     monkeypatch.setattr("dsactl.studies.cells.make_all", fail)
@@ -189,7 +191,7 @@ def test_a_set_that_fails_is_tried_once_for_all_its_cells(monkeypatch: pytest.Mo
         *arguments, **keywords | {"archs": ["mlp"], "test_on": ["mlp", "convnet"]}, out=tmp_path / "out", progress=told
     )
     assert (result.failed, len(tried)) == ("2 of 2 cells", 1)
-    assert max(done / total for done, total, *_ in told.updates) <= 1
+    assert [(done, total) for done, total, *_ in told.updates] == [(1, 3)]
 
 
 def test_a_folder_may_be_a_path(tmp_path: Path) -> None:
