@@ -111,7 +111,7 @@ class _Reader:
         (tested,) = splits.get("test", spare)
         listed_test = self._list(tested)
         test, more = self._classes(tested, listed_test.folders)
-        notes = (f"{tested.name} is taken as the test split.",) if tested in spare else ()
+        notes: tuple[str, ...] = (f"{tested.name} is taken as the test split.",) if tested in spare else ()
         if unused := [each for each in here.folders if each not in (given, tested) and self._has_classes(each)]:
             verb = "is" if len(unused) == 1 else "are"
             notes += (f"{_names(unused)} {verb} not used, since there is a {tested.name} folder.",)
