@@ -4,6 +4,7 @@
     load           a stored set, ready to train on
     evaluate       train networks on a set from scratch and test them; evaluate_whole on a whole dataset
     load_dataset   a dataset, to test on
+    experts        train a pool of networks on real images, for methods; load_experts loads a stored pool
     pull           bring a set from the Hugging Face Hub
     transfer, ablate, nas, continual, reproduce
                    the studies; each returns a `StudyResult`
@@ -28,11 +29,12 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 if TYPE_CHECKING:
-    from dsactl.api import condense, evaluate, evaluate_whole, pull
+    from dsactl.api import condense, evaluate, evaluate_whole, experts, pull
     from dsactl.data.load import load_dataset
     from dsactl.engine.on_ray import open_executor
     from dsactl.engine.progress import Progress
     from dsactl.evaluation.protocol import Evaluation, Protocol
+    from dsactl.expert_pools.pool import ExpertPool, load_experts
     from dsactl.networks.catalogue import NetworkSpec
     from dsactl.studies.ablate import ablate
     from dsactl.studies.continual.continual_learning import continual
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Error": "registry.errors",
     "Evaluation": "dsactl.evaluation.protocol",
+    "ExpertPool": "dsactl.expert_pools.pool",
     "NetworkSpec": "dsactl.networks.catalogue",
     "Progress": "dsactl.engine.progress",
     "Protocol": "dsactl.evaluation.protocol",
@@ -56,8 +59,10 @@ _HOMES = {
     "continual": "dsactl.studies.continual.continual_learning",
     "evaluate": "dsactl.api",
     "evaluate_whole": "dsactl.api",
+    "experts": "dsactl.api",
     "load": "dsactl.synthetic.synthetic_set",
     "load_dataset": "dsactl.data.load",
+    "load_experts": "dsactl.expert_pools.pool",
     "nas": "dsactl.studies.nas.architecture_search",
     "open_executor": "dsactl.engine.on_ray",
     "pull": "dsactl.api",
@@ -68,6 +73,7 @@ _HOMES = {
 __all__ = [
     "Error",
     "Evaluation",
+    "ExpertPool",
     "NetworkSpec",
     "Progress",
     "Protocol",
@@ -79,8 +85,10 @@ __all__ = [
     "continual",
     "evaluate",
     "evaluate_whole",
+    "experts",
     "load",
     "load_dataset",
+    "load_experts",
     "nas",
     "open_executor",
     "pull",

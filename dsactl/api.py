@@ -18,10 +18,14 @@ from dsactl.engine.tasks import Executor
 from dsactl.errors import KeywordError, UnknownKeywordError, UsageError
 from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.evaluation.protocol import Evaluation, Protocol
+from dsactl.expert_pools.make import find_or_make
+from dsactl.expert_pools.make import prepare as prepare_pool
+from dsactl.expert_pools.pool import ExpertPool, pool_from_store
+from dsactl.expert_pools.recipe import PoolRequest
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import OF_STUDIES, load_source, prepare
 from dsactl.runs.run import execute
-from dsactl.synthetic.bundled import find, own_name
+from dsactl.synthetic.bundled import check_own_name, find, own_name
 from dsactl.synthetic.full_data import whole_set
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 from registry import hub
@@ -71,7 +75,7 @@ def condense(
 
 def evaluate(
     reference: str | SyntheticSet | None = None,
-    protocol: Protocol | None = None,
+    protocol: Protocol | str | None = None,
     *,
     data: str | Path | None = None,
     image_size: int | None = None,
@@ -91,7 +95,8 @@ def evaluate(
     Args:
         reference: `name`, `name:version`, `name:tag`, `@sha256:…` or a loaded set; None for the store's newest set,
             those of studies excepted.
-        protocol: see `dsactl.Protocol`; None for the paper's.
+        protocol: see `dsactl.Protocol`, or its name: "dsa", "dc", "idc" or "mtt"; None for the one that the set was
+            made for.
         data: the image folder, for a set of a folder that was moved, or was condensed on another machine.
         image_size, test_fraction, split_seed: for that folder; None for the values that the set was made with. Without
             `data` they are refused, since the images are read with those values.
@@ -100,7 +105,7 @@ def evaluate(
         store: None for the default store.
         executor: trains the networks, see `dsactl.open_executor`; None for this process.
         progress: the meter, which counts networks; those in training count as fractions. None for none.
-        options: attributes of `dsactl.Protocol` instead of a protocol, e.g. `networks=5`.
+        options: attributes of `dsactl.Protocol` in place of a protocol, or beside its name, e.g. `networks=5`.
 
     Raises:
         dsactl.Error: bad input; the set is missing or damaged; the store cannot be written to. For an unknown keyword,
@@ -139,7 +144,7 @@ def evaluate(
 
 def evaluate_whole(
     dataset: str | Path,
-    protocol: Protocol | None = None,
+    protocol: Protocol | str | None = None,
     *,
     image_size: int | None = None,
     test_fraction: float | None = None,
@@ -174,29 +179,84 @@ def evaluate_whole(
     return evaluate_cached(whole_set(real), real, protocol, session, fresh=fresh)
 
 
-def _protocol(protocol: Protocol | None, options: dict[str, Any], of: Callable[..., Any]) -> Protocol:
-    """Return the protocol that is given, or the one with the given attributes.
+def _protocol(protocol: Protocol | str | None, options: dict[str, Any], of: Callable[..., Any]) -> Protocol:
+    """Return the protocol that is given, or the one with the given name and attributes.
 
     Raises:
-        UsageError: it is no protocol.
+        UsageError: it is none.
         KeywordError: both are given, or neither the function nor `Protocol` has one of the options.
     """
-    if not isinstance(protocol, Protocol | None):
-        raise UsageError(f"`protocol` must be a Protocol, not {protocol!r}.", "Use `dsactl.Protocol(networks=5)`.")
+    if not isinstance(protocol, Protocol | str | None):
+        raise UsageError(f"`protocol` must be a Protocol or its name, not {protocol!r}.", 'Use `protocol="dsa"`.')
     known = {field.name for field in fields(Protocol)}
     for name in options:
         if name not in known:
             raise UnknownKeywordError("keyword", name, {*known, *_keywords(of)})
+    if isinstance(protocol, str) and "name" not in options:
+        return Protocol(name=protocol, **options)
     if protocol is not None and options:
         named = " and ".join(f"`{name}`" for name in options)
         raise KeywordError(f"Both a protocol and {named} are given.", "Change the protocol with `dataclasses.replace`.")
-    return protocol or Protocol(**options)
+    return protocol if isinstance(protocol, Protocol) else Protocol(**options)
 
 
 def _keywords(function: Callable[..., Any]) -> list[str]:
     """Return the names of the parameters of a function, without that of its `options`."""
     parameters = inspect.signature(function).parameters.values()
     return [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
+
+
+def experts(
+    dataset: str | Path,
+    *,
+    name: str | None = None,
+    image_size: int | None = None,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
+    device: str = "auto",
+    fresh: bool = False,
+    store: registry.Store | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> ExpertPool:
+    """Train a pool of networks on the real training images, and store it; or look it up by its recipe.
+
+    An interrupted pool is continued. The test images are never read.
+
+    Args:
+        dataset: a dataset's name or an image folder.
+        name: of the pool in the store; None for DATASET-experts-ARCH.
+        image_size, test_fraction, split_seed: for a folder.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        fresh: ignore an earlier pool of the same recipe.
+        store: where the pool goes; None for the default store.
+        executor: trains the networks, see `dsactl.open_executor`; None for this process.
+        progress: the meter, which counts epochs of all networks. None for none.
+        options: attributes of `dsactl.expert_pools.recipe.PoolRequest`, e.g. `networks=5`, `epochs=60`,
+            `keep=(0, 20, 60)`, `network=dsactl.NetworkSpec(norm="batch")`.
+
+    Raises:
+        dsactl.Error: bad input; the store cannot be used; a network diverged; another process makes the pool. For an
+            unknown keyword it names the closest ones.
+
+    Examples:
+        >>> import dsactl
+        >>> tiny = dsactl.NetworkSpec(width=8)
+        >>> pool = dsactl.experts("digits", networks=1, epochs=2, network=tiny)
+        >>> pool.reference, pool.epochs
+        ('digits-experts-convnet-width8:1', (0, 2))
+        >>> dsactl.load_experts("digits-experts-convnet-width8").digest == pool.digest
+        True
+    """
+    request = PoolRequest.parse(options, _keywords(experts))
+    own = None if name is None else check_own_name(registry.parse_name(name))
+    session = Session.open(device, store, executor, progress)
+    folder: dict[str, Any] = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
+    reading = session.progress.part(0, 0, request.networks * request.epochs)
+    real = load_dataset(str(dataset), **folder, progress=reading)
+    made = find_or_make(prepare_pool(request, real, session.device, own, folder), session, fresh=fresh)
+    return pool_from_store(session.store, made.stored)
 
 
 def pull(address: str, *, name: str | None = None, store: registry.Store | None = None) -> SyntheticSet:
@@ -210,7 +270,8 @@ def pull(address: str, *, name: str | None = None, store: registry.Store | None 
 
     Raises:
         dsactl.Error: the Hub's client is not installed (the extra `hub`); the Hub refused or cannot be reached; the
-            download is damaged or not a set; the store has that version with other content.
+            download is damaged; the store has that version with other content; or it is not a set but a pool of
+            experts, which is stored all the same.
 
     Examples:
         >>> import dsactl
@@ -221,4 +282,9 @@ def pull(address: str, *, name: str | None = None, store: registry.Store | None 
     store = opened(store)
     repo_id, revision = hub.parse_address(address)
     pulled = hub.pull(store, repo_id, revision, own_name(name, repo_id))
-    return from_store(store, pulled.stored)
+    try:
+        return from_store(store, pulled.stored)
+    except registry.KindError as error:
+        raise registry.KindError(
+            error.message, f"It is stored; load it with `load_experts({pulled.stored.reference!r})`."
+        ) from None

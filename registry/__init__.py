@@ -1,4 +1,4 @@
-"""Registry of labelled image sets: named, versioned, content-addressed and verified.
+"""Registry of labelled image sets and pools of experts: named, versioned, content-addressed and verified.
 
 It handles safetensors files, manifests and disks, and is independent of how a set was made.
 """
@@ -11,19 +11,24 @@ from registry.errors import (
     CorruptError,
     Error,
     HubError,
+    KindError,
     MissingPackageError,
     NotFoundError,
     RegistryError,
     StoreError,
 )
 from registry.index import Entry, shown_of
-from registry.manifest import DatasetInfo, Manifest, TensorInfo
+from registry.manifest import EXPERTS, EXPERTS_SCHEMA, SET, DatasetInfo, Manifest, TensorInfo
 from registry.names import Reference, SetName, parse_name, parse_reference
+from registry.pool import Pool
 from registry.reader import Reader, default_home, nearest
 from registry.records import StoredSet
 from registry.store import Place, Removal, Store
 
 __all__ = [
+    "EXPERTS",
+    "EXPERTS_SCHEMA",
+    "SET",
     "BadNameError",
     "ConflictError",
     "CorruptError",
@@ -32,10 +37,12 @@ __all__ = [
     "Error",
     "HubError",
     "JsonValue",
+    "KindError",
     "Manifest",
     "MissingPackageError",
     "NotFoundError",
     "Place",
+    "Pool",
     "Reader",
     "Reference",
     "RegistryError",

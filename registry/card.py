@@ -30,11 +30,11 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|])")
 
 @dataclass(frozen=True)
 class Notes:
-    """Statements about a set by the person who pushes it.
+    """Statements about a set or pool by the person who pushes it.
 
     Attributes:
         command: the command that made the set; None if there was none.
-        licence: licence of the images; None if not stated.
+        licence: licence of the images or networks; None if not stated.
         tags: tags for finding the set on the Hub.
     """
 
@@ -48,11 +48,13 @@ class Pictures:
     """Facts about the 8-bit pictures of a set.
 
     Attributes:
+        count: number of pictures, which is that of the images after decoding.
         path: path of the parquet file in the repository.
         size, uncompressed: bytes of the file, and of its columns before compression.
         clipped, values: number of clipped pixel values, and of all.
     """
 
+    count: int
     path: str
     size: int
     uncompressed: int
@@ -75,14 +77,14 @@ def write_card(
         repo_id: `user/repo`.
         notes: statements by the person who pushes the set.
         evaluations: records with `network`, `mean`, `std`, `n` and perhaps `paper` [mean, std], `epochs`,
-            `augmentation`; a value that is missing or has another type is left blank.
+            `augmentation` and `protocol` with a `name`; a value that is missing or has another type is left blank.
         pictures: facts about the parquet file.
         picture: path in the repository of the picture of the whole set, or None.
     """
     return f"---\n{_metadata(stored, notes, pictures)}\n---\n\n" + "\n\n".join(
         [
             f"# {_text(stored.name.name)}",
-            _about(stored),
+            _about(stored, pictures),
             *([f"![All images of the set]({picture})"] if picture else []),
             f"## Accuracy\n\n{_accuracies(evaluations)}",
             f"## How it was made\n\n{_origin(stored, notes)}",
@@ -93,22 +95,64 @@ def write_card(
     )
 
 
+def write_experts_card(stored: StoredSet, repo_id: str, notes: Notes) -> str:
+    """Return the README.md of the repository of a pool of experts.
+
+    Args:
+        stored: the pool.
+        repo_id: `user/repo`.
+        notes: statements by the person who pushes the pool.
+    """
+    from huggingface_hub import DatasetCardData
+
+    info, pool = stored.manifest.dataset, stored.manifest.pool
+    assert pool is not None
+    name, own = local_name(repo_id), f', name=registry.parse_name("{stored.name}")'
+    code = (
+        f"import dsactl, registry\nfrom registry import hub\n"
+        f'hub.pull(registry.Store(), "{repo_id}", "v{stored.version}"{"" if name else own})\n'
+        f'pool = dsactl.load_experts("{name or stored.name}:{stored.version}")\n'
+        f"parameters, buffers = pool.network(0, {pool.epochs[-1]})"
+    )
+    fields: dict[str, Any] = {
+        **_licence_fields(notes),
+        "pretty_name": f"{stored.name.name} v{stored.version}",
+        "tags": ["dataset-condensation", "dsactl", "experts", *notes.tags],
+        "viewer": False,
+    }
+    return f"---\n{DatasetCardData(**fields).to_yaml()}\n---\n\n" + "\n\n".join(
+        [
+            f"# {_text(stored.name.name)}",
+            f"{pool.networks} networks ({_text(stored.manifest.network)}), trained on the {sum(info.counts):,} images "
+            f"of {_text(info.name)} ({_text(info.split)}) in {len(info.class_names)} classes, and kept after epochs "
+            f"{', '.join(map(str, pool.epochs))}. This is version {stored.version}, tagged `v{stored.version}`.",
+            f"## How they were trained\n\n{_origin(stored, notes)}",
+            f"## Load them\n\n{_code(code)}\n\nIn `set.safetensors`, "
+            "`NETWORK.EPOCH.NAME` is the tensor `NAME` of a network after an epoch.",
+            f"## Licence\n\n{_licence(stored, notes)}\n",
+        ]
+    )
+
+
+def _licence_fields(notes: Notes) -> dict[str, str]:
+    """Return the fields of the YAML metadata that state the licence."""
+    if not notes.licence:
+        return {}
+    word = "-".join(each for each in notes.licence.lower().split() if each not in ("licence", "license"))
+    return {"license": word} if word in _LICENCES else {"license": "other", "license_name": notes.licence}
+
+
 def _metadata(stored: StoredSet, notes: Notes, pictures: Pictures) -> str:
     """Return the YAML metadata: data files, columns, and the fields by which the Hub lists the repository."""
     from huggingface_hub import DatasetCardData
 
-    count = stored.manifest.tensors["images"].shape[0]
     names = {str(index): name for index, name in enumerate(stored.manifest.dataset.class_names)}
-    licence: dict[str, str] = {}
-    if notes.licence:
-        word = "-".join(each for each in notes.licence.lower().split() if each not in ("licence", "license"))
-        licence = {"license": word} if word in _LICENCES else {"license": "other", "license_name": notes.licence}
     fields: dict[str, Any] = {
-        **licence,
+        **_licence_fields(notes),
         "pretty_name": f"{stored.name.name} v{stored.version}",
         "annotations_creators": ["machine-generated"],
         "task_categories": ["image-classification"],
-        "size_categories": [next(word for limit, word in _SIZES if count < limit)],
+        "size_categories": [next(word for limit, word in _SIZES if pictures.count < limit)],
         "tags": ["dataset-condensation", "dsactl", *notes.tags],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": pictures.path}]}],
         "dataset_info": {
@@ -117,7 +161,7 @@ def _metadata(stored: StoredSet, notes: Notes, pictures: Pictures) -> str:
                 {"name": "label", "dtype": {"class_label": {"names": names}}},
                 *([{"name": "soft_label", "sequence": "float32"}] if stored.manifest.has_soft_labels else []),
             ],
-            "splits": [{"name": "train", "num_bytes": pictures.uncompressed, "num_examples": count}],
+            "splits": [{"name": "train", "num_bytes": pictures.uncompressed, "num_examples": pictures.count}],
             "download_size": pictures.size,
             "dataset_size": pictures.uncompressed,
         },
@@ -125,14 +169,15 @@ def _metadata(stored: StoredSet, notes: Notes, pictures: Pictures) -> str:
     return DatasetCardData(**fields).to_yaml()
 
 
-def _about(stored: StoredSet) -> str:
+def _about(stored: StoredSet, pictures: Pictures) -> str:
     info = stored.manifest.dataset
     count, channels, height, width = stored.manifest.tensors["images"].shape
     colour = "grey" if channels == 1 else "colour"
     on = f" on {_text(stored.manifest.network)}" if stored.manifest.network else ""
+    tiled = f" (stored as {count:,}, of several tiles each)" if count != pictures.count else ""
     return (
-        f"{count:,} labelled {colour} images of {height}×{width} pixels in {len(info.class_names)} classes, which "
-        f"stand for the {sum(info.counts):,} images of {_text(info.name)} ({_text(info.split)}). "
+        f"{pictures.count:,} labelled {colour} images of {height}×{width} pixels{tiled} in {len(info.class_names)} "
+        f"classes, which stand for the {sum(info.counts):,} images of {_text(info.name)} ({_text(info.split)}). "
         f"Method: {_text(stored.manifest.method)}{on}. This is version {stored.version}, tagged `v{stored.version}`."
     )
 
@@ -152,7 +197,7 @@ def _accuracies(evaluations: Sequence[Mapping[str, JsonValue]]) -> str:
             _text(record.get("n", "")),
             _mean(*paper) if isinstance(paper, list) and len(paper) == 2 else "",
             _text(record.get("epochs", "")),
-            _text(record.get("augmentation", "")),
+            _augmentation(record),
         )
         rows.append(f"| {' | '.join(cells)} |")
     table = "\n".join(rows)
@@ -160,6 +205,14 @@ def _accuracies(evaluations: Sequence[Mapping[str, JsonValue]]) -> str:
         "Test accuracy on real images of n networks trained from scratch on this set alone, mean ± population standard "
         f"deviation:\n\n{table}\n\nThe whole records are in `evaluations.json`."
     )
+
+
+def _augmentation(record: Mapping[str, JsonValue]) -> str:
+    """Return the augmentation of a result, and the name of its protocol if the record has one."""
+    protocol = record.get("protocol")
+    name = protocol.get("name") if isinstance(protocol, dict) else None
+    named = f", protocol {_text(name)}" if name else ""
+    return f"{_text(record.get('augmentation', ''))}{named}"
 
 
 def _origin(stored: StoredSet, notes: Notes) -> str:

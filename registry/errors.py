@@ -42,7 +42,11 @@ class NotFoundError(RegistryError):
 
 
 class ConflictError(RegistryError):
-    """Version that already exists with different content."""
+    """Version that already exists with different content, or name that has artifacts of another kind."""
+
+
+class KindError(RegistryError):
+    """Set where a pool of experts is needed, or the reverse."""
 
 
 class CorruptError(RegistryError):

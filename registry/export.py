@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.class_folders import class_folders
-from registry.errors import RegistryError, StoreError
+from registry.errors import KindError, RegistryError, StoreError
 from registry.extras import require
 from registry.files import write_atomically, write_folder_atomically
-from registry.manifest import Manifest
+from registry.manifest import SET, Manifest
 from registry.reader import Reader
 from registry.records import StoredSet
 
@@ -45,6 +45,9 @@ Files = Mapping[str, bytes]
 Writer = Callable[[Mapping[str, "Array"], Manifest], bytes]
 """Returns the content of a file from a set's tensors and manifest."""
 
+Shown = Callable[[Mapping[str, "Array"]], Mapping[str, "Array"]]
+"""Returns the tensors that pictures show from those of a set."""
+
 _PICTURE = re.compile(r"\d{3,}\.png")
 
 
@@ -55,7 +58,7 @@ class Exported:
     Attributes:
         path: the file or folder.
         clipped: number of pixel values outside 0 … 1 that were clipped; 0 in normalised space.
-        values: number of all pixel values.
+        values: number of all pixel values; 0 for a pool of experts.
         lost: whether the set has soft labels that the format cannot hold.
     """
 
@@ -90,8 +93,9 @@ def export(
     space: str | None = None,
     force: bool = False,
     writer: Writer | None = None,
+    shown: Shown | None = None,
 ) -> Exported:
-    """Write a set to a file or folder atomically.
+    """Write a set to a file or folder atomically; a pool of experts as safetensors only.
 
     Args:
         store: the store that has the set.
@@ -101,10 +105,13 @@ def export(
         space: "normalised" or "pixels", see `FORMATS`; the format's default if not given.
         force: replace an existing file, or a folder that holds only an earlier export.
         writer: writes a format of another package, in normalised space.
+        shown: for a set whose images are not stored as they are to be seen: what png, folder and parquet have. A
+            parquet file then has no manifest, which would describe other images.
 
     Raises:
         ValueError: unknown format, or a space that the format does not have.
         RegistryError: the path exists, or the images cannot be drawn.
+        KindError: a pool of experts cannot have this format.
         CorruptError: the set is damaged.
         StoreError: the path is not writable.
         MissingPackageError: see `require_packages`.
@@ -114,9 +121,15 @@ def export(
     space = space or spaces[0]
     if space not in spaces:
         raise ValueError(f"{form} has no images in {space} space")
+    if stored.kind != SET and form != "safetensors":
+        raise KindError(
+            f"{stored.reference} is a pool of experts, which has no images for {form}.", 'Use `form="safetensors"`.'
+        )
     _refuse_to_replace(output, form, force=force)
-    arrays = store.tensors(stored)
-    images = arrays["images"]
+    arrays: Mapping[str, Array] = store.tensors(stored)
+    shown = shown if spaces == ("pixels",) else None
+    if shown is not None:
+        arrays = shown(arrays)
     clipped = 0
     content: bytes | Files
     if writer is not None:
@@ -124,9 +137,9 @@ def export(
     elif form == "safetensors":
         content = store.file_bytes(stored)
     elif form == "npz" and space == "normalised":
-        content = _npz(images, arrays, stored.manifest)
+        content = _npz(arrays["images"], arrays, stored.manifest)
     else:
-        content, clipped = _as_pictures(form, arrays, stored.manifest)
+        content, clipped = _as_pictures(form, arrays, stored.manifest, as_stored=shown is None)
     try:
         if isinstance(content, bytes):
             write_atomically(output, content)
@@ -134,10 +147,13 @@ def export(
             write_folder_atomically(output, content)
     except StoreError as error:
         raise StoreError(error.message, "Free space, or choose another place with `output`.") from error
-    return Exported(output, clipped, images.size, form in ("png", "folder") and stored.manifest.has_soft_labels)
+    values = arrays["images"].size if stored.kind == SET else 0
+    return Exported(output, clipped, values, form in ("png", "folder") and stored.manifest.has_soft_labels)
 
 
-def _as_pictures(form: str, arrays: Mapping[str, "Array"], manifest: Manifest) -> tuple[bytes | Files, int]:
+def _as_pictures(
+    form: str, arrays: Mapping[str, "Array"], manifest: Manifest, *, as_stored: bool
+) -> tuple[bytes | Files, int]:
     """Return an export with 8-bit images, and the number of clipped values."""
     from registry.pictures import grid_png, png, to_pixels, to_uint8
 
@@ -152,7 +168,7 @@ def _as_pictures(form: str, arrays: Mapping[str, "Array"], manifest: Manifest) -
         from registry.tensors import to_text
 
         png(levels_NHWC[0])  # raises if the images cannot be drawn
-        text = to_text(manifest)
+        text = to_text(manifest) if as_stored else None
         return write_parquet(levels_NHWC, labels, info.class_names, arrays.get("soft_labels"), text), clipped
     folders = class_folders(info.class_names)
     digits = max(3, len(str(len(labels) - 1)))

@@ -23,10 +23,20 @@ from registry.names import SetName
 from registry.records import read_version
 from registry.results import read_result
 
-_LAYOUT = 5
+_LAYOUT = 6
 _PARTS = ("sets", "evaluations")
 MTIME_GRANULARITY_NS = 2 * 10**9  # the coarsest file systems store times to two seconds
-_SUMMARY = ("network", "mean", "std", "n", "epochs", "augmentation", "created")  # fields of an evaluation
+_SUMMARY = (
+    "network",
+    "mean",
+    "std",
+    "n",
+    "epochs",
+    "augmentation",
+    "own_augmentation",
+    "protocol",
+    "created",
+)  # fields of an evaluation
 
 
 class Entry(NamedTuple):
@@ -36,8 +46,10 @@ class Entry(NamedTuple):
         name, version, digest, stored: see `StoredSet`.
         dataset, method, network, seed, classes: from the manifest.
         iterations: from the recipe; None if it has no such integer.
-        shape: N, C, H, W of the images.
+        shape: N, C, H, W of the images of a set; empty for a pool of experts.
         size: bytes of the file.
+        kind: "set" or "experts".
+        networks, epochs: of a pool; 0 and empty for a set.
         evaluations: the summary of each result, oldest first.
     """
 
@@ -53,6 +65,9 @@ class Entry(NamedTuple):
     classes: int
     shape: Sequence[int]
     size: int
+    kind: str
+    networks: int
+    epochs: Sequence[int]
     evaluations: Sequence[dict[str, Any]]
 
     @property
@@ -107,11 +122,13 @@ def _rows(faults: list[RegistryError], folder: os.DirEntry[str]) -> list[Any]:
                 faults.append(error)
                 continue
             manifest = record.manifest
-            info, shape = manifest.dataset, manifest.tensors["images"].shape
+            info, pool = manifest.dataset, manifest.pool
+            shape = [] if pool else manifest.tensors["images"].shape
             row = [version, record.digest, record.stored, info.name, manifest.method, manifest.network, manifest.seed]
             iterations = manifest.recipe.get("iterations")
             row.append(iterations if isinstance(iterations, int) else None)
-            found.append([*row, len(info.class_names), shape, record.tensors.size])
+            row += [len(info.class_names), shape, record.tensors.size, manifest.kind]
+            found.append([*row, pool.networks, pool.epochs] if pool else [*row, 0, []])
     except RegistryError as error:
         faults.append(error)
     return _Uncached(found) if len(faults) > before else found

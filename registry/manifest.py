@@ -1,16 +1,34 @@
-"""Manifest of a set, validated whenever it is read from a file."""
+"""Manifest of a set or of a pool of experts, validated whenever it is read from a file."""
 
 import hashlib
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from registry.errors import CorruptError, StoreError
+from registry.pool import Pool, check_pool
 
 SCHEMA = 1
+"""Version of the layout of stores and sets."""
+EXPERTS_SCHEMA = 2
+"""Version of the layout of pools of experts, which dsactl 0.1 refuses as too new for it; sets it can read."""
+NEWEST_SCHEMA = EXPERTS_SCHEMA
+
+SET: Literal["set"] = "set"
+EXPERTS: Literal["experts"] = "experts"
+"""The kinds of artifacts."""
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=1000)]
@@ -22,7 +40,7 @@ class _Model(BaseModel):
 
 
 class DatasetInfo(_Model):
-    """Dataset that a set was condensed from.
+    """Dataset that a set was condensed from, or that experts were trained on.
 
     Attributes:
         name, split, checksum: the original images; the checksum is their SHA-256.
@@ -55,19 +73,23 @@ class TensorInfo(_Model):
 
 
 class Manifest(_Model):
-    """Description of a set.
+    """Description of a set or of a pool of experts.
 
     Attributes:
-        schema_version: version of this layout.
+        kind: "set" or "experts". The JSON of a set has neither `kind` nor `pool`, so that digests stay what they were.
+        schema_version: version of this layout: `SCHEMA` of a set, `EXPERTS_SCHEMA` of a pool.
         dataset: the original dataset.
-        method: name of the condensation method.
-        recipe: all hyper-parameters, as the program that made the set wrote them.
-        network: the network that the set was made on; None if there was none.
+        method: name of the condensation method; "experts" for a pool.
+        recipe: all hyper-parameters, as the program that made the set or pool wrote them.
+        network: the network that the set was made on, None if there was none; of a pool, the network of its experts.
         seed: the random seed.
-        tensors: `images` and `labels`; `soft_labels` too if the method learned them.
+        tensors: of a set `images` and `labels`, and `soft_labels` if the method learned them; of a pool the parameters
+            and buffers of its networks (see `registry.pool`).
         provenance: program, versions, device and time, which do not affect the digest.
+        pool: the networks and epochs of a pool; None for a set.
     """
 
+    kind: Literal["set", "experts"] = SET
     schema_version: int = SCHEMA
     dataset: DatasetInfo
     method: Text
@@ -76,9 +98,28 @@ class Manifest(_Model):
     seed: int
     tensors: dict[str, TensorInfo]
     provenance: dict[str, JsonValue]
+    pool: Pool | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = dump(self)
+        if self.kind == SET:
+            del values["kind"], values["pool"]
+        return values
+
+    @model_validator(mode="after")
+    def _kind(self) -> Self:
+        if (self.kind == EXPERTS) != (self.pool is not None):
+            raise ValueError("experts have a pool of networks, and sets have none")
+        if (self.schema_version == EXPERTS_SCHEMA) != (self.kind == EXPERTS):
+            raise ValueError("schema_version is not that of the kind")
+        return self
 
     @model_validator(mode="after")
     def _tensors(self) -> Self:
+        if self.pool is not None:
+            check_pool(self.pool, {name: (info.dtype, info.shape) for name, info in self.tensors.items()})
+            return self
         if not is_set(self.tensors):
             raise ValueError("a set has the tensors images and labels")
         check_shapes({name: info.shape for name, info in self.tensors.items()})
@@ -166,7 +207,7 @@ def parse_json(model: type[Model], data: bytes | str, where: str) -> Model:
         version = json.loads(data, parse_constant=_no_constant).get("schema_version", SCHEMA)
     except (ValueError, AttributeError, RecursionError):
         raise CorruptError(f"{where} is not a JSON object.") from None
-    if isinstance(version, int) and version > SCHEMA:
+    if isinstance(version, int) and version > NEWEST_SCHEMA:
         raise StoreError(f"{where} was written by a newer program (schema {version}).", "Update dsactl.")
     try:
         return model.model_validate_json(data)

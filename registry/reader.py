@@ -16,7 +16,7 @@ from registry.errors import BadNameError, CorruptError, NotFoundError, RegistryE
 from registry.files import sha256
 from registry.folders import named_folder
 from registry.layout import NAME_RECORD, Layout, version_files
-from registry.manifest import SCHEMA, parse_json
+from registry.manifest import EXPERTS, SCHEMA, SET, parse_json
 from registry.names import LATEST, Reference, SetName, parse_name
 from registry.records import RESTORE_HINT, NameRecord, StoredSet, VersionRecord, read_json, read_version, stated_file
 
@@ -99,10 +99,14 @@ class Reader:
 
     def sets(self) -> list[StoredSet]:
         """Return every readable version of every set, oldest first."""
-        return self.scan()[0]
+        return [stored for stored in self.scan()[0] if stored.kind == SET]
+
+    def pools(self) -> list[StoredSet]:
+        """Return every readable version of every pool of experts, oldest first."""
+        return [stored for stored in self.scan()[0] if stored.kind == EXPERTS]
 
     def scan(self) -> tuple[list[StoredSet], list[RegistryError]]:
-        """Return every readable version of every set, oldest first, and the errors of all others."""
+        """Return every readable version of every set and pool, oldest first, and the errors of all others."""
         found: list[StoredSet] = []
         faults: list[RegistryError] = []
         for name in self.names():
@@ -151,7 +155,7 @@ class Reader:
         )
 
     def find(self, reference: Reference) -> StoredSet:
-        """Find the set of a reference.
+        """Find the set or pool of a reference.
 
         Raises:
             NotFoundError: no such name, version, tag or digest.
@@ -203,7 +207,7 @@ class Reader:
             passed_over: namespaces to ignore.
 
         Raises:
-            NotFoundError: the store is empty.
+            NotFoundError: the store has no set.
             CorruptError: the set is damaged.
         """
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, BadNameError, NotFoundError):
@@ -212,13 +216,14 @@ class Reader:
             if name.namespace not in passed_over:
                 return self.read(name, int(version))
         for entry in reversed(self.entries()[0]):
-            if entry.name.namespace not in passed_over:
+            if entry.kind == SET and entry.name.namespace not in passed_over:
                 with contextlib.suppress(NotFoundError):
                     return self.read(entry.name, entry.version)
-        raise NotFoundError(f"The store {self.home} is empty.", "Make a set: `store.put(...)`")
+        empty = "has no set" if self.names() else "is empty"
+        raise NotFoundError(f"The store {self.home} {empty}.", "Make a set: `store.put(...)`")
 
     def tensors(self, stored: StoredSet) -> "dict[str, Array]":
-        """Read the tensors of a set (`images`, `labels`, perhaps `soft_labels`) and verify all digests.
+        """Read the tensors of a set (`images`, `labels`, perhaps `soft_labels`) or pool, and verify all digests.
 
         Raises:
             NotFoundError: the set was removed meanwhile.

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from registry.errors import CorruptError, StoreError
+from registry.errors import CorruptError, KindError, StoreError
 from registry.files import read_limited
-from registry.manifest import SCHEMA, Digest, Manifest, parse_json
+from registry.manifest import SCHEMA, SET, Digest, Manifest, parse_json
 from registry.names import SetName
 
 MAX_RECORD_BYTES = 2**21
@@ -31,11 +31,12 @@ class VersionRecord(_Model):
     """Content of a version's JSON file.
 
     Attributes:
-        schema_version: version of this layout.
+        schema_version: version of this layout; that of the manifest, so that a program to which the kind of the
+            artifact is unknown refuses it.
         stored: time of storing, ISO 8601 in UTC.
         digest: digest of the content; it must equal the manifest's.
         tensors, picture: the files.
-        manifest: description of the set.
+        manifest: description of the set or pool.
     """
 
     schema_version: int = SCHEMA
@@ -120,13 +121,13 @@ def states_digest(path: Path, digest: str) -> bool:
 
 @dataclass(frozen=True)
 class StoredSet:
-    """Version of a set in a store.
+    """Version of a set, or of a pool of experts, in a store.
 
     Attributes:
         name, version: name and version number.
         digest: digest of the content (see `Manifest.digest`).
         stored: time of storing, ISO 8601 in UTC.
-        manifest: description of the set.
+        manifest: description of the set or pool.
         file: path of the safetensors file.
         size: size of that file in bytes.
         picture: path of a PNG, or None.
@@ -147,6 +148,26 @@ class StoredSet:
     def reference(self) -> str:
         """Return `name:version`."""
         return f"{self.name}:{self.version}"
+
+    @property
+    def kind(self) -> str:
+        """Return "set" or "experts"."""
+        return self.manifest.kind
+
+    def check_kind(self, kind: str) -> None:
+        """Check that this is a set, or a pool of experts.
+
+        Args:
+            kind: "set" or "experts".
+
+        Raises:
+            KindError: it is of the other kind.
+        """
+        if self.kind == kind:
+            return
+        if kind == SET:
+            raise KindError(f"{self.reference} is a pool of experts, not a set.", "List the sets: `store.sets()`")
+        raise KindError(f"{self.reference} is a set, not a pool of experts.", "List the pools: `store.pools()`")
 
     @property
     def place(self) -> tuple[SetName, int]:

@@ -1,4 +1,4 @@
-"""Store of sets on disk, by name and version, in one folder (see `registry.layout`).
+"""Store of sets and pools of experts on disk, by name and version, in one folder (see `registry.layout`).
 
 A version exists if its JSON file does: the files that it references are written before it, and removed after it. Every
 file is written atomically and under a lock, so a killed process leaves at worst an unreferenced file.
@@ -20,7 +20,7 @@ from registry.errors import ConflictError, CorruptError, NotFoundError, StoreErr
 from registry.files import remove, sha256, write_atomically, write_cache, write_hint
 from registry.layout import NAME_RECORD
 from registry.locks import acquire, marker
-from registry.manifest import SCHEMA, Manifest, canonical
+from registry.manifest import SCHEMA, SET, Manifest, canonical
 from registry.names import LAST_VERSION, SetName, parse_own_tag
 from registry.reader import Reader
 from registry.records import (
@@ -60,7 +60,7 @@ class Removal:
 
 
 class Store(Reader):
-    """Readable and writable store of sets and their evaluations. Opening it writes nothing."""
+    """Readable and writable store of sets, their evaluations, and pools of experts. Opening it writes nothing."""
 
     keeps_index = True
 
@@ -120,16 +120,17 @@ class Store(Reader):
         manifest: Manifest,
         picture: bytes | None = None,
     ) -> StoredSet:
-        """Store a set as the next version of a name, or return the version that already has this content.
+        """Store a set or pool as the next version of a name, or return the version that already has this content.
 
         Args:
-            name: name of the set.
-            tensors: `images` and `labels`, perhaps `soft_labels`.
-            manifest: description of the set; its `tensors` must match.
+            name: name of the set or pool.
+            tensors: `images` and `labels`, perhaps `soft_labels`; of a pool see `registry.pool`.
+            manifest: description of the set or pool; its `tensors` must match.
             picture: a PNG, or None.
 
         Raises:
             ValueError: the manifest describes other tensors.
+            ConflictError: the name has artifacts of the other kind.
             StoreError: the store is not writable, or the name has no more version numbers.
             BadNameError: the folder of the name is a symbolic link.
             CorruptError: the record of the name is damaged, so that no version number can be assigned.
@@ -157,23 +158,37 @@ class Store(Reader):
 
         Raises:
             ValueError: the manifest describes other tensors, or the version is not from 1 to `LAST_VERSION`.
-            ConflictError: the required version has, or had, other content.
+            ConflictError: the required version has, or had, other content; or the name has artifacts of the other kind.
             StoreError, BadNameError, CorruptError: see `put`.
         """
         from registry.tensors import describe
 
-        if describe(tensors) != manifest.tensors:
+        if describe(tensors, manifest.kind) != manifest.tensors:
             raise ValueError("the manifest does not describe these tensors")
         if version is not None and not 1 <= version <= LAST_VERSION:
             raise ValueError(f"versions count from 1 to {LAST_VERSION}")
         with self.writing():
             existing = self._with_content(name, manifest.digest, version)
             if existing is None:
+                self.check_kind_of_name(name, manifest.kind)
                 return self._write(name, self._number(name, version, manifest.digest), data, manifest, picture)
             at, stored = existing
             if stored is not None and self._is_intact(stored):
                 return stored
             return self._write(name, at, data, manifest, picture, stored.stored if stored else None)
+
+    def check_kind_of_name(self, name: SetName, kind: str) -> None:
+        """Check that a name has no versions, or versions of this kind, so that `name:latest` never changes its kind.
+
+        Raises:
+            ConflictError: its versions are of the other kind.
+        """
+        for version in reversed(self.versions(name)):
+            with contextlib.suppress(CorruptError, NotFoundError):
+                if self.read(name, version).kind != kind:
+                    other = "a pool of experts" if kind == SET else "a set"
+                    raise ConflictError(f"{name} is the name of {other}.", "Pass another `name`.")
+                return
 
     def _with_content(self, name: SetName, digest: str, version: int | None) -> tuple[int, StoredSet | None] | None:
         """Return the version of a name that has this digest, and its set; None for a set that cannot be read."""
@@ -226,6 +241,7 @@ class Store(Reader):
         if picture is not None:
             write_atomically(folder / f"{version}.png", picture)
         record = VersionRecord(
+            schema_version=manifest.schema_version,
             stored=stored or self._now().isoformat(timespec="microseconds"),
             digest=manifest.digest,
             tensors=blob,
@@ -233,7 +249,7 @@ class Store(Reader):
             manifest=manifest,
         )
         write_atomically(folder / f"{version}.json", canonical(record.model_dump(mode="json")))
-        if stored is None:
+        if stored is None and manifest.kind == SET:
             newest = {"stored": record.stored, "reference": f"{name}:{version}"}
             write_cache(self.layout.newest, canonical(newest))
         return self.stored_set(name, version, record)

@@ -37,6 +37,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 GROUPS = {"test_ray.py": "cluster", "test_ray_clusters.py": "cluster", "test_ray_sets.py": "cluster"}
+GROUPS |= {"test_ray_pools.py": "cluster"}
 GROUPS |= {"test_processes.py": "cluster", "test_store_survives.py": "open to all", "test_upkeep.py": "open to all"}
 GROUPS |= {"test_file_systems.py": "open to all"}
 """Modules that must not run beside each other: that have several processes at work, or open a folder of all tests."""

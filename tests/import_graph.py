@@ -17,9 +17,10 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS: list[set[str]] = [
     {"registry"},
     {"dsactl", "dsactl.errors", "dsactl.paper", "dsactl.text"},
-    {"dsactl.engine", "dsactl.augmentation"},
+    {"dsactl.engine", "dsactl.augmentation", "dsactl.parametrisation"},
     {"dsactl.data", "dsactl.networks"},
     {"dsactl.recipes", "dsactl.training"},
+    {"dsactl.expert_pools"},
     {"dsactl.methods"},
     {"dsactl.synthetic"},
     {"dsactl.evaluation", "dsactl.runs"},

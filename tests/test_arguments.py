@@ -28,13 +28,21 @@ def test_batches_refuses_wrong_numbers_at_once(condensed: dsactl.SyntheticSet, n
 
 
 @pytest.mark.parametrize("value", WRONG, ids=repr)
-@pytest.mark.parametrize("name", ["networks", "epochs", "batch", "seed", "lr", "strategy", "network", "precision"])
+@pytest.mark.parametrize("name", dsactl.Protocol.__dataclass_fields__)
 def test_a_protocol_refuses_wrong_values(name: str, value: Any) -> None:
-    fine = [("seed", 0), ("lr", 1.5), ("epochs", None), ("strategy", None), ("network", None)]
-    if (name, value) in fine and not isinstance(value, bool):
+    fine = [("seed", 0), ("lr", 1.5), ("momentum", 0), ("weight_decay", 0), ("weight_decay", 1.5)]
+    usual = value is None and name not in ("networks", "seed", "precision")
+    if usual or ((name, value) in fine and not isinstance(value, bool)):
+        dsactl.Protocol(**{name: value})
         return
     with pytest.raises(dsactl.Error):
-        dsactl.evaluate(BUNDLED, **{name: value})
+        dsactl.Protocol(**{name: value})
+
+
+@pytest.mark.parametrize("value", [3, [], b"dsa", "nothing"], ids=repr)
+def test_a_protocol_is_one_or_the_name_of_one(value: Any) -> None:
+    with pytest.raises(dsactl.Error, match="protocol"):
+        dsactl.evaluate(BUNDLED, value)
 
 
 @pytest.mark.parametrize("value", [*WRONG[:-3], "", b"x", [], {}], ids=repr)
@@ -63,6 +71,8 @@ def test_a_store_and_pixels_must_be_what_they_are(condensed: dsactl.SyntheticSet
         lambda: dsactl.evaluate(BUNDLED, store=store),
         lambda: dsactl.condense("digits", ipc=1, store=store),
         lambda: dsactl.pull("a/b", store=store),
+        lambda: dsactl.experts("digits", networks=1, store=store),
+        lambda: dsactl.load_experts("a", store),
     ]
     for call in calls:
         with pytest.raises(dsactl.Error, match=r"registry\.Store"):
@@ -153,8 +163,8 @@ def test_executors_and_meters_must_be_what_they_are(name: str, value: Any) -> No
 
 
 def test_a_protocol_must_be_one() -> None:
-    protocol: Any = "dsa"
-    with pytest.raises(dsactl.Error, match="`protocol` must be a Protocol, not 'dsa'"):
+    protocol: Any = 5
+    with pytest.raises(dsactl.Error, match="`protocol` must be a Protocol or its name, not 5"):
         dsactl.evaluate(BUNDLED, protocol)
 
 

@@ -56,6 +56,7 @@ ALLOWED_IN_DSACTL = {
     "dsactl/engine/native.py": {"--version": "a flag of the C++ compiler"},
     "dsactl/engine/on_ray.py": {"dsactl ": "the program and its version, compared between machines"},
     "dsactl/evaluation/cache.py": {"dsactl ": "the program and its version, stored with results"},
+    "dsactl/expert_pools/make.py": {"dsactl ": "the program and its version, stored with pools"},
     "dsactl/synthetic/storage.py": {"dsactl ": "the program and its version, stored with sets"},
 }
 """The same of dsactl outside dsactl/cli."""

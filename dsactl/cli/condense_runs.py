@@ -8,7 +8,7 @@ import typer
 
 from dsactl.cli import signals
 from dsactl.cli.output import Output
-from dsactl.cli.stored_set import picture_lines, remarks_on_name, to_json
+from dsactl.cli.stored_set import contents, picture_lines, remarks_on_name, to_json
 from dsactl.engine.progress import NO_FIGURES, ForwardedProgress, Progress
 from dsactl.errors import ProcessError, RunError, continue_hint, explain_interrupt
 from dsactl.recipes.recipe import Request
@@ -134,10 +134,10 @@ def answer(outcomes: list["Outcome"], output: Output) -> None:
     for outcome in outcomes:
         stored = outcome.stored
         values.append({**to_json(stored), "seconds": round(outcome.seconds, 3), "repeated": outcome.repeated})
-        images = "×".join(map(str, stored.manifest.tensors["images"].shape))
         how = "Already stored:" if outcome.repeated else "Stored"
         lines.append(
-            f"{how} [bold]{stored.reference}[/]  {images}, {duration(outcome.seconds)}, @sha256:{stored.digest[:12]}"
+            f"{how} [bold]{stored.reference}[/]  {contents(stored)}, {duration(outcome.seconds)}, "
+            f"@sha256:{stored.digest[:12]}"
         )
         lines += picture_lines(stored)
     output.answer(values, [outcome.stored.reference for outcome in outcomes], lines)

@@ -94,7 +94,8 @@ Precision = Annotated[
         autocompletion=complete_precision,
     ),
 ]
-REFERENCE_HELP = "Set: name, name:version, name:tag or @sha256:…"
+SET_HELP = "Set: name, name:version, name:tag or @sha256:…"
+REFERENCE_HELP = "Set or pool of experts: name, name:version, name:tag or @sha256:…"
 Reference = Annotated[
     str,
     typer.Argument(metavar="REF", help=REFERENCE_HELP, autocompletion=complete_reference),
@@ -103,7 +104,7 @@ References = Annotated[
     list[str],
     typer.Argument(
         metavar="REF",
-        help="Sets: name, name:version, name:tag or @sha256:…",
+        help="Sets or pools of experts: name, name:version, name:tag or @sha256:…",
         autocompletion=complete_reference,
     ),
 ]

@@ -1,4 +1,4 @@
-"""Conversion of a recipe to a `dsactl condense` command."""
+"""Conversion of a recipe to the command that makes its set or pool of experts."""
 
 import shlex
 from collections.abc import Mapping
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from dsactl.data.catalogue import entry_of, keeps_mirrored
 from dsactl.errors import DataError, UsageError
+from dsactl.expert_pools.recipe import PoolRecipe, PoolRequest
+from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes import methods as methods
 from dsactl.recipes.recipe import Recipe
 
@@ -17,7 +19,9 @@ _VARIANTS = ("depth", "width", "norm", "activation", "pooling")
 
 
 def set_command(manifest: "Manifest") -> str | None:
-    """Return the command that condensed a set, or None if it was not made by `condense`."""
+    """Return the command that made a set or a pool of experts, or None if it was not made by a command."""
+    if manifest.pool is not None:
+        return _experts_command(manifest)
     if "imported from" in manifest.provenance:
         return None
     try:
@@ -59,6 +63,8 @@ def condense_command(recipe: Recipe, folder: Mapping[str, Any], mirrored: bool |
     if differing.keys() & {"inner_steps", "network_epochs"}:  # the default of one depends on the other
         differing |= {name: own[name] for name in ("inner_steps", "network_epochs") if name in own}
     given |= {name: value for name, value in differing.items() if name not in recipe.options}
+    if recipe.formation != 1:
+        given["formation"] = recipe.formation
     if recipe.strategy != usual.strategy:
         given["strategy"] = recipe.strategy
     given |= {name: value for name, value in folder.items() if value != _FOLDER[name]}
@@ -68,6 +74,34 @@ def condense_command(recipe: Recipe, folder: Mapping[str, Any], mirrored: bool |
     for name, value in differing.items():
         if name in recipe.options:
             words += ["--option", f"{name}={value}"]
+    return shlex.join(words)
+
+
+def _experts_command(manifest: "Manifest") -> str | None:
+    """Return the shortest `dsactl experts` command that resolves to a pool's recipe; None if it is not known here."""
+    try:
+        recipe = PoolRecipe.from_dict(manifest.recipe)
+    except (DataError, UsageError):
+        return None
+    usual = PoolRequest(network=NetworkSpec(recipe.network.arch), epochs=recipe.epochs, precision=recipe.precision)
+    usual_recipe = usual.resolve(recipe.dataset, recipe.checksum, recipe.image_shape, recipe.precision)
+    given: dict[str, Any] = {} if recipe.network.arch == "convnet" else {"arch": recipe.network.arch}
+    given |= _differing(recipe.network, usual_recipe.network, _VARIANTS)
+    given |= _differing(recipe, PoolRequest(), ("epochs",))
+    given |= _differing(recipe, usual_recipe, ("networks", "batch", "lr", "momentum", "weight_decay", "cutmix", "seed"))
+    if recipe.keep != usual_recipe.keep:
+        given["keep"] = ",".join(map(str, recipe.keep))
+    if recipe.augmentations != usual_recipe.augmentations:
+        given["strategy"] = recipe.augmentations
+    given["precision"] = recipe.precision
+    from dsactl.synthetic.storage import folder_options
+
+    folder = folder_options(manifest.provenance)
+    given |= {name: value for name, value in folder.items() if value != _FOLDER[name]}
+    entry = entry_of(recipe.dataset)
+    words = ["dsactl", "experts", recipe.dataset if entry else f"FOLDER/{recipe.dataset}"]
+    for name, value in given.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
 
 

@@ -1,22 +1,46 @@
-"""Output about a stored set, shared by several commands."""
+"""Output about a stored set or pool of experts, shared by several commands."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from dsactl.text.formatting import many
+
 if TYPE_CHECKING:
     import registry
 
 
 def to_json(stored: "registry.StoredSet") -> dict[str, str | None]:
-    """Return the reference, digest and file paths of a set as JSON values."""
+    """Return the reference, digest and file paths of a set or pool as JSON values."""
     return {
         "reference": stored.reference,
         "digest": stored.digest,
         "file": str(stored.file),
         "picture": str(stored.picture) if stored.picture else None,
     }
+
+
+def contents(stored: "registry.StoredSet") -> str:
+    """Return what a set or pool contains: "10×1×28×28", or "5 networks, after epochs 0 and 60"."""
+    pool = stored.manifest.pool
+    if pool is None:
+        return "×".join(map(str, stored.manifest.tensors["images"].shape))
+    networks = many(pool.networks, "network")
+    *others, last = map(str, pool.epochs)
+    return f"{networks}, after epochs {', '.join(others)} and {last}" if others else f"{networks}, after epoch {last}"
+
+
+def next_command(stored: "registry.StoredSet", more: str = "") -> str:
+    """Return what to do with a set or pool that is new in the store.
+
+    Args:
+        stored: the set or pool.
+        more: options for evaluating the set.
+    """
+    if stored.manifest.pool is not None:
+        return f"dsactl show {stored.reference}"
+    return f"dsactl evaluate {stored.reference}{more}"
 
 
 def picture_lines(stored: "registry.StoredSet") -> list[str]:

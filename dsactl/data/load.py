@@ -155,32 +155,36 @@ def _load(name: str, how: dict[str, Any]) -> "Dataset":
     return load_torchvision(name)
 
 
-def check_counts(dataset: "Dataset", ipc: int, *, short_classes: str = "refuse") -> None:
+def check_counts(dataset: "Dataset", ipc: int, *, formation: int = 1, short_classes: str = "refuse") -> None:
     """Check that a dataset has enough classes and images to be condensed.
 
     Args:
         dataset: loaded.
         ipc: images per class.
-        short_classes: see `dsactl.recipes.recipe.Recipe`.
+        formation, short_classes: see `dsactl.recipes.recipe.Recipe`.
 
     Raises:
-        DataError: fewer than two classes, or a class with fewer than `ipc` training images; without any, unless such
-            classes are refused.
+        DataError: fewer than two classes, or a class with fewer than `ipc` training images, or than F² times as many
+            for formation F; without any, unless such classes are refused.
     """
     if dataset.classes < 2:
         raise DataError(f"{dataset.name} has {dataset.classes} class; condensing needs at least two.")
-    counts = dataset.train.counts
-    fewest = min(counts)
-    if fewest >= (ipc if short_classes == "refuse" else 1):
+    counts, tiles = dataset.train.counts, formation**2
+    fewest, needed = min(counts), ipc * tiles
+    if fewest >= (needed if short_classes == "refuse" else 1):
         return
-    name, short = dataset.class_names[counts.index(fewest)], sum(count < ipc for count in counts)
+    name, short = dataset.class_names[counts.index(fewest)], sum(count < needed for count in counts)
     images = "image" if fewest == 1 else "images"
-    said = f"Class {name!r} of {dataset.name} has {fewest} training {images}, fewer than `ipc={ipc}`."
+    number = f"`ipc={ipc}`" if tiles == 1 else f"{needed} (`ipc={ipc}`, `formation={formation}`)"
+    said = f"Class {name!r} of {dataset.name} has {fewest} training {images}, fewer than {number}."
     if short > 1:
         said = (
-            f"{short} of the {dataset.classes} classes of {dataset.name} have fewer than `ipc={ipc}` training images; "
+            f"{short} of the {dataset.classes} classes of {dataset.name} have fewer than {number} training images; "
             f"the smallest, {name!r}, has {fewest}."
         )
     kept = " Without a test folder, `test_fraction` of each class is held out for testing." if dataset.remark else ""
     repeat = ', or repeat them: `condense(..., short_classes="repeat")`' if fewest else ""
-    raise DataError(said, f"Use `ipc={max(1, fewest)}` or less, or add images{repeat}.{kept}")
+    way = (
+        f"Use `ipc={max(1, fewest // tiles)}` or less" if fewest >= tiles or tiles == 1 else "Use a smaller `formation`"
+    )
+    raise DataError(said, f"{way}, or add images{repeat}.{kept}")

@@ -1,4 +1,4 @@
-"""Parts of the training split: a validation split, and a few images for timing a step."""
+"""Parts of the training split: a validation split, all of it alone, and a few images for timing a step."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,6 +38,12 @@ def hold_out(dataset: Dataset) -> Dataset:
         held.append(order[:away].sort().values)
         kept.append(order[away:].sort().values)
     return replace(dataset, train=_at(train, kept), test=_at(train, held))
+
+
+def training_split(dataset: Dataset, device: torch.device) -> Dataset:
+    """Return a dataset of the training images alone, as both splits, on a device; its test images are not read."""
+    train = dataset.train.to(device)
+    return replace(dataset, train=train, test=train)
 
 
 def first_of_each(dataset: Dataset, count: int) -> Dataset:

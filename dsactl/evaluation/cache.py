@@ -24,6 +24,7 @@ import torch
 
 import registry
 from dsactl import __version__
+from dsactl.evaluation.named import DC, DSA
 from dsactl.evaluation.protocol import NetworkResult
 from dsactl.training.sgd import Plan
 from registry.files import write_atomically
@@ -60,6 +61,7 @@ class EvaluationKey:
         network: label of the network.
         plan: of the training, with epochs and precision resolved.
         augmentation: of the training, as `resolve.augmentation_of` names it.
+        protocol: the name of the protocol.
         seed: of the protocol.
         test_images, test_checksum: number of test images, and SHA-256 of them and their labels.
         device: as `engine.device.describe` names it, with the number of threads of a CPU.
@@ -82,6 +84,7 @@ class EvaluationKey:
     program: str = f"dsactl {__version__}"
     torch_version: str = torch.__version__
     revision: int = REVISION
+    protocol: str = DSA.name
 
     @property
     def conditions(self) -> Conditions:
@@ -98,6 +101,7 @@ class EvaluationKey:
                 "batch": self.plan.batch,
                 "precision": self.plan.precision,
                 "seed": self.seed,
+                **self._beyond_dsa(),
             },
             "test_images": self.test_images,
             "test_checksum": self.test_checksum,
@@ -105,6 +109,17 @@ class EvaluationKey:
             "program": self.program,
             "torch": self.torch_version,
         }
+
+    def _beyond_dsa(self) -> dict[str, float | int | str]:
+        """Return what protocols may have in another way than dsa and dc, whose records do not state it."""
+        beyond: dict[str, float | int | str] = {}
+        if self.protocol not in (DSA.name, DC.name):
+            beyond["name"] = self.protocol
+        if self.plan.schedule != DSA.schedule(self.plan.epochs):
+            beyond["schedule"] = str(self.plan.schedule)
+        if self.plan.cutmix:
+            beyond["cutmix"] = self.plan.cutmix
+        return beyond
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; their digest names the file."""

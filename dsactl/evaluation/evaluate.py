@@ -1,4 +1,4 @@
-"""The evaluation protocol (Section 4.1): n networks trained from scratch on a set, each tested once, at the end."""
+"""An evaluation: n networks trained from scratch on a set, each tested once, at the end."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from dsactl.engine.tasks import Failure, Task
 from dsactl.errors import RunError, continue_hint, explain_interrupt
 from dsactl.evaluation.cache import EvaluationKey, NetworkResults, ResultCache, StoredResults, now
 from dsactl.evaluation.protocol import Evaluation, NetworkResult, Protocol
-from dsactl.evaluation.resolve import augmentation_of, check_matches, evaluation_key, resolve_networks
+from dsactl.evaluation.resolve import check_matches, evaluation_key, is_own_augmentation, resolve_networks
 from dsactl.evaluation.task import Networks, train_and_test
 from dsactl.paper import MeanStd, full_data_accuracy, paper_accuracy
 from dsactl.recipes.methods import WHOLE
@@ -85,8 +85,9 @@ def evaluate(
         cache: results of earlier networks, and where to save new ones; None for no cache.
 
     Raises:
-        DataError: the set was made from another dataset.
+        DataError: the set was made from another dataset, or its soft labels are not of its classes.
         DeviceError: the device does not have the precision.
+        UsageError: the protocol needs a learning rate that was learned with the set.
         NetworkError: the network cannot take the images.
         RunError: a worker died repeatedly.
     """
@@ -151,7 +152,7 @@ def _assemble(
         seconds=math.fsum(result.seconds for result in results),
         created=now(),
         twin=protocol.network is None and own is not None and own.has_batch_norm,
-        own_augmentation=key.augmentation == augmentation_of(synthetic, replace(protocol, strategy=None))[0],
+        own_augmentation=is_own_augmentation(synthetic, protocol),
         paper=_paper(synthetic, protocol, key.network),
         **key.conditions,
     )
@@ -161,7 +162,7 @@ def _paper(synthetic: SyntheticSet, protocol: Protocol, label: str) -> MeanStd |
     recipe = synthetic.recipe
     if recipe.method == WHOLE:
         return full_data_accuracy(recipe.dataset) if label == "convnet" and protocol.is_papers else None
-    is_whole = len(synthetic) == recipe.ipc * len(synthetic.class_names)  # and no part of it
+    is_whole = len(synthetic) == recipe.decoded * len(synthetic.class_names)  # and no part of it
     if not (is_whole and recipe.is_papers and protocol.is_of(recipe.method)):
         return None
     return paper_accuracy(recipe.dataset, recipe.ipc, recipe.method, recipe.network_label, label)

@@ -1,4 +1,4 @@
-"""The evaluation protocol (Section 4.1) and its results. Importing this imports no torch."""
+"""The protocol of an evaluation and its results. Importing this imports no torch."""
 
 import math
 import statistics
@@ -10,29 +10,33 @@ from dsactl.augmentation.strategy import parse_strategy
 from dsactl.engine.arguments import check_real, check_seed, check_whole, check_word
 from dsactl.engine.words import check_precision
 from dsactl.errors import UsageError
+from dsactl.evaluation.named import DSA, NamedProtocol, find_protocol
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.paper import FROM_DC, MOMENTUM, WEIGHT_DECAY, MeanStd
+from dsactl.paper import FROM_DC, MeanStd
+from dsactl.recipes.methods import protocol_of
+from dsactl.recipes.recipe import Recipe
 
 MOST_NETWORKS = 1000
 DC = "dc"
-"""The strategy of DC's own evaluation."""
+"""The strategy of DC's own evaluation, and the name of its protocol."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The protocol of an evaluation; the defaults are the paper's.
+    """The protocol of an evaluation: a published one by its name, and what differs from it.
 
     Attributes:
         network: the network to train; None for the one that the set was condensed on, with instance norm in place of
             batch norm.
         networks: n, the number of networks.
-        epochs: of training; None for 1000 with augmentation and 300 without, or on a whole dataset for as many as take
-            `full_data.STEPS` steps.
-        lr, momentum, weight_decay, batch: of SGD; halfway, lr is divided by 10 and the momentum is reset.
+        epochs: of training; None for the named protocol's, or on a whole dataset for as many as take `full_data.STEPS`
+            steps.
+        lr, momentum, weight_decay, batch: of SGD; None for the named protocol's.
         strategy: augmentations of the training batches; "none"; "dc" for those of DC's own evaluation, which augments
-            MNIST only; None for those that the set was made for.
+            MNIST only; None for the named protocol's, which are those that the set was made for.
         seed: the random seed; each set has its own random numbers.
         precision: "auto", "float32" or "bfloat16".
+        name: "dsa", "dc", "idc" or "mtt" (`dsactl.evaluation.named`); None for the one that the set was made for.
 
     Examples:
         >>> import dsactl
@@ -40,52 +44,81 @@ class Protocol:
         True
         >>> dsactl.Protocol(epochs=100).is_papers
         False
+        >>> dsactl.Protocol(name="idc").is_papers
+        False
     """
 
     network: NetworkSpec | None = None
     networks: int = 20
     epochs: int | None = None
-    lr: float = 0.01
-    momentum: float = MOMENTUM
-    weight_decay: float = WEIGHT_DECAY
-    batch: int = 256
+    lr: float | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
+    batch: int | None = None
     strategy: str | None = None
     seed: int = 0
     precision: str = "auto"
+    name: str | None = None
 
     @property
     def is_papers(self) -> bool:
         """Whether all is the paper's, except the network, the number of networks, the seed and the precision."""
-        usual = Protocol()
-        return all(
-            getattr(self, name) == getattr(usual, name)
-            for name in ("epochs", "lr", "momentum", "weight_decay", "batch", "strategy")
-        )
+        return self.name in (None, DSA.name) and self.strategy is None and self._has_usual_numbers
 
     def is_of(self, method: str) -> bool:
         """Return whether the paper's figures for a method follow this protocol; those it takes from DC follow DC's."""
         if method in FROM_DC:
-            return self.strategy == DC and replace(self, strategy=None).is_papers
-        return self.is_papers
+            is_dc = (self.name, self.strategy) in ((DC, None), (DC, DC), (None, DC), (DSA.name, DC))
+            return is_dc and self._has_usual_numbers
+        return self.name in (None, protocol_of(method)) and self.strategy is None and self._has_usual_numbers
+
+    @property
+    def _has_usual_numbers(self) -> bool:
+        """Whether epochs and SGD are those of `dsa`, which are those of `dc` as well."""
+        return self._over(DSA) == DSA
+
+    def resolve(self, recipe: Recipe) -> NamedProtocol:
+        """Return the named protocol for a set, with the values that are given here in place of its own.
+
+        Args:
+            recipe: the set's, whose method says which protocol it was made for.
+
+        Raises:
+            UnknownNameError: the method of another package names a protocol that does not exist.
+        """
+        own = protocol_of(recipe.method)
+        if own == DC and recipe.strategy:  # DC with augmentation is trained on like DSA
+            own = DSA.name
+        named = self._over(find_protocol(self.name or own))
+        return named if self.strategy is None else replace(named, strategy=self.strategy, without=())
+
+    def _over(self, named: NamedProtocol) -> NamedProtocol:
+        """Return a named protocol with the numbers that are given here."""
+        numbers = {name: getattr(self, name) for name in ("epochs", "lr", "momentum", "weight_decay", "batch")}
+        return replace(named, **{name: value for name, value in numbers.items() if value is not None})
 
     def __post_init__(self) -> None:
         if not isinstance(self.network, NetworkSpec | None):
             raise UsageError(f"`network` must be a dsactl.NetworkSpec, not {self.network!r}.")
         check_whole("networks", self.networks, 1, MOST_NETWORKS)
-        if self.epochs is not None:
-            check_whole("epochs", self.epochs)
-        check_whole("batch", self.batch)
+        for name in ("epochs", "batch"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
         check_seed(self.seed)
         if self.strategy not in (None, DC):
             parse_strategy(self.strategy)
+        if self.name is not None:
+            check_word("name", self.name)
+            find_protocol(self.name)
         check_word("precision", self.precision)
         check_precision(self.precision)
         for name in ("lr", "momentum", "weight_decay"):
-            check_real(name, getattr(self, name))
+            if getattr(self, name) is not None:
+                check_real(name, getattr(self, name))
         for name, fits, range_ in (
-            ("lr", 0 < self.lr < math.inf, "above 0 and finite"),
-            ("momentum", 0 <= self.momentum < 1, "at least 0 and below 1"),
-            ("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0 and finite"),
+            ("lr", self.lr is None or 0 < self.lr < math.inf, "above 0 and finite"),
+            ("momentum", self.momentum is None or 0 <= self.momentum < 1, "at least 0 and below 1"),
+            ("weight_decay", self.weight_decay is None or 0 <= self.weight_decay < math.inf, "at least 0 and finite"),
         ):
             if not fits:
                 raise UsageError(f"`{name}` must be {range_}, not {getattr(self, name)}.")
@@ -137,14 +170,16 @@ class Evaluation(Sample):
         network: label of the network that was trained.
         accuracies: test accuracy of each network, percent.
         epochs, augmentation: of the training.
-        protocol: the rest of the protocol: lr, momentum, weight decay, batch, precision, seed.
+        protocol: the rest of the protocol: lr, momentum, weight decay, batch, precision, seed; name, schedule of the
+            learning rate and probability of CutMix, where they are not those of dsa and dc.
         test_images, test_checksum: number of test images, and SHA-256 of them and their labels.
         seconds: of training and testing all networks.
         device: on which the networks were trained.
         program, torch: versions.
         created: when the last network was finished.
         twin: whether the network replaces the set's own, which has batch norm.
-        own_augmentation: whether the networks were trained with the augmentation that the set was made for.
+        own_augmentation: whether the networks were trained with the augmentation that the set was made for, CutMix
+            included.
         paper: the paper's mean and standard deviation for the same cell; None where it has none, or where the set or
             the protocol is not the paper's.
         repeated: whether all networks were measured and recorded before; not part of the record.

@@ -1,16 +1,19 @@
 """What a protocol means for a set: the network, the augmentation, the epochs, and the key of the results."""
 
+from dataclasses import replace
+
 import torch
 
+from dsactl.augmentation.composed import ComposedAugmenter
 from dsactl.augmentation.dc import augment_for_dc
 from dsactl.augmentation.packed import Augmenter
-from dsactl.augmentation.strategy import parse_strategy
+from dsactl.augmentation.strategy import Strategy, parse_strategy
 from dsactl.data.dataset import Dataset
 from dsactl.data.views import base_name
 from dsactl.engine.device import describe, resolve_precision
 from dsactl.engine.native import library
 from dsactl.engine.random import derive_seed
-from dsactl.errors import DataError
+from dsactl.errors import DataError, UsageError
 from dsactl.evaluation.cache import EvaluationKey
 from dsactl.evaluation.protocol import DC, Protocol
 from dsactl.evaluation.task import Networks, is_fused
@@ -23,10 +26,10 @@ from dsactl.training.sgd import Augment, Plan
 
 
 def check_matches(synthetic: SyntheticSet, dataset: Dataset) -> None:
-    """Check that a set was made from the training images of a dataset.
+    """Check that a set was made from the training images of a dataset, and has soft labels of its classes, if any.
 
     Raises:
-        DataError: it was not.
+        DataError: it was not, or has others.
     """
     hint = "Point at the same data, with the same `image_size`, `test_fraction` and `split_seed`."
     if tuple(synthetic.images.shape[1:]) != (dataset.channels, *dataset.size):
@@ -34,6 +37,13 @@ def check_matches(synthetic: SyntheticSet, dataset: Dataset) -> None:
     if dataset.train.checksum() != synthetic.recipe.checksum:
         raise DataError(
             f"The training images of {dataset.name} are not those that {synthetic.reference} was made from.", hint
+        )
+    soft, expected = synthetic.soft_labels, (len(synthetic), dataset.classes)
+    if soft is not None and tuple(soft.shape) != expected:
+        raise DataError(
+            f"The soft labels of {synthetic.reference} are {'×'.join(map(str, soft.shape))} numbers, not "
+            f"{expected[0]}×{expected[1]}.",
+            f"Give each image a distribution over the {dataset.classes} classes of {dataset.name}.",
         )
 
 
@@ -44,21 +54,34 @@ def evaluated_network(synthetic: SyntheticSet, protocol: Protocol) -> NetworkSpe
 
 def augmentation_of(synthetic: SyntheticSet, protocol: Protocol) -> tuple[str, Augment | None]:
     """Return the name of the augmentation of training batches, and its function; None without augmentation."""
-    recipe = synthetic.recipe
-    if protocol.strategy == DC or (protocol.strategy is None and recipe.method == "dc" and not recipe.strategy):
-        return (DC, augment_for_dc) if base_name(recipe.dataset) == "mnist" else ("none", None)
-    strategy = synthetic.strategy if protocol.strategy is None else parse_strategy(protocol.strategy)
+    named = protocol.resolve(synthetic.recipe)
+    if named.strategy == DC:
+        return (DC, augment_for_dc) if base_name(synthetic.recipe.dataset) == "mnist" else ("none", None)
+    kinds = synthetic.strategy if named.strategy is None else parse_strategy(named.strategy)
+    strategy = Strategy(kind for kind in kinds if kind not in named.without)
     if not strategy:
         return "none", None
+    if named.composed:
+        return "idc " + " ".join(strategy), ComposedAugmenter(strategy, synthetic.size)
     return "dsa " + " ".join(strategy), Augmenter(strategy, synthetic.size)
+
+
+def is_own_augmentation(synthetic: SyntheticSet, protocol: Protocol) -> bool:
+    """Return whether a protocol augments training batches as the one that the set was made for."""
+
+    def augmentation(given: Protocol) -> tuple[str, float]:
+        return augmentation_of(synthetic, given)[0], given.resolve(synthetic.recipe).cutmix
+
+    return augmentation(protocol) == augmentation(replace(protocol, name=None, strategy=None))
 
 
 def training_epochs(synthetic: SyntheticSet, protocol: Protocol, images: int) -> int:
     """Return the epochs of training on a set like this one that has `images` images."""
-    if protocol.epochs is not None:
-        return protocol.epochs
+    named = protocol.resolve(synthetic.recipe)
     if synthetic.recipe.method == WHOLE:
-        return usual_epochs(images, protocol.batch)
+        return protocol.epochs or usual_epochs(images, named.batch)
+    if named.epochs is not None:
+        return named.epochs
     return EPOCHS_PLAIN if augmentation_of(synthetic, protocol)[1] is None else EPOCHS_AUGMENTED
 
 
@@ -67,15 +90,23 @@ def resolve_networks(synthetic: SyntheticSet, dataset: Dataset, protocol: Protoc
 
     Raises:
         DeviceError: the device does not have the precision.
+        UsageError: the protocol needs a learning rate that was learned with the set.
     """
-    epochs = training_epochs(synthetic, protocol, len(synthetic))
+    epochs, named = training_epochs(synthetic, protocol, len(synthetic)), protocol.resolve(synthetic.recipe)
+    if named.lr is None:
+        raise UsageError(
+            f"The protocol {named.name!r} trains with a learning rate that was learned with the set, and "
+            f"{synthetic.reference} has none.",
+            'Use `lr=0.01` or another rate, or `protocol="dsa"`.',
+        )
     plan = Plan(
         epochs,
-        protocol.lr,
-        protocol.momentum,
-        protocol.weight_decay,
-        protocol.batch,
-        decay_at=epochs // 2 if epochs > 1 else None,
+        named.lr,
+        named.momentum,
+        named.weight_decay,
+        named.batch,
+        schedule=named.schedule(epochs),
+        cutmix=named.cutmix,
         precision=resolve_precision(protocol.precision, device),
     )
     network = evaluated_network(synthetic, protocol).resolve(dataset.channels, dataset.size)
@@ -105,6 +136,7 @@ def evaluation_key(
         network=networks.network.label(dataset.channels, dataset.size),
         plan=networks.plan,
         augmentation=augmentation_of(synthetic, protocol)[0],
+        protocol=protocol.resolve(synthetic.recipe).name,
         seed=protocol.seed,
         test_images=len(dataset.test),
         test_checksum=dataset.test.checksum(),

@@ -97,10 +97,15 @@ class _Ready:
         network = networks.structure()
         if is_fused(networks.side_by_side(device), device):
             fuse(network)
-        training: Training = PlainTraining(network, networks.plan, networks.augment)
-        if device.type == "cuda" and (networks.augment is None or isinstance(networks.augment, Augmenter)):
-            training = TrainingWithFallback(network, networks.plan, networks.augment)
+        training = training_on(device, network, networks.plan, networks.augment)
         return cls(network, training, networks.synthetic.to(device), networks.dataset.to(device))
+
+
+def training_on(device: torch.device, network: nn.Module, plan: Plan, augment: Augment | None) -> Training:
+    """Return the training for a device: on a GPU with CUDA graphs, if these can capture its steps."""
+    if device.type == "cuda" and not plan.cutmix and (augment is None or isinstance(augment, Augmenter)):
+        return TrainingWithFallback(network, plan, augment)
+    return PlainTraining(network, plan, augment)
 
 
 def is_fused(side_by_side: int, device: torch.device) -> bool:

@@ -1,13 +1,10 @@
-"""Floating-point operations of networks, and the clock of a trial's steps.
+"""Floating-point operations of networks.
 
 An operation is one addition or multiplication. A gradient costs three forward passes: one forward, two backward.
 """
 
 import math
-import time
-from itertools import pairwise
 
-import torch
 from torch import nn
 
 from dsactl.data.dataset import Dataset
@@ -15,27 +12,6 @@ from dsactl.networks.build import output_shapes, structure
 from dsactl.networks.catalogue import NetworkSpec
 
 GRADIENT = 3
-
-
-class Clock:
-    """The time between the steps of a trial, each measured after the device has finished.
-
-    Attributes:
-        marks: seconds since some fixed moment.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._device, self.marks = device, list[float]()
-
-    def mark(self) -> None:
-        """Mark the end of a step, or the start of the first."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        self.marks.append(time.perf_counter())
-
-    def fastest(self, first: int = 0) -> float:
-        """Return the seconds of the fastest step after mark `first`."""
-        return min(later - earlier for earlier, later in pairwise(self.marks[first:]))
 
 
 def forward_operations(spec: NetworkSpec, dataset: Dataset) -> float:

@@ -16,6 +16,8 @@ from dsactl.engine.native import library
 from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.random import generator
 from dsactl.errors import RunError
+from dsactl.parametrisation.formation import parametrisation
+from dsactl.parametrisation.parametrisation import Parametrisation
 from dsactl.recipes.recipe import Recipe
 
 
@@ -40,6 +42,11 @@ class MethodContext:
     def device(self) -> torch.device:
         """Where to compute."""
         return self.dataset.train.images_NCHW.device
+
+    @property
+    def parametrisation(self) -> Parametrisation:
+        """How the set's images are stored and decoded."""
+        return parametrisation(self.recipe.formation)
 
     @property
     def wants_figures(self) -> bool:

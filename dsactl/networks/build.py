@@ -78,6 +78,22 @@ def structure(spec: NetworkSpec, channels: int, size: Size, classes: int) -> nn.
         return build(spec, channels, size, classes)
 
 
+def feature_extractor(network: nn.Module) -> nn.Module:
+    """Remove the last linear layer of a network, in place, so that it returns that layer's inputs: N×D features.
+
+    Its parameters and buffers are those of the network, without the layer's.
+
+    Raises:
+        NetworkError: the network has no linear layer.
+    """
+    names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not names:
+        raise NetworkError("The network has no linear layer, whose input would be the features.", "Use another `arch`.")
+    parent, _, child = names[-1].rpartition(".")
+    setattr(network.get_submodule(parent), child, nn.Identity())
+    return network
+
+
 def count_outputs(network: nn.Module, images: int, shape: tuple[int, ...]) -> int:
     """Count the numbers that all layers of a network output together, including the last.
 

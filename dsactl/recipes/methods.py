@@ -43,10 +43,12 @@ class Method:
         batch_norm_twins: whether VGG and ResNet are used with batch norm, as the paper does while condensing.
         passes: whether each of its steps is a pass over the whole training split.
         takes_fewer: whether its sets may have fewer than `ipc` images of a class that has fewer.
+        formation: whether its sets may hold several images in each stored one.
         shares_classes: whether several processes may share the classes of one set.
         cost: the module whose `counts` and `seconds` estimate a run; empty to time its steps.
         paper: the arXiv number of its paper; empty for none.
         in_paper: whether its defaults are those of the DSA paper, as far as that states them.
+        protocol: the name of the evaluation protocol that its sets are made for (`dsactl.evaluation.named`).
     """
 
     description: str
@@ -58,10 +60,12 @@ class Method:
     batch_norm_twins: bool = False
     passes: bool = False
     takes_fewer: bool = False
+    formation: bool = False
     shares_classes: bool = False
     cost: str = ""
     paper: str = ""
     in_paper: bool = False
+    protocol: str = "dsa"
 
     def load(self) -> Callable[..., Any]:
         """Return the function that makes the set, from `MethodContext` to `CondensedSet`."""
@@ -85,6 +89,7 @@ BUILT_IN = {
     "herding": "dsactl.methods.coresets.settings:HERDING",
     "kcenter": "dsactl.methods.coresets.settings:KCENTER",
     "forgetting": "dsactl.methods.coresets.settings:FORGETTING",
+    "dm": "dsactl.methods.distribution_matching.settings:DM",
     "dd": "dsactl.methods.dd.settings:DD",
     "ld": "dsactl.methods.ld.settings:LD",
 }
@@ -131,6 +136,14 @@ def find(name: str) -> Method:
         )
     settings = FreeSettings if options is None else settings_of(tuple(options.items()))
     return Method(about.splitlines()[0], function=function, settings=settings, network=bool(network))
+
+
+def protocol_of(name: str) -> str:
+    """Return the name of the protocol that a method's sets are made for; "dsa" for a method that is not known here."""
+    try:
+        return find(name).protocol
+    except UsageError:
+        return Method.protocol
 
 
 def _checked(method: Method, name: str) -> Method:

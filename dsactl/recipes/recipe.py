@@ -46,6 +46,7 @@ class Recipe:
         precision: "float32" or "bfloat16".
         short_classes: for classes with fewer than `ipc` training images: "refuse", "all" to take their images once, or
             "repeat" to take them in turn (`dsactl.methods.short_classes`). Left out of manifests if it is "refuse".
+        formation: F; each stored image holds F×F images to train on (`dsactl.parametrisation`).
     """
 
     dataset: str
@@ -59,6 +60,7 @@ class Recipe:
     settings: Settings = field(default_factory=Settings)
     precision: Literal["float32", "bfloat16"] = "float32"
     short_classes: ShortClasses = "refuse"
+    formation: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values: settings and other fields on one level, without values that manifests leave out."""
@@ -72,6 +74,8 @@ class Recipe:
             del values["precision"]
         if self.short_classes == "refuse":
             del values["short_classes"]
+        if self.formation == 1:
+            del values["formation"]
         return values | self.settings.to_dict()
 
     @classmethod
@@ -121,8 +125,9 @@ class Recipe:
 
     @property
     def set_name(self) -> str:
-        """DATASET-METHOD-ARCH-ipcN, without ARCH where no network was used."""
-        parts = [self.dataset.replace(MARK, "-"), self.method, self.network_label, f"ipc{self.ipc}"]
+        """DATASET-METHOD-ARCH-ipcN-formationF, without ARCH where no network was used, and without formation 1."""
+        formation = f"formation{self.formation}" if self.formation > 1 else None
+        parts = [self.dataset.replace(MARK, "-"), self.method, self.network_label, f"ipc{self.ipc}", formation]
         return "-".join(part for part in parts if part)
 
     @property
@@ -130,6 +135,11 @@ class Recipe:
         """The network's label; None without a network."""
         channels, *size = self.image_shape
         return self.network.label(channels, (size[0], size[1])) if self.network else None
+
+    @property
+    def decoded(self) -> int:
+        """The number of images per class to train on: F²·ipc."""
+        return self.formation**2 * self.ipc
 
     @property
     def is_papers(self) -> bool:
@@ -167,6 +177,7 @@ class _Stored:
     network: NetworkSpec | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     short_classes: ShortClasses = "refuse"
+    formation: Count = 1
     iterations: int = 0
     inner_steps: int = 0
     network_epochs: int = 0
@@ -225,6 +236,7 @@ class Request:
     split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     short_classes: ShortClasses = "refuse"
     name: str | None = None
+    formation: Count = 1
     settings: dict[str, Value] = field(default_factory=dict)
 
     @classmethod
@@ -272,6 +284,8 @@ class Request:
         for name in given:
             if name not in method.settings.names():
                 raise UsageError(f"`{name}` is not for method {request.method!r}.", "Leave it out.")
+        if request.formation > 1 and not method.formation:
+            raise UsageError(f"`formation` is not for method {request.method!r}.", "Leave it out.")
         request = replace(request, settings={**given, **more})
         request.method_settings()
         request.network()
@@ -309,7 +323,9 @@ class Request:
         if strategy is None:
             strategy = default_strategy(mirrored=mirrored) if method.augments else Strategy()
         recipe = Recipe(dataset, checksum, self.method, self.ipc, self.seed, image_shape, strategy)
-        recipe = replace(recipe, settings=self.method_settings(), short_classes=self.short_classes)
+        recipe = replace(
+            recipe, settings=self.method_settings(), short_classes=self.short_classes, formation=self.formation
+        )
         if not method.network:
             return recipe
         channels, height, width = image_shape

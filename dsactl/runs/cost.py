@@ -9,8 +9,9 @@ from torch import Tensor
 
 from dsactl.data.dataset import Dataset
 from dsactl.data.parts import first_of_each
+from dsactl.engine.clock import Clock
 from dsactl.engine.memory import peak_memory, reset_peak_memory
-from dsactl.methods.operations import GRADIENT, Clock, forward_operations
+from dsactl.methods.operations import GRADIENT, forward_operations
 from dsactl.methods.work import MethodContext
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.recipes.recipe import Recipe

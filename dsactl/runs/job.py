@@ -18,6 +18,7 @@ from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.engine.random import derive_seed
 from dsactl.errors import DataError, UsageError
 from dsactl.networks.build import structure
+from dsactl.parametrisation.formation import check_formation
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe, Request
 from dsactl.runs.request_check import check_request
@@ -91,7 +92,8 @@ def prepare(
     if loaded is None and like is not None and like.source == source:
         loaded = like.dataset
     dataset = loaded or load_dataset(**source, progress=progress)
-    check_counts(dataset, request.ipc, short_classes=request.short_classes)
+    check_formation(request.formation, dataset.size)
+    check_counts(dataset, request.ipc, formation=request.formation, short_classes=request.short_classes)
     if find(request.method).network:
         structure(request.network(), dataset.channels, dataset.size, dataset.classes)
     recipe = request.resolve(

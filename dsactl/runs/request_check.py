@@ -38,6 +38,11 @@ def check_request(request: Request) -> None:
             "choose real images.",
             'Use `short_classes="repeat"`.',
         )
+    if request.short_classes == "all" and request.formation > 1:
+        raise UsageError(
+            '`short_classes="all"` does not go with `formation`, which joins images to stored ones of full size.',
+            'Use `short_classes="repeat"`, or leave `formation` out.',
+        )
     mirrored = is_mirrored(request.dataset)
     recipe = request.resolve(request.dataset, "", _ANY_SHAPE, mirrored=mirrored, precision="float32")
     recipe.settings.check(recipe)

@@ -135,7 +135,9 @@ def claim(
         BusyError: another process makes the set.
         RunError: an unfinished run in another precision exists.
         registry.StoreError: the store cannot be written to.
+        registry.ConflictError: the name is that of a pool of experts.
     """
+    store.check_kind_of_name(job.name, registry.SET)
     folder = run_folder(store, job.recipe)
     try:
         lock = hold(folder / "lock", waiting)

@@ -14,6 +14,7 @@ import torch
 import registry
 from dsactl.data.dataset import Dataset
 from dsactl.data.parts import first_of_each
+from dsactl.engine.clock import Clock
 from dsactl.engine.progress import NO_FIGURES, Progress
 from dsactl.engine.session import Session
 from dsactl.engine.tasks import LocalExecutor
@@ -21,7 +22,6 @@ from dsactl.evaluation.cache import EvaluationKey, NetworkResults, ResultCache
 from dsactl.evaluation.evaluate import evaluate
 from dsactl.evaluation.protocol import Protocol
 from dsactl.evaluation.resolve import augmentation_of, evaluated_network, training_epochs
-from dsactl.methods.operations import Clock
 from dsactl.recipes.methods import WHOLE, find
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.cost import making_operations, try_a_step
@@ -129,9 +129,9 @@ class _Trials:
 
     def testing(self, job: Job, entry: Entry) -> float:
         """Return the seconds of training and testing one network on a set of an entry."""
-        dataset, batch = job.dataset, entry.protocol.batch
-        whole = entry.request.method == WHOLE
+        dataset, whole = job.dataset, entry.request.method == WHOLE
         recipe = replace(job.recipe, method=WHOLE) if whole else job.recipe
+        batch = entry.protocol.resolve(recipe).batch
         images = len(dataset.train) if whole else dataset.classes * recipe.ipc
         few = first_of_each(dataset, -(-_TESTED // dataset.classes))
         tried = min(images, batch)

@@ -1,4 +1,5 @@
-"""Export of a set as a `.pt` file for the programs of DC, DSA and their relatives, beside the registry's formats.
+"""What exports need beside the registry's formats: a `.pt` file for the programs of DC, DSA and their relatives, and
+pictures of sets with several images in each stored one.
 
     {"data": [[images, labels]], "accs_all_exps": {}}
 
@@ -14,7 +15,9 @@ from pathlib import Path
 import torch
 
 import registry
-from registry.export import Exported, export
+from dsactl.recipes.recipe import Recipe
+from dsactl.synthetic.decoding import decoded
+from registry.export import Exported, Shown, export
 from registry.tensors import MANIFEST_KEY, Array, to_text
 
 PT = "pt"
@@ -37,3 +40,18 @@ def to_pt(arrays: Mapping[str, Array], manifest: registry.Manifest) -> bytes:
 def export_pt(store: registry.Reader, stored: registry.StoredSet, output: Path, *, force: bool = False) -> Exported:
     """Write a set as a `.pt` file; arguments and errors are those of `registry.export.export`."""
     return export(store, stored, output, PT, force=force, writer=to_pt)
+
+
+def pictures_of(stored: registry.StoredSet) -> Shown:
+    """Return the function that decodes a set's tensors for `registry.export.export`.
+
+    Raises:
+        DataError: its recipe is not known here.
+    """
+    recipe = Recipe.from_dict(stored.manifest.recipe)
+
+    def shown(arrays: Mapping[str, Array]) -> dict[str, Array]:
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return {name: tensor.numpy() for name, tensor in decoded(tensors, recipe).items()}
+
+    return shown

@@ -12,6 +12,7 @@ from dsactl import __version__
 from dsactl.data.dataset import Dataset
 from dsactl.methods.work import CondensedSet
 from dsactl.recipes.recipe import Recipe
+from dsactl.synthetic.decoding import decoded
 from registry.pictures import grid_png
 from registry.tensors import describe
 
@@ -68,5 +69,6 @@ def store_set(
             **provenance,
         },
     )
-    picture = grid_png(tensors["images"], tensors["labels"], dataset.mean, dataset.std)
+    seen = decoded({"images": made.images_NCHW.detach().float().cpu(), "labels": made.labels_N.cpu()}, recipe)
+    picture = grid_png(seen["images"].numpy(), seen["labels"].numpy(), dataset.mean, dataset.std)
     return store.put(name, tensors, manifest, picture)

@@ -20,6 +20,7 @@ from dsactl.engine.session import opened
 from dsactl.errors import UsageError
 from dsactl.recipes.recipe import Recipe
 from dsactl.synthetic.bundled import find
+from dsactl.synthetic.decoding import decoded
 from dsactl.synthetic.storage import folder_options
 
 
@@ -28,7 +29,8 @@ class SyntheticSet:
     """A condensed set, ready to train on.
 
     Attributes:
-        images: N×C×H×W float32 in normalised space, (x − mean) / std for x in 0 … 1; never clamped.
+        images: N×C×H×W float32 in normalised space, (x − mean) / std for x in 0 … 1; never clamped. Of a set with
+            formation F they are the decoded images, F² for each stored one.
         labels: N int64, ascending.
         class_names: K of them.
         mean, std: per channel.
@@ -187,7 +189,7 @@ def load(reference: str, store: registry.Store | None = None) -> SyntheticSet:
         store: the default store if not given.
 
     Raises:
-        dsactl.Error: the set does not exist, or is damaged.
+        dsactl.Error: the set does not exist, is a pool of experts, or is damaged.
 
     Examples:
         >>> import dsactl
@@ -201,18 +203,24 @@ def load(reference: str, store: registry.Store | None = None) -> SyntheticSet:
 
 
 def from_store(store: registry.Reader, stored: registry.StoredSet) -> SyntheticSet:
-    """Read a stored set, verified against its digests, on the CPU."""
-    tensors = store.tensors(stored)
-    info = stored.manifest.dataset
+    """Read a stored set, verified against its digests, on the CPU.
+
+    Raises:
+        registry.RegistryError: it is a pool of experts, or damaged.
+    """
+    stored.check_kind(registry.SET)
+    tensors = {name: torch.from_numpy(array) for name, array in store.tensors(stored).items()}
+    info, recipe = stored.manifest.dataset, Recipe.from_dict(stored.manifest.recipe)
+    tensors = decoded(tensors, recipe)
     return SyntheticSet(
-        torch.from_numpy(tensors["images"]),
-        torch.from_numpy(tensors["labels"]),
+        tensors["images"],
+        tensors["labels"],
         tuple(info.class_names),
         tuple(info.mean),
         tuple(info.std),
-        Recipe.from_dict(stored.manifest.recipe),
+        recipe,
         stored.digest,
         stored.reference,
-        torch.from_numpy(tensors["soft_labels"]) if "soft_labels" in tensors else None,
+        tensors.get("soft_labels"),
         folder_options(stored.manifest.provenance),
     )

@@ -56,3 +56,16 @@ def accuracy(record: Mapping[str, Any]) -> str:
     if n == 1 and isinstance(mean, int | float):
         return f"{mean:.1f}"
     return mean_and_deviation(mean, record.get("std"))
+
+
+def protocol_name(record: Mapping[str, Any]) -> str:
+    """Return the name of the protocol in an evaluation's record; empty for dsa and dc, which records leave out."""
+    protocol = record.get("protocol")
+    name = protocol.get("name") if isinstance(protocol, Mapping) else None
+    return name if isinstance(name, str) else ""
+
+
+def augmentation(record: Mapping[str, Any]) -> str:
+    """Format the augmentation of an evaluation's record, with the name of its protocol."""
+    name = protocol_name(record)
+    return f"{record.get('augmentation', '?')}{f', protocol {name}' if name else ''}"

@@ -34,7 +34,7 @@ class CapturedTraining(Training):
 
     Args:
         network: provides the structure; it is put into training mode.
-        plan: see `Plan`.
+        plan: see `Plan`; one without CutMix.
         augment: applied to every batch; None for no augmentation.
     """
 
@@ -59,8 +59,9 @@ class CapturedTraining(Training):
         step = self._steps[key]
         step.load(parameters_M, buffers_M, images_NCHW, labels_N)
         for epoch in range(plan.epochs):
-            if epoch == plan.decay_at:
-                step.decay(plan.lr / 10)
+            step.set_rate(plan.rate(epoch))
+            if plan.schedule.resets(epoch):
+                step.reset_momentum()
             orders_MN = torch.stack([torch.randperm(count, generator=generator) for generator in generators])
             batches = torch.split(orders_MN, plan.batch, dim=1)
             packed = [self._draw(batch_MB.shape[1], generators) for batch_MB in batches]
@@ -110,12 +111,14 @@ class _Step:
                 self._buffers[name].copy_(tensor)
             self._images.copy_(images_NCHW)
         self._labels.copy_(labels_N)
-        self._lr.fill_(self._plan.lr)
-        torch._foreach_zero_(self._velocity)
+        self.reset_momentum()
 
-    def decay(self, lr: float) -> None:
-        """Continue with another learning rate and zero momentum."""
+    def set_rate(self, lr: float) -> None:
+        """Continue with this learning rate."""
         self._lr.fill_(lr)
+
+    def reset_momentum(self) -> None:
+        """Continue with zero momentum."""
         torch._foreach_zero_(self._velocity)
 
     def __call__(self, chosen_MB: Tensor, packed_MBW: Tensor) -> None:

@@ -15,9 +15,11 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
+from dsactl.augmentation.cutmix import CutMix
 from dsactl.engine.device import at_least_float32, autocast
 from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.networks.build import Buffers, Parameters
+from dsactl.training.schedule import CONSTANT, Schedule
 
 Augment = Callable[[Tensor, Generator], Tensor]
 """Augmentation of a batch N×C×H×W, with draws from a CPU generator."""
@@ -34,7 +36,8 @@ class Plan:
         epochs: passes over the set.
         lr, momentum, weight_decay: of SGD.
         batch: images per step, shuffled in every epoch.
-        decay_at: the epoch before which lr is divided by 10 and the momentum reset; None for never.
+        schedule: of lr, over the epochs.
+        cutmix: probability of CutMix, for each batch; 0 for never.
         precision: "float32" or "bfloat16".
     """
 
@@ -43,12 +46,13 @@ class Plan:
     momentum: float = 0.0
     weight_decay: float = 0.0
     batch: int = 256
-    decay_at: int | None = None
+    schedule: Schedule = CONSTANT
+    cutmix: float = 0.0
     precision: str = "float32"
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch."""
-        return self.lr / 10 if self.decay_at is not None and epoch >= self.decay_at else self.lr
+        return self.schedule.rate(self.lr, epoch)
 
 
 def stack(states: Sequence[Parameters]) -> Parameters:
@@ -112,7 +116,7 @@ class PlainTraining(Training):
         plan = self._plan
         descent = SgdTraining(self._network, plan, self._augment, parameters_M, buffers_M)
         for epoch in range(plan.epochs):
-            if epoch == plan.decay_at:
+            if plan.schedule.resets(epoch):
                 descent.reset_momentum()
             descent.epoch(images_NCHW.__getitem__, labels_N, generators, plan.rate(epoch))
             progress.update(epoch + 1, plan.epochs)
@@ -190,12 +194,22 @@ class SgdTraining:
         batches = [images(chosen_B) for chosen_B in chosen_MB]
         if self._augment is not None:
             batches = [self._augment(batch, source) for batch, source in zip(batches, generators, strict=True)]
+        mixes = self._mixes(batches, generators)
+        batches = [mix.images(batch) for mix, batch in zip(mixes, batches, strict=True)] if mixes else batches
         logits_XK = stacked_logits(self._network, self.parameters_M, self.buffers_M, batches, self._plan.precision)
-        loss = _summed_cross_entropy(logits_XK, labels_N[chosen_MB])
+        labels_MB = labels_N[chosen_MB]
+        loss = _summed_cross_entropy(logits_XK, _mixed(labels_MB, mixes, logits_XK) if mixes else labels_MB)
         if penalty is not None:
             loss = loss + penalty(batches, logits_XK)
         look(chosen_MB, logits_XK.detach(), loss.detach())
         sgd_step(leaves, velocity, torch.autograd.grad(loss, leaves), self._plan, lr)
+
+    def _mixes(self, batches: list[Tensor], generators: Sequence[Generator]) -> list[CutMix]:
+        """Draw CutMix for each network's batch; none where the plan has none."""
+        if not self._plan.cutmix:
+            return []
+        count, (height, width) = len(batches[0]), batches[0].shape[2:]
+        return [CutMix.draw(self._plan.cutmix, count, (height, width), source) for source in generators]
 
     def reset_momentum(self) -> None:
         """Reset the velocity to zero."""
@@ -271,6 +285,12 @@ def stacked_logits(
             )(parameters_M, buffers_M, torch.stack(batches))
             logits_XK = logits_MBK.flatten(0, 1)
     return at_least_float32(logits_XK)
+
+
+def _mixed(labels_MB: Tensor, mixes: Sequence[CutMix], logits_XK: Tensor) -> Tensor:
+    """Return mixed soft labels, M×B×K, from hard or soft ones, with the type of the logits."""
+    soft_MBK = labels_MB if labels_MB.is_floating_point() else F.one_hot(labels_MB, logits_XK.shape[1])
+    return torch.stack([mix.targets(soft_BK) for mix, soft_BK in zip(mixes, soft_MBK.to(logits_XK), strict=True)])
 
 
 def _summed_cross_entropy(logits_XK: Tensor, labels_MB: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sets on the Hugging Face Hub: one dataset repository per set, one tag per version."""
+"""Sets and pools of experts on the Hugging Face Hub: one dataset repository for each, one tag per version."""
 
 from registry.card import Notes
 from registry.hub.client import configure_client_logging

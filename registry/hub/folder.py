@@ -7,11 +7,13 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from registry.card import Notes, Pictures, write_card
+from registry.card import Notes, Pictures, write_card, write_experts_card
 from registry.errors import HubError, StoreError
+from registry.export import Shown
 from registry.extras import require
 from registry.files import write_folder_atomically
 from registry.hub.repository import CARD, EVALUATIONS, MANIFEST, PARQUET, PICTURE, TENSORS
+from registry.manifest import SET
 from registry.parquet import uncompressed_size, write_parquet
 from registry.pictures import CHANNELS, to_pixels, to_uint8
 from registry.reader import Reader
@@ -33,8 +35,9 @@ def repository_files(
     repo_id: str,
     notes: Notes,
     evaluations: Sequence[Mapping[str, JsonValue]],
+    shown: Shown | None = None,
 ) -> dict[str, bytes]:
-    """Return all files of a set's repository.
+    """Return all files of the repository of a set, or of a pool of experts.
 
     Args:
         store: the store that has the set.
@@ -42,10 +45,11 @@ def repository_files(
         repo_id: `user/repo`, for the card.
         notes: statements by the person who pushes the set.
         evaluations: evaluation results of the set.
+        shown: for a set whose images are not stored as they are to be seen; what the pictures have.
 
     Returns:
-        Contents by path: the card, pictures as parquet, the exact tensors, the manifest, the evaluations, and the
-        picture of the whole set if it has one.
+        Contents by path: the card, the exact tensors, the manifest; and of a set pictures as parquet, the evaluations,
+        and the picture of the whole set if it has one.
 
     Raises:
         CorruptError: the set or its picture is damaged.
@@ -54,19 +58,23 @@ def repository_files(
     """
     require_packages()
     tensors, picture = store.tensors(stored), store.picture_bytes(stored)
+    exact = {TENSORS: store.file_bytes(stored), MANIFEST: _json(stored.manifest.model_dump(mode="json"))}
+    if stored.kind != SET:
+        return {CARD: write_experts_card(stored, repo_id, notes).encode(), **exact}
+    if shown is not None:
+        tensors = dict(shown(tensors))
     channels = tensors["images"].shape[1]
     if channels not in CHANNELS:
         raise HubError(f"{stored.reference} has images with {channels} channels.", "Only grey and RGB can be pushed.")
     info = stored.manifest.dataset
     images, clipped = to_uint8(to_pixels(tensors["images"], info.mean, info.std))
     parquet = write_parquet(images, tensors["labels"], info.class_names, tensors.get("soft_labels"))
-    pictures = Pictures(PARQUET, len(parquet), uncompressed_size(parquet), clipped, images.size)
+    pictures = Pictures(len(images), PARQUET, len(parquet), uncompressed_size(parquet), clipped, images.size)
     picture_path = None if picture is None else PICTURE
     files = {
         CARD: write_card(stored, repo_id, notes, evaluations, pictures, picture_path).encode(),
         PARQUET: parquet,
-        TENSORS: store.file_bytes(stored),
-        MANIFEST: _json(stored.manifest.model_dump(mode="json")),
+        **exact,
         EVALUATIONS: _json([dict(record) for record in evaluations]),
     }
     if picture is not None:

@@ -53,7 +53,7 @@ class Pulled:
 
 
 def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName | None = None) -> Pulled:
-    """Download a set from the Hub, verify it, and store it under the version number of the tag at its commit.
+    """Download a set or pool from the Hub, verify it, and store it under the version number of the tag at its commit.
 
     Args:
         store: the store to put the set in.

@@ -12,11 +12,12 @@ from pydantic import JsonValue
 
 from registry.card import Notes
 from registry.errors import ConflictError, CorruptError, HubError
+from registry.export import Shown
 from registry.hub.errors import MissingError
 from registry.hub.folder import repository_files, require_packages
 from registry.hub.remote import Remote
 from registry.hub.repository import MANIFEST, PICTURE, parse_repo_id, tag_of
-from registry.manifest import Manifest, parse_json
+from registry.manifest import SET, Manifest, parse_json
 from registry.reader import Reader
 from registry.records import StoredSet
 
@@ -49,10 +50,11 @@ def push(
     notes: Notes,
     evaluations: Sequence[Mapping[str, JsonValue]],
     *,
+    shown: Shown | None = None,
     private: bool = False,
     create_pr: bool = False,
 ) -> Pushed:
-    """Push a set to a dataset repository. Pushing the same version again changes nothing.
+    """Push a set or a pool of experts to a dataset repository. Pushing the same version again changes nothing.
 
     Args:
         store: the store that has the set.
@@ -60,12 +62,13 @@ def push(
         repo_id: `user/repo`; created if it does not exist.
         notes: statements about the set for the card.
         evaluations: evaluation results of the set.
+        shown: see `repository_files`.
         private: create the repository as private.
         create_pr: open a pull request instead of writing to main, and set no tag.
 
     Raises:
         BadNameError: the repository's name is not valid.
-        ConflictError: the repository has that version with other content.
+        ConflictError: the repository has that version with other content, or is that of the other kind.
         CorruptError: the set is damaged.
         HubError: the Hub refused or cannot be reached; or `private` was given and the repository is public.
         MissingPackageError: see `require_packages`.
@@ -80,18 +83,23 @@ def push(
     tags, head = remote.refs() if exists else ({}, None)
     at_tag = f"{remote.address}/tree/{tag}"
     if tag in tags:
-        if _digest(remote, tags[tag]) != stored.digest:
+        there = _manifest(remote, tags[tag])
+        if there is None or there.digest != stored.digest:
             raise ConflictError(
                 f"{repo_id} has a version {stored.version} with other content than {stored.reference}.",
                 "Versions are immutable: push another version, or to another repository.",
             )
         return done("unchanged", at_tag)
-    if head is not None and _digest(remote, head) == stored.digest:
+    newest = None if head is None else _manifest(remote, head)
+    if head is not None and newest is not None and newest.digest == stored.digest:
         if create_pr:
             return done("unchanged", f"{remote.address}/tree/main")
         remote.tag(stored.version, head)
         return done("tagged", at_tag)
-    files = repository_files(store, stored, repo_id, notes, evaluations)
+    if newest is not None and newest.kind != stored.kind:
+        what = "set" if newest.kind == SET else "pool of experts"
+        raise ConflictError(f"{repo_id} is the repository of a {what}.", "Push to another repository.")
+    files = repository_files(store, stored, repo_id, notes, evaluations, shown)
     if not exists:
         remote.create(private=private)
         head = remote.refs()[1]
@@ -123,12 +131,12 @@ def _exists(remote: Remote, *, private: bool, create_pr: bool) -> bool:
     return is_private is not None
 
 
-def _digest(remote: Remote, commit: str) -> str | None:
-    """Return the digest of the set in a commit; None if it has no set."""
+def _manifest(remote: Remote, commit: str) -> Manifest | None:
+    """Return the manifest in a commit; None if it has no readable one."""
     if MANIFEST not in remote.sizes(commit):
         return None
     data, _ = remote.read(MANIFEST, commit)
     try:
-        return parse_json(Manifest, data, f"{MANIFEST} of {remote.repo_id}").digest
+        return parse_json(Manifest, data, f"{MANIFEST} of {remote.repo_id}")
     except CorruptError:
         return None

@@ -8,10 +8,13 @@ import samples
 from reference import write_folder
 from sessions import session
 
+import dsactl
 import registry
 from dsactl.augmentation.strategy import Strategy
 from dsactl.cli.recipe_to_command import condense_command, set_command
 from dsactl.data.catalogue import CATALOGUE
+from dsactl.expert_pools.recipe import PoolRecipe, PoolRequest
+from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes.recipe import Recipe, Request
 from dsactl.runs.job import prepare
 from dsactl.runs.run import execute
@@ -117,3 +120,42 @@ def _number(text: str) -> float | int | str:
         except ValueError:
             continue
     return text
+
+
+@pytest.mark.parametrize(
+    ("options", "typed"),
+    [
+        ({}, ""),
+        ({"networks": 20, "epochs": 30, "keep": (30, 0, 7)}, "--epochs 30 --networks 20 --keep 0,7,30"),
+        ({"network": NetworkSpec("mlp"), "seed": 3}, "--arch mlp --seed 3"),
+        ({"network": NetworkSpec(width=8, norm="batch"), "cutmix": 0.0}, "--width 8 --norm batch --cutmix 0.0"),
+        ({"strategy": "none", "lr": 0.04, "batch": 256}, "--batch 256 --lr 0.04 --strategy none"),
+    ],
+)
+def test_the_command_of_a_pool_resolves_to_its_recipe(options: dict[str, Any], typed: str) -> None:
+    recipe = PoolRequest(**options).resolve("digits", "0" * 64, (1, 8, 8), "float32")
+    known = manifest_of_pool(recipe)
+    assert set_command(known) == " ".join(f"dsactl experts digits {typed} --precision float32".split())
+    assert set_command(known.model_copy(update={"recipe": {"other": 1}})) is None
+
+
+def test_the_command_of_a_folder_s_pool_includes_its_options(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "shapes")
+    pool = dsactl.experts(
+        folder, image_size=6, test_fraction=0.3, networks=1, epochs=1, network=NetworkSpec("mlp"), precision="float32"
+    )
+    (stored,) = registry.Store().pools()
+    assert stored.digest == pool.digest
+    assert set_command(stored.manifest) == (
+        "dsactl experts FOLDER/shapes --arch mlp --epochs 1 --networks 1 --precision float32 --image-size 6 "
+        "--test-fraction 0.3"
+    )
+
+
+def manifest_of_pool(recipe: PoolRecipe) -> registry.Manifest:
+    return manifest(Recipe("digits", "0" * 64, "random", 1, 0, (1, 8, 8), Strategy())).model_copy(
+        update={
+            "recipe": recipe.to_dict(),
+            "pool": registry.Pool(networks=recipe.networks, epochs=list(recipe.keep)),
+        }
+    )

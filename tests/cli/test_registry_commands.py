@@ -151,7 +151,7 @@ def test_rm_asks_on_a_terminal(store: registry.Store, answer: str, left: int) ->
 
 
 def test_verify_and_prune(store: registry.Store, quick: Program) -> None:
-    assert quick("verify").stdout == "4 sets checked: no errors\n"
+    assert quick("verify").stdout == "4 versions checked: no errors\n"
     assert quick("prune", "--yes").stdout == "No unreferenced files\n"
     stray = store.home / "blobs" / ".tmp-1-2"
     stray.write_bytes(b"xyz")

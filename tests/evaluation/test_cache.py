@@ -26,6 +26,7 @@ from dsactl.engine.native import library
 from dsactl.evaluation import cache
 from dsactl.evaluation.cache import EvaluationKey, StoredResults
 from dsactl.evaluation.protocol import NetworkResult
+from dsactl.training.schedule import Schedule
 from dsactl.training.sgd import Plan
 from registry.files import write_atomically
 
@@ -43,7 +44,7 @@ def protocol(**changes: object) -> dsactl.Protocol:
 KEY = EvaluationKey(
     digest="60c6e730e3edc883f5a2a0b4948642f4e7bbf20873f1a4d45e04a9f4cb12b80d",
     network="mlp",
-    plan=Plan(2, 0.01, 0.9, 0.0005, 256, decay_at=1, precision="bfloat16"),
+    plan=Plan(2, 0.01, 0.9, 0.0005, 256, schedule=Schedule((1,)), precision="bfloat16"),
     augmentation="dsa color crop cutout scale rotate",
     seed=0,
     test_images=360,

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.numpy import load_file
 
 import registry
 from hub import LoopbackHub
@@ -130,6 +132,18 @@ def test_the_paper_is_the_methods(machine: Machine, repo: str, tmp_path: Path, m
     machine.run("push", "theirs", repo, "--dry-run", "--out", str(tmp_path / "card"))
     _, header, _ = (tmp_path / "card" / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     assert yaml.safe_load(header)["tags"] == ["dataset-condensation", "dsactl", *paper]
+
+
+def test_tiles_are_seen_decoded(machine: Machine, repo: str, tmp_path: Path) -> None:
+    machine.run("condense", "digits", "--ipc", "1", "--method", "random", "--formation", "2", "--name", "tiles")
+    folder = tmp_path / "card"
+    machine.run("push", "tiles", repo, "--dry-run", "--out", str(folder))
+    _, header, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    assert yaml.safe_load(header)["dataset_info"]["splits"][0]["num_examples"] == 40
+    assert "40 labelled grey images of 8×8 pixels (stored as 10, of several tiles each) in 10 classes" in text
+    pictures = pyarrow.parquet.read_table(folder / "data" / "train.parquet")
+    assert pictures["label"].to_pylist() == [label for label in range(10) for _ in range(4)]
+    assert load_file(folder / "set.safetensors")["images"].shape == (10, 1, 8, 8)
 
 
 def test_the_card(machine: Machine, repo: str, tmp_path: Path) -> None:

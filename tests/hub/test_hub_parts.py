@@ -79,13 +79,24 @@ def test_tags_of_versions() -> None:
     ids=lambda value: repr(value)[:9],
 )
 def test_results_on_the_card(tmp_path: Path, mean: Any, std: Any, shown: str) -> None:
-    stored, pictures = put(Store(tmp_path)), Pictures("data.parquet", 1, 1, 0, 1)
+    stored, pictures = put(Store(tmp_path)), Pictures(1, "data.parquet", 1, 1, 0, 1)
     for record in ({"mean": mean, "std": std}, {"paper": [mean, std]}):
         card = write_card(stored, "user/repo", Notes(), [record], pictures, None)
         (row,) = [line for line in card.splitlines() if line.startswith("|")][2:]
         cells = [cell.strip() for cell in row.split("|")]
         assert shown in cells
         assert "".join(cells) == shown
+
+
+@pytest.mark.parametrize(
+    ("protocol", "shown"),
+    [({"name": "m|tt", "lr": 1}, "dsa crop, protocol m\\|tt"), ({"lr": 1}, "dsa crop"), ("mtt", "dsa crop")],
+)
+def test_the_protocol_of_a_result_on_the_card(tmp_path: Path, protocol: Any, shown: str) -> None:
+    stored, pictures = put(Store(tmp_path)), Pictures(1, "data.parquet", 1, 1, 0, 1)
+    record = {"augmentation": "dsa crop", "protocol": protocol}
+    card = write_card(stored, "user/repo", Notes(), [record], pictures, None)
+    assert [line.endswith(f" {shown} |") for line in card.splitlines() if line.startswith("|")][2:] == [True]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -24,6 +24,7 @@ FAST = {
     "dsa": {"iterations": 1, "inner_steps": 1, "network_epochs": 1, "arch": "mlp"},
     "dc": {"iterations": 1, "inner_steps": 1, "network_epochs": 1, "arch": "mlp", "init": "real"},
     "dd": {"iterations": 1, "inner_steps": 1, "init": "real", "arch": "mlp"},
+    "dm": {"iterations": 1, "image_lr": 0.01, "arch": "mlp"},
 }
 TAKES_FEWER = ("random", "herding", "kcenter", "forgetting", "ld")
 
@@ -78,6 +79,26 @@ def test_images_are_repeated_in_turn(root: str, method: str) -> None:
     else:  # after one step the images have hardly moved, and two copies differ by little
         images = made.images[made.labels == 3]
         assert (images - images[0]).abs().max() < 1
+
+
+def test_tiles_are_repeated_in_turn(root: str) -> None:
+    said = r"2 of the 4 classes of set have fewer than 4 \(`ipc=1`, `formation=2`\) training images; the smallest, 'd'"
+    with pytest.raises(DataError, match=said) as raised:
+        dsactl.condense(root, ipc=1, method="random", formation=2)
+    assert "Use a smaller `formation`, or add images" in raised.value.hint
+    made = dsactl.condense(root, ipc=1, method="random", formation=2, short_classes="repeat")
+    assert torch.bincount(made.labels).tolist() == [4] * 4
+    tiles = [{image.numpy().tobytes() for image in made.images[made.labels == label]} for label in range(4)]
+    assert list(map(len, tiles)) == [4, 4, 2, 1]
+    learned = dsactl.condense(root, ipc=1, formation=2, short_classes="repeat", image_lr=1e-6, **FAST["dsa"])
+    of_d = learned.images[learned.labels == 3]
+    torch.testing.assert_close(of_d, of_d[:1].expand_as(of_d), atol=1e-3, rtol=0)
+
+
+def test_a_stored_image_has_no_fewer_tiles(root: str) -> None:
+    with pytest.raises(UsageError, match='`short_classes="all"` does not go with `formation`') as raised:
+        dsactl.condense(root, ipc=1, method="random", formation=2, short_classes="all")
+    assert 'Use `short_classes="repeat"`' in raised.value.hint
 
 
 def test_what_is_not_short_is_made_as_ever(root: str) -> None:

@@ -190,7 +190,7 @@ def test_files_that_are_no_sets(data: bytes) -> None:
 def test_a_newer_store_or_manifest_is_refused(store: registry.Store) -> None:
     stored = put(store)
     record = stored.picture.with_suffix(".json")
-    newer = json.loads(record.read_text()) | {"schema_version": 2}
+    newer = json.loads(record.read_text()) | {"schema_version": 3}
     record.write_text(json.dumps(newer))
     with pytest.raises(registry.StoreError, match="newer program"):
         store.find(registry.parse_reference(stored.reference))

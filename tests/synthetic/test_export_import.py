@@ -17,7 +17,9 @@ from safetensors.numpy import load_file
 import dsactl
 import registry
 from dsactl.data.load import load_dataset
-from registry.tensors import describe, encode
+from registry.parquet import read_parquet
+from registry.pictures import grid_png
+from registry.tensors import MANIFEST_KEY, describe, encode
 
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
 Answer = tuple[int, str, str]
@@ -36,6 +38,27 @@ def made() -> registry.StoredSet:
 def answer(done: "subprocess.CompletedProcess[str]") -> object:
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("form", ["folder", "parquet", "png"])
+def test_pictures_of_a_set_with_tiles_are_decoded(cli: Callable[..., Answer], tmp_path: Path, form: str) -> None:
+    made = dsactl.condense("digits", ipc=1, method="random", formation=2)
+    path = tmp_path / f"set.{form}"
+    code, _, said = cli("export", "digits-random-ipc1-formation2", "--format", form, "--output", str(path))
+    assert code == 0
+    assert "The 40 images of the set are exported, decoded from the 10 that are stored." in said
+    levels = (made.pixels() * 255).round().byte()[:, 0].numpy()
+    if form == "folder":
+        files = [path / str(label) / f"{index:03d}.png" for label in range(10) for index in range(4)]
+        assert sorted(path.rglob("*.png")) == files
+        assert all((np.asarray(Image.open(file)) == level).all() for file, level in zip(files, levels, strict=True))
+    elif form == "parquet":
+        content = read_parquet(path)
+        assert (content["images"][..., 0] == levels).all()
+        assert content["labels"].tolist() == made.labels.tolist()
+        assert MANIFEST_KEY not in content
+    else:
+        assert path.read_bytes() == grid_png(made.images.numpy(), made.labels.numpy(), made.mean, made.std)
 
 
 def test_every_format_in_every_mode(program: Program, made: registry.StoredSet, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import dsactl
 import registry
 from dsactl.data.load import load_dataset
 from dsactl.errors import UsageError
@@ -101,6 +102,21 @@ def test_images_of_8_bits_come_back_as_the_same_set(tmp_path: Path, put: Put, fo
     before = put(soft=True, exact=True)
     assert read_back(write(before, form, space, tmp_path), tmp_path / "elsewhere")[0].digest == before.digest
     assert read_back(write(before, form, space, tmp_path / "again"), registry.Store().home)[0].digest == before.digest
+
+
+@pytest.mark.parametrize(("form", "space"), [each for each in WRITTEN if each[0] not in ("parquet", "folder")])
+def test_stored_tiles_come_back(tmp_path: Path, form: str, space: str) -> None:
+    made = dsactl.condense("digits", ipc=1, method="random", formation=2)
+    before = registry.Store().newest()
+    stored, tensors = read_back(write(before, form, space, tmp_path), tmp_path / "elsewhere")
+    assert stored.manifest.recipe == before.manifest.recipe
+    assert tensors["images"].shape == (10, 1, 8, 8)
+    again = dsactl.load(stored.reference, registry.Store(tmp_path / "elsewhere"))
+    if space == "normalised":
+        assert stored.digest == before.digest
+        assert torch.equal(again.images, made.images)
+    else:
+        torch.testing.assert_close(again.pixels(), made.pixels(), atol=0.501 / 255, rtol=0)
 
 
 def test_torch_reads_the_file_as_the_authors_programs_do(tmp_path: Path, put: Put) -> None:

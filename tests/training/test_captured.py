@@ -25,6 +25,7 @@ from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes.recipe import Recipe, Request
 from dsactl.training import cuda_graph
 from dsactl.training.cuda_graph import CapturedTraining, TrainingWithFallback
+from dsactl.training.schedule import Schedule
 from dsactl.training.sgd import PlainTraining, Plan, stack
 
 DATASET = small_dataset(per_class=16)
@@ -128,7 +129,7 @@ def test_captured_training_is_the_same_training(networks: int) -> None:
     network = build(NetworkSpec(width=8), 1, (8, 8), 3)
     images = DATASET.normalise(DATASET.train.images_NCHW)[::4]
     labels = DATASET.train.labels_N[::4]
-    plan = Plan(epochs=4, lr=0.05, momentum=0.9, weight_decay=0.01, batch=5, decay_at=2)
+    plan = Plan(epochs=4, lr=0.05, momentum=0.9, weight_decay=0.01, batch=5, schedule=Schedule((2,)))
     augment = Augmenter(("crop", "flip", "color"), (8, 8))
     states = [initial_state(network, generator(0, "network", index)) for index in range(networks)]
     begin = stack([parameters for parameters, _ in states]), stack([buffers for _, buffers in states])
@@ -218,7 +219,9 @@ def test_real_graphs_train_like_the_uncaptured_loop(networks: int, precision: st
     network = build(NetworkSpec(width=8), 1, (8, 8), 3)
     images = DATASET.normalise(DATASET.train.images_NCHW)[::4].to(there)
     labels = DATASET.train.labels_N[::4].to(there)
-    plan = Plan(epochs=4, lr=0.05, momentum=0.9, weight_decay=0.01, batch=5, decay_at=2, precision=precision)
+    plan = Plan(
+        epochs=4, lr=0.05, momentum=0.9, weight_decay=0.01, batch=5, schedule=Schedule((2,)), precision=precision
+    )
     augment = Augmenter(("crop", "flip", "color"), (8, 8))
     states = [initial_state(network, generator(0, "network", index), there) for index in range(networks)]
     begin = stack([parameters for parameters, _ in states]), stack([buffers for _, buffers in states])

@@ -9,12 +9,13 @@ from dsactl.augmentation.transforms import augment, draw
 from dsactl.engine.random import generator
 from dsactl.networks.build import build, initial_state
 from dsactl.networks.catalogue import NetworkSpec
+from dsactl.training.schedule import Schedule
 from dsactl.training.sgd import PlainTraining, Plan, count_correct, stack, unstack
 
 DATASET = small_dataset()
 IMAGES = DATASET.normalise(DATASET.train.images_NCHW)[::4]
 LABELS = DATASET.train.labels_N[::4]
-PLAN = Plan(epochs=6, lr=0.05, momentum=0.9, weight_decay=0.01, batch=4, decay_at=3)
+PLAN = Plan(epochs=6, lr=0.05, momentum=0.9, weight_decay=0.01, batch=4, schedule=Schedule((3,)))
 SPECS = [NetworkSpec(width=8), NetworkSpec(width=8, norm="batch"), NetworkSpec("mlp")]
 
 

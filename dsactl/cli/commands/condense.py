@@ -87,6 +87,16 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Recipe and estimated work, time and memory only; nothing is written.")
     ] = False,
+    formation: Annotated[
+        int | None,
+        typer.Option(
+            metavar="F",
+            min=1,
+            help="Number of images along each side of a stored image: F×F images to train on for the storage of one.  "
+            "\\[1]",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -142,7 +152,8 @@ def command(
         "name": name,
         "precision": precision,
     }
-    asked |= {"strategy": strategy, "image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
+    asked |= {"formation": formation, "strategy": strategy}
+    asked |= {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
     asked |= {"short_classes": short_classes}
     asked |= network.given()
     flags: dict[str, Any] = {key: value for key, value in {**asked, **settings}.items() if value is not None}

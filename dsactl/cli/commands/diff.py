@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from dsactl.cli import options
 from dsactl.cli.output import Output
-from dsactl.text.formatting import accuracy, bytes_in_words, in_words, many
+from dsactl.text.formatting import accuracy, augmentation, bytes_in_words, in_words, many
 from dsactl.text.tables import Table
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def command(
     *,
     output: Output,
 ) -> None:
-    """Show the differences of two sets in dataset, recipe, provenance and accuracies."""
+    """Show the differences of two sets, or two pools of experts, in dataset, recipe, provenance and accuracies."""
     import registry
     from dsactl.synthetic import bundled
 
@@ -52,15 +52,23 @@ def command(
 def _facts(stored: "registry.StoredSet", evaluations: list[dict[str, Any]]) -> dict[str, Any]:
     """Return everything in which two sets can differ, by name."""
     manifest = stored.manifest
-    facts: dict[str, Any] = {"digest": stored.digest, "method": manifest.method, "network": manifest.network}
+    facts: dict[str, Any] = {
+        "kind": stored.kind,
+        "digest": stored.digest,
+        "method": manifest.method,
+        "network": manifest.network,
+    }
     facts |= {f"data set: {key}": item for key, item in manifest.dataset.model_dump(mode="json").items()}
-    facts["images"] = list(manifest.tensors["images"].shape)
+    if manifest.pool is None:
+        facts["images"] = list(manifest.tensors["images"].shape)
+    else:
+        facts |= {"networks": manifest.pool.networks, "epochs": manifest.pool.epochs}
     facts |= {f"recipe: {key}": item for key, item in manifest.recipe.items()}
     facts |= {f"made: {key}": item for key, item in manifest.provenance.items()}
     facts["file size"] = stored.size
     for record in evaluations:  # keeps the newest of each protocol
         epochs = many(record["epochs"], "epoch") if "epochs" in record else None
-        parts = (record.get("network", "?"), epochs, record.get("augmentation"))
+        parts = (record.get("network", "?"), epochs, augmentation(record) if "augmentation" in record else None)
         how = ", ".join(str(part) for part in parts if part is not None)
         facts[f"accuracy % on {how}"] = f"{accuracy(record)}, n = {record.get('n', '?')}"
     return facts

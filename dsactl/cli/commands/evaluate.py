@@ -12,10 +12,11 @@ from dsactl.cli.output import Output
 from dsactl.cli.study_options import Seed
 from dsactl.data.load import check_name, check_no_folder_options
 from dsactl.errors import UsageError
+from dsactl.evaluation.named import NAMED
 from dsactl.evaluation.protocol import Protocol
 from dsactl.recipes.methods import WHOLE
 from dsactl.synthetic import bundled
-from dsactl.text.formatting import accuracy, duration, many, mean_and_deviation
+from dsactl.text.formatting import accuracy, augmentation, duration, many, mean_and_deviation
 from dsactl.text.tables import Table
 
 EXAMPLES = """Examples:
@@ -23,6 +24,7 @@ EXAMPLES = """Examples:
   dsactl evaluate
   dsactl evaluate mnist-dsa-convnet-ipc1 --networks 5
   dsactl evaluate mnist-dsa-convnet-ipc1:2 --arch resnet18
+  dsactl evaluate mnist-dsa-convnet-ipc1 --protocol idc
   dsactl evaluate photos --data ~/photos --image-size 64 --json
   dsactl evaluate --method whole mnist --networks 3"""
 
@@ -34,7 +36,7 @@ def command(
         str | None,
         typer.Argument(
             metavar="REF",
-            help=f"{options.REFERENCE_HELP}; with --method whole, a dataset.  \\[newest set not made by an experiment]",
+            help=f"{options.SET_HELP}; with --method whole, a dataset.  \\[newest set not made by an experiment]",
             autocompletion=options.complete_reference,
         ),
     ] = None,
@@ -44,13 +46,22 @@ def command(
             help="Method whole: training on the whole dataset, the upper bound.", autocompletion=options.one_of(WHOLE)
         ),
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Published protocol of training: dsa, dc, idc or mtt.  \\[the one that the set was made for]",
+            autocompletion=options.one_of(*NAMED),
+        ),
+    ] = None,
     networks: Annotated[int, typer.Option(help="Number of networks, each trained from scratch.")] = 20,
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Training epochs.  \\[1000 with augmentation, 300 without; for a whole dataset about 10,000 steps]"
+            help="Training epochs.  \\[1000 with augmentation or by idc, 300 without; for a whole dataset about 10,000 "
+            "steps]"
         ),
     ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.  \\[the protocol's, 0.01]")] = None,
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -77,7 +88,9 @@ def command(
 
     The default network is the one used for condensing; if that has batch norm, its variant with instance norm.
     """
-    protocol = Protocol(network.spec(), networks, epochs, strategy=strategy, seed=seed, precision=precision)
+    how = Protocol(
+        network.spec(), networks, epochs, lr, strategy=strategy, seed=seed, precision=precision, name=protocol
+    )
     folder = {"image_size": image_size, "test_fraction": test_fraction}
     if split_seed is not None:
         folder["split_seed"] = split_seed
@@ -103,20 +116,21 @@ def command(
         contextlib.closing(open_executor(run.ray, run.device, run.gpu_share)) as executor,
         output.progress(f"evaluating {what}", networks, "networks") as bar,
     ):
-        how: dict[str, Any] = {**folder, "device": run.device, "fresh": fresh, "executor": executor, "progress": bar}
+        where: dict[str, Any] = {**folder, "device": run.device, "fresh": fresh, "executor": executor, "progress": bar}
         if method is None:
-            result = evaluate(reference, protocol, data=data, **how)
+            result = evaluate(reference, how, data=data, **where)
         else:
-            result = evaluate_whole(_dataset(method, reference, data), protocol, **how)
+            result = evaluate_whole(_dataset(method, reference, data), how, **where)
     columns = ("set", "tested on", "accuracy %", "n", "paper %")
     shown = Table(columns, right=("accuracy %", "n", "paper %"))
     paper = mean_and_deviation(*result.paper) if result.paper else "–"
     record = result.to_dict()
     shown.add(result.reference, result.network, accuracy(record), str(result.n), paper)
     output.answer(record, [result.reference], [shown])
+    mixed = f", CutMix {result.protocol['cutmix']}" if "cutmix" in result.protocol else ""
     output.remark(
-        f"{many(result.epochs, 'epoch')}, augmentation {result.augmentation}, {duration(result.seconds)} on "
-        f"{result.device}; mean ± population standard deviation over networks."
+        f"{many(result.epochs, 'epoch')}, augmentation {augmentation(record)}{mixed}, "
+        f"{duration(result.seconds)} on {result.device}; mean ± population standard deviation over networks."
     )
     if result.twin:
         output.remark(f"The set was condensed with batch norm and is evaluated on {result.network}.")

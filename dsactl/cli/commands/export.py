@@ -1,7 +1,8 @@
 """The command `dsactl export`."""
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -9,6 +10,9 @@ from rich.markup import escape
 from dsactl.cli import options
 from dsactl.cli.output import Output
 from dsactl.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    import registry
 
 PT = "pt"
 EXAMPLES = """Examples:
@@ -54,7 +58,7 @@ def command(
     *,
     output: Output,
 ) -> None:
-    """Export a set as a file or folder for other programs."""
+    """Export a set as a file or folder for other programs; a pool of experts as safetensors only."""
     import registry
     from dsactl.synthetic import bundled
     from registry.export import default_name, export, require_packages
@@ -68,12 +72,18 @@ def command(
     path = output_path or Path(default_name(stored, form))
     if output_path is not None and form != "folder" and output_path.is_dir():
         path = output_path / default_name(stored, form)
+    has_tiles = "formation" in stored.manifest.recipe
     if form == PT:
         from dsactl.synthetic.exporting import export_pt
 
         exported = export_pt(store, stored, path, force=force)
     else:
-        exported = export(store, stored, path, form, space=space, force=force)
+        shown = None
+        if has_tiles:
+            from dsactl.synthetic.exporting import pictures_of
+
+            shown = pictures_of(stored)
+        exported = export(store, stored, path, form, space=space, force=force, shown=shown)
     value = {
         "reference": stored.reference,
         "path": str(path.absolute()),
@@ -82,6 +92,8 @@ def command(
         "values": exported.values,
     }
     output.answer(value, [str(path)], [f"Wrote [bold]{escape(str(path))}[/]"])
+    if has_tiles:
+        output.note(_on_tiles(stored, exported.values))
     if exported.lost:
         output.note(
             "The soft labels are not exported, as pictures only have a class. safetensors, npz, pt and parquet keep "
@@ -114,6 +126,22 @@ def _form(form: str | None, path: Path | None) -> str:
     if form not in formats:
         raise UnknownNameError("format", form, formats)
     return form
+
+
+def _on_tiles(stored: "registry.StoredSet", values: int) -> str:
+    """Return a note on an export of a set with several images in each stored one.
+
+    Args:
+        stored: the set.
+        values: number of pixel values in the export.
+    """
+    count, *shape = stored.manifest.tensors["images"].shape
+    images = values // math.prod(shape)
+    if images == count:
+        return (
+            f"Each of the {count} images holds smaller ones. --format folder, parquet and png export those, enlarged."
+        )
+    return f"The {images} images of the set are exported, decoded from the {count} that are stored."
 
 
 def _formats() -> dict[str, tuple[str, ...]]:

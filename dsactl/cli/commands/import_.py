@@ -8,7 +8,7 @@ import typer
 import registry
 from dsactl.cli import options
 from dsactl.cli.output import Output
-from dsactl.cli.stored_set import picture_lines, remarks_on_name, to_json
+from dsactl.cli.stored_set import contents, next_command, picture_lines, remarks_on_name, to_json
 from dsactl.synthetic.importing.source import Source
 from registry.importing import check_file
 
@@ -85,7 +85,7 @@ def command(
     *,
     output: Output,
 ) -> None:
-    """Import a set that was made by another program or on another machine."""
+    """Import a set that was made by another program or on another machine, or an exported pool of experts."""
     source = Source(
         dataset=dataset,
         name=name,
@@ -110,10 +110,9 @@ def command(
     sets = import_sets(path, source, registry.Store(), Bar(output.error, output.remark))
     lines = []
     for stored in sets:
-        images = "×".join(map(str, stored.manifest.tensors["images"].shape))
-        lines.append(f"Stored [bold]{stored.reference}[/]  {images}, @sha256:{stored.digest[:12]}")
+        lines.append(f"Stored [bold]{stored.reference}[/]  {contents(stored)}, @sha256:{stored.digest[:12]}")
         lines += picture_lines(stored)
     output.answer([to_json(stored) for stored in sets], [stored.reference for stored in sets], lines)
     for remark in remarks_on_name(sets[0], registry.Store()):
         output.remark(remark)
-    output.note(f"Next: dsactl evaluate {sets[-1].reference}")
+    output.note(f"Next: {next_command(sets[-1])}")

@@ -13,7 +13,7 @@ from dsactl.cli.output import Output
 from dsactl.errors import UnknownNameError
 from dsactl.networks.catalogue import ARCHITECTURES
 from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN
-from dsactl.text.formatting import accuracy, bytes_in_words, many
+from dsactl.text.formatting import accuracy, bytes_in_words, many, protocol_name
 from dsactl.text.tables import Table
 from registry import collector
 
@@ -26,6 +26,7 @@ EXAMPLES = """Examples:
   dsactl ls 'cifar10-*' --ipc 10
   dsactl ls --dataset mnist --sort accuracy --reverse
   dsactl ls --bundled
+  dsactl ls --kind experts
   dsactl ls --quiet | xargs -n 1 dsactl evaluate"""
 
 _ORDERS: dict[str, Callable[["registry.Entry"], Any]] = {
@@ -35,6 +36,7 @@ _ORDERS: dict[str, Callable[["registry.Entry"], Any]] = {
     "accuracy": lambda entry: _mean(entry),
 }
 _FILTERS = "Filters"
+_KINDS = ("set", "experts")
 _LONGEST_SEED = 6
 
 
@@ -76,6 +78,14 @@ def command(
             "--bundled", help="Sets that come with dsactl, instead of the stored ones.", rich_help_panel=_FILTERS
         ),
     ] = False,
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="Kind of artifacts: set, or experts (pools of networks: dsactl experts).",
+            autocompletion=options.one_of(*_KINDS),
+            rich_help_panel=_FILTERS,
+        ),
+    ] = "set",
     sort: Annotated[
         str, typer.Option(help=f"Sort key: {', '.join(_ORDERS)}; ascending.", autocompletion=_complete_order)
     ] = "stored",
@@ -83,7 +93,7 @@ def command(
     *,
     output: Output,
 ) -> None:
-    """List the stored sets, oldest first.
+    """List the stored sets, or pools of experts, oldest first.
 
     The accuracy shown is from the set's own network, the paper's protocol and the set's augmentation, with the most
     networks. Without such a result the closest one is shown, with its differences. Damaged sets are named; the exit
@@ -94,16 +104,19 @@ def command(
 
     if sort not in _ORDERS:
         raise UnknownNameError("order", sort, _ORDERS)
+    if kind not in _KINDS:
+        raise UnknownNameError("kind of artifacts", kind, _KINDS)
     with collector.gc_paused():
         store = registry.Store()
-        entries, faults = own.entries(store) if bundled else store.entries()
+        stored, faults = own.entries(store) if bundled else store.entries()
+        entries = [entry for entry in stored if entry.kind == kind]
 
         def is_wanted(entry: registry.Entry) -> bool:
             return (
                 dataset in (None, entry.dataset)
                 and method in (None, entry.method)
                 and arch in (None, entry.network)
-                and (ipc is None or entry.shape[0] == ipc * entry.classes)
+                and (ipc is None or list(entry.shape[:1]) == [ipc * entry.classes])
                 and (pattern == "*" or fnmatch.fnmatchcase(str(entry.name), pattern))
             )
 
@@ -115,21 +128,42 @@ def command(
         for fault in faults:
             output.error(fault.message, fault.hint)
         values = map(_value, wanted) if output.as_json else ()
-        output.answer(list(values), (entry.reference for entry in wanted), [_table(wanted)] if wanted else [])
-    if not entries and not output.as_json:
+        table = _table if kind == registry.SET else _table_of_pools
+        output.answer(list(values), (entry.reference for entry in wanted), [table(wanted)] if wanted else [])
+    if not entries and kind == registry.EXPERTS and not output.as_json:
+        output.note("There are no pools of experts. Make one: dsactl experts digits")
+    elif not entries and stored and not output.as_json:
+        output.note("The store has no sets. List the pools of experts: dsactl ls --kind experts")
+    elif not entries and not output.as_json:
         output.note(f"The store {escape(str(store.home))} is empty. Make a set: dsactl condense digits --ipc 1")
         output.note("List the sets that come with dsactl: dsactl ls --bundled")
     elif not wanted and not output.as_json:
         where, more = ("bundled", " --bundled") if bundled else ("in the store", "")
-        output.note(f"No set matches ({len(entries)} {where}). List all: dsactl ls{more}")
+        if kind == registry.EXPERTS:
+            more += " --kind experts"
+        what = "set" if kind == registry.SET else "pool of experts"
+        output.note(f"No {what} matches ({len(entries)} {where}). List all: dsactl ls{more}")
         known = sorted({entry.dataset for entry in entries})
         if dataset is not None and dataset not in known:
-            output.note(f"Datasets of these sets: {escape(', '.join(known))}")
+            output.note(f"Their datasets: {escape(', '.join(known))}")
     if faults:
         raise typer.Exit(1)
 
 
 def _value(entry: "registry.Entry") -> dict[str, Any]:
+    if entry.networks:
+        return {
+            "reference": entry.reference,
+            "kind": entry.kind,
+            "digest": entry.digest,
+            "dataset": entry.dataset,
+            "network": entry.network,
+            "networks": entry.networks,
+            "epochs": list(entry.epochs),
+            "seed": entry.seed,
+            "size": entry.size,
+            "stored": entry.stored,
+        }
     return {
         "reference": entry.reference,
         "digest": entry.digest,
@@ -165,6 +199,16 @@ def _table(entries: list["registry.Entry"]) -> Table:
     return shown
 
 
+def _table_of_pools(entries: list["registry.Entry"]) -> Table:
+    columns = ("experts", "networks", "after epochs", "seed", "size", "stored")
+    shown = Table(columns, right=("networks", "seed", "size"), optional=("size", "stored", "seed"))
+    for entry in entries:
+        epochs = ", ".join(map(str, entry.epochs))
+        size, when = bytes_in_words(entry.size), entry.stored[:16].replace("T", " ")
+        shown.add(entry.reference, str(entry.networks), epochs, _seed(entry.seed), size, when)
+    return shown
+
+
 @functools.cache
 def _shape(numbers: tuple[int, ...]) -> str:
     return "×".join(map(str, numbers))
@@ -183,6 +227,7 @@ def _accuracy(entry: "registry.Entry") -> tuple[str, str, str]:
         return "–", "", ""
     unusual = "" if _is_usual(record) else f", {many(record.get('epochs'), 'epoch')}"
     other = "" if record.get("own_augmentation", True) else f", augmentation {record.get('augmentation')}"
+    other = f", protocol {name}" if (name := protocol_name(record)) else other
     return accuracy(record), str(record.get("n", "?")), f"{record.get('network', '?')}{unusual}{other}"
 
 
@@ -202,18 +247,19 @@ def _mean(entry: "registry.Entry") -> float:
 def _best(entry: "registry.Entry") -> dict[str, Any] | None:
     """Return the evaluation to show.
 
-    Criteria in this order: the set's own augmentation, the paper's epochs, the set's own network, most networks, latest
-    date.
+    Criteria in this order: the set's own augmentation, the protocol dsa or dc, the paper's epochs, the set's own
+    network, most networks, latest date.
     """
     if len(entry.evaluations) <= 1:
         return next(iter(entry.evaluations), None)
     own = entry.network or "convnet"
     twin = ARCHITECTURES[own].twin if own in ARCHITECTURES else None
 
-    def weight(record: dict[str, Any]) -> tuple[bool, bool, bool, int, str]:
+    def weight(record: dict[str, Any]) -> tuple[bool, bool, bool, bool, int, str]:
         n = record.get("n")
         return (
             bool(record.get("own_augmentation", True)),
+            not protocol_name(record),
             _is_usual(record),
             record.get("network") in (own, twin),
             n if isinstance(n, int) else 0,

@@ -6,6 +6,7 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli.output import Output
+from dsactl.cli.stored_set import next_command
 from dsactl.data.catalogue import entry_of
 from dsactl.errors import UsageError
 from dsactl.text.formatting import many
@@ -26,14 +27,14 @@ def command(
     name: Annotated[
         str | None,
         typer.Option(
-            help="Name of the set, as \\[namespace/]name; required if the revision is not a version.  "
+            help="Name of the set or pool, as \\[namespace/]name; required if the revision is not a version.  "
             "\\[user/repo in lower case]"
         ),
     ] = None,
     *,
     output: Output,
 ) -> None:
-    """Pull a set and its evaluations from the Hugging Face Hub, and verify the checksums.
+    """Pull a set with its evaluations, or a pool of experts, from the Hugging Face Hub, and verify the checksums.
 
     Downloads are cached by the Hub client, so earlier pulls are available offline. Needs the extra "hub".
     """
@@ -64,4 +65,4 @@ def command(
     done = "verified; it was already stored" if pulled.was_here else "verified and stored"
     output.note(f"Pulled from {pulled.repo_id} at {escape(pulled.revision)}{new}: {done}.")
     data = "" if entry_of(stored.manifest.dataset.name) else " --data FOLDER"
-    output.note(f"Next: dsactl evaluate {stored.reference}{data}")
+    output.note(f"Next: {next_command(stored, data)}")

@@ -54,6 +54,8 @@ def command(
 ) -> None:
     """Push a set to the Hugging Face Hub, as a repository that `datasets` reads, with one tag per version.
 
+    A pool of experts is pushed likewise, as a repository that dsactl reads.
+
     Pushing the same version again changes nothing; different content under an existing version is refused.
     Needs the extra "hub".
     """
@@ -69,12 +71,17 @@ def command(
     store, stored = bundled.find(reference, user)
     evaluations = bundled.evaluations(stored, user)
     notes = hub.Notes(set_command(stored.manifest), licence, _tags(stored.manifest.method))
+    shown = None
+    if "formation" in stored.manifest.recipe:
+        from dsactl.synthetic.exporting import pictures_of
+
+        shown = pictures_of(stored)
     if dry_run:
-        files = hub.repository_files(store, stored, hub.parse_repo_id(repository), notes, evaluations)
+        files = hub.repository_files(store, stored, hub.parse_repo_id(repository), notes, evaluations, shown)
         _write(out or Path(stored.name.name), files, output)
         return
     hub.configure_client_logging(quiet=output.quiet)
-    pushed = hub.push(store, stored, repository, notes, evaluations, private=private, create_pr=create_pr)
+    pushed = hub.push(store, stored, repository, notes, evaluations, shown=shown, private=private, create_pr=create_pr)
     address = f"{pushed.repo_id}:{pushed.version}"
     value = {
         "reference": stored.reference,

@@ -27,7 +27,7 @@ def command(
     *,
     output: Output,
 ) -> None:
-    """Remove versions of sets and their tags. Evaluations are kept."""
+    """Remove versions of sets or pools of experts, and their tags. Evaluations are kept."""
     import registry
 
     store = registry.Store()

@@ -9,9 +9,17 @@ from rich.text import Text
 from dsactl.augmentation.strategy import KINDS, Strategy
 from dsactl.cli import options, terminal_image
 from dsactl.cli.output import Output
-from dsactl.cli.stored_set import to_json
+from dsactl.cli.stored_set import contents, to_json
 from dsactl.cli.streams import can_encode
-from dsactl.text.formatting import accuracy, bytes_in_words, duration, in_words, many, mean_and_deviation
+from dsactl.text.formatting import (
+    accuracy,
+    augmentation,
+    bytes_in_words,
+    duration,
+    in_words,
+    many,
+    mean_and_deviation,
+)
 from dsactl.text.tables import Facts, Table
 
 if TYPE_CHECKING:
@@ -42,7 +50,7 @@ def command(
     *,
     output: Output,
 ) -> None:
-    """Show a set's recipe, files, evaluations and images."""
+    """Show a set's recipe, files, evaluations and images, or a pool's recipe and files."""
     import registry
     from dsactl.synthetic import bundled
 
@@ -59,6 +67,9 @@ def command(
         "manifest": manifest.model_dump(mode="json"),
         "evaluations": evaluations,
     }
+    if stored.kind == registry.EXPERTS:
+        output.answer(value, [stored.reference], [_about(stored)])
+        return
     results = _results(evaluations)
     shown: list[str | Table | Facts] = ["", results] if evaluations else []
     colours = output.has_colours and can_encode(terminal_image.HALF_BLOCK)
@@ -70,17 +81,21 @@ def command(
 
 
 def _about(stored: "registry.StoredSet") -> Facts:
-    manifest, info = stored.manifest, stored.manifest.dataset
-    shape = "×".join(map(str, manifest.tensors["images"].shape))
+    manifest, info, pool = stored.manifest, stored.manifest.dataset, stored.manifest.pool
     about = Facts()
-    about.add("set", stored.reference)
+    about.add("set" if pool is None else "experts", stored.reference)
     about.add("digest", f"@sha256:{stored.digest}")
     about.add("dataset", f"{info.name} ({info.split}), {many(sum(info.counts), 'image', ',')}")
     about.add("classes", ", ".join(info.class_names))
-    about.add("images", f"{shape}, normalised with mean {info.mean}, std {info.std}")
+    normalised = f"normalised with mean {info.mean}, std {info.std}"
+    if pool is None:
+        about.add("images", f"{contents(stored)}, {normalised}")
+        about.add("method", manifest.method + (f" on {manifest.network}" if manifest.network else ""))
+    else:
+        about.add("networks", f"{contents(stored)}: {manifest.network}")
+        about.add("images", normalised)
     if manifest.has_soft_labels:
         about.add("labels", "soft: a distribution over the classes per image")
-    about.add("method", manifest.method + (f" on {manifest.network}" if manifest.network else ""))
     for key, item in manifest.recipe.items():
         if key not in ("dataset", "checksum", "method"):
             about.add(f"  {key.replace('_', ' ')}", in_words(item))
@@ -104,7 +119,7 @@ def _results(evaluations: list[dict[str, Any]]) -> Table:
             str(record.get("n", "?")),
             mean_and_deviation(*paper) if isinstance(paper, list) and len(paper) == 2 else "–",
             str(record.get("epochs", "?")),
-            str(record.get("augmentation", "?")),
+            augmentation(record),
             str(record.get("created", "?"))[:16].replace("T", " "),
         )
     return results
@@ -125,8 +140,10 @@ def _drawn(store: "registry.Reader", stored: "registry.StoredSet", width: int, c
 
 
 def _code(stored: "registry.StoredSet") -> str:
-    """Return Python code that loads a set, with dsactl and with safetensors alone."""
-    info, shape = stored.manifest.dataset, "×".join(map(str, stored.manifest.tensors["images"].shape))
+    """Return Python code that loads a set or pool, with dsactl and with safetensors alone."""
+    if stored.manifest.pool is not None:
+        return _code_of_pool(stored, stored.manifest.pool)
+    info, shape = stored.manifest.dataset, contents(stored)
     strategy = stored.manifest.recipe.get("strategy")
     made_for = Strategy(kind for kind in KINDS if isinstance(strategy, list) and kind in strategy)
     soft = stored.manifest.has_soft_labels
@@ -146,3 +163,18 @@ tensors = load_file({str(stored.file)!r})
 images, labels = tensors["images"], tensors["{labels}"]
 class_names = {info.class_names!r}
 mean, std = {info.mean!r}, {info.std!r}'''
+
+
+def _code_of_pool(stored: "registry.StoredSet", pool: "registry.Pool") -> str:
+    last = pool.epochs[-1]
+    return f'''# {stored.reference}, @sha256:{stored.digest}
+import dsactl
+
+pool = dsactl.load_experts("{stored.reference}")  # {contents(stored)}
+parameters, buffers = pool.network(0, {last})  # for torch.func.functional_call
+
+# The same tensors without dsactl, by NETWORK.EPOCH.NAME.
+from safetensors.torch import load_file
+
+tensors = load_file({str(stored.file)!r})
+parameters = {{name[len("0.{last}."):]: tensor for name, tensor in tensors.items() if name.startswith("0.{last}.")}}'''

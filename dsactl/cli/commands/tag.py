@@ -27,7 +27,7 @@ def command(
     *,
     output: Output,
 ) -> None:
-    """Set, move or remove a tag of a set's version, or list the tags of a name."""
+    """Set, move or remove a tag of a version of a set or pool, or list the tags of a name."""
     import registry
     from dsactl.synthetic import bundled
 

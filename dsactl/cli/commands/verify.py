@@ -21,7 +21,7 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="REF",
-            help="Sets: name, name:version, name:tag or @sha256:…  \\[the whole store]",
+            help="Sets or pools of experts: name, name:version, name:tag or @sha256:…  \\[the whole store]",
             autocompletion=options.complete_reference,
         ),
     ] = None,
@@ -53,7 +53,7 @@ def command(
     count = len(findings.checked)
     faults = len(findings.faults)
     verdict = many(faults, "error") if faults else "no errors"
-    output.answer(value, findings.checked, [f"{many(count, 'set')} checked: {verdict}"])
+    output.answer(value, findings.checked, [f"{many(count, 'version')} checked: {verdict}"])
     for path in findings.leftovers:
         output.note(f"Unreferenced: {escape(str(path))}")
     if findings.leftovers:

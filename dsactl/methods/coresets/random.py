@@ -5,7 +5,7 @@ from dsactl.methods.work import CondensedSet, MethodContext
 
 
 def random(work: MethodContext) -> CondensedSet:
-    """Draw `ipc` real images of every class."""
+    """Draw real images of every class: `ipc`, or F² times as many of them for formation F, shrunk to tiles."""
     real = work.dataset
     starts = real.train.starts
     return coreset(

@@ -15,10 +15,11 @@ def coreset(work: MethodContext, choose: Callable[[int, int], Tensor]) -> Conden
     Args:
         work: the context of the run.
         choose: returns for a class and a number the indices of so many of its images, within the class, on the CPU. The
-            number is `ipc`, or that of all images of a class that has fewer (see `fill`).
+            number is `Recipe.decoded`, or that of all images of a class that has fewer (see `fill`).
     """
-    real, recipe = work.dataset, work.recipe
-    chosen = [fill(choose(label, min(recipe.ipc, count)), recipe) for label, count in enumerate(real.train.counts)]
+    real, recipe, stored = work.dataset, work.recipe, work.parametrisation
+    chosen = [fill(choose(label, min(recipe.decoded, count)), recipe) for label, count in enumerate(real.train.counts)]
     indices_N = torch.cat([indices + start for indices, start in zip(chosen, real.train.starts, strict=True)])
-    labels_N = torch.arange(real.classes).repeat_interleave(torch.tensor([len(indices) for indices in chosen]))
-    return CondensedSet(real.at(indices_N.to(work.device)), labels_N)
+    counts = torch.tensor([len(indices) // stored.count for indices in chosen])
+    labels_N = torch.arange(real.classes).repeat_interleave(counts)
+    return CondensedSet(stored.encode(real.at(indices_N.to(work.device))), labels_N)

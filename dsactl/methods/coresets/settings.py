@@ -1,6 +1,6 @@
 """Settings of coresets: random, herding, k-center and forgetting."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dsactl.errors import UsageError
 from dsactl.recipes.methods import Method
@@ -40,21 +40,35 @@ class Coreset(Settings):
 _PACKAGE = "dsactl.methods.coresets"
 
 
-def _with_network(description: str, name: str, paper: str, *, in_paper: bool = True) -> Method:
-    home = f"{_PACKAGE}.{name}:{name}"
-    return Method(
-        description,
-        home=home,
-        settings=Coreset,
-        network=True,
-        passes=True,
-        takes_fewer=True,
-        paper=paper,
-        in_paper=in_paper,
-    )
-
-
-RANDOM = Method("real images, drawn at random", home=f"{_PACKAGE}.random:random", takes_fewer=True, in_paper=True)
-HERDING = _with_network("real images whose mean is near the class mean", "herding", "1611.07725")
-KCENTER = _with_network("real images that are far from each other", "kcenter", "1708.00489", in_paper=False)
-FORGETTING = _with_network("real images that training forgets most often", "forgetting", "1812.05159")
+RANDOM = Method(
+    "real images, drawn at random",
+    home=f"{_PACKAGE}.random:random",
+    takes_fewer=True,
+    formation=True,
+    in_paper=True,
+)
+HERDING = Method(
+    "real images whose mean is near the class mean",
+    home=f"{_PACKAGE}.herding:herding",
+    settings=Coreset,
+    network=True,
+    passes=True,
+    takes_fewer=True,
+    formation=True,
+    paper="1611.07725",
+    in_paper=True,
+)
+KCENTER = replace(
+    HERDING,
+    description="real images that are far from each other",
+    home=f"{_PACKAGE}.kcenter:kcenter",
+    paper="1708.00489",
+    in_paper=False,
+)
+FORGETTING = replace(
+    HERDING,
+    description="real images that training forgets most often",
+    home=f"{_PACKAGE}.forgetting:forgetting",
+    formation=False,
+    paper="1812.05159",
+)

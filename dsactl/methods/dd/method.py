@@ -76,5 +76,6 @@ def _batch(work: MethodContext, images_NCHW: Tensor, raw_T: Tensor, t: int) -> B
     first = t % settings.parts(recipe.ipc) * settings.batch_synthetic
     images_KICHW = images_NCHW.view(real.classes, recipe.ipc, *images_NCHW.shape[1:])
     part_KBCHW = images_KICHW[:, first : first + settings.batch_synthetic]
-    labels_N = real.labels(part_KBCHW.shape[1])
-    return Batch(part_KBCHW.flatten(0, 1), labels_N, F.softplus(raw_T[t]))
+    stored = work.parametrisation
+    labels_N = stored.decode_labels(real.labels(part_KBCHW.shape[1]))
+    return Batch(stored.decode(part_KBCHW.flatten(0, 1)), labels_N, F.softplus(raw_T[t]))

@@ -98,5 +98,6 @@ DD = Method(
     home="dsactl.methods.dd.method:dd",
     settings=DatasetDistillation,
     network=True,
+    formation=True,
     paper="1811.10959",
 )

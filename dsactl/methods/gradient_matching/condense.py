@@ -31,6 +31,7 @@ from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.methods.short_classes import fill
 from dsactl.networks.build import Buffers, Parameters, structure
 from dsactl.networks.fused import fuse
+from dsactl.parametrisation.formation import parametrisation
 from dsactl.recipes.recipe import Recipe
 
 
@@ -68,14 +69,14 @@ def initial_images(real: Dataset, recipe: Recipe, init: str) -> Tensor:
         recipe: has the number of images per class, and the seed.
         init: "real" or "noise".
     """
-    device = real.train.images_NCHW.device
+    device, stored = real.train.images_NCHW.device, parametrisation(recipe.formation)
     shape = (recipe.ipc, real.channels, *real.size)
     images = []
     for label in range(real.classes):
         source = generator(recipe.seed, "initial-images", label)
         if init == "real":
-            chosen = fill(real.choose(label, recipe.ipc, source), recipe)
-            images.append(real.at(chosen.to(device)))
+            chosen = fill(real.choose(label, recipe.decoded, source), recipe)
+            images.append(stored.encode(real.at(chosen.to(device))))
         else:
             images.append(torch.randn(shape, generator=source).to(device))
     return torch.stack(images)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from dsactl.data.dataset import Dataset
+from dsactl.engine.clock import Clock
 from dsactl.methods.gradient_matching.condense import condense
 from dsactl.methods.gradient_matching.inner_step import choose_mode, synthetic_batch
 from dsactl.methods.gradient_matching.settings import GradientMatching
-from dsactl.methods.operations import GRADIENT, Clock, forward_operations
+from dsactl.methods.operations import GRADIENT, forward_operations
 from dsactl.recipes.recipe import Recipe
 
 MATCHING_GRADIENT = 7
@@ -45,7 +46,7 @@ def count_work(recipe: Recipe, dataset: Dataset) -> OperationCount:
     synthetic = dataset.classes * synthetic_batch(recipe)
     inner_steps = settings.iterations * settings.inner_steps
     trainings = settings.iterations * (settings.inner_steps - 1)
-    images = dataset.classes * recipe.ipc
+    images = dataset.classes * recipe.decoded
     network_steps = trainings * settings.network_epochs * -(-images // settings.batch_train)
     matching = inner_steps * MATCHING_GRADIENT * synthetic
     passes = inner_steps * GRADIENT * real + matching + trainings * settings.network_epochs * GRADIENT * images

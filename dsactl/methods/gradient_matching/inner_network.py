@@ -13,6 +13,7 @@ from dsactl.data.dataset import Dataset
 from dsactl.engine.random import generator
 from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.networks.build import Buffers, Parameters, initial_state
+from dsactl.parametrisation.formation import parametrisation
 from dsactl.recipes.recipe import Recipe
 from dsactl.training.cuda_graph import CapturedTraining
 from dsactl.training.sgd import PlainTraining, Plan, Training, stack, unstack
@@ -31,7 +32,8 @@ class InnerNetwork:
     def __init__(self, real: Dataset, recipe: Recipe, network: nn.Module, *, captured: bool = False) -> None:
         self._recipe, self._network, self._device = recipe, network, real.train.images_NCHW.device
         self._training = training_of(network, recipe, real.size, captured=captured)
-        self._labels_N = real.labels(recipe.ipc)
+        self._decode = parametrisation(recipe.formation).decode
+        self._labels_N = real.labels(recipe.decoded)
 
     def fresh(self, k: int) -> tuple[Parameters, Buffers]:
         """Return parameters and buffers of outer iteration k before its first inner step."""
@@ -44,7 +46,7 @@ class InnerNetwork:
         parameters_M, buffers_M = self._training(
             stack([parameters]),
             stack([buffers]),
-            images_KICHW.flatten(0, 1),
+            self._decode(images_KICHW.flatten(0, 1)),
             self._labels_N,
             [generator(self._recipe.seed, "network-training", k, t)],
         )

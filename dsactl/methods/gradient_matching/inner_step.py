@@ -3,7 +3,8 @@
 All random numbers are drawn on the host, from generators of their position; the arithmetic that follows does not depend
 on them. On a GPU it is captured once and replayed.
 
-Shapes: K classes, k of them at once, I images per class, C, H, W, R real images per class, W numbers for an ω.
+Shapes: K classes, k of them at once, I stored images per class, J of them decoded, C, H, W, R real images per class, W
+numbers for an ω.
 """
 
 import math
@@ -34,6 +35,7 @@ from dsactl.methods.gradient_matching.matching import (
 )
 from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.networks.build import Buffers, Parameters, count_outputs, structure
+from dsactl.parametrisation.formation import parametrisation
 from dsactl.recipes.recipe import Recipe
 from dsactl.training.sgd import stack, tensors_of
 
@@ -115,6 +117,7 @@ class InnerStep:
         )
         self._matching: MatchingGradient = compiled(matching) if mode.compiled else matching
         self._captured = mode.captured
+        self._decode = parametrisation(recipe.formation).decode
         self._graphs: dict[int, _CapturedMatch] = {}
 
     def running_statistics(self, parameters: Parameters, buffers: Buffers, k: int, t: int) -> Buffers:
@@ -158,9 +161,9 @@ class InnerStep:
     def _draw(self, labels: range, k: int, t: int) -> _Draws:
         recipe, chosen = self._recipe, None
         synthetic = synthetic_batch(recipe)
-        if synthetic < recipe.ipc:
+        if synthetic < recipe.decoded:
             sources = [generator(recipe.seed, "synthetic-batch", k, t, label) for label in labels]
-            chosen = [sample_without_replacement(recipe.ipc, synthetic, source) for source in sources]
+            chosen = [sample_without_replacement(recipe.decoded, synthetic, source) for source in sources]
         drawn = [draw_class(self._real, recipe, synthetic, k, t, label) for label in labels]
         indices, omegas = [indices for indices, _ in drawn], [omega for _, omega in drawn]
         return _Draws(torch.arange(labels.start, labels.stop), indices, omegas, chosen)
@@ -233,8 +236,8 @@ class InnerStep:
             batch_RCHW = augment_real(self._real.at(indices[index]))
             label = labels_k[index]
             real.append(real_gradient(self._loss, parameters, buffers, batch_RCHW, label, self._at_once))
-            own_ICHW = images_kICHW[index]
-            augmented.append(augment_synthetic(own_ICHW if chosen is None else own_ICHW[chosen[index]]))
+            own_JCHW = self._decode(images_kICHW[index])
+            augmented.append(augment_synthetic(own_JCHW if chosen is None else own_JCHW[chosen[index]]))
         # ω differs between classes, so A_ω stays outside of the stacked function: the chain rule's last factor, ∂A/∂S,
         # is applied here (the equation after eq. 3).
         augmented_kICHW = torch.stack(augmented)
@@ -310,7 +313,7 @@ def classes_at_once(classes: int, recipe: Recipe, device: torch.device) -> int:
 
 def synthetic_batch(recipe: Recipe) -> int:
     """Return the number of synthetic images per class in a matching step."""
-    return min(recipe.ipc, recipe.settings_as(GradientMatching).batch_synthetic)
+    return min(recipe.decoded, recipe.settings_as(GradientMatching).batch_synthetic)
 
 
 def class_bytes(recipe: Recipe, classes: int) -> float:

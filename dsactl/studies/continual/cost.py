@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
+from dsactl.engine.clock import Clock
 from dsactl.engine.session import Session
-from dsactl.methods.operations import GRADIENT, Clock, forward_operations
+from dsactl.methods.operations import GRADIENT, forward_operations
 from dsactl.runs.cost import making_operations
 from dsactl.studies.continual.learner import Images, Learner, Phase
 from dsactl.studies.continual.memory import NONE

@@ -73,7 +73,7 @@ def estimate(
 def _seconds(proxy: Proxy, network: NetworkSpec, session: Session) -> float:
     """Estimate the seconds of training and testing one network, from a few steps and a part of the test images."""
     protocol, whole = replace(proxy.protocol, network=network), proxy.synthetic
-    batch = min(protocol.batch, len(whole))
+    batch = min(protocol.resolve(whole.recipe).batch, len(whole))
     spread = torch.linspace(0, len(whole) - 1, batch).long()
     few = whole.part(spread)
     part = first_of_each(proxy.dataset, -(-_TESTED // proxy.dataset.classes))

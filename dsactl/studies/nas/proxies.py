@@ -5,7 +5,7 @@ was made from the whole training split has seen it; the proxy's remark says so.
 """
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from dsactl.data.views import Validation, split_name, take, with_views
 from dsactl.engine.random import generator
 from dsactl.engine.session import Session
 from dsactl.errors import UsageError
+from dsactl.evaluation.named import DC, DSA
 from dsactl.evaluation.protocol import Protocol
 from dsactl.evaluation.resolve import augmentation_of
 from dsactl.recipes.recipe import Request
@@ -81,8 +82,7 @@ class Budget:
 
     def protocol(self, epochs: int) -> Protocol:
         """Return the protocol of one network's training, without the network."""
-        usual = Protocol(networks=1, epochs=epochs, seed=self.seed, precision=self.precision)
-        return usual if self.batch is None else replace(usual, batch=self.batch)
+        return Protocol(networks=1, epochs=epochs, batch=self.batch, seed=self.seed, precision=self.precision)
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,14 @@ class Proxy:
         Args:
             device: from `engine.device.describe`.
         """
-        apart = ("network", "networks", "strategy")
+        named = self.protocol.resolve(self.synthetic.recipe)
+        numbers = {name: getattr(named, name) for name in ("epochs", "lr", "momentum", "weight_decay", "batch")}
+        other = {} if named.name in (DSA.name, DC.name) else {"name": named.name}
         return {
             "set": self.synthetic.reference,
             "digest": self.synthetic.digest,
             "augmentation": augmentation_of(self.synthetic, self.protocol)[0],
-            "protocol": {key: value for key, value in asdict(self.protocol).items() if key not in apart},
+            "protocol": {**numbers, "seed": self.protocol.seed, "precision": self.protocol.precision, **other},
             "device": device,
             "torch": torch.__version__,
         }
@@ -220,7 +222,7 @@ def _early_stopping(searched: SearchData, budget: Budget) -> Proxy:
     """Return the proxy with as many steps as training on a set takes: passes over all images, or over some of them."""
     whole, train = whole_set(searched.held_out), searched.held_out.train
     batch = budget.batch or EARLY_STOPPING_BATCH
-    steps = budget.epochs * -(-budget.ipc * searched.full.classes // budget.protocol(1).batch)
+    steps = budget.epochs * -(-budget.ipc * searched.full.classes // (budget.batch or DSA.batch))
     passes, each = _passes(steps, -(-len(train) // batch))
     images = min(len(train), each * batch)
     protocol = replace(budget.protocol(passes), batch=batch)

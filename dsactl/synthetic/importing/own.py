@@ -27,7 +27,7 @@ def manifest_text(content: Any) -> str | None:
 
 
 def import_safetensors(path: Path, name: registry.SetName | None, store: registry.Store) -> registry.StoredSet:
-    """Store the set of a safetensors file of this program, byte for byte.
+    """Store the set, or pool of experts, of a safetensors file of this program, byte for byte.
 
     Raises:
         registry.RegistryError: it is damaged, or the store cannot be written to.
@@ -38,6 +38,8 @@ def import_safetensors(path: Path, name: registry.SetName | None, store: registr
     data = read_file(path)
     digest = sha256(data)
     arrays, manifest = decode(data, str(path))
+    if manifest.kind != registry.SET:
+        return store.put_file(name or parse_name(path.stem.lower()), data, arrays, manifest)
     del data
     picture = _picture(arrays, manifest)
     data = read_file(path)

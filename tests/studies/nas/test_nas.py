@@ -79,7 +79,8 @@ def test_early_stopping_takes_the_steps_of_a_set() -> None:
         assert (proxy.protocol.epochs, proxy.protocol.batch) == (passes, 100)
         on_set = proxies.make("random", searched, Budget(ipc, epochs), session())
         steps, theirs = (
-            each.protocol.epochs * math.ceil(len(each.synthetic) / each.protocol.batch) for each in (proxy, on_set)
+            each.protocol.epochs * math.ceil(len(each.synthetic) / each.protocol.resolve(each.synthetic.recipe).batch)
+            for each in (proxy, on_set)
         )
         assert abs(steps - theirs) <= 0.05 * theirs or steps - theirs == 1
     some = proxies.make("early-stopping", searched, Budget(10, 5), session()).synthetic

@@ -1,0 +1,209 @@
+"""The command `dsactl experts`."""
+
+import contextlib
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dsactl.augmentation.strategy import KINDS
+from dsactl.cli import downloads, options
+from dsactl.cli.output import Output
+from dsactl.cli.stored_set import contents, to_json
+from dsactl.data.load import check_name
+from dsactl.expert_pools.recipe import PoolRequest, parse_keep
+from dsactl.networks.catalogue import NetworkSpec
+from dsactl.synthetic.bundled import check_own_name
+from dsactl.text.formatting import bytes_in_words, duration, in_words, many
+from dsactl.text.tables import Facts
+
+if TYPE_CHECKING:
+    import torch
+
+    from dsactl.expert_pools.make import PoolJob
+
+EXAMPLES = """Examples:
+
+  dsactl experts digits
+  dsactl experts cifar10 --dry-run
+  dsactl experts cifar10 --keep 0,20,40,60 --ray auto
+  dsactl experts mnist --networks 20 --arch convnet --norm batch --seed 1
+  dsactl ls --kind experts"""
+
+_TRAINING, _FOLDER = "Training", "Image folders"
+_USUAL = PoolRequest()
+
+
+def _dance(option: str) -> str:
+    """Return the default of an option, for its help; DANCE's program has the same."""
+    return f"  \\[{getattr(_USUAL, option)}, DANCE's]"
+
+
+def command(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET",
+            help="Dataset name (list: dsactl datasets) or image folder with one sub-folder per class.",
+            autocompletion=options.complete_dataset,
+        ),
+    ],
+    networks: Annotated[
+        int, typer.Option(help=f"Number of networks.{_dance('networks')}", show_default=False)
+    ] = _USUAL.networks,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="E,E,...",
+            help="Epochs after which each network is kept, e.g. 0,20,60; 0 for the initial weights.  "
+            "\\[0 and the last, DANCE's]",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = _USUAL.seed,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the pool, as \\[namespace/]name.  \\[DATASET-experts-ARCH]")
+    ] = None,
+    epochs: Annotated[
+        int,
+        typer.Option(help=f"Training epochs.{_dance('epochs')}", show_default=False, rich_help_panel=_TRAINING),
+    ] = _USUAL.epochs,
+    batch: Annotated[
+        int,
+        typer.Option(
+            help=f"Images per training batch.{_dance('batch')}", show_default=False, rich_help_panel=_TRAINING
+        ),
+    ] = _USUAL.batch,
+    lr: Annotated[
+        float,
+        typer.Option(
+            help=f"Learning rate of SGD; divided by 5 after 2/3 and 5/6 of the epochs.{_dance('lr')}",
+            show_default=False,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = _USUAL.lr,
+    momentum: Annotated[
+        float,
+        typer.Option(help=f"Momentum of SGD.{_dance('momentum')}", show_default=False, rich_help_panel=_TRAINING),
+    ] = _USUAL.momentum,
+    weight_decay: Annotated[
+        float,
+        typer.Option(
+            help=f"Weight decay of SGD.{_dance('weight_decay')}", show_default=False, rich_help_panel=_TRAINING
+        ),
+    ] = _USUAL.weight_decay,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help=f"Kinds of augmentation in training: {', '.join(KINDS)}, or none; flip and color are applied to every "
+            f"batch, and one of crop, scale and rotate.{_dance('strategy')}",
+            show_default=False,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = _USUAL.strategy,
+    cutmix: Annotated[
+        float,
+        typer.Option(
+            help=f"Probability of CutMix for a batch.{_dance('cutmix')}", show_default=False, rich_help_panel=_TRAINING
+        ),
+    ] = _USUAL.cutmix,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="New training from the start, ignoring checkpoints and a stored pool.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Recipe and estimated time and memory only; nothing is written.")
+    ] = False,
+    *,
+    run: options.RunOptions,
+    precision: options.Precision = "auto",
+    network: options.NetworkOptions,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of the images in pixels; the shorter side is resized to it, then the centre is cropped.",
+            rich_help_panel=_FOLDER,
+        ),
+    ] = None,
+    test_fraction: Annotated[
+        float | None, typer.Option(help="Share of the images held out for testing.  \\[0.2]", rich_help_panel=_FOLDER)
+    ] = None,
+    split_seed: Annotated[int, typer.Option(help="Random seed of the test split.", rich_help_panel=_FOLDER)] = 0,
+    output: Output,
+) -> None:
+    """Train a pool of networks (experts) on the real training images and store it, for methods that learn from them.
+
+    The test images are never used. A pool of the same recipe that is in the store is looked up, and an interrupted one
+    is continued. docs/experts.md describes what a pool is for and what it costs.
+    """
+    import registry
+
+    given: dict[str, Any] = {
+        "network": network.spec() or NetworkSpec(),
+        "networks": networks,
+        "epochs": epochs,
+        "keep": None if keep is None else parse_keep(keep),
+        "batch": batch,
+        "lr": lr,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "strategy": strategy,
+        "cutmix": cutmix,
+        "seed": seed,
+        "precision": precision,
+    }
+    request = PoolRequest.parse(given)
+    own = None if name is None else check_own_name(registry.parse_name(name))
+    folder: dict[str, Any] = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
+    check_name(dataset, **folder)
+    if dry_run:
+        downloads.check([dataset])
+
+    from dsactl.data.load import load_dataset
+    from dsactl.engine.device import resolve_device
+    from dsactl.engine.native import compiler_remark
+    from dsactl.engine.on_ray import open_executor
+    from dsactl.engine.session import Session
+    from dsactl.expert_pools.make import find_or_make, prepare
+
+    device = resolve_device(run.device)
+    for remark in compiler_remark(device):
+        output.remark(remark)
+    with output.reading() as reading:
+        real = load_dataset(dataset, **folder, progress=reading)
+    job = prepare(request, real, device, own, folder)
+    if dry_run:
+        _dry_run(job, device, output)
+        return
+    with (
+        contextlib.closing(open_executor(run.ray, run.device, run.gpu_share)) as executor,
+        output.progress(many(networks, "expert"), networks * epochs, "epochs") as bar,
+    ):
+        made = find_or_make(job, Session.open(device, executor=executor, progress=bar), fresh=fresh)
+    stored = made.stored
+    how = "Already stored:" if made.repeated else "Stored"
+    line = f"{how} [bold]{stored.reference}[/]  {contents(stored)}, @sha256:{stored.digest[:12]}"
+    output.answer({**to_json(stored), "repeated": made.repeated}, [stored.reference], [line])
+    output.note(f"Next: dsactl show {stored.reference}")
+
+
+def _dry_run(job: "PoolJob", device: "torch.device", output: Output) -> None:
+    """Print the recipe and its cost, estimated from a few steps; nothing is written."""
+    from dsactl.engine.device import describe
+    from dsactl.expert_pools.estimate import estimate
+
+    cost, recipe = estimate(job, device), job.recipe
+    name = str(job.name or recipe.pool_name)
+    value = {
+        "name": name,
+        "recipe": recipe.to_dict(),
+        "seconds": cost.seconds,
+        "memory": cost.memory,
+        "device": describe(device),
+    }
+    shown = Facts()
+    for key, item in recipe.to_dict().items():
+        shown.add(key.replace("_", " "), in_words(item))
+    shown.add("", "")
+    shown.add("device", describe(device))
+    shown.add("time", f"about {duration(cost.seconds)} one network after the other, estimated from a few steps")
+    shown.add("memory", f"about {bytes_in_words(cost.memory)}")
+    shown.add("would store", name)
+    output.answer(value, [name], [shown])

@@ -1,0 +1,45 @@
+"""Estimate of the time and memory of training a pool of experts, from a few steps."""
+
+from typing import NamedTuple
+
+import torch
+
+from dsactl.data.parts import training_split
+from dsactl.engine.clock import Clock
+from dsactl.engine.device import prepare_device
+from dsactl.engine.memory import keep_freed_memory, peak_memory, reset_peak_memory
+from dsactl.engine.random import generator
+from dsactl.expert_pools.expert import network_of, new_descent
+from dsactl.expert_pools.make import PoolJob
+
+_STEPS = 3
+
+
+class PoolCost(NamedTuple):
+    """The estimated cost of a pool.
+
+    Attributes:
+        seconds: of training all networks one after the other.
+        memory: peak of the process (CPU) or of the device (CUDA) during the trial, bytes.
+    """
+
+    seconds: float
+    memory: int
+
+
+def estimate(job: PoolJob, device: torch.device) -> PoolCost:
+    """Time a few steps of one network, and scale up; nothing is stored."""
+    prepare_device(device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    reset_peak_memory(device)
+    dataset, recipe = training_split(job.dataset, device), job.recipe
+    descent = new_descent(dataset, recipe, 0, network_of(recipe, dataset))
+    source, clock = generator(recipe.seed, "expert-trial"), Clock(device)
+    batches = descent.shuffled(dataset.train.labels_N, [source])
+    clock.mark()
+    for chosen_MB in batches[:_STEPS]:
+        descent.step(dataset.at, dataset.train.labels_N, chosen_MB, [source], recipe.lr)
+        clock.mark()
+    first = 1 if len(batches) > 1 else 0  # the first step warms up
+    return PoolCost(clock.fastest(first) * len(batches) * recipe.epochs * recipe.networks, peak_memory(device))

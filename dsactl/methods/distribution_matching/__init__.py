@@ -1,0 +1,1 @@
+"""Distribution matching: synthetic images whose mean features are those of real images."""

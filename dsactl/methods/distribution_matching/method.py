@@ -1,0 +1,92 @@
+"""Distribution matching: each iteration matches mean features on a new, untrained network.
+
+    for k = 0 … iterations − 1:
+        θ ~ P(θ_0)
+        v ← momentum · v + ∇_S Σ_c L_c(θ);  S ← S − lr · v
+
+Shapes: K classes, I stored images per class, C, H, W.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dsactl.engine.mode import Mode, best_mode
+from dsactl.engine.processes import DryRunGroup, Processes
+from dsactl.errors import RunError
+from dsactl.methods.distribution_matching.settings import DistributionMatching
+from dsactl.methods.distribution_matching.step import FeatureMatching, feature_function
+from dsactl.methods.gradient_matching.condense import initial_images
+from dsactl.methods.work import CondensedSet, MethodContext, try_smaller
+from dsactl.networks.build import feature_extractor, initial_state, structure
+from dsactl.networks.fused import fuse
+
+IMAGES_AT_ONCE = {"cpu": 128, "cuda": 4096}
+"""Decoded images in a pass through the network."""
+
+
+def distribution_matching(work: MethodContext) -> CondensedSet:
+    """Condense by matching the mean features of each class's images on untrained networks.
+
+    Raises:
+        RunError: the images diverged, or the checkpoint is damaged.
+        ProcessError: another process died.
+    """
+    recipe, real = work.recipe, work.dataset
+    settings = recipe.settings_as(DistributionMatching)
+    state = work.resume() or _start(work)
+    work.expect(settings.iterations)
+
+    def choose() -> Mode:
+        most = IMAGES_AT_ONCE.get(work.device.type, 128)
+        chunk = max(1, min(real.classes, most // recipe.decoded))
+        return best_mode(work.device, long=False, capture=False, processes=work.processes.count, chunk=chunk)
+
+    def try_out(mode: Mode) -> None:
+        _Steps(work, mode, DryRunGroup(work.processes))(state["images"], 0)
+
+    steps = _Steps(work, work.settle_mode(choose, try_out), work.processes)
+    images_KICHW, velocity_KICHW = state["images"], state["velocity"]
+    for k in range(work.done, settings.iterations):
+        distance_K, gradient_KICHW = steps(images_KICHW, k)
+        velocity_KICHW = settings.image_momentum * velocity_KICHW + gradient_KICHW
+        images_KICHW = images_KICHW - settings.image_lr * velocity_KICHW
+        loss = None
+        if work.wants_figures or k + 1 == settings.iterations:
+            loss = distance_K.sum().item()
+            if not torch.isfinite(images_KICHW).all():
+                raise RunError(
+                    f"The images diverged in iteration {k}: they are no longer finite.",
+                    try_smaller(recipe, "image_lr"),
+                )
+        kept = {"images": images_KICHW, "velocity": velocity_KICHW}
+        work.keep(k + 1, settings.iterations, kept, loss=loss, doing="matching features", copy=False)
+    return CondensedSet(images_KICHW.flatten(0, 1), real.labels(recipe.ipc))
+
+
+class _Steps:
+    """The steps of a run: each draws its network."""
+
+    def __init__(self, work: MethodContext, mode: Mode, processes: Processes) -> None:
+        recipe, real = work.recipe, work.dataset
+        assert recipe.network is not None
+        self._work = work
+        self._network = structure(recipe.network, real.channels, real.size, real.classes)
+        extractor = feature_extractor(structure(recipe.network, real.channels, real.size, real.classes)).train()
+        if mode.native:
+            fuse(extractor)
+        settings = recipe.settings_as(DistributionMatching)
+        features = feature_function(extractor, recipe.precision)
+        how: dict[str, Any] = {"chunk": mode.chunk, "processes": processes}
+        self._match = FeatureMatching(real, recipe, recipe.strategy, features, batch_real=settings.batch_real, **how)
+
+    def __call__(self, images_KICHW: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return the distances and the gradient of iteration k."""
+        parameters, buffers = initial_state(self._network, self._work.generator("network", k), self._work.device)
+        return self._match(parameters, buffers, images_KICHW, k)
+
+
+def _start(work: MethodContext) -> dict[str, Tensor]:
+    images_KICHW = initial_images(work.dataset, work.recipe, work.recipe.settings_as(DistributionMatching).init)
+    return {"images": images_KICHW, "velocity": torch.zeros_like(images_KICHW)}

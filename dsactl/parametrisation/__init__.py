@@ -1,0 +1,1 @@
+"""How the images of a set are stored, and decoded for training."""
