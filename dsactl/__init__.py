@@ -3,7 +3,7 @@
     condense       make a set and store it
     load           a stored set, ready to train on
     evaluate       train networks on a set from scratch and test them; evaluate_whole on a whole dataset
-    load_dataset   a dataset, to test on
+    load_dataset   a dataset, to test on; datasets and architectures list names
     experts        train a pool of networks on real images, for methods; load_experts loads a stored pool
     pull           bring a set from the Hugging Face Hub
     transfer, ablate, nas, continual, reproduce
@@ -30,12 +30,13 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 if TYPE_CHECKING:
     from dsactl.api import condense, evaluate, evaluate_whole, experts, pull
+    from dsactl.data.catalogue import datasets
     from dsactl.data.load import load_dataset
     from dsactl.engine.on_ray import open_executor
     from dsactl.engine.progress import Progress
     from dsactl.evaluation.protocol import Evaluation, Protocol
     from dsactl.expert_pools.pool import ExpertPool, load_experts
-    from dsactl.networks.catalogue import NetworkSpec
+    from dsactl.networks.catalogue import NetworkSpec, architectures
     from dsactl.studies.ablate import ablate
     from dsactl.studies.continual.continual_learning import continual
     from dsactl.studies.nas.architecture_search import nas
@@ -55,8 +56,10 @@ _HOMES = {
     "StudyResult": "dsactl.studies.result",
     "SyntheticSet": "dsactl.synthetic.synthetic_set",
     "ablate": "dsactl.studies.ablate",
+    "architectures": "dsactl.networks.catalogue",
     "condense": "dsactl.api",
     "continual": "dsactl.studies.continual.continual_learning",
+    "datasets": "dsactl.data.catalogue",
     "evaluate": "dsactl.api",
     "evaluate_whole": "dsactl.api",
     "experts": "dsactl.api",
@@ -81,8 +84,10 @@ __all__ = [
     "SyntheticSet",
     "__version__",
     "ablate",
+    "architectures",
     "condense",
     "continual",
+    "datasets",
     "evaluate",
     "evaluate_whole",
     "experts",

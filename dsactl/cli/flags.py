@@ -28,6 +28,7 @@ from collections.abc import Iterable, Iterator
 COMMANDS: dict[str, str] = {
     # dsactl's functions
     "ablate": "ablate",
+    "architectures": "archs",
     "bench": "bench",
     "condense": "condense",
     "continual": "continual",
@@ -35,7 +36,6 @@ COMMANDS: dict[str, str] = {
     "evaluate": "evaluate",
     "experts": "experts",
     "nas": "nas",
-    "networks": "archs",
     "reproduce": "reproduce",
     "transfer": "transfer",
     # the store's methods, and functions that take a store

@@ -134,6 +134,17 @@ CATALOGUE: dict[str, CatalogueEntry] = {
 }
 
 
+def datasets() -> list[str]:
+    """Return the names of all datasets.
+
+    Examples:
+        >>> import dsactl
+        >>> "cifar10" in dsactl.datasets()
+        True
+    """
+    return list(CATALOGUE)
+
+
 def data_root() -> Path:
     """Return the data folder: $DSACTL_DATA, or `data` in the user's cache folder.
 

@@ -43,6 +43,17 @@ PAPER_DEPTH = 3
 MIN_NORM_SIDE = 4  # pixels
 
 
+def architectures() -> list[str]:
+    """Return the names of all networks, which `NetworkSpec` takes.
+
+    Examples:
+        >>> import dsactl
+        >>> "resnet18" in dsactl.architectures()
+        True
+    """
+    return list(ARCHITECTURES)
+
+
 def default_depth(channels: int, size: tuple[int, int], pooling: str = "avg") -> int:
     """Return the ConvNet's default depth: the paper's 3, less if the last norm would see fewer than 4×4 pixels.
 
@@ -97,7 +108,7 @@ class NetworkSpec:
             if (word := getattr(self, name)) is not None or name == "arch":
                 check_word(name, word)
         if self.arch not in ARCHITECTURES:
-            raise UnknownNameError("network", self.arch, ARCHITECTURES, "List them: `networks()`")
+            raise UnknownNameError("network", self.arch, ARCHITECTURES, "List them: `architectures()`")
         given = [name for name, value in self._variants().items() if value is not None]
         if given and self.arch != "convnet":
             raise UsageError(f"{self.arch} has no variants, and {', '.join(given)} was given.", "Only convnet has.")

@@ -121,7 +121,7 @@ def _exists(remote: Remote, *, private: bool, create_pr: bool) -> bool:
     if is_private is None and create_pr:
         raise MissingError(
             f"There is no {remote.repo_id} for a pull request, or the token has no access to it.",
-            "Push without `create_pr` to create it.",
+            "To create it, push without `create_pr`, with a token that has write access.",
         )
     if private and is_private is False:
         raise HubError(

@@ -137,7 +137,7 @@ def test_a_pipe_closed_before_the_output() -> None:
         ("condense(FOLDER, ipc=N)", "dsactl condense FOLDER --ipc N"),
         ("store.sets()", "dsactl ls"),
         ("datasets()", "dsactl datasets"),
-        ("networks()", "dsactl archs"),
+        ("architectures()", "dsactl archs"),
         ("store.put(...)", "dsactl condense digits --ipc 1"),
         ('pull("user/repo")', "dsactl pull user/repo"),
         ("push(..., create_pr=True)", "dsactl push --create-pr"),

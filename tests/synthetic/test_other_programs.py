@@ -122,6 +122,12 @@ def test_nothing_is_stored_if_one_experiment_is_wrong(read: Read) -> None:
     assert registry.Store().sets() == []
 
 
+def test_labels_that_are_guessed_are_said(read: Read, pixels: torch.Tensor) -> None:
+    made, said = read(torch.cat([pixels, pixels]), space="pixels")
+    assert made.labels[:4].tolist() == [0, 0, 1, 1]
+    assert "has no labels: its images are taken as sorted by class, 2 of each" in said[0]
+
+
 def test_a_remark_is_made_once(tmp_path: Path) -> None:
     images = torch.randn(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     told = Told()
@@ -337,3 +343,9 @@ def test_remarks_are_printed(cli: Callable[..., Answer], tmp_path: Path, pixels:
     assert "decode them: --formation 2" in err
     code, out, err = cli(*arguments, "--quiet")
     assert (code, out, err) == (0, "digits-idc-ipc1:1\n", "")
+
+
+def test_images_and_labels_in_the_wrong_order_are_named(read: Read, pixels: torch.Tensor) -> None:
+    with pytest.raises(DsactlError, match="the images are 10, and should be") as raised:
+        read([CLASSES, pixels], space="pixels")
+    assert raised.value.hint.startswith("Are images and labels swapped?")

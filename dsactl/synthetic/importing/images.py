@@ -27,8 +27,9 @@ def to_images(images: Tensor, shape: tuple[int, int, int], where: str, channels:
     """
     found, (c, height, width) = tuple(images.shape), shape
     text = "×".join(map(str, found)) or "one number"
-    if not found or not found[0]:
-        raise DataError(f"{where}: the images are {text}, and should be N×C×H×W.")
+    if len(found) < 2 or not found[0]:
+        hint = "Are images and labels swapped? The images come first: [images, labels]." if len(found) == 1 else ""
+        raise DataError(f"{where}: the images are {text}, and should be N×C×H×W.", hint)
     if c == 1 and found[1:] == (height, width):
         return images.unsqueeze(1)
     first, last = found[1:] == shape, found[1:] == (height, width, c)

@@ -111,7 +111,7 @@ def _import_content(
     for index, experiment in found:
         where = f"{path}, experiment {index}" if several else str(path)
         images, space = _images(experiment, source, dataset, where)
-        labels = _labels(experiment, source, dataset, where)
+        labels = _labels(experiment, source, dataset, where, progress)
         checked.append((images, labels, space, formation, index if several else None, where))
     return [target.put(*each) for each in checked]
 
@@ -127,7 +127,9 @@ def _images(experiment: Experiment, source: Source, dataset: Dataset, where: str
     return images_NCHW, PIXELS
 
 
-def _labels(experiment: Experiment, source: Source, dataset: Dataset, where: str) -> tuple[Tensor, Tensor | None]:
+def _labels(
+    experiment: Experiment, source: Source, dataset: Dataset, where: str, progress: Progress
+) -> tuple[Tensor, Tensor | None]:
     """Return the classes N of the images, and their soft labels N×K, if there are any."""
     count, labels, soft = len(experiment.images), experiment.labels, experiment.soft_labels
     if source.labels is not None:
@@ -138,7 +140,12 @@ def _labels(experiment: Experiment, source: Source, dataset: Dataset, where: str
     if given is None:
         if source.logits:
             raise UsageError(f"{where} has no labels.", "Give the file with the logits as `labels`.")
-        return sorted_labels(count, dataset.classes, where), None
+        labels_N = sorted_labels(count, dataset.classes, where)
+        progress.remark(
+            f"{where} has no labels: its images are taken as sorted by class, {count // dataset.classes} of each. "
+            "Others are given as `labels`."
+        )
+        return labels_N, None
     classes_N, soft_NK = to_labels(given, count, dataset.classes, where, logits=source.logits)
     if labels is not None and soft is not None:
         classes_N, _ = to_labels(labels, count, dataset.classes, where)
