@@ -26,7 +26,8 @@ def store() -> registry.Store:
 
 @pytest.fixture(scope="module")
 def _quick_worker() -> Iterator[Worker]:
-    with Worker({**os.environ, "NO_COLOR": "1"}) as worker:
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "FORCE_COLOR")}
+    with Worker({**environment, "NO_COLOR": "1"}) as worker:
         yield worker
 
 

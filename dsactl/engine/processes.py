@@ -259,7 +259,7 @@ def join(device: torch.device, on_death: Callable[[ProcessError], None] = lambda
     count = started()
     if count == 1:
         return SINGLE_PROCESS
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    threads, local_rank = torch.get_num_threads(), int(os.environ.get("LOCAL_RANK", "0"))
     neighbours = max(local_rank + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if device.type == "cuda":
         check_gpus(device, neighbours, torch.cuda.device_count())
@@ -269,6 +269,7 @@ def join(device: torch.device, on_death: Callable[[ProcessError], None] = lambda
     try:
         return _ProcessGroup(int(os.environ["RANK"]), count, device, on_death)
     except (RuntimeError, KeyError, ValueError) as error:
+        torch.set_num_threads(threads)
         raise ProcessError(
             f"The {count} processes could not connect to each other: {error}.",
             "Start them with torchrun, which sets RANK and the other variables.",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -63,8 +64,9 @@ def test_variables_of_torchrun_and_of_clusters(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    threads = torch.get_num_threads()
     found, _, err = cli("condense", "digits", *RANDOM, "--quiet")
-    assert found == code
+    assert (found, torch.get_num_threads()) == (code, threads)
     assert "Internal error" not in err
     if code:
         assert "torchrun" in err
