@@ -10,10 +10,8 @@ import dsactl
 import registry
 from dsactl.errors import UsageError
 from dsactl.methods.gradient_matching.condense import condense, initial
-from dsactl.methods.work import CondensedSet
 from dsactl.parametrisation.formation import Formation, check_formation, parametrisation
 from dsactl.recipes.recipe import Recipe, Request
-from dsactl.synthetic.storage import store_set
 
 SHAPES = [(2, 8, 12), (3, 12, 9), (4, 8, 8)]
 
@@ -136,10 +134,12 @@ def test_a_set_is_made_loaded_and_evaluated_by_decoded_images(method: str) -> No
 
 
 def test_a_stored_set_whose_formation_does_not_fit_is_refused() -> None:
-    digits = dsactl.load_dataset("digits")
-    known = Recipe("digits", digits.train.checksum(), "random", 1, 0, (1, 8, 8), (), formation=3)
-    made = CondensedSet(torch.zeros(10, 1, 8, 8), torch.arange(10))
-    store_set(registry.Store(), registry.parse_name("odd"), digits, known, made, {})
+    store = registry.Store()
+    made = store.find(
+        registry.parse_reference(dsactl.condense("digits", ipc=1, method="random", formation=2).reference)
+    )
+    odd = made.manifest.model_copy(update={"recipe": {**made.manifest.recipe, "formation": 3}})
+    store.put(registry.parse_name("odd"), store.tensors(made), odd)
     with pytest.raises(dsactl.Error, match="`formation=3` does not divide images of 8×8 pixels"):
         dsactl.load("odd")
 
