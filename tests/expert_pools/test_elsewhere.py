@@ -1,51 +1,16 @@
 """Experts as tasks of workers that are elsewhere: without the store's folder, and lost with their machine."""
 
-import pickle
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Any
-
 import pytest
 import torch
+from away import Away
 from sessions import session
 
 import dsactl
 import registry
 from dsactl.data.load import load_dataset
-from dsactl.engine.progress import Progress
-from dsactl.engine.shared_folder import SharedFolder
-from dsactl.engine.tasks import Executor, Failure, Task
 from dsactl.errors import RunError
 from dsactl.expert_pools.make import PoolJob, find_or_make, pool_folder, prepare
 from dsactl.expert_pools.recipe import PoolRequest
-
-
-class Away(Executor):
-    """Executor of another machine: what tasks are given was sent there, and no folder of this machine is there.
-
-    Args:
-        lost: the names of the tasks that their machine takes with it.
-    """
-
-    def __init__(self, *lost: str) -> None:
-        self.lost, self.begun = lost, list[str]()
-
-    def run(self, shared: Any, tasks: Sequence[Task[Any]], progress: Progress) -> Iterator[Any]:
-        del progress
-        for task in reversed(tasks):  # in any order
-            self.begun.append(task.name)
-            if task.name in self.lost:
-                yield task, Failure("its worker died")
-                continue
-            there, work, arguments = pickle.loads(pickle.dumps((shared, task.work, task.arguments)))
-            moved = [replace(each, path="/nowhere") if isinstance(each, SharedFolder) else each for each in arguments]
-            yield task, pickle.loads(pickle.dumps(work(there, *moved, Progress())))
-
-    def task_device(self, device: torch.device) -> str:
-        return str(device)
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")

@@ -2,19 +2,14 @@
 
 import pickle
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
+from away import Away
 from sessions import Told, session
 
 import dsactl
 import registry
-from dsactl.engine.progress import Progress
-from dsactl.engine.shared_folder import SharedFolder
-from dsactl.engine.tasks import Executor, Failure, Task
 from dsactl.errors import RunError, UnknownKeywordError, UnknownNameError
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes.recipe import Request
@@ -27,34 +22,6 @@ from dsactl.studies.continual.prepared import PreparedStudy
 from dsactl.studies.continual.run import Outcome as RunOutcome
 from dsactl.studies.continual.run_all import run_all
 from dsactl.studies.continual.tasks import splits_of
-
-
-class Away(Executor):
-    """Executor of another machine: what they are given was sent there, and no folder of this machine is there.
-
-    Args:
-        lost: the tasks that their machine takes with it.
-    """
-
-    def __init__(self, *lost: int) -> None:
-        self.lost, self.begun, self.threads = lost, list[str](), 1
-
-    def run(self, shared: Any, tasks: Sequence[Task[Any]], progress: Progress) -> Iterator[Any]:
-        for index, task in enumerate(reversed(tasks)):  # in any order
-            self.begun.append(task.name)
-            progress.update(index + 1, len(tasks), task.name)
-            if index in self.lost:
-                yield task, Failure("its worker died")
-                continue
-            there, work, arguments = pickle.loads(pickle.dumps((shared, task.work, task.arguments)))
-            moved = [replace(each, path="/nowhere") if isinstance(each, SharedFolder) else each for each in arguments]
-            yield task, pickle.loads(pickle.dumps(work(there, *moved, Progress())))
-
-    def task_device(self, device: torch.device) -> str:
-        return str(device)
-
-    def close(self) -> None:
-        pass
 
 
 def job(**options: Any) -> Job:
