@@ -94,6 +94,23 @@ Precision = Annotated[
         autocompletion=complete_precision,
     ),
 ]
+DATASET = typer.Argument(
+    metavar="DATASET",
+    help="Dataset name (list: dsactl datasets) or image folder with one sub-folder per class.",
+    autocompletion=complete_dataset,
+)
+FOLDERS = "Image folders"
+"""The panel of the options that an image folder is read with."""
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Side of the images in pixels; the shorter side is resized to it, then the centre is cropped.",
+        rich_help_panel=FOLDERS,
+    ),
+]
+TestFraction = Annotated[
+    float | None, typer.Option(help="Share of the images held out for testing.  \\[0.2]", rich_help_panel=FOLDERS)
+]
 SET_HELP = "Set: name, name:version, name:tag or @sha256:…"
 REFERENCE_HELP = "Set or pool of experts: name, name:version, name:tag or @sha256:…"
 Reference = Annotated[

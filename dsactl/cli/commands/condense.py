@@ -36,18 +36,9 @@ EXAMPLES = """Examples:
   dsactl condense cifar10 --config recipe.toml --iterations 100
   torchrun --nproc-per-node 4 -m dsactl condense cifar10 --ipc 50"""
 
-_DATA = "Image folders"
-
 
 def command(
-    dataset: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="DATASET",
-            help="Dataset name (list: dsactl datasets) or image folder with one sub-folder per class.",
-            autocompletion=options.complete_dataset,
-        ),
-    ] = None,
+    dataset: Annotated[str | None, options.DATASET] = None,
     ipc: Annotated[int | None, typer.Option(help="Number of images per class.")] = None,
     method: Annotated[
         str | None,
@@ -114,25 +105,17 @@ def command(
         ),
     ] = None,
     network: options.NetworkOptions,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Side of the images in pixels; the shorter side is resized to it, then the centre is cropped.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    test_fraction: Annotated[
-        float | None, typer.Option(help="Share of the images held out for testing.  \\[0.2]", rich_help_panel=_DATA)
-    ] = None,
+    image_size: options.ImageSize = None,
+    test_fraction: options.TestFraction = None,
     split_seed: Annotated[
-        int | None, typer.Option(help="Random seed of the test split.  \\[0]", rich_help_panel=_DATA)
+        int | None, typer.Option(help="Random seed of the test split.  \\[0]", rich_help_panel=options.FOLDERS)
     ] = None,
     short_classes: Annotated[
         str | None,
         typer.Option(
             help="Choice for classes with fewer training images than --ipc: refuse, repeat (their images in turn) or "
             "all (their images once; only random, herding, kcenter, forgetting, ld).  \\[refuse]",
-            rich_help_panel=_DATA,
+            rich_help_panel=options.FOLDERS,
         ),
     ] = None,
     output: Output,

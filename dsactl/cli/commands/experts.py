@@ -29,27 +29,23 @@ EXAMPLES = """Examples:
   dsactl experts mnist --networks 20 --arch convnet --norm batch --seed 1
   dsactl ls --kind experts"""
 
-_TRAINING, _FOLDER = "Training", "Image folders"
 _USUAL = PoolRequest()
 
 
-def _dance(option: str) -> str:
-    """Return the default of an option, for its help; DANCE's program has the same."""
-    return f"  \\[{getattr(_USUAL, option)}, DANCE's]"
+def _dances(option: str, text: str, panel: str | None = None) -> Any:
+    """Return an option of the command whose default is that of DANCE's program, which its help says."""
+    default = f"{text}  \\[{getattr(_USUAL, option)}, DANCE's]"
+    return typer.Option(help=default, show_default=False, rich_help_panel=panel)
+
+
+def _training(option: str, text: str) -> Any:
+    """Return such an option of the training."""
+    return _dances(option, text, "Training")
 
 
 def command(
-    dataset: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATASET",
-            help="Dataset name (list: dsactl datasets) or image folder with one sub-folder per class.",
-            autocompletion=options.complete_dataset,
-        ),
-    ],
-    networks: Annotated[
-        int, typer.Option(help=f"Number of networks.{_dance('networks')}", show_default=False)
-    ] = _USUAL.networks,
+    dataset: Annotated[str, options.DATASET],
+    networks: Annotated[int, _dances("networks", "Number of networks.")] = _USUAL.networks,
     keep: Annotated[
         str | None,
         typer.Option(
@@ -62,49 +58,22 @@ def command(
     name: Annotated[
         str | None, typer.Option(help="Name of the pool, as \\[namespace/]name.  \\[DATASET-experts-ARCH]")
     ] = None,
-    epochs: Annotated[
-        int,
-        typer.Option(help=f"Training epochs.{_dance('epochs')}", show_default=False, rich_help_panel=_TRAINING),
-    ] = _USUAL.epochs,
-    batch: Annotated[
-        int,
-        typer.Option(
-            help=f"Images per training batch.{_dance('batch')}", show_default=False, rich_help_panel=_TRAINING
-        ),
-    ] = _USUAL.batch,
+    epochs: Annotated[int, _training("epochs", "Training epochs.")] = _USUAL.epochs,
+    batch: Annotated[int, _training("batch", "Images per training batch.")] = _USUAL.batch,
     lr: Annotated[
-        float,
-        typer.Option(
-            help=f"Learning rate of SGD; divided by 5 after 2/3 and 5/6 of the epochs.{_dance('lr')}",
-            show_default=False,
-            rich_help_panel=_TRAINING,
-        ),
+        float, _training("lr", "Learning rate of SGD; divided by 5 after 2/3 and 5/6 of the epochs.")
     ] = _USUAL.lr,
-    momentum: Annotated[
-        float,
-        typer.Option(help=f"Momentum of SGD.{_dance('momentum')}", show_default=False, rich_help_panel=_TRAINING),
-    ] = _USUAL.momentum,
-    weight_decay: Annotated[
-        float,
-        typer.Option(
-            help=f"Weight decay of SGD.{_dance('weight_decay')}", show_default=False, rich_help_panel=_TRAINING
-        ),
-    ] = _USUAL.weight_decay,
+    momentum: Annotated[float, _training("momentum", "Momentum of SGD.")] = _USUAL.momentum,
+    weight_decay: Annotated[float, _training("weight_decay", "Weight decay of SGD.")] = _USUAL.weight_decay,
     strategy: Annotated[
         str,
-        typer.Option(
-            help=f"Kinds of augmentation in training: {', '.join(KINDS)}, or none; flip and color are applied to every "
-            f"batch, and one of crop, scale and rotate.{_dance('strategy')}",
-            show_default=False,
-            rich_help_panel=_TRAINING,
+        _training(
+            "strategy",
+            f"Kinds of augmentation in training: {', '.join(KINDS)}, or none; flip and color are applied to every "
+            "batch, and one of crop, scale and rotate.",
         ),
     ] = _USUAL.strategy,
-    cutmix: Annotated[
-        float,
-        typer.Option(
-            help=f"Probability of CutMix for a batch.{_dance('cutmix')}", show_default=False, rich_help_panel=_TRAINING
-        ),
-    ] = _USUAL.cutmix,
+    cutmix: Annotated[float, _training("cutmix", "Probability of CutMix for a batch.")] = _USUAL.cutmix,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="New training from the start, ignoring checkpoints and a stored pool.")
     ] = False,
@@ -115,17 +84,11 @@ def command(
     run: options.RunOptions,
     precision: options.Precision = "auto",
     network: options.NetworkOptions,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Side of the images in pixels; the shorter side is resized to it, then the centre is cropped.",
-            rich_help_panel=_FOLDER,
-        ),
-    ] = None,
-    test_fraction: Annotated[
-        float | None, typer.Option(help="Share of the images held out for testing.  \\[0.2]", rich_help_panel=_FOLDER)
-    ] = None,
-    split_seed: Annotated[int, typer.Option(help="Random seed of the test split.", rich_help_panel=_FOLDER)] = 0,
+    image_size: options.ImageSize = None,
+    test_fraction: options.TestFraction = None,
+    split_seed: Annotated[
+        int, typer.Option(help="Random seed of the test split.", rich_help_panel=options.FOLDERS)
+    ] = 0,
     output: Output,
 ) -> None:
     """Train a pool of networks (experts) on the real training images and store it, for methods that learn from them.
