@@ -9,6 +9,7 @@ from dsactl.text.formatting import many
 
 if TYPE_CHECKING:
     import registry
+    from registry.export import Shown
 
 
 def to_json(stored: "registry.StoredSet") -> dict[str, str | None]:
@@ -46,6 +47,15 @@ def next_command(stored: "registry.StoredSet", more: str = "") -> str:
 def picture_lines(stored: "registry.StoredSet") -> list[str]:
     """Return a line with the path of a set's picture; empty if it has none."""
     return [f"Picture {escape(str(stored.picture))}"] if stored.picture else []
+
+
+def decoder(stored: "registry.StoredSet") -> "Shown | None":
+    """Return the function that decodes a set's tensors for pictures; None for a set that is stored as it is seen."""
+    if "formation" not in stored.manifest.recipe:
+        return None
+    from dsactl.synthetic.exporting import pictures_of  # loads torch
+
+    return pictures_of(stored)
 
 
 def remarks_on_name(stored: "registry.StoredSet", store: "registry.Store") -> Iterator[str]:

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from dsactl.cli import options
 from dsactl.cli.output import Output
+from dsactl.cli.stored_set import decoder
 from dsactl.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -72,17 +73,12 @@ def command(
     path = output_path or Path(default_name(stored, form))
     if output_path is not None and form != "folder" and output_path.is_dir():
         path = output_path / default_name(stored, form)
-    has_tiles = "formation" in stored.manifest.recipe
+    shown = decoder(stored)
     if form == PT:
         from dsactl.synthetic.exporting import export_pt
 
         exported = export_pt(store, stored, path, force=force)
     else:
-        shown = None
-        if has_tiles:
-            from dsactl.synthetic.exporting import pictures_of
-
-            shown = pictures_of(stored)
         exported = export(store, stored, path, form, space=space, force=force, shown=shown)
     value = {
         "reference": stored.reference,
@@ -92,7 +88,7 @@ def command(
         "values": exported.values,
     }
     output.answer(value, [str(path)], [f"Wrote [bold]{escape(str(path))}[/]"])
-    if has_tiles:
+    if shown is not None:
         output.note(_on_tiles(stored, exported.values))
     if exported.lost:
         output.note(

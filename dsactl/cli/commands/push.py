@@ -9,6 +9,7 @@ from rich.markup import escape
 from dsactl.cli import options
 from dsactl.cli.output import Output
 from dsactl.cli.recipe_to_command import set_command
+from dsactl.cli.stored_set import decoder
 from dsactl.errors import UsageError
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.text.formatting import bytes_in_words
@@ -71,11 +72,7 @@ def command(
     store, stored = bundled.find(reference, user)
     evaluations = bundled.evaluations(stored, user)
     notes = hub.Notes(set_command(stored.manifest), licence, _tags(stored.manifest.method))
-    shown = None
-    if "formation" in stored.manifest.recipe:
-        from dsactl.synthetic.exporting import pictures_of
-
-        shown = pictures_of(stored)
+    shown = decoder(stored)
     if dry_run:
         files = hub.repository_files(store, stored, hub.parse_repo_id(repository), notes, evaluations, shown)
         _write(out or Path(stored.name.name), files, output)
