@@ -91,10 +91,12 @@ class _Reader:
 
     def layout(self, folder: Path) -> Layout:
         here = self._list(folder)
-        splits = self._splits(folder)
+        splits = self._splits(folder, here)
         if not splits:
-            if len(here.folders) == 1 and not here.pictures and self._splits(here.folders[0]):
-                raise DataError(f"{folder} has no class folders.", f"Did you mean {here.folders[0]}?")
+            if len(here.folders) == 1 and not here.pictures:
+                (only,) = here.folders
+                if self._splits(only, self._list(only)):
+                    raise DataError(f"{folder} has no class folders.", f"Did you mean {only}?")
             train, skipped = self._classes(folder, here.folders)
             return Layout(train, skipped=skipped + _outside(here))
         (given,) = splits["train"]
@@ -119,10 +121,10 @@ class _Reader:
             train, _matched(folder, train, test), tested.name, notes, skipped + more + _outside(listed, listed_test)
         )
 
-    def _splits(self, folder: Path) -> dict[str, list[Path]]:
+    def _splits(self, folder: Path, here: _Listing) -> dict[str, list[Path]]:
         """Return the split folders by what they are; none if there is no `train` among them."""
         found: dict[str, list[Path]] = {}
-        for each in self._list(folder).folders:
+        for each in here.folders:
             name = each.name if self._as_before else each.name.casefold()
             if name in _SPLITS and self._has_classes(each):
                 found.setdefault(_SPLITS[name], []).append(each)
@@ -170,12 +172,12 @@ class _Reader:
                     path = folder / entry.name
                     if entry.name.startswith(".") or entry.name.casefold() in _OF_SYSTEMS:
                         continue
-                    if entry.is_symlink() and not path.exists() and not path.suffix:
-                        raise DataError(f"{path} is a link to a folder that does not exist.", "Remove the link.")
                     if path.is_dir() if entry.is_symlink() else entry.is_dir():
                         folders.append(path)
                     elif path.suffix.lower() in self._known:
                         pictures.append(path)
+                    elif entry.is_symlink() and not path.suffix and not path.exists():
+                        raise DataError(f"{path} is a link to a folder that does not exist.", "Remove the link.")
                     else:
                         others[path.suffix.lower() or "files without an extension"] += 1
         except OSError as error:

@@ -45,9 +45,10 @@ def store_set(
     Raises:
         registry.StoreError: the store cannot be written to.
     """
-    tensors = {"images": made.images_NCHW.detach().float().cpu().numpy(), "labels": made.labels_N.cpu().numpy()}
+    stored = {"images": made.images_NCHW.detach().float().cpu(), "labels": made.labels_N.cpu()}
     if made.soft_labels_NK is not None:
-        tensors["soft_labels"] = made.soft_labels_NK.detach().float().cpu().numpy()
+        stored["soft_labels"] = made.soft_labels_NK.detach().float().cpu()
+    tensors = {name: tensor.numpy() for name, tensor in stored.items()}
     manifest = registry.Manifest(
         dataset=registry.DatasetInfo(
             name=dataset.name,
@@ -69,6 +70,6 @@ def store_set(
             **provenance,
         },
     )
-    seen = decoded({"images": made.images_NCHW.detach().float().cpu(), "labels": made.labels_N.cpu()}, recipe)
+    seen = decoded(stored, recipe)
     picture = grid_png(seen["images"].numpy(), seen["labels"].numpy(), dataset.mean, dataset.std)
     return store.put(name, tensors, manifest, picture)

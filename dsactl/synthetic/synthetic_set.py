@@ -90,11 +90,11 @@ class SyntheticSet:
             UsageError: torch knows no such device, or cannot use it.
         """
         try:
-            self.labels.to(device)
+            labels = self.labels.to(device)
         except (RuntimeError, TypeError, AssertionError) as error:
             raise UsageError(f"`device` cannot be {device!r}: {str(error).splitlines()[0]}") from None
         soft = None if self.soft_labels is None else self.soft_labels.to(device)
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device), soft_labels=soft)
+        return replace(self, images=self.images.to(device), labels=labels, soft_labels=soft)
 
     def part(self, places: Tensor) -> "SyntheticSet":
         """Return some of the images as a set of its own, whose evaluations are not recorded as the whole set's.
