@@ -1,5 +1,6 @@
 """Card of a dataset repository: YAML for the Hub and `datasets`, and Markdown for people."""
 
+import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -134,12 +135,27 @@ def write_experts_card(stored: StoredSet, repo_id: str, notes: Notes) -> str:
     )
 
 
+def known_licence(licence: str) -> str | None:
+    """Return the Hub's identifier of a licence, e.g. "mit" for "MIT License"; None if it has none."""
+    word = _licence_word(licence)
+    return word if word in _LICENCES else None
+
+
+def similar_licences(licence: str) -> list[str]:
+    """Return the identifiers of the Hub that are closest to the name of a licence; at most three."""
+    return difflib.get_close_matches(_licence_word(licence), sorted(_LICENCES), n=3, cutoff=0.5)
+
+
+def _licence_word(licence: str) -> str:
+    return "-".join(each for each in licence.lower().split() if each not in ("licence", "license"))
+
+
 def _licence_fields(notes: Notes) -> dict[str, str]:
     """Return the fields of the YAML metadata that state the licence."""
     if not notes.licence:
         return {}
-    word = "-".join(each for each in notes.licence.lower().split() if each not in ("licence", "license"))
-    return {"license": word} if word in _LICENCES else {"license": "other", "license_name": notes.licence}
+    known = known_licence(notes.licence)
+    return {"license": known} if known else {"license": "other", "license_name": notes.licence}
 
 
 def _metadata(stored: StoredSet, notes: Notes, pictures: Pictures) -> str:

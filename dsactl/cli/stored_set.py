@@ -44,6 +44,11 @@ def next_command(stored: "registry.StoredSet", more: str = "") -> str:
     return f"dsactl evaluate {stored.reference}{more}"
 
 
+def renamed(old: str, new: str) -> str:
+    """Return what to say about a repository that the Hub has under another name."""
+    return f"{old} is now {new} on the Hub; give the new name from now on."
+
+
 def picture_lines(stored: "registry.StoredSet") -> list[str]:
     """Return a line with the path of a set's picture; empty if it has none."""
     return [f"Picture {escape(str(stored.picture))}"] if stored.picture else []

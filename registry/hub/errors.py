@@ -1,15 +1,13 @@
 """Translation of exceptions of the Hub's client into errors with a message and a hint."""
 
-import math
 import os
 import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from registry.errors import HubError, RegistryError, StoreError
+from registry.hub.waits import asked_seconds, bounded_waits, wait_in_words
 
 _LOG_IN = "Log in with: hf auth login (or set HF_TOKEN)."
 _RETRY = "Try again; it continues with what is missing."
@@ -67,7 +65,8 @@ def hub_errors(repo_id: str) -> Iterator[None]:
         StoreError: the client's cache is not writable.
     """
     try:
-        yield
+        with bounded_waits():
+            yield
     except RegistryError:
         raise
     except Exception as error:
@@ -203,22 +202,12 @@ def _refusal(error: Exception, repo_id: str) -> HubError:
         message, hint = "Error of the Hub", f"Wait a little. {_RETRY}"
     else:
         message, hint = "The Hub refused the request for {repo}", _RETRY
-    wait = _seconds(error.response.headers.get("Retry-After", ""))  # type: ignore[attr-defined]
+    wait = asked_seconds(error.response.headers)  # type: ignore[attr-defined]
     if wait is not None:
-        hint = f"Wait {wait} s, then try again."
+        hint = f"Wait {wait_in_words(wait)}, then try again."
     said = _server_message(error)
     kind = MissingError if status == 404 else HubError
     return kind(f"{message.format(repo=repo_id)} ({status}{': ' + said if said else ''}).", hint)
-
-
-def _seconds(retry_after: str) -> int | None:
-    """Return the seconds of a Retry-After header, which has a number or a date; None if it has neither."""
-    if retry_after.isascii() and retry_after.isdigit():
-        return int(retry_after)
-    try:
-        return max(1, math.ceil((parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()))
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _server_message(error: Exception) -> str:

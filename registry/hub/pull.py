@@ -38,7 +38,7 @@ class Pulled:
 
     Attributes:
         stored: the set in the store.
-        repo_id, revision: its origin.
+        repo_id, revision: its origin; the new name of a renamed repository.
         evaluations: number of evaluation results that were new to the store.
         from_cache: whether the Hub was not reachable, so that it may have a newer version.
         was_here: whether the store already had the set.
@@ -57,7 +57,7 @@ def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName 
 
     Args:
         store: the store to put the set in.
-        repo_id: `user/repo`.
+        repo_id: `user/repo`, or its web address.
         revision: a version's number or tag, another tag, a branch or a commit; None for the newest version, or main
             if there is none. Without a network it is looked up in the client's cache.
         name: name of the set; `user/repo` in lower case if not given. A name is required for a commit without a
@@ -71,10 +71,12 @@ def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName 
         MissingPackageError: the Hub's client is not installed.
     """
     require("`pull(...)`", "hub", "huggingface_hub")
-    remote, local = Remote(parse_repo_id(repo_id)), name or _local_name(repo_id)
+    repo_id = parse_repo_id(repo_id)
+    remote, local = Remote(repo_id), name or _local_name(repo_id)
     wanted = None if revision is None else parse_revision(revision)
     sizes: dict[str, int] | None = None
     try:
+        remote.look_up()
         tags = remote.refs()[0]
         found = wanted or _newest(tags) or "main"
         sizes = remote.sizes(found)
@@ -106,7 +108,7 @@ def pull(store: Store, repo_id: str, revision: str | None = None, name: SetName 
     for record in records:
         store.add_evaluation(stored.digest, record)
     added = len(store.evaluations(stored.digest)) - before
-    return Pulled(stored, repo_id, found, added, from_cache=sizes is None, was_here=stored.version in here)
+    return Pulled(stored, remote.repo_id, found, added, from_cache=sizes is None, was_here=stored.version in here)
 
 
 def _local_name(repo_id: str) -> SetName:

@@ -29,7 +29,7 @@ class Pushed:
     """Result of a push.
 
     Attributes:
-        repo_id, version: `user/repo` and the version number.
+        repo_id, version: `user/repo`, which is the new name of a renamed repository, and the version number.
         digest: digest of the content.
         outcome: "pushed", a commit and its tag; "tagged", only a tag for the existing content of main; "proposed", a
             pull request without a tag; "unchanged", if the version or the proposed content already existed.
@@ -59,7 +59,7 @@ def push(
     Args:
         store: the store that has the set.
         stored: the set.
-        repo_id: `user/repo`; created if it does not exist.
+        repo_id: `user/repo` or its web address; created if it does not exist.
         notes: statements about the set for the card.
         evaluations: evaluation results of the set.
         shown: see `repository_files`.
@@ -76,10 +76,12 @@ def push(
     require_packages()
     remote, tag = Remote(parse_repo_id(repo_id)), tag_of(stored.version)
 
+    exists = _exists(remote, private=private, create_pr=create_pr)
+    repo_id = remote.repo_id
+
     def done(outcome: Outcome, address: str) -> Pushed:
         return Pushed(repo_id, stored.version, stored.digest, outcome, address)
 
-    exists = _exists(remote, private=private, create_pr=create_pr)
     tags, head = remote.refs() if exists else ({}, None)
     at_tag = f"{remote.address}/tree/{tag}"
     if tag in tags:
@@ -117,7 +119,7 @@ def _exists(remote: Remote, *, private: bool, create_pr: bool) -> bool:
     Raises:
         HubError: it is public and should be private; or it does not exist, and a pull request was asked for.
     """
-    is_private = remote.is_private()
+    is_private = remote.look_up()
     if is_private is None and create_pr:
         raise MissingError(
             f"There is no {remote.repo_id} for a pull request, or the token has no access to it.",

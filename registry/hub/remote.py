@@ -7,7 +7,7 @@ from pathlib import Path
 from registry.errors import CorruptError, HubError
 from registry.hub.client import mask_client_logs
 from registry.hub.errors import hub_errors, masked
-from registry.hub.repository import LIMITS, tag_of
+from registry.hub.repository import LIMITS, parse_repo_id, tag_of
 
 _KIND = "dataset"
 
@@ -29,7 +29,7 @@ class Remote:
     """Remote repository. Constructing the object sends no request.
 
     Args:
-        repo_id: `user/repo`.
+        repo_id: `user/repo`; the attribute becomes the new name if the Hub's answers are about a renamed repository.
 
     Raises:
         HubError: the client has no cache folder, or reads a wrong value from its environment variables.
@@ -53,15 +53,21 @@ class Remote:
         """Return the URL for a browser, without the password that an endpoint may have."""
         return masked(f"{self._api.endpoint}/datasets/{self.repo_id}")
 
-    def is_private(self) -> bool | None:
-        """Return whether the repository is private; None if it does not exist or is not visible."""
+    def look_up(self) -> bool | None:
+        """Ask the Hub for the repository's name, and return whether it is private; None if it is not visible.
+
+        The Hub redirects from a former name to the present one, and ignores upper and lower case.
+        """
         from huggingface_hub.errors import RepositoryNotFoundError
 
         with hub_errors(self.repo_id):
             try:
-                return bool(self._api.dataset_info(self.repo_id).private)
+                info = self._api.dataset_info(self.repo_id)
             except RepositoryNotFoundError:
                 return None
+            if info.id.lower() != self.repo_id.lower():
+                self.repo_id = parse_repo_id(info.id)
+            return bool(info.private)
 
     def create(self, *, private: bool) -> None:
         """Create the repository; without `private`, its visibility is the namespace's default."""

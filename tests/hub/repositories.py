@@ -126,11 +126,20 @@ class Repositories:
 
     Args:
         tokens: namespaces that each token may write to.
+
+    Attributes:
+        renamed: present names by former ones.
     """
 
     def __init__(self, tokens: dict[str, set[str]]) -> None:
         self.tokens = tokens
         self.all: dict[str, Repository] = {}
+        self.renamed: dict[str, str] = {}
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a repository another name; requests for the former one are redirected."""
+        self.all[new] = self.all.pop(old)
+        self.renamed[old] = new
 
     def snapshot(self) -> Any:
         """The whole state, for comparing."""

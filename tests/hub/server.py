@@ -1,6 +1,7 @@
 """The server: a thread that answers on 127.0.0.1, and what a test sees of it."""
 
 import contextlib
+import re
 import socket
 import threading
 from dataclasses import dataclass
@@ -82,6 +83,10 @@ class LoopbackHub:
     def answer(self, seen: Seen) -> Answer:
         """What is right to answer to a request."""
         url = urlsplit(seen.path)
+        of_old = re.match(r"(?:/api)?/datasets/([^/]+/[^/?]+)", seen.path)
+        if of_old and of_old[1] in self.repositories.renamed:
+            location = seen.path.replace(of_old[1], self.repositories.renamed[of_old[1]], 1)
+            return Answer(307, b"", {"Location": location})
         kind, _, token = seen.headers.get("Authorization", "").partition(" ")
         request = Request(
             self, url.path, parse_qs(url.query), seen.headers, seen.body, token if kind == "Bearer" else None

@@ -45,6 +45,16 @@ def test_a_dry_run_writes_what_would_be_pushed(hub: LoopbackHub, machine: Machin
     assert "--out needs --dry-run" in machine.run(*arguments, "--out", "x", code=2).stderr
 
 
+def test_a_licence_that_the_hub_does_not_know_is_remarked_on(machine: Machine, repo: str) -> None:
+    machine.add()
+    arguments = ("push", NAME, repo, "--dry-run", "--licence")
+    said = machine.run(*arguments, "apache 2").stderr.splitlines()[0]
+    assert said.startswith("'apache 2' is no licence identifier of the Hub")
+    assert "The closest identifiers: apache-2.0" in said
+    assert "closest" not in machine.run(*arguments, "€€€").stderr
+    assert "identifier" not in machine.run(*arguments, "MIT License").stderr
+
+
 def test_a_dry_run_that_fails_leaves_nothing(machine: Machine, repo: str, tmp_path: Path) -> None:
     machine.add()
     arguments = ("push", NAME, repo, "--dry-run", "--out")

@@ -13,8 +13,8 @@ import pytest
 
 from hub.machine import NAME, Machine
 from registry.errors import HubError
-from registry.hub import errors
 from registry.hub.remote import Remote
+from registry.hub.waits import asked_seconds
 
 pytest_plugins = ["hub.fixtures"]
 
@@ -96,11 +96,12 @@ def test_upper_and_lower_case_offline(machine: Machine, other: Machine) -> None:
 
 @pytest.mark.parametrize(("header", "seconds"), [("5", 5), ("", None), ("soon", None), ("-1", None)])
 def test_retry_after_in_seconds(header: str, seconds: int | None) -> None:
-    assert errors._seconds(header) == seconds
+    assert asked_seconds({"Retry-After": header}) == seconds
 
 
 def test_retry_after_as_a_date() -> None:
-    found = errors._seconds(format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True))
+    date = format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True)
+    found = asked_seconds({"Retry-After": date})
     assert found is not None
     assert 6000 < found <= 7200
 

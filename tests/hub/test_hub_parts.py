@@ -19,6 +19,8 @@ from registry.hub import Notes, parse_address, parse_repo_id
 from registry.hub.repository import parse_revision, tag_of, version_of
 from registry.parquet import uncompressed_size, write_parquet
 
+_SITE = "https://hub.example/"
+
 
 @pytest.mark.parametrize(
     ("text", "expected"),
@@ -28,6 +30,17 @@ from registry.parquet import uncompressed_size, write_parquet
         ("user/_repo:v3", ("user/_repo", "v3")),
         ("user/repo:main", ("user/repo", "main")),
         ("user/repo:refs/pr/1", ("user/repo", "refs/pr/1")),
+        ("user/repo:latest", ("user/repo", None)),
+        ("datasets/repo:refs/pr/1", ("datasets/repo", "refs/pr/1")),
+        ("u.x/datasets:refs/pr/1", ("u.x/datasets", "refs/pr/1")),
+        *((f"{start}datasets/user/Repo", ("user/Repo", None)) for start in ("", "hf://", "hub.example/", _SITE)),
+        ("datasets/user/repo:2", ("user/repo", "v2")),
+        ("hf://datasets/user/repo@v2/set.safetensors", ("user/repo", "v2")),
+        ("http://127.0.0.1:8000/mirror/datasets/user/repo/?x=/#files", ("user/repo", None)),
+        (f"{_SITE}datasets/user/repo/tree/main", ("user/repo", "main")),
+        (f"{_SITE}datasets/user/repo/blob/v2/data/train.parquet", ("user/repo", "v2")),
+        (f"{_SITE}datasets/user/repo/tree/refs%2Fpr%2F1", ("user/repo", "refs/pr/1")),
+        (f"{_SITE}datasets/user/repo/resolve/refs/pr/1/set.safetensors", ("user/repo", "refs/pr/1")),
     ],
 )
 def test_addresses(text: str, expected: tuple[str, str | None]) -> None:
@@ -46,6 +59,22 @@ _BAD = (
 )
 def test_bad_addresses(text: str) -> None:
     with pytest.raises(BadNameError):
+        parse_address(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["user/repo", "spaces/user/repo", "datasets/repo", "datasets/user/repo/discussions/1", "models/user/repo"]
+)
+def test_addresses_of_something_else(text: str) -> None:
+    with pytest.raises(BadNameError, match="is not the address of a dataset repository"):
+        parse_address(_SITE + text)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [("u/" + "a" * 95, "96 characters"), ("user/repo:" + "a" * 201, "200 characters")]
+)
+def test_a_name_that_is_too_long_is_told_the_limit(text: str, limit: str) -> None:
+    with pytest.raises(BadNameError, match=f"it has more than {limit}"):
         parse_address(text)
 
 

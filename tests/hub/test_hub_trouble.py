@@ -170,6 +170,25 @@ def test_a_copy_that_was_damaged_on_the_way_is_downloaded_again(
     assert other.json("pull", repo)["digest"] == stored.digest
 
 
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"Retry-After": "86400"}, "24 h"),
+        ({"Retry-After": "9" * 5000}, "11,575 days"),
+        ({"RateLimit": '"api";r=0;t=900'}, "15 min"),
+    ],
+)
+def test_the_client_does_not_wait_for_as_long_as_it_is_told_to(
+    hub: LoopbackHub, machine: Machine, other: Machine, repo: str, headers: dict[str, str], wait: str
+) -> None:
+    machine.add()
+    machine.run("push", NAME, repo)
+    hub.trouble("HEAD .*/manifest.json", status=429, headers=headers, times=99)
+    said = other.run("pull", repo, code=1).stderr
+    assert "Too many requests to the Hub (429)" in said
+    assert f"Wait {wait}, then try again." in said
+
+
 def _other_set(machine: Machine, files: dict[str, bytes]) -> None:
     files["set.safetensors"] = machine.add(5).file.read_bytes()
 

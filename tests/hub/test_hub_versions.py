@@ -179,3 +179,42 @@ def test_without_a_network_the_cache_is_used(hub: LoopbackHub, machine: Machine,
     assert "newer version may exist" in other.run("pull", repo, **nowhere).stderr
     assert "There is no connection to http://127.0.0.1:9" in machine.run("pull", repo, code=1, **nowhere).stderr
     assert other.files() == files
+
+
+def test_a_renamed_repository(hub: LoopbackHub, machine: Machine, other: Machine, repo: str) -> None:
+    machine.add()
+    machine.run("push", NAME, repo)
+    new = f"{repo}-renamed"
+    hub.repositories.rename(repo, new)
+    done = other.run("pull", repo)
+    assert f"{repo} is now {new} on the Hub" in done.stderr
+    assert f"Pulled from {new} at v1" in done.stderr
+    assert f"{repo}:1" in done.stdout
+    machine.add(1)
+    done = machine.run("push", NAME, repo)
+    assert f"{repo} is now {new} on the Hub" in done.stderr
+    assert f"{hub.endpoint}/datasets/{new}/tree/v2" in done.stdout
+    assert f'"{new}:2"' in hub.repositories.all[new].files("v2")["README.md"].decode()
+    # The present name, in whatever case, is no former one.
+    assert "is now" not in other.run("pull", new).stderr
+    hub.repositories.all[new.upper()] = hub.repositories.all[new]
+    answer = json.dumps({"id": new, "private": False}).encode()
+    hub.trouble(f"GET /api/datasets/{new.upper()}$", body=answer)
+    assert "is now" not in other.run("pull", new.upper(), "--name", "mine").stderr
+
+
+def test_the_newest_version_by_its_usual_tag(machine: Machine, other: Machine, repo: str) -> None:
+    for seed in range(2):
+        machine.add(seed)
+        machine.run("push", NAME, repo)
+    assert other.json("pull", f"{repo}:latest")["reference"] == f"{repo}:2"
+
+
+def test_web_addresses(hub: LoopbackHub, machine: Machine, other: Machine, repo: str) -> None:
+    machine.add()
+    address = f"{hub.endpoint}/datasets/{repo}"
+    assert machine.json("push", NAME, f"{address}/")["repository"] == repo
+    assert other.json("pull", f"{address}/tree/v1")["reference"] == f"{repo}:1"
+    said = machine.run("push", NAME, f"{address}/tree/v1", code=2).stderr
+    assert f"Give the repository alone: {repo}" in said
+    assert "is not the address of a dataset repository" in other.run("pull", f"{hub.endpoint}/{repo}", code=2).stderr

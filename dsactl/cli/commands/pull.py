@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli.output import Output
-from dsactl.cli.stored_set import next_command
+from dsactl.cli.stored_set import next_command, renamed
 from dsactl.data.catalogue import entry_of
 from dsactl.errors import UsageError
 from dsactl.text.formatting import many
@@ -21,7 +21,10 @@ EXAMPLES = """Examples:
 
 def command(
     address: Annotated[
-        str, typer.Argument(metavar="USER/REPO[:VERSION]", help="Repository on the Hub.  \\[newest version]")
+        str,
+        typer.Argument(
+            metavar="USER/REPO[:VERSION]", help="Repository on the Hub, or its web address.  \\[newest version]"
+        ),
     ],
     revision: Annotated[str | None, typer.Option(help="Tag, branch or commit, instead of a version.")] = None,
     name: Annotated[
@@ -61,6 +64,8 @@ def command(
     output.answer(value, [stored.reference], [f"[bold]{stored.reference}[/]  @sha256:{stored.digest}"])
     if pulled.from_cache:
         output.note("The Hub could not be reached; this is a cached copy, and a newer version may exist.")
+    if pulled.repo_id != repo_id:
+        output.note(renamed(repo_id, pulled.repo_id))
     new = f" with {many(pulled.evaluations, 'new result')}" if pulled.evaluations else ""
     done = "verified; it was already stored" if pulled.was_here else "verified and stored"
     output.note(f"Pulled from {pulled.repo_id} at {escape(pulled.revision)}{new}: {done}.")

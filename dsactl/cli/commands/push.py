@@ -9,7 +9,7 @@ from rich.markup import escape
 from dsactl.cli import options
 from dsactl.cli.output import Output
 from dsactl.cli.recipe_to_command import set_command
-from dsactl.cli.stored_set import decoder
+from dsactl.cli.stored_set import decoder, renamed
 from dsactl.errors import UsageError
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.text.formatting import bytes_in_words
@@ -32,7 +32,10 @@ _OUTCOMES = {
 def command(
     reference: options.Reference,
     repository: Annotated[
-        str, typer.Argument(metavar="USER/REPO", help="Dataset repository on the Hub; created if missing.")
+        str,
+        typer.Argument(
+            metavar="USER/REPO", help="Dataset repository on the Hub, or its web address; created if missing."
+        ),
     ],
     private: Annotated[
         bool, typer.Option("--private", help="Private repository; an existing public one is refused.")
@@ -63,22 +66,25 @@ def command(
     import registry
     from dsactl.synthetic import bundled
     from registry import hub
+    from registry.card import known_licence
 
     if out is not None and not dry_run:
         raise UsageError("--out needs --dry-run.", "Give both or neither.")
     hub.require_packages()
-    hub.parse_repo_id(repository)
+    repo_id = hub.parse_repo_id(repository)
     user = registry.Store()
     store, stored = bundled.find(reference, user)
     evaluations = bundled.evaluations(stored, user)
     notes = hub.Notes(set_command(stored.manifest), licence, _tags(stored.manifest.method))
+    if licence and known_licence(licence) is None:
+        output.remark(_on_licence(licence))
     shown = decoder(stored)
     if dry_run:
-        files = hub.repository_files(store, stored, hub.parse_repo_id(repository), notes, evaluations, shown)
+        files = hub.repository_files(store, stored, repo_id, notes, evaluations, shown)
         _write(out or Path(stored.name.name), files, output)
         return
     hub.configure_client_logging(quiet=output.quiet)
-    pushed = hub.push(store, stored, repository, notes, evaluations, shown=shown, private=private, create_pr=create_pr)
+    pushed = hub.push(store, stored, repo_id, notes, evaluations, shown=shown, private=private, create_pr=create_pr)
     address = f"{pushed.repo_id}:{pushed.version}"
     value = {
         "reference": stored.reference,
@@ -90,9 +96,20 @@ def command(
     }
     identifier = pushed.address if pushed.outcome == "proposed" else address
     output.answer(value, [identifier], [f"[bold]{address}[/]  {escape(pushed.address)}"])
+    if pushed.repo_id != repo_id:
+        output.note(renamed(repo_id, pushed.repo_id))
     output.note(_OUTCOMES[pushed.outcome])
     if pushed.outcome != "proposed":
         output.note(f"Pull it with: dsactl pull {address}")
+
+
+def _on_licence(licence: str) -> str:
+    """Return a remark on a licence that the Hub does not know."""
+    from registry.card import similar_licences
+
+    near = similar_licences(licence)
+    closest = f" The closest identifiers: {', '.join(near)}." if near else ""
+    return f"{licence!r} is no licence identifier of the Hub, so that the card states it as other.{closest}"
 
 
 def _tags(method: str) -> tuple[str, ...]:
