@@ -1,6 +1,7 @@
 """The file of options that `--config` names."""
 
 import codecs
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ _NOT_IN_FILES = (
     *("json", "quiet"),
 )
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LOOKED_AT = 4  # bytes, of the first two letters
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
@@ -53,10 +55,40 @@ def _check(path: Path, values: Mapping[str, Any]) -> None:
             )
 
 
+def name_source(path: Path, values: Mapping[str, Any], message: str) -> str:
+    """Return an error message with the file and the key that it is about before it; unchanged if it is about neither.
+
+    Args:
+        path: the file.
+        values: of the file, by key, as far as they are used.
+        message: of an error, which names the key or quotes from its value.
+    """
+    found = [(place, key) for key, value in values.items() if (place := _mention(key, value, message)) >= 0]
+    if not found:
+        return message
+    key = min(found)[1]
+    return f"{path}, {key}: {message.removeprefix(f'`{key}`: ')}"
+
+
+def _mention(key: str, value: object, message: str) -> int:
+    """Return where a message names a key, or quotes from its value if that is a text; -1 if it does not."""
+    words = {key, *((value, *value.split("_")) if isinstance(value, str) else ())}
+    found = re.finditer(r"[`'\"]([^`'\"=]+)[`'\"=]", message)
+    return next((each.start() for each in found if each[1] in words), -1)
+
+
+def _has_latin_utf_16(data: bytes) -> bool:
+    """Return whether the file begins with Latin letters in UTF-16: every second byte is NUL, and no other."""
+    even, odd = data[:_LOOKED_AT:2], data[1:_LOOKED_AT:2]
+    return any(
+        nuls == b"\0" * len(nuls) and b"\0" not in letters for nuls, letters in ((even, odd), (odd, even)) if nuls
+    )
+
+
 def _text(path: Path) -> str:
     """Return the text of a file in UTF-8, which may begin with a byte order mark, as Notepad writes it."""
     data = path.read_bytes()
-    if data.startswith(_UTF_16) or b"\0" in data[:2]:
+    if data.startswith(_UTF_16) or _has_latin_utf_16(data):
         raise UsageError(
             f"{path} is in UTF-16, as `>` of PowerShell writes it; TOML is in UTF-8.", f"Save {path} as UTF-8."
         )

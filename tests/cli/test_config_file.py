@@ -43,3 +43,44 @@ def test_other_encodings_are_named(refused: Callable[..., str], tmp_path: Path, 
 def test_files_that_cannot_be_read(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "No such file" in refused("condense", "digits", "--config", str(tmp_path / "nothing"))
     assert "Is a directory" in refused("condense", "digits", "--config", str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["\0ipc = 2", "i\0\0\0pc = 2\n", "ipc = 2\n\0", "\0\0\0\0"])
+def test_nul_characters_are_not_called_utf_16(refused: Callable[..., str], tmp_path: Path, text: str) -> None:
+    file = tmp_path / "file.toml"
+    file.write_bytes(text.encode())
+    message = refused("condense", "digits", "--config", str(file))
+    assert "file.toml is not TOML" in message
+    assert "UTF-16" not in message
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "said"),
+    [
+        ("image-lr = 'x'", "image_lr", "input should be a valid number"),
+        ("iterations = 0", "iterations", "greater than or equal to 1, not 0"),
+        ("seed = true", "seed", "must be a number or a word"),
+        ("method = 'dsaa'", "method", "Unknown method 'dsaa'"),
+        ("strategy = 'color_corp'", "strategy", "'corp'"),
+        ("arch = 'convnot'", "arch", "'convnot'"),
+        ("name = 'A B'", "name", "is not a name"),
+        ("iteration = 5", "iteration", "Unknown option 'iteration'"),
+        ("method = 'herding'\n[options]\nepochs = 0", "epochs", "must be at least 1, not 0"),
+    ],
+)
+def test_a_wrong_value_is_found_by_file_and_key(
+    refused: Callable[..., str], tmp_path: Path, line: str, key: str, said: str
+) -> None:
+    file = tmp_path / "file.toml"
+    file.write_text(line)
+    message = refused("condense", "digits", "--ipc", "1", "--config", str(file)).splitlines()[0]
+    assert message.startswith(f"Error: {file}, {key}: ")
+    assert said in message
+
+
+def test_a_wrong_option_beside_a_file_is_not_looked_for_in_it(refused: Callable[..., str], tmp_path: Path) -> None:
+    file = tmp_path / "file.toml"
+    file.write_text("iterations = 0\n")
+    message = refused("condense", "digits", "--ipc", "1", "--config", str(file), "--iterations", "0")
+    assert "--iterations" in message
+    assert "file.toml" not in message

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import registry
 from dsactl.augmentation.strategy import KINDS, Strategy
 from dsactl.cli import condense_runs, downloads, options
-from dsactl.cli.config_file import read_config
+from dsactl.cli.config_file import name_source, read_config
 from dsactl.cli.method_options import PANEL
 from dsactl.cli.output import Output
 from dsactl.cli.torchrun import is_of_several
@@ -142,13 +143,20 @@ def command(
     flags: dict[str, Any] = {key: value for key, value in {**asked, **settings}.items() if value is not None}
     given = read_config(config)
     own = dict(map(_own_option, option or ()))
+    in_file = {key: value for key, value in given.items() if key not in {**flags, **own}}
     for key in own.keys() & flags.keys():
         raise UsageError(f"--option {key} and --{key.replace('_', '-')} are both given.", "Leave one of them out.")
     if isinstance(known := given.get("options", {}), dict):  # what is given here overrides the file
+        in_file |= {key: value for key, value in known.items() if key not in {**flags, **own}}
         own = {key: value for key, value in known.items() if key not in flags} | own
         given = {key: value for key, value in given.items() if key not in ("options", *own)}
         flags |= {"options": own} if own else {}
-    request = _request({**given, **flags})
+    try:
+        request = _request({**given, **flags})
+    except registry.Error as error:
+        if config is not None:
+            error.message = name_source(config, in_file, error.message)
+        raise
     if dry_run:
         downloads.check([request.dataset])
 
