@@ -104,7 +104,8 @@ def read_parquet(path: Path) -> dict[str, Any]:
     """Read labelled images that `write_parquet` wrote.
 
     Returns:
-        `images` N×H×W×C uint8, `labels` N int64; `soft_labels` N×K float32 and the text of the manifest, if there.
+        `images` N×H×W×C uint8, `labels` N numbers, of `write_parquet` int64; `soft_labels` N×K
+        float32 and the text of the manifest, if there.
 
     Raises:
         RegistryError: it is not a file, is too large, or of other columns.
@@ -123,7 +124,7 @@ def read_parquet(path: Path) -> dict[str, Any]:
         names, metadata = file.schema_arrow.names, file.schema_arrow.metadata or {}
         columns = [name for name in ("image", "label", "soft_label") if name in names]
         unknown = RegistryError(
-            f"{path} has {file.metadata.num_rows} rows of {', '.join(names)[:100]}; expected image and label.",
+            f"{path} has the columns {', '.join(names)[:100]}; expected image and label.",
             "Only parquet files of dsactl and the Hub's image sets are read.",
         )
         if not {"image", "label"} <= set(names):
@@ -141,10 +142,12 @@ def read_parquet(path: Path) -> dict[str, Any]:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CorruptError(f"{path} is damaged ({' '.join(str(error).split()):.100}).") from error
     if not rows:
-        raise unknown
+        raise RegistryError(f"{path} has no rows.")
     try:
         pictures = [row["image"]["bytes"] for row in rows]
-        labels = np.array([row["label"] for row in rows], np.int64)
+        labels = np.array([row["label"] for row in rows])  # which may be fractions; whoever uses them says so
+        if labels.dtype.kind not in "iufb":
+            raise other
         soft = np.array([row["soft_label"] for row in rows], np.float32) if "soft_label" in rows[0] else None
     except (TypeError, ValueError, OverflowError) as error:
         raise other from error

@@ -1,6 +1,7 @@
 """Malicious, inconsistent and damaged torch.save files: none of their code is run."""
 
 import io
+import lzma
 import os
 import pickle
 import random
@@ -302,6 +303,16 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "lzma npz": lambda path: write_npz(path, zipfile.ZIP_LZMA),
     "parquet": write_pictures,
 }
+
+
+def test_too_little_memory_for_a_file_is_said_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decompressor(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    path = write_npz(tmp_path / "set.npz", zipfile.ZIP_LZMA)
+    monkeypatch.setattr(lzma, "LZMADecompressor", decompressor)
+    with pytest.raises(DataError, match=r"There is too little memory to read .*set\.npz"):
+        read_content(path)
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,7 @@ def test_values_scaled_by_one_half_are_noticed(read: Read, pixels: torch.Tensor)
     with pytest.raises(UsageError, match=r"all values lie in -1 … 1.*images / 2 \+ 0\.5"):
         read([2 * pixels - 1, CLASSES])
     assert len(read([2 * pixels - 1, CLASSES], space="normalised")[0]) == 10
+    assert "save (images + 1) / 2" in read([2 * pixels - 1, CLASSES], space="pixels")[1][0]
 
 
 def test_a_folder_with_a_file_of_a_set_names_it(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What export writes is read back: the same set, or the set of its 8-bit pixels."""
 
+import io
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import dsactl
 import registry
 from dsactl.data.load import load_dataset
-from dsactl.errors import UsageError
+from dsactl.errors import DataError, UsageError
 from dsactl.methods.work import CondensedSet
 from dsactl.recipes.recipe import Recipe
 from dsactl.synthetic.exporting import export_pt
@@ -204,14 +206,29 @@ def test_parquet_needs_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         import_sets(tmp_path / "x.parquet", Source("digits"), registry.Store())
 
 
+def test_labels_of_parquet_are_not_rounded(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, stream = tmp_path / "x.parquet", io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(stream, "PNG")
+    rows = [{"bytes": stream.getvalue()}] * 2
+    pq.write_table(pa.table({"image": rows, "label": [0, 1.5]}), path)
+    with pytest.raises(DataError, match=r"the labels are fractions, such as 1\.5"):
+        import_sets(path, Source("digits"), registry.Store(tmp_path / "store"))
+    pq.write_table(pa.table({"image": rows, "label": [0.0, 1.0]}), path)
+    (stored,) = import_sets(path, Source("digits"), registry.Store(tmp_path / "store"))
+    assert registry.Store(tmp_path / "store").tensors(stored)["labels"].tolist() == [0, 1]
+
+
 def test_parquet_of_something_else(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = tmp_path / "x.parquet"
     for table, message in (
-        ({"a": [1]}, "rows of a; expected image and label"),
-        ({"image": pa.nulls(0), "label": pa.nulls(0)}, "0 rows of image, label; expected image and label"),
+        ({"a": [1]}, "the columns a; expected image and label"),
+        ({"image": pa.nulls(0), "label": pa.nulls(0)}, "has no rows"),
         ({"image": [1], "label": [1]}, "other than pictures and class numbers"),
         ({"image": [{"bytes": b"x"}], "label": [1]}, "a picture in it is not a readable PNG"),
         ({"image": [{"bytes": b"x"}], "label": [None]}, "other than pictures and class numbers"),

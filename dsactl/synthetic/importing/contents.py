@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from dsactl.errors import DataError
+from dsactl.errors import DataError, is_out_of_memory
 from dsactl.synthetic.importing.torch_files import LEGACY_MAGIC, ZIP_MAGIC
 from dsactl.synthetic.importing.torch_files import load as load_torch
 from registry.importing import check_file, read_file
@@ -33,10 +33,19 @@ def read_content(path: Path) -> Any:
 
     Raises:
         registry.RegistryError: it is not a file, or too large.
-        DataError: it is something else, or damaged.
+        DataError: it is something else, or damaged, or there is too little memory for it.
     """
     check_file(path)
-    begins = _begins(path)
+    try:
+        return _read(path, _begins(path))
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DataError(f"There is too little memory to read {path}.", "Is it a condensed set?") from error
+
+
+def _read(path: Path, begins: bytes) -> Any:
+    """Read a file by its first bytes."""
     if begins[8:9] == b"{" or (path.suffix.lower() == ".safetensors" and not _is_text(begins)):
         return _read_safetensors(path)
     if begins.startswith(NPY_MAGIC):

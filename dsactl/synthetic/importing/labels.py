@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dsactl.errors import DataError, UsageError
+from dsactl.text.formatting import many
 
 _TOLERANCE = 1e-3
 _HALF_TOLERANCE = 2e-2
@@ -43,7 +44,7 @@ def to_labels(
             f"{where}: the labels are {shape}, and should be N class numbers, or N×{classes}.", "Save labels.flatten()."
         )
     if len(labels) != count:
-        raise DataError(f"{where}: {count} images and {len(labels)} labels.")
+        raise DataError(f"{where}: {many(count, 'image')} and {many(len(labels), 'label')}.")
     if not labels.isfinite().all():
         raise DataError(f"{where}: some labels are not finite numbers.")
     if labels.dim() == 1:

@@ -15,6 +15,8 @@ MAX_PIXEL_EXCESS = 2.0
 MAX_EXCESS = 10.0
 """Pixels of normalised images beyond 0 … 1 by more than this show that the images are not normalised; ours."""
 MAX_ZCA_DIMENSIONS = 4096  # of the covariance matrix, which takes 128 MiB
+_SPACE = "Is `space` right? It is one of normalised, pixels, zca."
+_RESCALE = "Their values lie in -1 … 1, and pixels in 0 … 1: save (images + 1) / 2, and import that."
 _ZCA_EPSILON = 0.1
 _AT_ONCE = 5000
 _SAMPLE = 2**22  # of numbers, to measure statistics on
@@ -123,7 +125,8 @@ def remarks(images_NCHW: Tensor, space: str, dataset: Dataset) -> list[str]:
     if abs(mean) > 0.5 or not 0.4 <= spread <= 2.5:
         found.append(
             f"Taken as {space}, the images have, after normalisation, mean {mean:.2f} and standard deviation "
-            f"{spread:.2f}; those of the dataset have 0 and 1. Is `space` right? It is one of normalised, pixels, zca."
+            f"{spread:.2f}; those of the dataset have 0 and 1. "
+            + (_RESCALE if space == PIXELS and _is_symmetric(images_NCHW, dataset) else _SPACE)
         )
     own = _correlation(dataset.normalise(_sample(dataset.train.images_NCHW)))
     likeness = _correlation(sample)
@@ -133,6 +136,13 @@ def remarks(images_NCHW: Tensor, space: str, dataset: Dataset) -> list[str]:
             'as noise, or were whitened. If they were, as by MTT\'s option zca, use `space="zca"`.'
         )
     return found
+
+
+def _is_symmetric(images_NCHW: Tensor, dataset: Dataset) -> bool:
+    """Return whether normalised images that were taken as pixels were scaled to -1 … 1: their values go down to -1."""
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (dataset.mean, dataset.std))
+    pixels_NCHW = _sample(images_NCHW) * std + mean
+    return -1.01 <= pixels_NCHW.min().item() < -0.5 and pixels_NCHW.max().item() <= 1.01
 
 
 def _sample(images_NCHW: Tensor) -> Tensor:
