@@ -9,7 +9,10 @@ from registry.errors import BadNameError
 LATEST = "latest"
 LAST_VERSION = 999_999_999
 
-_PART = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9._-]{0,79}")
+MAX_LENGTH = 80
+"""Limit of a namespace, a name within one, and a tag, in characters."""
+
+_PART = re.compile(rf"(?!.*\.\.)[a-z0-9][a-z0-9._-]{{0,{MAX_LENGTH - 1}}}")
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -56,7 +59,7 @@ def parse_name(text: str) -> SetName:
         raise BadNameError(
             f"{text!r} is not a name.",
             "A name is [namespace/]name of a-z, 0-9, '.', '_' and '-', each part starting with a letter or digit "
-            "and at most 80 long.",
+            f"and at most {MAX_LENGTH} long.",
         )
     return SetName(parts[0] if len(parts) == 2 else "", parts[-1])
 
@@ -68,7 +71,10 @@ def parse_tag(text: str) -> str:
         BadNameError: it has characters that a name cannot have, or is a number.
     """
     if not is_part(text) or text.isdigit():
-        raise BadNameError(f"{text!r} is not a tag.", "A tag is a word of a-z, 0-9, '.', '_' and '-', not a number.")
+        raise BadNameError(
+            f"{text!r} is not a tag.",
+            f"A tag is a word of a-z, 0-9, '.', '_' and '-', not a number, and at most {MAX_LENGTH} long.",
+        )
     return text
 
 

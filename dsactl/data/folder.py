@@ -22,6 +22,7 @@ from dsactl.data.views import MAX_SIDE
 from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.engine.random import generator
 from dsactl.errors import DataError, UsageError
+from dsactl.text.formatting import many
 
 DEFAULT_TEST_FRACTION = 0.2
 MAX_PIXELS = MAX_SIDE**2
@@ -91,7 +92,7 @@ def _image_set(images_NCHW: Tensor, files: Files) -> ImageSet:
 
 def _summary(folder: Path, layout: Layout, train: ImageSet, test: ImageSet) -> list[str]:
     """Return sentences on what was read, and on what was skipped."""
-    said = [f"{folder}: {len(train.counts)} classes, {len(train):,} training and {len(test):,} test images."]
+    said = [f"{folder}: {len(train.counts)} classes, {len(train):,} training and {many(len(test), 'test image', ',')}."]
     said += layout.notes
     if layout.skipped:
         said.append(f"Skipped: {in_numbers(layout.skipped)}. {READ}")
@@ -109,8 +110,10 @@ def _doubts(train: ImageSet, test: ImageSet, peak: int) -> list[str]:
     known = {_hash(image_CHW) for image_CHW in train.images_NCHW}
     repeated = sum(_hash(image_CHW) in known for image_CHW in test.images_NCHW)
     if repeated:
+        equal = "equals" if repeated == 1 else "equal"
         said.append(
-            f"{repeated:,} of the {len(test):,} test images equal a training image, so that accuracies are too high."
+            f"{repeated:,} of the {many(len(test), 'test image', ',')} {equal} a training image, so that accuracies "
+            "are too high."
         )
     return said
 

@@ -18,6 +18,7 @@ from dsactl.data.paths import expand, is_folder
 from dsactl.data.pictures import READ, endings
 from dsactl.data.views import base_name
 from dsactl.errors import DataError
+from dsactl.text.formatting import many
 
 Files = dict[str, list[Path]]
 """Class name → its image files, sorted."""
@@ -66,7 +67,7 @@ class _Listing:
     @property
     def skipped(self) -> Counter[str]:
         """What is skipped in a class folder."""
-        return self.others + Counter({"sub-folders": len(self.folders)} if self.folders else {})
+        return self.others + Counter({"sub-folder": len(self.folders)} if self.folders else {})
 
 
 def read_layout(folder: Path, *, as_before: bool = False) -> Layout:
@@ -147,7 +148,10 @@ class _Reader:
                     hint = f"Each sub-folder of the given folder is a class. Did you mean {path}?"
                 raise DataError(f"{path} has no images.", hint)
             if not path.name.isprintable() or len(path.name) > MAX_NAME_LENGTH:
-                raise DataError(f"{str(path)!r:.300} has a name that cannot be stored.", "Rename the folder.")
+                raise DataError(
+                    f"{str(path)!r:.300} has a name that cannot be stored.",
+                    f"Rename the folder: at most {MAX_NAME_LENGTH} printable characters.",
+                )
             found[path.name] = inside.pictures
             skipped += inside.skipped
         if not found:
@@ -179,7 +183,7 @@ class _Reader:
                     elif entry.is_symlink() and not path.suffix and not path.exists():
                         raise DataError(f"{path} is a link to a folder that does not exist.", "Remove the link.")
                     else:
-                        others[path.suffix.lower() or "files without an extension"] += 1
+                        others[path.suffix.lower() or "file without an extension"] += 1
         except OSError as error:
             raise DataError(f"{folder} cannot be read: {error.strerror or error}.") from error
         return _Listing(sorted(folders), sorted(pictures), others)
@@ -188,7 +192,7 @@ class _Reader:
 def _outside(*listings: _Listing) -> Counter[str]:
     """Count the images beside class folders."""
     count = sum(len(each.pictures) for each in listings)
-    return Counter({"images outside of class folders": count} if count else {})
+    return Counter({"image outside of class folders": count} if count else {})
 
 
 def _has(skipped: Mapping[str, int]) -> str:
@@ -197,9 +201,15 @@ def _has(skipped: Mapping[str, int]) -> str:
 
 
 def in_numbers(skipped: Mapping[str, int]) -> str:
-    """Return the five most frequent kinds with their numbers: "2 .heic, 1 .csv"."""
+    """Return the five most frequent kinds with their numbers: "3 sub-folders, 2 .heic, 1 .csv"."""
     most = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))[:5]
-    return ", ".join(f"{count} {kind}" for kind, count in most)
+    return ", ".join(f"{count} {kind}" if kind.startswith(".") else _counted(count, kind) for kind, count in most)
+
+
+def _counted(count: int, kind: str) -> str:
+    """Format a number of a kind whose first word is the noun: "2 images outside of class folders"."""
+    noun, space, rest = kind.partition(" ")
+    return f"{many(count, noun)}{space}{rest}"
 
 
 def _names(folders: Iterable[Path]) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsactl.errors import UsageError
+from dsactl.text.formatting import many
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,7 +117,8 @@ def take(dataset: "Dataset", views: tuple[View, ...]) -> "Dataset":
         dataset = replace(seen, name=with_views(dataset.name, view))
     if not read or not views:
         return dataset
-    counts = f"{dataset.classes} classes, {len(dataset.train):,} training and {len(dataset.test):,} test images"
+    tested = many(len(dataset.test), "test image", ",")
+    counts = f"{dataset.classes} classes, {len(dataset.train):,} training and {tested}"
     return replace(dataset, remark=f"{read} Viewed as {dataset.name}: {counts}.")
 
 

@@ -26,6 +26,7 @@ from dsactl.engine.progress import NO_FIGURES, Progress
 from dsactl.engine.tasks import Executor, Failure, LocalExecutor, Result, Task
 from dsactl.engine.words import AUTO, OFF, check_cluster, check_gpu_share
 from dsactl.errors import ClusterError, UsageError
+from dsactl.text.formatting import many
 from registry import extras
 
 MAX_RETRIES = 3
@@ -185,7 +186,7 @@ class RayExecutor(Executor):
             for index, task in enumerate(sorted(tasks, key=lambda task: -task.cost))
         }
         total, done, known = sum(task.cost for task in tasks), 0.0, dict[int, float]()
-        progress.update(0, total, f"{len(tasks)} tasks on Ray")
+        progress.update(0, total, f"{many(len(tasks), 'task')} on Ray")
         try:
             while waiting:
                 ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=REPORT_SECONDS, fetch_local=True)

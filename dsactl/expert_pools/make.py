@@ -38,6 +38,7 @@ from dsactl.expert_pools.recipe import PoolRecipe, PoolRequest
 from dsactl.networks.build import structure
 from registry.files import write_atomically
 from registry.locks import acquire
+from registry.names import MAX_LENGTH
 from registry.pool import MAX_TENSORS
 from registry.tensors import describe
 
@@ -117,7 +118,9 @@ def prepare(
         try:
             registry.parse_name(recipe.pool_name)
         except registry.BadNameError:
-            raise UsageError(f"The name {recipe.pool_name} is too long.", "Give a shorter one with `name`.") from None
+            raise UsageError(
+                f"The name {recipe.pool_name} is too long.", f"Give one of at most {MAX_LENGTH} characters with `name`."
+            ) from None
     known = {} if entry_of(own.name) else {key: value for key, value in folder.items() if value is not None}
     return PoolJob(own, recipe, name, request.precision == "auto", known)
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "dsactl.methods"
-WORD = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
+MAX_WORD = 32
+WORD = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{MAX_WORD - 1}}}")
 """Pattern of a method's name, which is a part of its sets' names."""
 IMPORTED = "imported"
 """The method in recipes of sets that another program made, unless the user names one."""

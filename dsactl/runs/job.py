@@ -22,6 +22,7 @@ from dsactl.parametrisation.formation import check_formation
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe, Request
 from dsactl.runs.request_check import check_request
+from registry.names import MAX_LENGTH
 
 STUDIES, CONTINUAL = "studies", "continual"
 OF_STUDIES = (STUDIES, CONTINUAL)
@@ -112,7 +113,9 @@ def _own_name(recipe: Recipe) -> registry.SetName:
     try:
         return registry.parse_name(recipe.set_name)
     except registry.BadNameError:
-        raise UsageError(f"The name {recipe.set_name} is too long.", "Give a shorter one with `name`.") from None
+        raise UsageError(
+            f"The name {recipe.set_name} is too long.", f"Give one of at most {MAX_LENGTH} characters with `name`."
+        ) from None
 
 
 def run_folder(store: registry.Store, recipe: Recipe) -> Path:

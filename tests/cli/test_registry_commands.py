@@ -96,6 +96,7 @@ def test_tags_are_set_listed_and_removed(store: registry.Store, quick: Program) 
     for arguments, code, said in (
         (("tag", "a", "latest"), 2, "'latest' always is the newest version"),
         (("tag", "a", "7"), 2, "is not a tag"),
+        (("tag", "a", "b" * 81), 2, "at most 80 long"),
         (("tag", "a", "--remove"), 2, "needs the name and the tag"),
         (("tag", "a", "nope", "--remove"), 1, "no tag 'nope'"),
         (("tag", "zzz", "x"), 1, "There is no set 'zzz'"),

@@ -204,7 +204,7 @@ def test_what_was_passed_over_is_said(folder: Path) -> None:
     for name in ("a.heic", "b.HEIC", "list.csv", ".DS_Store"):
         (folder / "cat" / name).write_text("x")
     said = load_folder(folder).remark
-    assert "Skipped: 2 .heic, 1 .csv, 1 sub-folders. Images are files that Pillow reads" in said
+    assert "Skipped: 2 .heic, 1 .csv, 1 sub-folder. Images are files that Pillow reads" in said
 
 
 def levels(path: Path, *values: np.ndarray) -> list[list[int]]:

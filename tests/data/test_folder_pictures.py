@@ -18,6 +18,7 @@ import dsactl
 from dsactl.data import folder as reading
 from dsactl.data import pictures
 from dsactl.data.folder import load_folder
+from dsactl.data.layout import in_numbers
 from dsactl.data.load import load_dataset
 from dsactl.errors import DataError, UsageError
 
@@ -261,7 +262,7 @@ def test_links_are_followed_and_a_folder_is_no_image(root: Path, tmp_path: Path)
     found = load_folder(root)
     assert has_image(found, noise(9))
     assert found.class_names == ("a", "b", "c")
-    assert "Skipped: 1 sub-folders." in found.remark
+    assert "Skipped: 1 sub-folder." in found.remark
 
 
 @pytest.mark.parametrize("cut", [20, 60, 0.5])
@@ -314,7 +315,10 @@ def test_test_images_that_are_trained_on_are_counted(root: Path) -> None:
     split = load_folder(root, test_fraction=0.5)
     known = {image.numpy().tobytes() for image in split.train.images_NCHW}
     count = sum(image.numpy().tobytes() in known for image in split.test.images_NCHW)
-    assert f"{count} of the 6 test images equal a training image" in split.remark
+    assert f"{count} of the 6 test images {'equals' if count == 1 else 'equal'} a training image" in split.remark
+    assert in_numbers({"sub-folder": 2, ".csv": 3, "image outside of class folders": 1}) == (
+        "3 .csv, 2 sub-folders, 1 image outside of class folders"
+    )
 
 
 def test_reading_reports_its_progress(root: Path) -> None:

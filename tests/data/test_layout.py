@@ -35,7 +35,7 @@ def test_a_class_may_have_the_name_of_a_split(tmp_path: Path, classes: str) -> N
     write(root / classes.rpartition(",")[2], "more")  # a sub-folder of a class is skipped, whatever that is called
     found = load_folder(root)
     assert found.class_names == tuple(classes.split(","))
-    assert "Skipped: 1 sub-folders." in found.remark
+    assert "Skipped: 1 sub-folder." in found.remark
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "dev", "VAL", "Validation"])
@@ -137,7 +137,7 @@ def test_folders_of_systems_are_no_classes(tmp_path: Path) -> None:
 def test_what_lies_about_is_counted(tmp_path: Path) -> None:
     root = write(tmp_path / "set", "a,b")
     shutil.copy(root / "a" / "0.png", root / "stray.png")
-    assert "Skipped: 1 images outside of class folders." in load_folder(root).remark
+    assert "Skipped: 1 image outside of class folders." in load_folder(root).remark
     (root / "c").mkdir()
     for name in ("0.heic", "1.heic", "list.csv"):
         (root / "c" / name).write_text("")

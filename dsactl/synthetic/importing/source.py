@@ -7,7 +7,7 @@ import registry
 from dsactl.augmentation.strategy import parse_strategy
 from dsactl.data.load import check_name
 from dsactl.errors import UnknownNameError, UsageError
-from dsactl.recipes.methods import WHOLE, WORD
+from dsactl.recipes.methods import MAX_WORD, WHOLE, WORD
 from dsactl.synthetic.bundled import check_own_name
 
 NORMALISED, PIXELS, ZCA = "normalised", "pixels", "zca"
@@ -83,4 +83,6 @@ def check_method(word: str) -> None:
         UsageError: it is not a word, or is the name reserved for whole datasets.
     """
     if not WORD.fullmatch(word) or word == WHOLE:
-        raise UsageError(f"`method` must be a word of a-z, 0-9, '.', '_' and '-', not {word!r}.")
+        raise UsageError(
+            f"`method` must be a word of a-z, 0-9, '.', '_' and '-', at most {MAX_WORD} long, not {word!r}."
+        )
