@@ -108,8 +108,12 @@ def is_cuda_oom(want: BaseException) -> bool:
     return type(want).__name__ == "OutOfMemoryError"
 
 
-def explain_interrupt(interrupt: KeyboardInterrupt, message: str, hint: str = "") -> None:
-    """Add a note to Ctrl-C that says what is kept, and how to continue; Python prints it below the traceback.
+INTERRUPTS = (KeyboardInterrupt, SystemExit)
+"""Exceptions that end work from outside: Ctrl-C, and on the command line signals such as SIGTERM."""
+
+
+def explain_interrupt(interrupt: BaseException, message: str, hint: str = "") -> None:
+    """Add a note to an interrupt that says what is kept, and how to continue; Python prints it below the traceback.
 
     Args:
         interrupt: the exception, which the caller passes on.

@@ -1,6 +1,5 @@
 """Execution of `dsactl condense`: sequential, parallel, or as a follower of process 0; and its answer."""
 
-import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +61,6 @@ def run(job: "Job", index: int, sets: int, output: Output, processes: "Processes
             death = processes.death()
             if death is not None:
                 raise death from None
-            _note_end(f"Terminated. {_again(fresh=how['fresh'])} continues from the last step.", output)
             raise
 
 
@@ -93,12 +91,11 @@ def side_by_side(
                 else:
                     found[index] = outcome
     except BaseException as error:
-        stored = f"{len(found)} of {sets} sets are stored."
-        if signals.exit_code() is not None:  # Ray may have replaced the exception that was raised inside it
-            _note_end(f"Terminated; {stored} {_again(fresh=fresh)} continues from there.", output)
-            raise SystemExit(signals.exit_code()) from None
-        if isinstance(error, KeyboardInterrupt):
-            explain_interrupt(error, f"Interrupted; {stored}", continue_hint(fresh=fresh))
+        # After a signal, Ray may have replaced the exception that was raised inside it.
+        if isinstance(error, KeyboardInterrupt) or signals.exit_code() is not None:
+            explain_interrupt(
+                error, f"Interrupted; {len(found)} of {sets} sets are stored.", continue_hint(fresh=fresh)
+            )
         raise
     return [outcome for _, outcome in sorted(found.items())], failed
 
@@ -114,16 +111,6 @@ class _UntilTerminated(ForwardedProgress):
         if signals.exit_code() is not None:
             raise SystemExit(signals.exit_code())
         super().update(self._sets * done / total if total else 0.0, self._sets, doing, figures)
-
-
-def _note_end(text: str, output: Output) -> None:
-    with contextlib.suppress(OSError):  # the terminal may be gone
-        output.note(text)
-
-
-def _again(*, fresh: bool) -> str:
-    """Return how to refer to the command that resumes the run."""
-    return "The same command without --fresh" if fresh else "The same command"
 
 
 def answer(outcomes: list["Outcome"], output: Output) -> None:

@@ -1,5 +1,6 @@
 """Messages and exit codes of exceptions: 1 for a failure, 2 for wrong usage, 130 for Ctrl-C."""
 
+import contextlib
 import os
 import sys
 import traceback
@@ -41,6 +42,14 @@ def print_traceback() -> None:
     sys.stderr.write(masked(traceback.format_exc()))
 
 
+def report_interrupt(error: BaseException, output: Output) -> None:
+    """Print what the last note of an exception says of the work that it ended (`dsactl.errors.explain_interrupt`)."""
+    *_, note = getattr(error, "__notes__", ["Interrupted."])
+    message, _, hint = note.partition("\n")
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        output.error(message, hint)
+
+
 def report(error: BaseException, output: Output) -> int:
     """Print an exception as one message and return the exit code."""
     match error:
@@ -58,9 +67,7 @@ def report(error: BaseException, output: Output) -> int:
             output.error(error.format_message(), see, verbatim=True)
             return error.exit_code
         case typer.Abort() | KeyboardInterrupt() | InterruptedCommandError():
-            *_, note = getattr(error.__cause__ or error, "__notes__", ["Interrupted."])
-            message, _, hint = note.partition("\n")
-            output.error(message, hint)
+            report_interrupt(error.__cause__ or error, output)
             return INTERRUPTED
         case _ if is_out_of_memory(error):
             if is_cuda_oom(error):

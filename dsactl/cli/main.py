@@ -12,13 +12,13 @@ from typing import Annotated
 import typer
 
 from dsactl import __version__
-from dsactl.cli import completion, errors
+from dsactl.cli import completion, errors, signals
 from dsactl.cli.help_screen import Command, Program
 from dsactl.cli.option_groups import expanded
 from dsactl.cli.output import Output
 from dsactl.cli.streams import replace_unencodable
 from dsactl.cli.torchrun import is_of_several
-from dsactl.errors import UsageError
+from dsactl.errors import ProcessError, UsageError
 from registry import collector
 
 PANELS = {
@@ -136,10 +136,15 @@ def main() -> None:
         _refuse_empty(sys.argv[1:])
         code = app(prog_name="dsactl", standalone_mode=False)
         sys.stdout.flush()
-    except SystemExit:
-        raise
     except BaseException as error:
+        ended = None if isinstance(error, ProcessError) else signals.exit_code()
+        if isinstance(error, SystemExit) and ended is None:
+            raise
         if errors.debugging():
             errors.print_traceback()
-        code = errors.report(error, Output())
+        if ended is None:
+            code = errors.report(error, Output())
+        else:  # whatever the exception is: Ray may have replaced the one that the signal raised
+            errors.report_interrupt(error, Output())
+            code = ended
     sys.exit(code if isinstance(code, int) else 0)

@@ -11,7 +11,7 @@ from dsactl.engine.device import prepare_device
 from dsactl.engine.progress import NO_FIGURES, ForwardedProgress, Progress
 from dsactl.engine.session import Session
 from dsactl.engine.tasks import Failure, Task
-from dsactl.errors import RunError, continue_hint, explain_interrupt
+from dsactl.errors import INTERRUPTS, RunError, continue_hint, explain_interrupt
 from dsactl.evaluation.cache import EvaluationKey, NetworkResults, ResultCache, StoredResults, now
 from dsactl.evaluation.protocol import Evaluation, NetworkResult, Protocol
 from dsactl.evaluation.resolve import check_matches, evaluation_key, is_own_augmentation, resolve_networks
@@ -47,7 +47,7 @@ def evaluate_cached(
     cache = _CacheOfOne(StoredResults(store), progress, protocol.networks if fresh else 0)
     try:
         result = evaluate(synthetic, dataset, protocol, replace(session, progress=progress), cache)
-    except KeyboardInterrupt as interrupt:
+    except INTERRUPTS as interrupt:
         cache.report_stored()  # it may have come after a result was saved and before the meter was told
         _explain(interrupt, progress.stored, protocol.networks, fresh=fresh)
         raise
@@ -58,7 +58,7 @@ def evaluate_cached(
     return result
 
 
-def _explain(interrupt: KeyboardInterrupt, stored: int, networks: int, *, fresh: bool) -> None:
+def _explain(interrupt: BaseException, stored: int, networks: int, *, fresh: bool) -> None:
     if stored:
         message = f"Interrupted; {stored} of {networks} networks are finished and stored."
         hint = continue_hint(fresh=fresh)

@@ -32,7 +32,7 @@ from dsactl.engine.progress import Progress
 from dsactl.engine.session import Session
 from dsactl.engine.shared_folder import SharedFolder, offer
 from dsactl.engine.tasks import Failure, LocalExecutor, Task
-from dsactl.errors import DataError, RunError, UsageError, continue_hint, explain_interrupt
+from dsactl.errors import INTERRUPTS, DataError, RunError, UsageError, continue_hint, explain_interrupt
 from dsactl.expert_pools.expert import Expert, checkpoint_path, train_expert
 from dsactl.expert_pools.recipe import PoolRecipe, PoolRequest
 from dsactl.networks.build import structure
@@ -181,7 +181,7 @@ def find_or_make(
             return found
         try:
             experts = _train(job, folder, session, checkpoint_every)
-        except KeyboardInterrupt as interrupt:
+        except INTERRUPTS as interrupt:
             _explain(interrupt, folder, job.recipe, fresh=fresh)
             raise
         stored = _store(job, store, experts)
@@ -314,8 +314,8 @@ def _dataset_info(job: PoolJob) -> registry.DatasetInfo:
     )
 
 
-def _explain(interrupt: KeyboardInterrupt, folder: Path, recipe: PoolRecipe, *, fresh: bool) -> None:
-    """Add to Ctrl-C which networks and epochs are kept."""
+def _explain(interrupt: BaseException, folder: Path, recipe: PoolRecipe, *, fresh: bool) -> None:
+    """Add to an interrupt which networks and epochs are kept."""
     epochs = dict[int, int]()
     for index in range(recipe.networks):
         with contextlib.suppress(OSError, RunError):

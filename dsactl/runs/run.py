@@ -31,7 +31,7 @@ from dsactl.engine.locks import hold
 from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.progress import LastProgress, Progress
 from dsactl.engine.session import Session
-from dsactl.errors import RunError, continue_hint, explain_interrupt
+from dsactl.errors import INTERRUPTS, RunError, continue_hint, explain_interrupt
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.job import Job, run_folder
@@ -102,12 +102,12 @@ def execute(
         how: dict[str, Any] = {"processes": processes, "checkpoint_every": checkpoint_every, "watch": watch}
         try:
             return keep(folder, job, session.store, carry_out(folder, job, progress, **how))
-        except KeyboardInterrupt as interrupt:
+        except INTERRUPTS as interrupt:
             _explain(interrupt, folder, progress, fresh=fresh)
             raise
 
 
-def _explain(interrupt: KeyboardInterrupt, folder: Path, progress: LastProgress, *, fresh: bool) -> None:
+def _explain(interrupt: BaseException, folder: Path, progress: LastProgress, *, fresh: bool) -> None:
     if (folder / FINISHED).exists():
         explain_interrupt(interrupt, "Interrupted; the set is stored.")
     elif not (folder / CHECKPOINT).exists():

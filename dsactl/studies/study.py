@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from dsactl.errors import UnknownKeywordError, UsageError, continue_hint, explain_interrupt
+from dsactl.errors import INTERRUPTS, UnknownKeywordError, UsageError, continue_hint, explain_interrupt
 from dsactl.recipes.settings import first_fault
 from dsactl.studies.result import StudyResult
 from registry import extras
@@ -93,14 +93,14 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
 
 @contextlib.contextmanager
 def keeping_finished_work(done: Callable[[], str] = lambda: "") -> Iterator[None]:
-    """Add to Ctrl-C the note that finished work is kept.
+    """Add to an interrupt the note that finished work is kept.
 
     Args:
         done: returns what is done, such as "2 of 7 cells are done".
     """
     try:
         yield
-    except KeyboardInterrupt as interrupt:
+    except INTERRUPTS as interrupt:
         parts = filter(None, (done(), "all finished work is kept"))
         explain_interrupt(interrupt, f"Interrupted; {', and '.join(parts)}.", continue_hint())
         raise

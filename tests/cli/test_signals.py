@@ -45,7 +45,8 @@ def test_a_run_keeps_what_it_did_since_the_last_checkpoint(tmp_path: Path, name:
         process.send_signal(number)
         out, err = process.communicate(timeout=120)
         assert process.returncode == 128 + number, err
-        assert "The same command continues from the last step." in err
+        assert "the checkpoint was written." in err
+        assert err.splitlines()[-1] == "  Run the same again to continue from there."
         assert "Traceback" not in err
         assert out == ""
         [path] = (tmp_path / "home").glob("runs/*/checkpoint.safetensors")
@@ -104,15 +105,36 @@ def test_a_terminal_that_closes(tmp_path: Path) -> None:
     assert list((tmp_path / "home").glob("runs/*/checkpoint.safetensors"))
 
 
-def test_other_commands_end_with_the_code_of_the_signal(tmp_path: Path) -> None:
-    environment = {**os.environ, "NO_COLOR": "1"}
-    assert processes.run("condense", "digits", "--ipc", "1", "--method", "random", env=environment).returncode == 0
-    process = processes.start("evaluate", "--networks", "50", "--epochs", "400", env=environment, cwd=tmp_path)
+EVALUATE = ("evaluate", "--networks", "1000", "--epochs", "400", "--device", "cpu")
+NAS = ("nas", "digits", "--where", "depth=1,width=32", "--proxy", "random", "--epochs", "100000", "--device", "cpu")
+TRANSFER = ("transfer", "digits", "--archs", "mlp", "--networks", "1000", "--iterations", "1", "--device", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "begun", "kept"),
+    [
+        ("SIGTERM", EVALUATE, "evaluating", "before any network was finished; no result is stored."),
+        ("SIGINT", EVALUATE, "evaluating", "before any network was finished; no result is stored."),
+        ("SIGTERM", NAS, "searching", "0 of 1 proxies are done, and all finished work is kept."),
+        ("SIGHUP", TRANSFER, "transfer", "0 of 1 cells are done, and all finished work is kept."),
+    ],
+)
+def test_other_commands_say_what_is_kept(
+    tmp_path: Path, name: str, words: tuple[str, ...], begun: str, kept: str
+) -> None:
+    environment = {**os.environ, "NO_COLOR": "1", "DSACTL_NATIVE": "0"}  # nothing to wait for
+    if words == EVALUATE:
+        assert processes.run("condense", "digits", "--ipc", "1", "--method", "random", env=environment).returncode == 0
+    process = processes.start(*words, env=environment, cwd=tmp_path)
     assert process.stderr is not None
-    read_until(process.stderr.fileno(), "evaluating")
-    process.terminate()
+    said = read_until(process.stderr.fileno(), begun)
+    process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 143, err
+    assert process.returncode == 128 + getattr(signal, name), err
+    *_, message, hint = (said + err).splitlines()
+    assert message.startswith("Error: Interrupted")
+    assert message.endswith(kept)
+    assert hint.startswith("  ")
     assert "Traceback" not in err
 
 

@@ -193,4 +193,5 @@ def test_terminated_with_workers(tmp_path: Path) -> None:
     process.terminate()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, errors
-    assert "of 3 sets are stored. The same command continues from there." in errors
+    assert "of 3 sets are stored." in errors
+    assert "Run the same again to continue from there." in errors

@@ -30,7 +30,7 @@ from dsactl.engine.native import library
 from dsactl.engine.progress import Progress
 from dsactl.engine.random import derive_seed
 from dsactl.engine.session import Session
-from dsactl.errors import RunError
+from dsactl.errors import INTERRUPTS, RunError
 from dsactl.evaluation.task import in_batches
 from dsactl.runs.run import find_made
 from dsactl.studies.continual.learner import Images, Learner, Network, Phase, Settings, Teacher, network_of
@@ -262,7 +262,7 @@ class Runner:
             self._failed[key] = error
             part.unlink(missing_ok=True)
             raise
-        except KeyboardInterrupt:
+        except INTERRUPTS:
             if last:
                 save()
             raise
