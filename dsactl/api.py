@@ -12,16 +12,19 @@ from typing import Any
 
 import registry
 from dsactl.data.load import check_no_folder_options, load_again, load_dataset
+from dsactl.engine.device import resolve_precision
 from dsactl.engine.progress import Progress
 from dsactl.engine.session import Session, opened
 from dsactl.engine.tasks import Executor
 from dsactl.errors import KeywordError, UnknownKeywordError, UsageError
 from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.evaluation.protocol import Evaluation, Protocol
+from dsactl.evaluation.resolve import check_protocol, learning_rate
 from dsactl.expert_pools.make import find_or_make
 from dsactl.expert_pools.make import prepare as prepare_pool
 from dsactl.expert_pools.pool import ExpertPool, pool_from_store
 from dsactl.expert_pools.recipe import PoolRequest
+from dsactl.recipes.methods import WHOLE, protocol_of
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import OF_STUDIES, load_source, prepare
 from dsactl.runs.run import execute
@@ -133,6 +136,8 @@ def evaluate(
     else:
         found = (store, store.newest(passed_over=OF_STUDIES)) if reference is None else find(reference, store)
         synthetic = from_store(*found)
+    store.check_writable()
+    check_protocol(synthetic, protocol, session.device)
     reading = session.progress.part(0, 0, protocol.networks)
     if data is None:
         dataset = load_source(store, synthetic.recipe, reading)
@@ -174,6 +179,9 @@ def evaluate_whole(
     """
     protocol = _protocol(protocol, options, evaluate_whole)
     session = Session.open(device, store, executor, progress)
+    session.store.check_writable()
+    resolve_precision(protocol.precision, session.device)
+    learning_rate(protocol.resolve_over(protocol_of(WHOLE)), f"the whole of {dataset}")
     how = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
     real = load_dataset(str(dataset), **how, progress=session.progress.part(0, 0, protocol.networks))  # type: ignore[arg-type]
     return evaluate_cached(whole_set(real), real, protocol, session, fresh=fresh)

@@ -41,7 +41,9 @@ def run(study: Study, options: StudyOptions, output: Output, unit: str, title: s
         contextlib.closing(open_executor(options.ray, options.device, options.gpu_share)) as executor,
         output.progress(title or study.command, 1, unit) as bar,
     ):
-        result = study.run(Session.open(options.device, executor=executor, progress=bar), options.out)
+        session = Session.open(options.device, executor=executor, progress=bar)
+        session.store.check_writable()
+        result = study.run(session, options.out)
     tables = [part for heading, table in result.tables for part in ("", heading, table)]
     folder = str(result.folder)
     pictures = [f"Pictures in {escape(folder)}"] if result.files else []

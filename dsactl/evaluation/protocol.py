@@ -89,6 +89,10 @@ class Protocol:
         own = protocol_of(recipe.method)
         if own == DC and recipe.strategy:  # DC with augmentation is trained on like DSA
             own = DSA.name
+        return self.resolve_over(own)
+
+    def resolve_over(self, own: str) -> NamedProtocol:
+        """Return the named protocol for sets that were made for the protocol `own`; see `resolve`."""
         named = self._over(find_protocol(self.name or own))
         return named if self.strategy is None else replace(named, strategy=self.strategy, without=())
 

@@ -15,8 +15,10 @@ from dsactl.engine.native import library
 from dsactl.engine.random import derive_seed
 from dsactl.errors import DataError, UsageError
 from dsactl.evaluation.cache import EvaluationKey
+from dsactl.evaluation.named import NamedProtocol
 from dsactl.evaluation.protocol import DC, Protocol
 from dsactl.evaluation.task import Networks, is_fused
+from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN
 from dsactl.recipes.methods import WHOLE
@@ -45,6 +47,44 @@ def check_matches(synthetic: SyntheticSet, dataset: Dataset) -> None:
             f"{expected[0]}×{expected[1]}.",
             f"Give each image a distribution over the {dataset.classes} classes of {dataset.name}.",
         )
+
+
+def check_protocol(synthetic: SyntheticSet, protocol: Protocol, device: torch.device) -> None:
+    """Refuse a protocol by which no network can be trained on a set, before its dataset is loaded.
+
+    Args:
+        synthetic: the set.
+        protocol: of the evaluation.
+        device: where the networks are to be trained.
+
+    Raises:
+        DeviceError: the device does not have the precision.
+        UsageError: the protocol needs a learning rate that was learned with the set.
+        NetworkError: the network cannot take the images.
+    """
+    resolve_precision(protocol.precision, device)
+    learning_rate(protocol.resolve(synthetic.recipe), synthetic.reference)
+    channels, size = synthetic.images.shape[1], synthetic.size
+    structure(evaluated_network(synthetic, protocol), channels, size, len(synthetic.class_names))
+
+
+def learning_rate(named: NamedProtocol, reference: str) -> float:
+    """Return the learning rate of a protocol.
+
+    Args:
+        named: the protocol, with the numbers of the evaluation.
+        reference: of the set, for the message.
+
+    Raises:
+        UsageError: it needs one that was learned with the set.
+    """
+    if named.lr is None:
+        raise UsageError(
+            f"The protocol {named.name!r} trains with a learning rate that was learned with the set, and "
+            f"{reference} has none.",
+            'Use `lr=0.01` or another rate, or `protocol="dsa"`.',
+        )
+    return named.lr
 
 
 def evaluated_network(synthetic: SyntheticSet, protocol: Protocol) -> NetworkSpec:
@@ -93,15 +133,9 @@ def resolve_networks(synthetic: SyntheticSet, dataset: Dataset, protocol: Protoc
         UsageError: the protocol needs a learning rate that was learned with the set.
     """
     epochs, named = training_epochs(synthetic, protocol, len(synthetic)), protocol.resolve(synthetic.recipe)
-    if named.lr is None:
-        raise UsageError(
-            f"The protocol {named.name!r} trains with a learning rate that was learned with the set, and "
-            f"{synthetic.reference} has none.",
-            'Use `lr=0.01` or another rate, or `protocol="dsa"`.',
-        )
     plan = Plan(
         epochs,
-        named.lr,
+        learning_rate(named, synthetic.reference),
         named.momentum,
         named.weight_decay,
         named.batch,

@@ -132,4 +132,6 @@ def run_study(
     if not isinstance(out, str | Path | None):
         raise UsageError(f"`out` must be a folder, not {out!r}.")
     study.require_packages()
-    return study.run(Session.open(device, store, executor, progress), None if out is None else Path(out))
+    session = Session.open(device, store, executor, progress)
+    session.store.check_writable()
+    return study.run(session, None if out is None else Path(out))

@@ -45,6 +45,25 @@ def test_lists_prefer_the_set_s_own_protocol_and_name_others(cli: Callable[..., 
     assert len([fact for fact in facts if fact.startswith("accuracy")]) == 4, "of each protocol one"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--protocol", "mtt"), "and digits-random-ipc1:1 has none"),
+        (("--protocol", "mtt", "--method", "whole", "digits"), "and the whole of digits has none"),
+        (("--arch", "convnet", "--depth", "9"), "8×8"),
+    ],
+)
+def test_what_needs_no_dataset_is_refused_before_one_is_loaded(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("a dataset is loaded")
+
+    monkeypatch.setattr("dsactl.api.load_source", load)
+    monkeypatch.setattr("dsactl.api.load_dataset", load)
+    assert said in refused("evaluate", *words)
+
+
 def listed(cli: Callable[..., Answer]) -> str:
     return " ".join(cli("ls")[1].split())
 

@@ -122,6 +122,8 @@ REFUSED = [
     (("verify", "nowhere"), "nowhere"),
     (("export", "nowhere"), "nowhere"),
     (("export", "bundled/mnist-dsa-convnet-ipc1", "--format", "jpg"), "jpg"),
+    (("export", "bundled/mnist-dsa-convnet-ipc1", "-f", "npz", "-o", "s.pt"), "s.pt has the extension of pt"),
+    (("export", "bundled/mnist-dsa-convnet-ipc1", "-f", "folder", "-o", "s.PNG"), "s.PNG has the extension of png"),
     (("import", "nowhere.pt"), "nowhere.pt"),
     (("import", ".", "--space", "pixel"), "Did you mean 'pixels'?"),
     (("import", ".", "--dataset", "digit"), "Did you mean 'digits'?"),

@@ -107,12 +107,12 @@ def _form(form: str | None, path: Path | None) -> str:
     """Return the given format, or the one of the path's extension.
 
     Raises:
-        UsageError: the extension is unknown.
+        UsageError: the extension is unknown, or that of another format than the given one.
         UnknownNameError: the format is unknown.
     """
     formats = _formats()
+    ending = "" if path is None else path.suffix.removeprefix(".").lower()
     if form is None:
-        ending = "" if path is None else path.suffix.removeprefix(".").lower()
         if ending in formats and ending != "folder":
             return ending
         if ending or (path is not None and not path.is_dir()):
@@ -121,6 +121,11 @@ def _form(form: str | None, path: Path | None) -> str:
         return "safetensors"
     if form not in formats:
         raise UnknownNameError("format", form, formats)
+    if ending in formats and ending not in (form, "folder") and path is not None and not path.is_dir():
+        raise UsageError(
+            f"{path} has the extension of {ending}, and --format is {form}.",
+            f"Leave --format out to write {ending}, or give another --output.",
+        )
     return form
 
 
