@@ -63,7 +63,9 @@ def load_folder(
     check_folder(folder)
     layout = read_layout(folder, as_before=as_before)
     if len(layout.train) < 2:
-        raise DataError(f"{folder} has {len(layout.train)} class; condensing needs at least two.")
+        raise DataError(
+            f"{folder} has {len(layout.train)} class; condensing needs at least two.", " ".join(layout.notes)
+        )
     if layout.test is None:
         train, test = _draw_split(layout.train, test_fraction or DEFAULT_TEST_FRACTION, split_seed)
     elif test_fraction is None:

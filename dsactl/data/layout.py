@@ -24,6 +24,7 @@ Files = dict[str, list[Path]]
 """Class name → its image files, sorted."""
 
 MAX_NAME_LENGTH = 200
+_NAMED = 5  # hidden folders in a sentence
 
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -58,11 +59,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class _Listing:
-    """The content of a folder, without hidden files: sub-folders, images and the kinds of other files, sorted."""
+    """The content of a folder, sorted: sub-folders, images, the kinds of other files, and hidden sub-folders."""
 
     folders: list[Path]
     pictures: list[Path]
     others: Counter[str]
+    hidden: list[Path]
 
     @property
     def skipped(self) -> Counter[str]:
@@ -98,11 +100,11 @@ class _Reader:
                 (only,) = here.folders
                 if self._splits(only, self._list(only)):
                     raise DataError(f"{folder} has no class folders.", f"Did you mean {only}?")
-            train, skipped = self._classes(folder, here.folders)
-            return Layout(train, skipped=skipped + _outside(here))
+            train, skipped = self._classes(folder, here)
+            return Layout(train, notes=self._left_out(here), skipped=skipped + _outside(here))
         (given,) = splits["train"]
         listed = self._list(given)
-        train, skipped = self._classes(given, listed.folders)
+        train, skipped = self._classes(given, listed)
         spare = splits.get("validation", [])
         if "test" not in splits and not spare:
             others = [each for each in here.folders if each != given and self._has_classes(each)]
@@ -113,11 +115,12 @@ class _Reader:
             )
         (tested,) = splits.get("test", spare)
         listed_test = self._list(tested)
-        test, more = self._classes(tested, listed_test.folders)
+        test, more = self._classes(tested, listed_test)
         notes: tuple[str, ...] = (f"{tested.name} is taken as the test split.",) if tested in spare else ()
         if unused := [each for each in here.folders if each not in (given, tested) and self._has_classes(each)]:
             verb = "is" if len(unused) == 1 else "are"
             notes += (f"{_names(unused)} {verb} not used, since there is a {tested.name} folder.",)
+        notes += self._left_out(listed, listed_test)
         return Layout(
             train, _matched(folder, train, test), tested.name, notes, skipped + more + _outside(listed, listed_test)
         )
@@ -136,11 +139,11 @@ class _Reader:
                 raise DataError(f"{folder} has several {what} folders: {_names(found[what])}.", "Keep one of them.")
         return found
 
-    def _classes(self, folder: Path, folders: Iterable[Path]) -> tuple[Files, Counter[str]]:
+    def _classes(self, folder: Path, listed: _Listing) -> tuple[Files, Counter[str]]:
         """Return the images of every class, in the order of the classes, and what was skipped."""
         found: Files = {}
         skipped = Counter[str]()
-        for path in folders:
+        for path in listed.folders:
             inside = self._list(path)
             if not inside.pictures:
                 hint = f"{READ}{_has(inside.skipped)}"
@@ -155,7 +158,8 @@ class _Reader:
             found[path.name] = inside.pictures
             skipped += inside.skipped
         if not found:
-            raise DataError(f"{folder} has no class folders.", "Give a folder with one sub-folder of images per class.")
+            hint = "Give a folder with one sub-folder of images per class."
+            raise DataError(f"{folder} has no class folders.", " ".join([hint, *self._left_out(listed)]))
         return {name: found[name] for name in self._in_order(found)}, skipped
 
     def _in_order(self, names: Iterable[str]) -> list[str]:
@@ -168,13 +172,33 @@ class _Reader:
         """Return whether a folder has sub-folders with images."""
         return any(self._list(each).pictures for each in self._list(folder).folders)
 
+    def _left_out(self, *listings: _Listing) -> tuple[str, ...]:
+        """Return a sentence on the hidden folders beside class folders that have images; none if there are none."""
+        hidden = dict.fromkeys(each.name for listing in listings for each in listing.hidden if self._has_image(each))
+        if not hidden:
+            return ()
+        named = ", ".join(list(hidden)[:_NAMED]) + (", …" if len(hidden) > _NAMED else "")
+        return (f"Left out, since names that begin with a dot are hidden: {named}. Rename what is a class.",)
+
+    def _has_image(self, folder: Path) -> bool:
+        """Return whether there is an image in a folder; looks no further than the first."""
+        try:
+            with os.scandir(folder) as entries:
+                return any(
+                    not each.name.startswith(".") and Path(each.name).suffix.lower() in self._known for each in entries
+                )
+        except OSError:
+            return False
+
     def _list(self, folder: Path) -> _Listing:
-        folders, pictures, others = [], [], Counter[str]()
+        folders, pictures, others, hidden = [], [], Counter[str](), []
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     path = folder / entry.name
                     if entry.name.startswith(".") or entry.name.casefold() in _OF_SYSTEMS:
+                        if entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                            hidden.append(path)
                         continue
                     if path.is_dir() if entry.is_symlink() else entry.is_dir():
                         folders.append(path)
@@ -186,7 +210,7 @@ class _Reader:
                         others[path.suffix.lower() or "file without an extension"] += 1
         except OSError as error:
             raise DataError(f"{folder} cannot be read: {error.strerror or error}.") from error
-        return _Listing(sorted(folders), sorted(pictures), others)
+        return _Listing(sorted(folders), sorted(pictures), others, sorted(hidden))
 
 
 def _outside(*listings: _Listing) -> Counter[str]:

@@ -234,7 +234,8 @@ class _CacheOfOne(ResultCache):
 
 
 def _is_recorded(store: registry.Store, result: Evaluation) -> bool:
-    """Return whether a record has the same accuracies of the same network."""
-    same = json.loads(canonical({"accuracies": result.accuracies, "network": result.network}))
+    """Return whether a record has the same accuracies of the same network on the same test images."""
+    about = {"accuracies": result.accuracies, "network": result.network, "test_checksum": result.test_checksum}
+    same = json.loads(canonical(about))
     records = store.evaluations(result.digest)
     return any(all(record.get(name) == value for name, value in same.items()) for record in records)

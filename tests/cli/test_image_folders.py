@@ -1,5 +1,6 @@
 """What the command line says of image folders."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,3 +107,30 @@ def test_short_classes(cli: Cli, refused: Callable[..., str], tmp_path: Path) ->
     assert (code, "4×1×8×8" in out) == (0, True)
     code, out, _ = cli("condense", str(root), "--ipc", "2", "--method", "random", "--short-classes", "all")
     assert (code, "3×1×8×8" in out) == (0, True)
+
+
+def test_evaluations_on_different_test_images_are_told_apart(cli: Cli, tmp_path: Path) -> None:
+    """The third test split gives the same accuracy as the second, and is a result of its own all the same."""
+    roots = [tmp_path / f"copy{number}" for number in range(3)]
+    for number, root in enumerate(roots):
+        write(root / "train", "a,b")
+        write(root / "test", "a,b", seed=1)
+        if number:
+            Image.fromarray(np.full((8, 8), number, np.uint8)).save(root / "test" / "a" / "4.png")
+    assert cli("condense", str(roots[0]), *RANDOM, "--name", "pair")[0] == 0
+    fast = ("--arch", "mlp", "--networks", "1", "--epochs", "1", "--device", "cpu")
+    assert cli("evaluate", "pair", *fast, "--data", str(roots[0]))[0] == 0
+    assert "test images" not in cli("show", "pair")[1]
+    for root in roots[1:]:
+        assert cli("evaluate", "pair", *fast, "--data", str(root))[0] == 0
+    records = json.loads(cli("show", "pair", "--json")[1])["evaluations"]
+    assert len({record["test_checksum"] for record in records}) == len(records) == 3
+    newest = records[-1]["test_checksum"]
+    for path in (tmp_path / "home" / "evaluations").rglob("*.json"):
+        if newest in path.read_text():
+            path.unlink()  # as if the command had been killed before the result was recorded
+    assert cli("evaluate", "pair", *fast, "--data", str(roots[2]))[0] == 0
+    shown = cli("show", "pair")[1]
+    assert "test images" in shown
+    for record in records:
+        assert f"{record['test_images']} ({record['test_checksum'][:8]})" in shown

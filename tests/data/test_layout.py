@@ -134,6 +134,24 @@ def test_folders_of_systems_are_no_classes(tmp_path: Path) -> None:
     assert load_folder(root).class_names == ("a", "b")
 
 
+def test_hidden_folders_with_images_are_said_to_be_left_out(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", "a,b,.a,..b,.c/deeper")
+    (root / ".git").mkdir()
+    (root / ".git" / "HEAD").touch()
+    said = "Left out, since names that begin with a dot are hidden: ..b, .a. Rename what is a class."
+    found = load_folder(root)
+    assert found.class_names == ("a", "b")
+    assert found.remark.count(said) == 1
+    split = write(tmp_path / "split" / "train", "a,b,.a").parent
+    write(split / "test", "a,b,.a,.d", 1, first=9)
+    assert "are hidden: .a, .d. Rename" in load_folder(split).remark
+    for classes in ("a,.a,..b", ".a,..b"):
+        with pytest.raises(DataError) as refused:
+            load_folder(write(tmp_path / classes, classes))
+        assert refused.value.hint.endswith(said)
+    assert "Left out" not in load_folder(write(tmp_path / "plain", "a,b")).remark
+
+
 def test_what_lies_about_is_counted(tmp_path: Path) -> None:
     root = write(tmp_path / "set", "a,b")
     shutil.copy(root / "a" / "0.png", root / "stray.png")

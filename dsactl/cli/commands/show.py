@@ -108,13 +108,18 @@ def _about(stored: "registry.StoredSet") -> Facts:
 
 
 def _results(evaluations: list[dict[str, Any]]) -> Table:
-    """Return a table with one row per evaluation."""
-    columns = ("tested on", "accuracy %", "n", "paper %", "epochs", "augmentation", "when")
+    """Return a table with one row per evaluation; with the test images, if these are not the same in all."""
+    columns = ["tested on", "accuracy %", "n", "paper %", "epochs", "augmentation", "when"]
+    tested = [record["test_checksum"] for record in evaluations if "test_checksum" in record]  # 0.1 had none at first
+    differ = len(set(tested)) > 1
+    if differ:
+        columns.insert(1, "test images")
     results = Table(columns, right=("accuracy %", "n", "paper %", "epochs"), optional=("when",))
     for record in evaluations:
         paper = record.get("paper")
         results.add(
             str(record.get("network", "?")),
+            *([_test_images(record)] if differ else []),
             accuracy(record),
             str(record.get("n", "?")),
             mean_and_deviation(*paper) if isinstance(paper, list) and len(paper) == 2 else "–",
@@ -123,6 +128,11 @@ def _results(evaluations: list[dict[str, Any]]) -> Table:
             str(record.get("created", "?"))[:16].replace("T", " "),
         )
     return results
+
+
+def _test_images(record: dict[str, Any]) -> str:
+    """Return the number of test images of an evaluation, and the first digits of their checksum."""
+    return f"{record.get('test_images', '?')} ({str(record.get('test_checksum', '?'))[:8]})"
 
 
 def _drawn(store: "registry.Reader", stored: "registry.StoredSet", width: int, colours: bool) -> list[Text]:
