@@ -1,4 +1,4 @@
-"""The check of the set that a method returns."""
+"""Checks of the set that a method returns."""
 
 import json
 from typing import NoReturn
@@ -9,6 +9,7 @@ from torch import Tensor
 from dsactl.errors import RunError
 from dsactl.methods.work import CondensedSet
 from dsactl.runs.job import Job
+from dsactl.synthetic.importing.spaces import MAX_EXCESS
 from dsactl.text.formatting import many
 
 
@@ -78,3 +79,20 @@ def checked(made: object, job: Job) -> CondensedSet:
         fault = f"returned a provenance that cannot be written as JSON ({error})"
         refuse(fault, "Return finite numbers, texts, lists and dicts; instead of a tensor, `tensor.tolist()`.")
     return made
+
+
+def doubt_of_range(made: CondensedSet, job: Job) -> str:
+    """Return a sentence on images whose values are far from those of the dataset, and the way out; empty otherwise.
+
+    The bound is that of an import, `MAX_EXCESS`: ten times the range of the dataset's pixels, 0 … 1, beyond it. That is
+    33 standard deviations of MNIST and 40 of CIFAR10; images learned with the paper's settings leave 0 … 1 by about
+    one, and have values of up to 7 standard deviations.
+    """
+    mean, std = (torch.tensor(each).view(1, -1, 1, 1) for each in (job.dataset.mean, job.dataset.std))
+    pixels_NCHW = made.images_NCHW.detach().cpu().double() * std + mean
+    least, most = pixels_NCHW.min().item(), pixels_NCHW.max().item()
+    if least >= -MAX_EXCESS and most <= 1 + MAX_EXCESS:
+        return ""
+    lr = job.recipe.settings.values().get("image_lr")
+    way_out = "Use smaller learning rates." if lr is None else f"Use a smaller `image_lr` than {lr:g}."
+    return f"its pixels are {least:.3g} … {most:.3g}, and those of {job.dataset.name} are 0 … 1. {way_out}"

@@ -123,7 +123,7 @@ def _run_unclaimed(
             recipe, *_ = task.arguments
             index, folder, own = places[recipe.digest()]
             if isinstance(found, Product):
-                outcome: Outcome | RunError = keep(folder, jobs[index], store, found)
+                outcome: Outcome | RunError = keep(folder, jobs[index], session, found)
             elif isinstance(found, Failure):
                 outcome = RunError(f"{task.name} failed: {found.message}.", AGAIN)
             else:

@@ -35,6 +35,7 @@ from dsactl.errors import INTERRUPTS, RunError, continue_hint, explain_interrupt
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.job import Job, run_folder
+from dsactl.runs.made_check import doubt_of_range
 from dsactl.runs.runner import CHECKPOINT, CHECKPOINT_SECONDS, EVENTS, Product, Watch, run_method, steps_of
 from dsactl.synthetic.storage import folder_options, store_set
 from registry.files import write_atomically
@@ -101,7 +102,7 @@ def execute(
             return made
         how: dict[str, Any] = {"processes": processes, "checkpoint_every": checkpoint_every, "watch": watch}
         try:
-            return keep(folder, job, session.store, carry_out(folder, job, progress, **how))
+            return keep(folder, job, session, carry_out(folder, job, progress, **how))
         except INTERRUPTS as interrupt:
             _explain(interrupt, folder, progress, fresh=fresh)
             raise
@@ -262,16 +263,18 @@ def carry_out(
         return run_method(folder, job, progress, processes=processes if shared else SINGLE_PROCESS, **how)
 
 
-def keep(folder: Path, job: Job, store: registry.Store, done: Product) -> Outcome:
-    """Store the result of a run whose lock is held.
+def keep(folder: Path, job: Job, session: Session, done: Product) -> Outcome:
+    """Store the result of a run whose lock is held, and remark on values that no images have.
 
     Raises:
         registry.StoreError: the store cannot be written to.
     """
-    stored = _store(job, store, done)
+    stored = _store(job, session.store, done)
     value = {"digest": stored.digest, "reference": stored.reference, "seconds": done.seconds}
     write_atomically(folder / FINISHED, json.dumps(value).encode())
     (folder / CHECKPOINT).unlink(missing_ok=True)
+    if doubt := doubt_of_range(done.made, job):
+        session.progress.remark(f"{stored.reference}: {doubt}")
     return Outcome(stored, done.seconds)
 
 
