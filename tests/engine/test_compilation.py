@@ -1,5 +1,7 @@
-"""The cache of compiled code: code for another processor is never used."""
+"""Compilation: its cache, where code for another processor is never used, and compilers that do not work."""
 
+import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from compilers import needs_torch_compile
 
 from dsactl.engine import compilation
 
+ROOT = Path(__file__).parents[2]
 VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -43,6 +46,40 @@ def test_compiling_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not compilation.can_compile("cuda")
     monkeypatch.setenv("DSACTL_COMPILE", "0")
     assert not compilation.can_compile("cpu")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the compiler is a script of a shell")
+def test_a_broken_compiler_is_no_traceback(tmp_path: Path) -> None:
+    compiler = tmp_path / "broken"
+    compiler.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    own = {"CC": str(compiler), "CXX": str(compiler), VARIABLE: str(tmp_path / "code"), "PYTHONPATH": str(ROOT)}
+    environment = {name: value for name, value in os.environ.items() if name != "DSACTL_COMPILE"} | own
+    done = subprocess.run(
+        [sys.executable, "-m", "dsactl", "env", "--json"], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "compiled" not in json.loads(done.stdout)["engine"]
+
+
+def test_what_torch_logs_of_a_failed_trial_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("torch._dynamo.metrics_context")
+
+    def fail(_: object) -> None:
+        try:
+            raise RuntimeError("no compiler")
+        except RuntimeError:
+            logger.exception("while compiling")
+            raise
+
+    monkeypatch.setattr(compilation, "compiled", fail)
+    assert not compilation._compiles.__wrapped__()
+    assert "while compiling" not in capfd.readouterr().err
+    logger.error("another time")
+    assert "another time" in capfd.readouterr().err
 
 
 @needs_torch_compile
