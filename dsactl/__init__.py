@@ -5,6 +5,7 @@
     evaluate       train networks on a set from scratch and test them; evaluate_whole on a whole dataset
     load_dataset   a dataset, to test on; datasets and architectures list names
     experts        train a pool of networks on real images, for methods; load_experts loads a stored pool
+    relabel        a set with soft labels from such a network
     pull           bring a set from the Hugging Face Hub
     transfer, ablate, nas, continual, reproduce
                    the studies; each returns a `StudyResult`
@@ -29,7 +30,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 if TYPE_CHECKING:
-    from dsactl.api import condense, evaluate, evaluate_whole, experts, pull
+    from dsactl.api import condense, evaluate, evaluate_whole, experts, pull, relabel
     from dsactl.data.catalogue import datasets
     from dsactl.data.load import load_dataset
     from dsactl.engine.on_ray import open_executor
@@ -69,6 +70,7 @@ _HOMES = {
     "nas": "dsactl.studies.nas.architecture_search",
     "open_executor": "dsactl.engine.on_ray",
     "pull": "dsactl.api",
+    "relabel": "dsactl.api",
     "reproduce": "dsactl.studies.reproduce",
     "transfer": "dsactl.studies.transfer",
 }
@@ -97,6 +99,7 @@ __all__ = [
     "nas",
     "open_executor",
     "pull",
+    "relabel",
     "reproduce",
     "transfer",
 ]

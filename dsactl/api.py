@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import registry
 from dsactl.data.load import check_no_folder_options, load_again, load_dataset
@@ -20,16 +20,20 @@ from dsactl.errors import KeywordError, UnknownKeywordError, UsageError
 from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.evaluation.protocol import Evaluation, Protocol
 from dsactl.evaluation.resolve import check_protocol, learning_rate
+from dsactl.expert_pools.fitting import choose_pool
 from dsactl.expert_pools.make import find_or_make
 from dsactl.expert_pools.make import prepare as prepare_pool
 from dsactl.expert_pools.pool import ExpertPool, pool_from_store
 from dsactl.expert_pools.recipe import PoolRequest
 from dsactl.recipes.methods import WHOLE, protocol_of
+from dsactl.expert_pools.teacher import Teacher
 from dsactl.recipes.recipe import Request
+from dsactl.runs.default_pool import default_pool
 from dsactl.runs.job import OF_STUDIES, load_source, prepare
 from dsactl.runs.run import execute
 from dsactl.synthetic.bundled import check_own_name, find, own_name
 from dsactl.synthetic.full_data import whole_set
+from dsactl.synthetic.relabelling import relabel as relabel_stored
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 from registry import hub
 
@@ -265,6 +269,65 @@ def experts(
     real = load_dataset(str(dataset), **folder, progress=reading)
     made = find_or_make(prepare_pool(request, real, session.device, own, folder), session, fresh=fresh)
     return pool_from_store(session.store, made.stored)
+
+
+def relabel(
+    reference: str | SyntheticSet,
+    *,
+    experts: str | ExpertPool | None = None,
+    teacher: int | Literal["mean"] = 0,
+    epoch: int | None = None,
+    temperature: float = 1.0,
+    name: str | None = None,
+    device: str = "auto",
+    store: registry.Store | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> SyntheticSet:
+    """Store the images of a set with one soft label each from a network that was trained on the real images.
+
+    The label is softmax(logits / temperature) of the network in evaluation mode, without augmentation; with formation
+    the mean over the decoded images. Soft labels that the set has are replaced. Test images are never used. The same
+    again is looked up.
+
+    Args:
+        reference: of a set, or a loaded one.
+        experts: reference of a pool of experts, or a loaded one; None for the newest in the store that was trained on
+            the same training images. If there is none, it is trained with the defaults of `experts`.
+        teacher: number of the network in the pool, or "mean" for the mean of all networks' probabilities.
+        epoch: after which the network was kept; None for the last.
+        temperature: above 0.
+        name: of the new set; None for SOURCE-soft.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        store: None for the default store.
+        executor: trains the experts if there are none, see `dsactl.open_executor`; None for this process.
+        progress: the meter; None for none.
+
+    Raises:
+        dsactl.Error: bad input; the set or the pool is missing, damaged, or one does not fit the other; the store
+            cannot be written to; the probabilities are not finite.
+
+    Examples:
+        >>> import dsactl
+        >>> condensed = dsactl.condense("digits", ipc=1, method="random")
+        >>> pool = dsactl.experts("digits", networks=1, epochs=1, network=dsactl.NetworkSpec(width=8))
+        >>> soft = dsactl.relabel(condensed, experts=pool)
+        >>> soft.reference, soft.soft_labels.shape
+        ('digits-random-ipc1-soft:1', torch.Size([10, 10]))
+    """
+    chosen = Teacher(teacher, epoch, temperature)
+    own = None if name is None else check_own_name(registry.parse_name(name))
+    session = Session.open(device, store, executor, progress)
+    where, source = find(_address(reference), session.store)
+    pool = choose_pool(session.store, source, None if experts is None else _address(experts), chosen)
+    if pool is None:
+        pool = find_or_make(default_pool(source, chosen, session.part(0, 0, 1)), session).stored
+    return from_store(session.store, relabel_stored(where, source, pool, chosen, session, own).stored)
+
+
+def _address(given: str | SyntheticSet | ExpertPool) -> str:
+    """Return the reference of a set or pool that is given by it or loaded."""
+    return given if isinstance(given, str) else f"@sha256:{given.digest}"
 
 
 def pull(address: str, *, name: str | None = None, store: registry.Store | None = None) -> SyntheticSet:

@@ -190,10 +190,13 @@ def _about(stored: StoredSet, pictures: Pictures) -> str:
     count, channels, height, width = stored.manifest.tensors["images"].shape
     colour = "grey" if channels == 1 else "colour"
     on = f" on {_text(stored.manifest.network)}" if stored.manifest.network else ""
+    soft = (
+        " Their labels are soft: a distribution over the classes for each." if stored.manifest.has_soft_labels else ""
+    )
     tiled = f" (stored as {count:,}, of several tiles each)" if count != pictures.count else ""
     return (
         f"{pictures.count:,} labelled {colour} images of {height}×{width} pixels{tiled} in {len(info.class_names)} "
-        f"classes, which stand for the {sum(info.counts):,} images of {_text(info.name)} ({_text(info.split)}). "
+        f"classes, which stand for the {sum(info.counts):,} images of {_text(info.name)} ({_text(info.split)}).{soft} "
         f"Method: {_text(stored.manifest.method)}{on}. This is version {stored.version}, tagged `v{stored.version}`."
     )
 

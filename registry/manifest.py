@@ -83,7 +83,7 @@ class Manifest(_Model):
         recipe: all hyper-parameters, as the program that made the set or pool wrote them.
         network: the network that the set was made on, None if there was none; of a pool, the network of its experts.
         seed: the random seed.
-        tensors: of a set `images` and `labels`, and `soft_labels` if the method learned them; of a pool the parameters
+        tensors: of a set `images` and `labels`, and `soft_labels` if the labels are soft; of a pool the parameters
             and buffers of its networks (see `registry.pool`).
         provenance: program, versions, device and time, which do not affect the digest.
         pool: the networks and epochs of a pool; None for a set.

@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "evaluate",
     "experts": "experts",
     "nas": "nas",
+    "relabel": "relabel",
     "reproduce": "reproduce",
     "transfer": "transfer",
     # the store's methods, and functions that take a store

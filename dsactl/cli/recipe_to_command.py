@@ -9,7 +9,7 @@ from dsactl.errors import DataError, UsageError
 from dsactl.expert_pools.recipe import PoolRecipe, PoolRequest
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes import methods as methods
-from dsactl.recipes.recipe import Recipe
+from dsactl.recipes.recipe import Recipe, Relabelled
 
 if TYPE_CHECKING:
     from registry import Manifest
@@ -28,6 +28,8 @@ def set_command(manifest: "Manifest") -> str | None:
         recipe = Recipe.from_dict(manifest.recipe)
     except DataError:
         return None
+    if recipe.labels is not None:
+        return _relabel_command(manifest, recipe.labels)
     try:
         uses_network = methods.find(recipe.method).network
     except UsageError:  # an unknown method, or its package is broken
@@ -75,6 +77,16 @@ def condense_command(recipe: Recipe, folder: Mapping[str, Any], mirrored: bool |
         if name in recipe.options:
             words += ["--option", f"{name}={value}"]
     return shlex.join(words)
+
+
+def _relabel_command(manifest: "Manifest", labels: Relabelled) -> str | None:
+    """Return the `dsactl relabel` command of a set, by the names that its source and pool had; None without these."""
+    source, pool = (manifest.provenance.get(name) for name in ("source", "experts"))
+    if not (isinstance(source, str) and isinstance(pool, str)):
+        return None
+    given = {"experts": pool, "teacher": labels.teacher, "epoch": labels.epoch, "temperature": labels.temperature}
+    words = (word for name, value in given.items() for word in (f"--{name}", str(value)))
+    return shlex.join(["dsactl", "relabel", source, *words])
 
 
 def _experts_command(manifest: "Manifest") -> str | None:

@@ -32,6 +32,13 @@ def contents(stored: "registry.StoredSet") -> str:
     return f"{networks}, after epochs {', '.join(others)} and {last}" if others else f"{networks}, after epoch {last}"
 
 
+def labels_of(stored: "registry.StoredSet") -> str:
+    """Return what labels a set has: "hard", "soft", or "soft, of a teacher" for a relabelled set."""
+    if not stored.manifest.has_soft_labels:
+        return "hard"
+    return "soft, of a teacher" if "labels" in stored.manifest.recipe else "soft"
+
+
 def next_command(stored: "registry.StoredSet", more: str = "") -> str:
     """Return what to do with a set or pool that is new in the store.
 

@@ -8,8 +8,9 @@ from torch import Tensor
 import registry
 from dsactl.data.dataset import Dataset
 from dsactl.engine.session import opened
-from dsactl.errors import DataError, UsageError
+from dsactl.errors import DataError
 from dsactl.expert_pools.recipe import PoolRecipe
+from dsactl.expert_pools.teacher import check_epoch, check_network
 from dsactl.networks.build import Buffers, Parameters, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.text.formatting import many
@@ -76,16 +77,8 @@ class ExpertPool:
         Raises:
             UsageError: the pool has no such network or epoch.
         """
-        if not 0 <= index < self.networks:
-            raise UsageError(
-                f"{self.reference} has no network {index}: it has {self.networks}.",
-                f"They count to {self.networks - 1}.",
-            )
-        if epoch not in self.epochs:
-            known = ", ".join(map(str, self.epochs))
-            raise UsageError(
-                f"{self.reference} has no epoch {epoch}.", f"Epochs: {known}. Others need a pool made with `keep`."
-            )
+        check_network(index, self.networks, self.reference)
+        check_epoch(epoch, self.epochs, self.reference)
         parameters, buffers = _names(self.recipe, len(self.class_names))
         return (
             {name: self.tensors[tensor_name(index, epoch, name)] for name in parameters},

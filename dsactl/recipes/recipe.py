@@ -31,6 +31,25 @@ _Parsed = Annotated[Strategy, GetPydanticSchema(lambda _, of: of(Annotated[str, 
 
 
 @dataclass(frozen=True)
+class Relabelled:
+    """The teacher of soft labels that a set got in place of its own (`dsactl.synthetic.relabelling`).
+
+    Attributes:
+        pool: digest of the pool of experts.
+        epoch: of the pool's kept ones.
+        teacher: number of the network in the pool, or "mean" for the mean of all networks' probabilities.
+        temperature: T of softmax(logits / T).
+    """
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+    pool: str
+    epoch: int
+    teacher: int | Literal["mean"]
+    temperature: float
+
+
+@dataclass(frozen=True)
 class Recipe:
     """All hyper-parameters of a run; two equal recipes give the same set on one machine.
 
@@ -47,6 +66,7 @@ class Recipe:
         short_classes: for classes with fewer than `ipc` training images: "refuse", "all" to take their images once, or
             "repeat" to take them in turn (`dsactl.methods.short_classes`). Left out of manifests if it is "refuse".
         formation: F; each stored image holds F×F images to train on (`dsactl.parametrisation`).
+        labels: the teacher of a relabelled set; None for the labels that the method made.
     """
 
     dataset: str
@@ -61,6 +81,7 @@ class Recipe:
     precision: Literal["float32", "bfloat16"] = "float32"
     short_classes: ShortClasses = "refuse"
     formation: int = 1
+    labels: Relabelled | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values: settings and other fields on one level, without values that manifests leave out."""
@@ -76,6 +97,10 @@ class Recipe:
             del values["short_classes"]
         if self.formation == 1:
             del values["formation"]
+        if self.labels is None:
+            del values["labels"]
+        else:
+            values["labels"] = asdict(self.labels)
         return values | self.settings.to_dict()
 
     @classmethod
@@ -125,9 +150,13 @@ class Recipe:
 
     @property
     def set_name(self) -> str:
-        """DATASET-METHOD-ARCH-ipcN-formationF, without ARCH where no network was used, and without formation 1."""
+        """DATASET-METHOD-ARCH-ipcN-formationF-soft.
+
+        Without ARCH where no network was used, without formation 1, and without soft unless it was relabelled.
+        """
         formation = f"formation{self.formation}" if self.formation > 1 else None
         parts = [self.dataset.replace(MARK, "-"), self.method, self.network_label, f"ipc{self.ipc}", formation]
+        parts.append("soft" if self.labels else None)
         return "-".join(part for part in parts if part)
 
     @property
@@ -178,6 +207,7 @@ class _Stored:
     precision: Literal["float32", "bfloat16"] = "float32"
     short_classes: ShortClasses = "refuse"
     formation: Count = 1
+    labels: Relabelled | None = None
     iterations: int = 0
     inner_steps: int = 0
     network_epochs: int = 0

@@ -123,33 +123,37 @@ def run_folder(store: registry.Store, recipe: Recipe) -> Path:
     return store.home / "runs" / recipe.digest()[:32]
 
 
-def load_source(store: registry.Store, recipe: Recipe, progress: Progress = NO_PROGRESS) -> Dataset:
+def load_source(
+    store: registry.Store, recipe: Recipe, progress: Progress = NO_PROGRESS, *, otherwise: str = ""
+) -> Dataset:
     """Load the dataset that a set of this store was made from: from where its run read it, or by its name.
 
     Args:
         store, recipe: of the set.
         progress: see `load_dataset`.
+        otherwise: what to do if a folder is not known or gone; "" for naming it as `data`.
 
     Raises:
         DataError: it is a folder that this machine does not know, or it cannot be read any more.
     """
     try:
-        source = json.loads((run_folder(store, recipe) / "source.json").read_text())
+        of_images = replace(recipe, labels=None)  # labels that were replaced later have no run
+        source = json.loads((run_folder(store, of_images) / "source.json").read_text())
     except (FileNotFoundError, ValueError):
         source = None
     if not isinstance(source, dict):
         if entry_of(recipe.dataset):
             return load_dataset(recipe.dataset)
         raise DataError(
-            f"The images of {recipe.dataset} are needed for testing, and this machine does not know where they are.",
-            "Name their folder with `data`.",
+            f"The images of {recipe.dataset} are needed, and this machine does not know where they are.",
+            otherwise or "Name their folder with `data`.",
         )
     name = str(source.get("name"))
     base = base_name(name)
     if is_folder(name) and not expand(base).is_dir():
         raise DataError(
             f"The images of {recipe.dataset} were read from {base}, which is not a folder any more.",
-            f"Give the folder where they are now: `data=FOLDER`{_with_views(name[len(base) :])}.",
+            otherwise or f"Give the folder where they are now: `data=FOLDER`{_with_views(name[len(base) :])}.",
         )
     return load_again(**source, checksum=recipe.checksum, progress=progress)
 

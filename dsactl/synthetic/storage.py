@@ -24,6 +24,11 @@ def folder_options(known: Mapping[str, Any]) -> dict[str, Any]:
     return {name: known[name] for name, kind in _FOLDER_OPTIONS.items() if type(known.get(name)) is kind}
 
 
+def program_and_time() -> dict[str, registry.JsonValue]:
+    """Return the provenance of a set that is made now: this program, and the time."""
+    return {"program": f"dsactl {__version__}", "created": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
 def store_set(
     store: registry.Store,
     name: registry.SetName,
@@ -64,11 +69,7 @@ def store_set(
         network=recipe.network_label,
         seed=recipe.seed,
         tensors=describe(tensors),
-        provenance={
-            "program": f"dsactl {__version__}",
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            **provenance,
-        },
+        provenance={**program_and_time(), **provenance},
     )
     seen = decoded(stored, recipe)
     picture = grid_png(seen["images"].numpy(), seen["labels"].numpy(), dataset.mean, dataset.std)

@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from dsactl.cli import options
 from dsactl.cli.output import Output
+from dsactl.cli.stored_set import labels_of
 from dsactl.text.formatting import accuracy, augmentation, bytes_in_words, in_words, many
 from dsactl.text.tables import Table
 
@@ -61,6 +62,7 @@ def _facts(stored: "registry.StoredSet", evaluations: list[dict[str, Any]]) -> d
     facts |= {f"data set: {key}": item for key, item in manifest.dataset.model_dump(mode="json").items()}
     if manifest.pool is None:
         facts["images"] = list(manifest.tensors["images"].shape)
+        facts["labels"] = labels_of(stored)
     else:
         facts |= {"networks": manifest.pool.networks, "epochs": manifest.pool.epochs}
     facts |= {f"recipe: {key}": item for key, item in manifest.recipe.items()}

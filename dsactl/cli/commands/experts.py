@@ -1,19 +1,18 @@
 """The command `dsactl experts`."""
 
-import contextlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dsactl.augmentation.strategy import KINDS
-from dsactl.cli import downloads, options
+from dsactl.cli import downloads, expert_pools, options
 from dsactl.cli.output import Output
 from dsactl.cli.stored_set import contents, to_json
 from dsactl.data.load import check_name
 from dsactl.expert_pools.recipe import PoolRequest, parse_keep
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.synthetic.bundled import check_own_name
-from dsactl.text.formatting import bytes_in_words, duration, in_words, many
+from dsactl.text.formatting import bytes_in_words, duration, in_words
 from dsactl.text.tables import Facts
 
 if TYPE_CHECKING:
@@ -122,9 +121,7 @@ def command(
     from dsactl.data.load import load_dataset
     from dsactl.engine.device import resolve_device
     from dsactl.engine.native import compiler_remark
-    from dsactl.engine.on_ray import open_executor
-    from dsactl.engine.session import Session
-    from dsactl.expert_pools.make import find_or_make, prepare
+    from dsactl.expert_pools.make import prepare
 
     device = resolve_device(run.device)
     for remark in compiler_remark(device):
@@ -135,11 +132,7 @@ def command(
     if dry_run:
         _dry_run(job, device, output)
         return
-    with (
-        contextlib.closing(open_executor(run.ray, run.device, run.gpu_share)) as executor,
-        output.progress(many(networks, "expert"), networks * epochs, "epochs") as bar,
-    ):
-        made = find_or_make(job, Session.open(device, executor=executor, progress=bar), fresh=fresh)
+    made = expert_pools.make(job, device, run, output, fresh=fresh)
     stored = made.stored
     how = "Already stored:" if made.repeated else "Stored"
     line = f"{how} [bold]{stored.reference}[/]  {contents(stored)}, @sha256:{stored.digest[:12]}"

@@ -173,6 +173,7 @@ def _value(entry: "registry.Entry") -> dict[str, Any]:
         "seed": entry.seed,
         "iterations": entry.iterations,
         "images": entry.shape,
+        "labels": "soft" if entry.soft_labels else "hard",
         "size": entry.size,
         "stored": entry.stored,
         "evaluations": list(entry.evaluations),
@@ -189,7 +190,7 @@ def _table(entries: list["registry.Entry"]) -> Table:
     for entry in entries:
         shown.add(
             entry.reference,
-            _shape(tuple(entry.shape)),
+            _shape(tuple(entry.shape)) + (" soft" if entry.soft_labels else ""),
             _seed(entry.seed),
             "–" if entry.iterations is None else str(entry.iterations),
             *_accuracy(entry),

@@ -9,7 +9,7 @@ from rich.text import Text
 from dsactl.augmentation.strategy import KINDS, Strategy
 from dsactl.cli import options, terminal_image
 from dsactl.cli.output import Output
-from dsactl.cli.stored_set import contents, to_json
+from dsactl.cli.stored_set import contents, labels_of, to_json
 from dsactl.cli.streams import can_encode
 from dsactl.text.formatting import (
     accuracy,
@@ -94,8 +94,9 @@ def _about(stored: "registry.StoredSet") -> Facts:
     else:
         about.add("networks", f"{contents(stored)}: {manifest.network}")
         about.add("images", normalised)
-    if manifest.has_soft_labels:
-        about.add("labels", "soft: a distribution over the classes per image")
+    if pool is None:
+        what = "a distribution over the classes" if manifest.has_soft_labels else "a class"
+        about.add("labels", f"{labels_of(stored)}: {what} per image")
     for key, item in manifest.recipe.items():
         if key not in ("dataset", "checksum", "method"):
             about.add(f"  {key.replace('_', ' ')}", in_words(item))

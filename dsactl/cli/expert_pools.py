@@ -1,0 +1,52 @@
+"""Pools of experts that commands train, on request or because a set or method needs one."""
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from dsactl.cli.options import RunOptions
+from dsactl.cli.output import Output
+from dsactl.text.formatting import bytes_in_words, duration, many
+
+if TYPE_CHECKING:
+    import torch
+
+    import registry
+    from dsactl.expert_pools.make import PoolJob, PoolOutcome
+
+
+def make(job: "PoolJob", device: "torch.device", run: RunOptions, output: Output, *, fresh: bool) -> "PoolOutcome":
+    """Train a pool with a progress bar, or look it up; arguments as of `expert_pools.make.find_or_make`."""
+    from dsactl.engine.on_ray import open_executor
+    from dsactl.engine.session import Session
+    from dsactl.expert_pools.make import find_or_make
+
+    networks, epochs = job.recipe.networks, job.recipe.epochs
+    with (
+        contextlib.closing(open_executor(run.ray, run.device, run.gpu_share)) as executor,
+        output.progress(many(networks, "expert"), networks * epochs, "epochs") as bar,
+    ):
+        return find_or_make(job, Session.open(device, executor=executor, progress=bar), fresh=fresh)
+
+
+def make_missing(job: "PoolJob", device: "torch.device", run: RunOptions, output: Output) -> "registry.StoredSet":
+    """Say that a pool is missing, what training it costs, and that it may be interrupted; then train and store it.
+
+    Args:
+        job: of the pool.
+        device: where to train.
+        run: where tasks run.
+        output: prints the notice and the progress.
+    """
+    from dsactl.engine.device import describe
+    from dsactl.expert_pools.estimate import estimate
+
+    cost, recipe = estimate(job, device), job.recipe
+    output.remark(
+        f"The store has no pool of experts for {recipe.dataset}. One is trained now: "
+        f"{many(recipe.networks, 'network')} of {many(recipe.epochs, 'epoch')}, about {duration(cost.seconds)} one "
+        f"after the other on {describe(device)}, {bytes_in_words(cost.memory)} of memory. It is stored for later "
+        "commands. Ctrl-C is safe: the same command continues it."
+    )
+    stored = make(job, device, run, output, fresh=False).stored
+    output.remark(f"Stored the experts {stored.reference}.")
+    return stored

@@ -1,0 +1,141 @@
+"""dsactl relabel, and what other commands say of a relabelled set."""
+
+import functools
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from reference import write_folder
+
+import dsactl
+import registry
+from dsactl.cli.recipe_to_command import set_command
+from dsactl.expert_pools import expert
+from dsactl.expert_pools.recipe import PoolRequest
+from dsactl.runs import default_pool
+
+Cli = Callable[..., tuple[int, str, str]]
+SOURCE, POOL, SOFT = "digits-random-ipc1", "digits-experts-convnet-width8", "digits-random-ipc1-soft"
+SMALL = ("--networks", "1", "--epochs", "1", "--width", "8", "--batch", "512", "--precision", "float32")
+TINY = functools.partial(
+    PoolRequest, network=dsactl.NetworkSpec(width=8), networks=1, epochs=1, batch=512, precision="float32"
+)
+
+
+@pytest.fixture
+def source(cli: Cli) -> None:
+    assert cli("condense", "digits", "--ipc", "1", "--method", "random")[0] == 0
+
+
+@pytest.fixture
+def pool(cli: Cli) -> None:
+    assert cli("experts", "digits", *SMALL)[0] == 0
+
+
+@pytest.mark.usefixtures("source", "pool")
+def test_the_same_command_looks_the_set_up(cli: Cli) -> None:
+    code, out, err = cli("relabel", SOURCE)
+    stored = registry.Store().find(registry.parse_reference(SOFT))
+    line = f"{SOFT}:1  10×1×8×8, labels of {POOL}:1, @sha256:{stored.digest[:12]}\n"
+    assert (code, out.startswith(f"Stored {line}Picture ")) == (0, True)
+    assert f"Next: dsactl evaluate {SOFT}:1" in err
+    assert cli("relabel", SOURCE)[1].startswith(f"Already stored: {line}")
+    value = json.loads(cli("relabel", SOURCE, "--experts", POOL, "--json")[1])
+    assert (value["reference"], value["source"], value["experts"]) == (f"{SOFT}:1", f"{SOURCE}:1", f"{POOL}:1")
+    assert value["labels"]["teacher"] == 0
+    assert value["repeated"] is True
+    assert cli("relabel", SOURCE, "--teacher", "mean", "--epoch", "0", "--name", "mine", "--quiet")[1] == "mine:1\n"
+    assert f"The soft labels of {SOFT}:1 are replaced" in cli("relabel", SOFT, "--temperature", "2")[2]
+
+
+@pytest.mark.usefixtures("source", "pool")
+def test_other_commands_say_what_labels_a_set_has(cli: Cli, tmp_path: Path) -> None:
+    cli("relabel", SOURCE)
+    assert [entry["labels"] for entry in json.loads(cli("ls", "--json")[1])] == ["hard", "soft"]
+    rows = cli("ls")[1].splitlines()
+    assert ["10×1×8×8 soft" in row for row in rows] == [False, False, True]
+    shown = cli("show", SOFT)[1]
+    assert "soft, of a teacher: a distribution over the classes per image" in shown
+    assert f"experts        {POOL}:1" in shown
+    assert "hard: a class per image" in cli("show", SOURCE)[1]
+    differing = json.loads(cli("diff", SOURCE, SOFT, "--json")[1])["differing"]
+    assert differing["labels"] == ["hard", "soft, of a teacher"]
+    assert differing["recipe: labels"][1]["epoch"] == 1
+    assert "soft labels are not exported" in cli("export", SOFT, "-o", str(tmp_path / "a.png"))[2]
+    file = tmp_path / "a.npz"
+    assert cli("export", SOFT, "-o", str(file))[0] == 0
+    assert cli("import", str(file), "--quiet")[1] == f"{SOFT}:1\n"
+    stored = registry.Store().find(registry.parse_reference(SOFT))
+    command = f"dsactl relabel {SOURCE}:1 --experts {POOL}:1 --teacher 0 --epoch 1 --temperature 1.0"
+    assert set_command(stored.manifest) == command
+    assert cli(*command.split()[1:], "--quiet")[1] == f"{SOFT}:1\n"
+
+
+@pytest.mark.usefixtures("source")
+def test_a_missing_pool_is_announced_and_made(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(default_pool, "PoolRequest", TINY)
+    train, calls = expert._epoch, list[object]()
+
+    def interrupted(*given: object) -> float:
+        calls.append(given)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return train(*given)
+
+    monkeypatch.setattr(expert, "_epoch", interrupted)
+    code, out, err = cli("relabel", SOURCE)
+    assert (code, out) == (130, "")
+    assert "The store has no pool of experts for digits. One is trained now: 1 network of 1 epoch, about" in err
+    assert "Ctrl-C is safe: the same command continues it." in err
+    code, out, err = cli("relabel", SOURCE)
+    assert code == 0, err
+    assert f"labels of {POOL}:1" in out
+    assert f"Stored the experts {POOL}:1." in err
+    assert "no pool" not in cli("relabel", SOURCE, "--temperature", "3")[2]
+    assert len(calls) == 2
+
+
+def test_a_set_of_a_folder(
+    cli: Cli, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(write_folder(tmp_path / "photos"))
+    how = ("--test-fraction", "0.3", "--split-seed", "1")
+    assert cli("condense", folder, "--ipc", "1", "--method", "random", *how)[0] == 0
+    monkeypatch.setattr(default_pool, "PoolRequest", TINY)
+    kept = tmp_path / "home-before"
+    shutil.copytree(tmp_path / "home", kept)
+    assert cli("relabel", "photos-random-ipc1")[0] == 0
+    soft = "photos-random-ipc1-soft"
+    assert cli("evaluate", soft, "--networks", "1", "--epochs", "1", "--arch", "mlp")[0] == 0
+    provenance = registry.Store().find(registry.parse_reference(soft)).manifest.provenance
+    assert (provenance["test_fraction"], provenance["split_seed"]) == (0.3, 1)
+    shutil.rmtree(folder)
+    monkeypatch.setenv("DSACTL_HOME", str(kept))
+    said = refused("relabel", "photos-random-ipc1")
+    assert "which is not a folder any more" in said
+    assert "Make a pool of its images: dsactl experts FOLDER" in said
+
+
+@pytest.mark.usefixtures("source", "pool")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((POOL,), f"{POOL}:1 is a pool of experts, not a set."),
+        ((SOURCE, "--experts", SOURCE), f"{SOURCE}:1 is a set, not a pool of experts."),
+        ((SOURCE, "--experts", "nothing"), "nothing"),
+        (("nothing",), "nothing"),
+        ((SOURCE, "--teacher", "1"), f"{POOL}:1 has no network 1: it has 1."),
+        ((SOURCE, "--teacher", "all"), "--teacher must be the number of a network or 'mean', not 'all'."),
+        ((SOURCE, "--epoch", "5"), f"{POOL}:1 has no epoch 5."),
+        ((SOURCE, "--temperature", "-1"), "--temperature must be above 0 and finite, not -1.0."),
+        ((SOURCE, "--name", "A B"), "'A B' is not a name."),
+        (
+            ("bundled/mnist-dsa-convnet-ipc1:1", "--experts", POOL),
+            "it is for images of 1×8×8, not 1×28×28.\n  Make a pool of its images: dsactl experts mnist",
+        ),
+    ],
+)
+def test_bad_input_is_refused(refused: Callable[..., str], words: tuple[str, ...], said: str) -> None:
+    assert said in refused("relabel", *words)
