@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from registry.cost import Cost
 from registry.errors import BadNameError
 from registry.names import parse_name
 from registry.records import StoredSet
@@ -188,16 +189,18 @@ def _metadata(stored: StoredSet, notes: Notes, pictures: Pictures) -> str:
 def _about(stored: StoredSet, pictures: Pictures) -> str:
     info = stored.manifest.dataset
     count, channels, height, width = stored.manifest.tensors["images"].shape
+    cost = Cost.of_manifest(stored.manifest)
+    soft = ", and soft labels, a distribution over the classes for each image ({:,} bytes)"
+    labels = soft.format(cost.soft_label_bytes) if cost.soft_label_bytes else ""
     colour = "grey" if channels == 1 else "colour"
     on = f" on {_text(stored.manifest.network)}" if stored.manifest.network else ""
-    soft = (
-        " Their labels are soft: a distribution over the classes for each." if stored.manifest.has_soft_labels else ""
-    )
     tiled = f" (stored as {count:,}, of several tiles each)" if count != pictures.count else ""
     return (
         f"{pictures.count:,} labelled {colour} images of {height}×{width} pixels{tiled} in {len(info.class_names)} "
-        f"classes, which stand for the {sum(info.counts):,} images of {_text(info.name)} ({_text(info.split)}).{soft} "
-        f"Method: {_text(stored.manifest.method)}{on}. This is version {stored.version}, tagged `v{stored.version}`."
+        f"classes, which stand for the {sum(info.counts):,} images of {_text(info.name)} ({_text(info.split)}). "
+        f"Method: {_text(stored.manifest.method)}{on}. "
+        f"It stores {cost.numbers:,} numbers of float32 ({cost.image_bytes:,} bytes){labels}. "
+        f"This is version {stored.version}, tagged `v{stored.version}`."
     )
 
 

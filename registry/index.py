@@ -23,7 +23,7 @@ from registry.names import SetName
 from registry.records import read_version
 from registry.results import read_result
 
-_LAYOUT = 7
+_LAYOUT = 8
 _PARTS = ("sets", "evaluations")
 MTIME_GRANULARITY_NS = 2 * 10**9  # the coarsest file systems store times to two seconds
 _SUMMARY = (
@@ -48,6 +48,7 @@ class Entry(NamedTuple):
         iterations: from the recipe; None if it has no such integer.
         shape: N, C, H, W of the images of a set; empty for a pool of experts.
         soft_labels: whether the images have distributions over the classes as labels.
+        formation: F of the recipe; each stored image is decoded into F² images.
         size: bytes of the file.
         kind: "set" or "experts".
         networks, epochs: of a pool; 0 and empty for a set.
@@ -66,6 +67,7 @@ class Entry(NamedTuple):
     classes: int
     shape: Sequence[int]
     soft_labels: bool
+    formation: int
     size: int
     kind: str
     networks: int
@@ -129,7 +131,8 @@ def _rows(faults: list[RegistryError], folder: os.DirEntry[str]) -> list[Any]:
             row = [version, record.digest, record.stored, info.name, manifest.method, manifest.network, manifest.seed]
             iterations = manifest.recipe.get("iterations")
             row.append(iterations if isinstance(iterations, int) else None)
-            row += [len(info.class_names), shape, manifest.has_soft_labels, record.tensors.size, manifest.kind]
+            row += [len(info.class_names), shape, manifest.has_soft_labels, manifest.formation]
+            row += [record.tensors.size, manifest.kind]
             found.append([*row, pool.networks, pool.epochs] if pool else [*row, 0, []])
     except RegistryError as error:
         faults.append(error)

@@ -141,6 +141,12 @@ class Manifest(_Model):
         return "soft_labels" in self.tensors
 
     @property
+    def formation(self) -> int:
+        """Return F of a recipe with formation, by which each stored image is decoded into F² images; else 1."""
+        found = self.recipe.get("formation")
+        return found if isinstance(found, int) and found > 1 else 1
+
+    @property
     def digest(self) -> str:
         """Return the digest of the content: SHA-256 of the canonical JSON of all fields but the provenance."""
         return hashlib.sha256(canonical(self.model_dump(mode="json", exclude={"provenance"}))).hexdigest()

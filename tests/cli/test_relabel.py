@@ -139,3 +139,27 @@ def test_a_set_of_a_folder(
 )
 def test_bad_input_is_refused(refused: Callable[..., str], words: tuple[str, ...], said: str) -> None:
     assert said in refused("relabel", *words)
+
+
+@pytest.mark.usefixtures("source", "pool")
+def test_what_sets_cost_is_shown(cli: Cli, tmp_path: Path) -> None:
+    cli("relabel", SOURCE)
+    cli("condense", "digits", "--ipc", "1", "--method", "random", "--formation", "2", "--name", "tiles")
+    base = {"numbers": 640, "image_bytes": 2560, "soft_label_bytes": 0, "decoded_images": 10}
+    soft, tiles = {**base, "soft_label_bytes": 400}, {**base, "decoded_images": 40}
+    assert [entry["cost"] for entry in json.loads(cli("ls", "--json")[1])] == [base, soft, tiles]
+    for name, cost, fitting in ((SOURCE, base, 640), (SOFT, soft, 640), ("tiles", tiles, None)):
+        assert json.loads(cli("show", name, "--json")[1])["cost"] == {**cost, "image_bytes_8_bit": fitting}
+    line = (
+        "640 numbers, 2.6 kB as float32, 640 B as 8-bit pixels without loss, soft labels 400 B, 10 images to train on"
+    )
+    assert line in cli("show", SOFT)[1]
+    assert "640 numbers, 2.6 kB as float32, 40 images to train on" in cli("show", "tiles")[1]
+    stored = registry.Store().find(registry.parse_reference(SOURCE))
+    stored.file.write_bytes(b"")
+    assert json.loads(cli("show", SOURCE, "--json")[1])["cost"]["image_bytes_8_bit"] is None
+    assert cli("push", SOFT, "you/soft", "--dry-run", "--out", str(tmp_path / "card"))[0] == 0
+    card = (tmp_path / "card" / "README.md").read_text()
+    labels = "soft labels, a distribution over the classes for each image (400 bytes)"
+    assert f"It stores 640 numbers of float32 (2,560 bytes), and {labels}." in card
+    assert f"dsactl relabel {SOURCE}:1 --experts {POOL}:1" in card

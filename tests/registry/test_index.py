@@ -41,7 +41,7 @@ def test_the_index_says_what_the_files_say(store: registry.Store) -> None:
     # What is read from the cache shows that it is read, and a change of a file that it is not.
     kept["sets"][str(NAME)][1][0][4] = "from the cache"
     body = json.dumps(kept).encode()
-    store.layout.index.write_bytes(b"index 7 " + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+    store.layout.index.write_bytes(b"index 8 " + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
     assert [entry.method for entry in store.entries()[0]] == ["from the cache", "dsa"]
     record = store.record_path(NAME, 1)
     write_atomically(record, record.read_bytes())

@@ -115,6 +115,19 @@ def test_the_same_again_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert again == Outcome(store.find(registry.parse_reference(first.reference)), repeated=True)
 
 
+def test_other_images_of_the_same_recipe_are_labelled_anew() -> None:
+    experts()
+    source, store = dsactl.condense("digits", ipc=1, method="random"), registry.Store()
+    dsactl.relabel(source)
+    stored = store.find(registry.parse_reference(source.reference))
+    other = {
+        name: array + np.float32(1) if name == "images" else array for name, array in store.tensors(stored).items()
+    }
+    manifest = stored.manifest.model_copy(update={"tensors": describe(other)})
+    store.put(registry.parse_name("other"), other, manifest)
+    assert torch.equal(dsactl.relabel("other").images, source.images + 1)
+
+
 def test_a_damaged_set_is_made_again() -> None:
     experts()
     source, store = dsactl.condense("digits", ipc=1, method="random"), registry.Store()

@@ -3,6 +3,7 @@
 import fnmatch
 import functools
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN
 from dsactl.text.formatting import accuracy, bytes_in_words, many, protocol_name
 from dsactl.text.tables import Table
 from registry import collector
+from registry.cost import Cost
 
 if TYPE_CHECKING:
     import registry
@@ -174,6 +176,7 @@ def _value(entry: "registry.Entry") -> dict[str, Any]:
         "iterations": entry.iterations,
         "images": entry.shape,
         "labels": "soft" if entry.soft_labels else "hard",
+        "cost": asdict(Cost.of_entry(entry)),
         "size": entry.size,
         "stored": entry.stored,
         "evaluations": list(entry.evaluations),

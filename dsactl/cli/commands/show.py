@@ -1,6 +1,7 @@
 """The command `dsactl show`."""
 
 import contextlib
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +22,7 @@ from dsactl.text.formatting import (
     mean_and_deviation,
 )
 from dsactl.text.tables import Facts, Table
+from registry.cost import Cost, fit_in_8_bits
 
 if TYPE_CHECKING:
     import registry
@@ -70,17 +72,36 @@ def command(
     if stored.kind == registry.EXPERTS:
         output.answer(value, [stored.reference], [_about(stored)])
         return
+    cost, fitting = Cost.of_manifest(manifest), _fit_in_8_bits(where, stored)
+    value["cost"] = {**asdict(cost), "image_bytes_8_bit": cost.numbers if fitting else None}
     results = _results(evaluations)
     shown: list[str | Table | Facts] = ["", results] if evaluations else []
     colours = output.has_colours and can_encode(terminal_image.HALF_BLOCK)
     wanted = output.is_terminal and colours if picture is None else picture
     drawn = _drawn(where, stored, min(output.width, _WIDEST_PICTURE), colours) if wanted else []
-    output.answer(value, [stored.reference], [_about(stored), *shown, *drawn])
+    output.answer(value, [stored.reference], [_about(stored, _words(cost, fitting)), *shown, *drawn])
     if not evaluations:
         output.note(f"Not evaluated yet. Next: dsactl evaluate {stored.reference}")
 
 
-def _about(stored: "registry.StoredSet") -> Facts:
+def _fit_in_8_bits(store: "registry.Reader", stored: "registry.StoredSet") -> bool | None:
+    """Return whether a set is 8-bit images; None if its file is damaged."""
+    import registry
+
+    with contextlib.suppress(registry.RegistryError):
+        return fit_in_8_bits(store.tensors(stored)["images"], stored.manifest.dataset.mean, stored.manifest.dataset.std)
+    return None
+
+
+def _words(cost: Cost, fitting: bool | None) -> str:
+    """Format the cost of a set: "640 numbers, 2.6 kB as float32, 640 B as 8-bit pixels without loss"."""
+    parts = [many(cost.numbers, "number", ","), f"{bytes_in_words(cost.image_bytes)} as float32"]
+    parts += [f"{bytes_in_words(cost.numbers)} as 8-bit pixels without loss"] if fitting else []
+    parts += [f"soft labels {bytes_in_words(cost.soft_label_bytes)}"] if cost.soft_label_bytes else []
+    return ", ".join([*parts, f"{many(cost.decoded_images, 'image', ',')} to train on"])
+
+
+def _about(stored: "registry.StoredSet", cost: str = "") -> Facts:
     manifest, info, pool = stored.manifest, stored.manifest.dataset, stored.manifest.pool
     about = Facts()
     about.add("set" if pool is None else "experts", stored.reference)
@@ -97,6 +118,7 @@ def _about(stored: "registry.StoredSet") -> Facts:
     if pool is None:
         what = "a distribution over the classes" if manifest.has_soft_labels else "a class"
         about.add("labels", f"{labels_of(stored)}: {what} per image")
+        about.add("cost", cost)
     for key, item in manifest.recipe.items():
         if key not in ("dataset", "checksum", "method"):
             about.add(f"  {key.replace('_', ' ')}", in_words(item))
