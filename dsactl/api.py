@@ -25,8 +25,8 @@ from dsactl.expert_pools.make import find_or_make
 from dsactl.expert_pools.make import prepare as prepare_pool
 from dsactl.expert_pools.pool import ExpertPool, pool_from_store
 from dsactl.expert_pools.recipe import PoolRequest
-from dsactl.recipes.methods import WHOLE, protocol_of
 from dsactl.expert_pools.teacher import Teacher
+from dsactl.recipes.methods import WHOLE, protocol_of
 from dsactl.recipes.recipe import Request
 from dsactl.runs.default_pool import default_pool
 from dsactl.runs.job import OF_STUDIES, load_source, prepare
@@ -321,7 +321,8 @@ def relabel(
     where, source = find(_address(reference), session.store)
     pool = choose_pool(session.store, source, None if experts is None else _address(experts), chosen)
     if pool is None:
-        pool = find_or_make(default_pool(source, chosen, session.part(0, 0, 1)), session).stored
+        job = default_pool(where, source, chosen, session.part(0, 0, 1), own)
+        pool = find_or_make(job, session).stored
     return from_store(session.store, relabel_stored(where, source, pool, chosen, session, own).stored)
 
 

@@ -76,8 +76,7 @@ def relabel(
     """
     source.check_kind(registry.SET)
     store, labels = session.store, teacher_for(source, pool, teacher)
-    name = name or usual_name(source.name)
-    store.check_kind_of_name(name, registry.SET)
+    name = name_for(store, source, name)
     store.check_writable()
     recipe = replace(Recipe.from_dict(source.manifest.recipe), labels=labels)
     tensors = {key: array for key, array in where.tensors(source).items() if key != "soft_labels"}
@@ -90,6 +89,18 @@ def relabel(
     tensors["soft_labels"] = soft_NK.view(len(tensors["labels"]), -1, soft_NK.shape[1]).mean(1).numpy()
     manifest = _manifest(source, pool, recipe, tensors, session.device)
     return Outcome(store.put(name, tensors, manifest, picture), False)
+
+
+def name_for(store: registry.Store, source: registry.StoredSet, name: registry.SetName | None) -> registry.SetName:
+    """Return the name of a relabelled set; arguments as of `relabel`.
+
+    Raises:
+        registry.ConflictError: it is the name of a pool of experts.
+        UsageError: no name is given, and the usual one would be too long.
+    """
+    name = name or usual_name(source.name)
+    store.check_kind_of_name(name, registry.SET)
+    return name
 
 
 def usual_name(source: registry.SetName) -> registry.SetName:

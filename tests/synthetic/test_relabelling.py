@@ -267,6 +267,17 @@ def test_a_teacher_that_a_default_pool_would_not_have_is_refused_before_it_is_tr
             dsactl.relabel(source, **options)  # type: ignore[arg-type]
 
 
+def test_what_would_fail_is_refused_before_a_pool_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, store = dsactl.condense("digits", ipc=1, method="random"), registry.Store()
+    dsactl.experts("digits@classes0-4", networks=1, epochs=1, network=dsactl.NetworkSpec(width=8), name="five")
+    monkeypatch.setattr(default_pool, "load_source", lambda *_, **__: pytest.fail("the dataset is loaded"))
+    with pytest.raises(registry.ConflictError, match="five is the name of a pool of experts"):
+        dsactl.relabel(source, name="five")
+    store.find(registry.parse_reference(source.reference)).file.write_bytes(b"")
+    with pytest.raises(registry.CorruptError, match="was modified"):
+        dsactl.relabel(source)
+
+
 def test_only_the_set_and_the_pool_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     experts()
     source = dsactl.condense("digits", ipc=1, method="random")

@@ -72,7 +72,7 @@ def command(
         from dsactl.runs.default_pool import default_pool
 
         with output.reading() as reading:
-            job = default_pool(source, chosen, replace(session, progress=reading))
+            job = default_pool(where, source, chosen, replace(session, progress=reading), own)
         pool = expert_pools.make_missing(job, session.device, run, output)
     if source.manifest.has_soft_labels:
         output.remark(f"The soft labels of {source.reference} are replaced in the new set.")
