@@ -76,7 +76,7 @@ def condense(
     """
     session = Session.open(device, store, progress=progress)
     request = Request.parse({"dataset": str(dataset), "ipc": ipc, **options}, _keywords(condense))
-    job = prepare(request, session.device, progress=session.progress.part(0, 0, 1))
+    job = prepare(request, session.device, store=session.store, progress=session.progress.part(0, 0, 1))
     return from_store(session.store, execute(job, session, fresh=fresh).stored)
 
 

@@ -12,6 +12,7 @@ Shapes: N images, C channels, H, W. P is 1 (shared) or N.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -255,6 +256,9 @@ TRANSFORMATIONS: dict[str, type[Transformation]] = {
 }
 
 
+Applied = Callable[[Tensor], Tensor]
+"""A transformation, or several that are applied one after another: from N×C×H×W to the same shape."""
+
 Pair = tuple[Transformation | None, Transformation | None]
 """Transformations of the real and of the synthetic images."""
 
@@ -296,6 +300,6 @@ def draw_pair(
     return real, synthetic
 
 
-def augment(images_NCHW: Tensor, transformation: Transformation | None) -> Tensor:
+def augment(images_NCHW: Tensor, transformation: Applied | None) -> Tensor:
     """Apply a transformation: A_ω(x); for None, return the images unchanged."""
     return images_NCHW if transformation is None else transformation(images_NCHW)

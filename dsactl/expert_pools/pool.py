@@ -7,11 +7,12 @@ from torch import Tensor
 
 import registry
 from dsactl.data.dataset import Dataset
+from dsactl.engine.random import generator
 from dsactl.engine.session import opened
 from dsactl.errors import DataError
 from dsactl.expert_pools.recipe import PoolRecipe
 from dsactl.expert_pools.teacher import check_epoch, check_network
-from dsactl.networks.build import Buffers, Parameters, structure
+from dsactl.networks.build import Buffers, Parameters, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.text.formatting import many
 from registry.pool import tensor_name
@@ -152,6 +153,22 @@ def pool_from_store(store: registry.Store, stored: registry.StoredSet) -> Expert
     return ExpertPool(
         stored.reference, stored.digest, recipe, tuple(info.class_names), tuple(info.mean), tuple(info.std), tensors
     )
+
+
+def untrained_pool(recipe: PoolRecipe, dataset: Dataset) -> ExpertPool:
+    """Return a pool of networks without training, to estimate the cost of what learns from a pool.
+
+    Args:
+        recipe: of the pool.
+        dataset: the dataset.
+    """
+    network, tensors = structure(recipe.network, dataset.channels, dataset.size, dataset.classes), {}
+    for index in range(recipe.networks):
+        parameters, buffers = initial_state(network, generator(recipe.seed, "expert-network", index))
+        for epoch in recipe.keep:
+            for name, tensor in (*parameters.items(), *buffers.items()):
+                tensors[tensor_name(index, epoch, name)] = tensor
+    return ExpertPool("untrained", "00" * 32, recipe, dataset.class_names, dataset.mean, dataset.std, tensors)
 
 
 def _names(recipe: PoolRecipe, classes: int) -> tuple[list[str], list[str]]:

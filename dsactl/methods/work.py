@@ -16,6 +16,7 @@ from dsactl.engine.native import library
 from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.random import generator
 from dsactl.errors import RunError
+from dsactl.expert_pools.pool import ExpertPool
 from dsactl.parametrisation.formation import parametrisation
 from dsactl.parametrisation.parametrisation import Parametrisation
 from dsactl.recipes.recipe import Recipe
@@ -29,13 +30,20 @@ class MethodContext:
         recipe: resolved.
         mode: how to compute. A method with several modes chooses one by `settle_mode`.
         processes: that share the classes, if the method is registered so; otherwise this process.
+        experts: the pool that the settings name or describe; None for a method without one.
         done: steps done when the tensors of `resume` were kept; 0 at the start.
     """
 
     done = 0
 
-    def __init__(self, dataset: Dataset, recipe: Recipe, processes: Processes = SINGLE_PROCESS) -> None:
-        self.dataset, self.recipe, self.processes = dataset, recipe, processes
+    def __init__(
+        self,
+        dataset: Dataset,
+        recipe: Recipe,
+        processes: Processes = SINGLE_PROCESS,
+        experts: ExpertPool | None = None,
+    ) -> None:
+        self.dataset, self.recipe, self.processes, self.experts = dataset, recipe, processes, experts
         self.mode = Mode(self.device.type, native=self.device.type == "cpu" and library() is not None)
 
     @property

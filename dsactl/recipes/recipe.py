@@ -351,7 +351,8 @@ class Request:
         method = find(self.method)
         strategy = self.strategy
         if strategy is None:
-            strategy = default_strategy(mirrored=mirrored) if method.augments else Strategy()
+            usual = parse_strategy(method.strategy) if method.strategy else default_strategy(mirrored=mirrored)
+            strategy = usual if method.augments else Strategy()
         recipe = Recipe(dataset, checksum, self.method, self.ipc, self.seed, image_shape, strategy)
         recipe = replace(
             recipe, settings=self.method_settings(), short_classes=self.short_classes, formation=self.formation

@@ -15,6 +15,7 @@ from dsactl.methods.operations import GRADIENT, forward_operations
 from dsactl.methods.work import MethodContext
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.recipes.recipe import Recipe
+from dsactl.runs.experts import untrained_experts
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class _Trial(MethodContext):
     """A run that stops after a few steps."""
 
     def __init__(self, dataset: Dataset, recipe: Recipe) -> None:
-        super().__init__(dataset, recipe)
+        super().__init__(dataset, recipe, experts=untrained_experts(recipe, dataset))
         self.total, self.clock = 0, Clock(self.device)
         self.clock.mark()
 

@@ -16,7 +16,11 @@ from dsactl.data.views import base_name
 from dsactl.engine.device import prepare_device, resolve_device, resolve_precision
 from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.engine.random import derive_seed
+from dsactl.engine.session import opened
 from dsactl.errors import DataError, UsageError
+from dsactl.expert_pools.named import check_pool, with_digest
+from dsactl.expert_pools.pool import load_experts
+from dsactl.expert_pools.settings import ExpertSettings
 from dsactl.networks.build import structure
 from dsactl.parametrisation.formation import check_formation
 from dsactl.recipes.methods import find
@@ -65,6 +69,7 @@ def prepare(
     like: Job | None = None,
     *,
     loaded: Dataset | None = None,
+    store: registry.Store | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Job:
     """Load the dataset, resolve the recipe, and refuse whatever cannot work.
@@ -74,13 +79,16 @@ def prepare(
         device: where to compute.
         like: a job that may have loaded the dataset already.
         loaded: the dataset, if the caller has loaded it.
+        store: has the pool of experts that the request names, if any; None for the default store.
         progress: see `load_dataset`.
 
     Raises:
-        DsactlError: the dataset, an option, the network or the device cannot be used.
+        DsactlError: the dataset, an option, the network, the experts or the device cannot be used.
+        registry.RegistryError: the pool of experts does not exist, or is damaged.
         registry.BadNameError: the set's name is not valid.
     """
     check_request(request)
+    request = with_digest(request, opened(store))
     target = resolve_device(str(device))
     precision = resolve_precision(request.precision, target)
     name = None if request.name is None else registry.parse_name(request.name)
@@ -105,6 +113,8 @@ def prepare(
         precision=precision,
     )
     recipe.settings.check(recipe)
+    if isinstance(recipe.settings, ExpertSettings) and recipe.settings.experts:
+        check_pool(load_experts(recipe.settings.experts, store), recipe, dataset)
     prepare_device(target)
     return Job(dataset.to(target), recipe, target, name or _own_name(recipe), source)
 

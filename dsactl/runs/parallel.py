@@ -19,9 +19,11 @@ from dsactl.engine.session import Session
 from dsactl.engine.shared_folder import SharedFolder, offer
 from dsactl.engine.tasks import Failure, LocalExecutor, Task
 from dsactl.errors import RunError, is_out_of_memory
+from dsactl.expert_pools.pool import ExpertPool
 from dsactl.methods.work import CondensedSet
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.cost import making_operations
+from dsactl.runs.experts import obtain_experts
 from dsactl.runs.job import Job
 from dsactl.runs.run import BusyError, Outcome, carry_out, claim, execute, keep
 from dsactl.runs.runner import CHECKPOINT_SECONDS, Product
@@ -114,7 +116,9 @@ def _run_unclaimed(
             key = f"{job.dataset.train.checksum()} {job.dataset.mean} {job.dataset.std}"
             if key not in datasets:
                 datasets[key] = job.dataset.to(_CPU)
-            arguments = (job.recipe, key, job.name, offer(folder), checkpoint_every, executor.task_device(job.device))
+            experts = obtain_experts(job, session)
+            device = executor.task_device(job.device)
+            arguments = (job.recipe, key, job.name, experts, offer(folder), checkpoint_every, device)
             tasks.append(Task(f"{job.name}, seed {job.recipe.seed}", _run_on_worker, arguments, operations[index]))
             places[job.recipe.digest()] = index, folder, own
         work = sum(task.cost for task in tasks)
@@ -155,6 +159,7 @@ def _run_on_worker(
     recipe: Recipe,
     key: str,
     name: registry.SetName,
+    experts: ExpertPool | None,
     folder: SharedFolder,
     checkpoint_every: float,
     device: str,
@@ -165,7 +170,7 @@ def _run_on_worker(
     with as_value() as failed:
         job = Job(datasets[key].to(target), recipe, target, name, {})
         with folder.use() as place:
-            product = carry_out(place, job, progress, checkpoint_every=checkpoint_every)
+            product = carry_out(place, job, progress, experts, checkpoint_every=checkpoint_every)
         made, soft = product.made, product.made.soft_labels_NK
         images, labels = made.images_NCHW.detach().to(_CPU), made.labels_N.to(_CPU)
         soft = None if soft is None else soft.detach().to(_CPU)

@@ -32,8 +32,10 @@ from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.progress import LastProgress, Progress
 from dsactl.engine.session import Session
 from dsactl.errors import INTERRUPTS, RunError, continue_hint, explain_interrupt
+from dsactl.expert_pools.pool import ExpertPool
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe
+from dsactl.runs.experts import obtain_experts, share_experts
 from dsactl.runs.job import Job, run_folder
 from dsactl.runs.made_check import doubt_of_range
 from dsactl.runs.runner import CHECKPOINT, CHECKPOINT_SECONDS, EVENTS, Product, Watch, run_method, steps_of
@@ -87,7 +89,8 @@ def execute(
         watch: called after every step with the tensors that the method keeps.
 
     Raises:
-        RunError: another process makes the set; a checkpoint is damaged or from another device; the images diverged.
+        RunError: another process makes the set; a checkpoint is damaged or from another device; the images diverged;
+            the experts cannot be trained.
         registry.StoreError: the store cannot be written to.
         KeyboardInterrupt: passed on after the checkpoint is written.
     """
@@ -100,9 +103,10 @@ def execute(
         if made is not None:
             processes.broadcast(_NOTHING)
             return made
+        experts = obtain_experts(job, session, processes)
         how: dict[str, Any] = {"processes": processes, "checkpoint_every": checkpoint_every, "watch": watch}
         try:
-            return keep(folder, job, session, carry_out(folder, job, progress, **how))
+            return keep(folder, job, session, carry_out(folder, job, progress, experts, **how))
         except INTERRUPTS as interrupt:
             _explain(interrupt, folder, progress, fresh=fresh)
             raise
@@ -216,7 +220,7 @@ def follow(job: Job, processes: Processes) -> None:
         ProcessError: another process died, or stopped.
     """
     if processes.broadcast(b"") == _WORK:
-        run_method(None, job, Progress(), processes=processes)
+        run_method(None, job, Progress(), experts=share_experts(None, processes), processes=processes)
 
 
 def _refuse_other_precision(job: Job, store: registry.Store) -> None:
@@ -239,6 +243,7 @@ def carry_out(
     folder: Path,
     job: Job,
     progress: Progress,
+    experts: ExpertPool | None = None,
     *,
     processes: Processes = SINGLE_PROCESS,
     checkpoint_every: float = CHECKPOINT_SECONDS,
@@ -250,6 +255,7 @@ def carry_out(
         folder: holds the checkpoint and the events.
         job, processes, checkpoint_every, watch: see `execute`.
         progress: the meter.
+        experts: see `obtain_experts`.
 
     Raises:
         RunError: see `execute`.
@@ -259,7 +265,9 @@ def carry_out(
     with acquire(folder / ".worker"):  # a worker may outlive the process that started it for a while
         shared = find(job.recipe.method).shares_classes
         processes.broadcast(_WORK if shared else _NOTHING)
-        how: dict[str, Any] = {"checkpoint_every": checkpoint_every, "watch": watch}
+        how: dict[str, Any] = {"experts": experts, "checkpoint_every": checkpoint_every, "watch": watch}
+        if shared:
+            share_experts(experts, processes)
         return run_method(folder, job, progress, processes=processes if shared else SINGLE_PROCESS, **how)
 
 

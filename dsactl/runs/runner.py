@@ -26,6 +26,7 @@ from dsactl.engine.mode import Mode, mode_mismatch
 from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.progress import NO_FIGURES, Progress
 from dsactl.errors import ProcessError, RunError, is_out_of_memory
+from dsactl.expert_pools.pool import ExpertPool
 from dsactl.methods.work import CondensedSet, MethodContext
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.recipes.recipe import Recipe
@@ -62,6 +63,7 @@ def run_method(
     job: Job,
     progress: Progress,
     *,
+    experts: ExpertPool | None = None,
     processes: Processes = SINGLE_PROCESS,
     checkpoint_every: float = CHECKPOINT_SECONDS,
     watch: Watch = lambda done, tensors: None,
@@ -72,6 +74,7 @@ def run_method(
         folder: the run's; None in processes other than the first, which write nothing.
         job: of any method.
         progress: updated after every step that the method reports, and when the work changes.
+        experts: the pool that the job's settings name or describe (`dsactl.runs.experts`).
         processes: that share the classes; each of them calls this function.
         checkpoint_every: smallest number of seconds between checkpoints; one is also written on an interruption.
         watch: called after every step with the tensors that the method keeps.
@@ -85,7 +88,7 @@ def run_method(
     if job.device.type == "cpu":
         keep_freed_memory()
     method = find(job.recipe.method)
-    work = CheckpointedContext(folder, job, progress, processes, checkpoint_every, watch)
+    work = CheckpointedContext(folder, job, progress, experts, processes, checkpoint_every, watch)
     try:
         made = method.load()(work)
     except ProcessError:
@@ -134,11 +137,12 @@ class CheckpointedContext(MethodContext):
         folder: Path | None,
         job: Job,
         progress: Progress,
+        experts: ExpertPool | None,
         processes: Processes,
         every: float,
         watch: Watch,
     ) -> None:
-        super().__init__(job.dataset, job.recipe, processes)
+        super().__init__(job.dataset, job.recipe, processes, experts)
         self._folder, self._job, self._progress, self._every, self._watch = folder, job, progress, every, watch
         self._path = None if folder is None else folder / CHECKPOINT
         self._total, self._doing, self._figures = 1, "", NO_FIGURES

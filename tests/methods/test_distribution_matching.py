@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from dsactl.data.dataset import Dataset, ImageSet
 from dsactl.engine.random import generator
 from dsactl.methods.distribution_matching.method import distribution_matching
 from dsactl.methods.distribution_matching.settings import DistributionMatching
-from dsactl.methods.distribution_matching.step import FeatureMatching, feature_function
+from dsactl.methods.distribution_matching.step import DrawShared, FeatureMatching, feature_function
 from dsactl.methods.gradient_matching.condense import initial_images
 from dsactl.methods.work import MethodContext
 from dsactl.networks.build import build, feature_extractor, initial_state, structure
@@ -101,13 +102,17 @@ def tiny(images: int = 1) -> Dataset:
     return Dataset("tiny", ("a", "b", "c"), (0.5,), (0.25,), mirrored=False, train=split, test=split)
 
 
+def one_of(real: Dataset, own: Recipe) -> DrawShared:
+    return partial(draw, own.strategy, 1, real.size)
+
+
 def matching(
     real: Dataset, spec: NetworkSpec, own: Recipe, *, fused: bool = False, chunk: int = 1
 ) -> tuple[FeatureMatching, dict[str, Tensor]]:
     extractor = feature_extractor(structure(spec, 1, real.size, real.classes)).train()
     parameters, _ = initial_state(structure(spec, 1, real.size, real.classes), generator(0, "test"))
     features = feature_function(fuse(extractor) if fused else extractor)
-    match = FeatureMatching(real, own, own.strategy, features, batch_real=256, chunk=chunk)
+    match = FeatureMatching(real, own, one_of(real, own), features, batch_real=256, chunk=chunk)
     return match, parameters
 
 
@@ -141,7 +146,9 @@ def test_on_a_linear_network_the_means_become_equal() -> None:
     real, own = tiny(images=7), replace(recipe(ipc=2), strategy=Strategy())
     extractor = nn.Sequential(nn.Flatten(), nn.Linear(16, 64))
     state = {name: tensor.detach() for name, tensor in extractor.named_parameters()}
-    match = FeatureMatching(real, own, own.strategy, feature_function(extractor), batch_real=256)
+    match = FeatureMatching(
+        real, own, one_of(real, own), feature_function(extractor), batch_real=256
+    )
     images_KICHW = torch.randn(3, 2, 1, 4, 4, generator=torch.Generator().manual_seed(3))
     for k in range(200):
         _, gradient_KICHW = match(state, {}, images_KICHW, k)

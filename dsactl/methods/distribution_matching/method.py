@@ -7,11 +7,13 @@
 Shapes: K classes, I stored images per class, C, H, W.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dsactl.augmentation.transforms import draw
 from dsactl.engine.mode import Mode, best_mode
 from dsactl.engine.processes import DryRunGroup, Processes
 from dsactl.errors import RunError
@@ -21,6 +23,7 @@ from dsactl.methods.gradient_matching.condense import initial_images
 from dsactl.methods.work import CondensedSet, MethodContext, try_smaller
 from dsactl.networks.build import feature_extractor, initial_state, structure
 from dsactl.networks.fused import fuse
+from dsactl.recipes.recipe import Recipe
 
 IMAGES_AT_ONCE = {"cpu": 128, "cuda": 4096}
 """Decoded images in a pass through the network."""
@@ -38,15 +41,10 @@ def distribution_matching(work: MethodContext) -> CondensedSet:
     state = work.resume() or _start(work)
     work.expect(settings.iterations)
 
-    def choose() -> Mode:
-        most = IMAGES_AT_ONCE.get(work.device.type, 128)
-        chunk = max(1, min(real.classes, most // recipe.decoded))
-        return best_mode(work.device, long=False, capture=False, processes=work.processes.count, chunk=chunk)
-
     def try_out(mode: Mode) -> None:
         _Steps(work, mode, DryRunGroup(work.processes))(state["images"], 0)
 
-    steps = _Steps(work, work.settle_mode(choose, try_out), work.processes)
+    steps = _Steps(work, work.settle_mode(lambda: choose_mode(work, recipe.decoded), try_out), work.processes)
     images_KICHW, velocity_KICHW = state["images"], state["velocity"]
     for k in range(work.done, settings.iterations):
         distance_K, gradient_KICHW = steps(images_KICHW, k)
@@ -55,14 +53,34 @@ def distribution_matching(work: MethodContext) -> CondensedSet:
         loss = None
         if work.wants_figures or k + 1 == settings.iterations:
             loss = distance_K.sum().item()
-            if not torch.isfinite(images_KICHW).all():
-                raise RunError(
-                    f"The images diverged in iteration {k}: they are no longer finite.",
-                    try_smaller(recipe, "image_lr"),
-                )
+            check_finite(images_KICHW, recipe, k)
         kept = {"images": images_KICHW, "velocity": velocity_KICHW}
         work.keep(k + 1, settings.iterations, kept, loss=loss, doing="matching features", copy=False)
     return CondensedSet(images_KICHW.flatten(0, 1), real.labels(recipe.ipc))
+
+
+def choose_mode(work: MethodContext, images: int) -> Mode:
+    """Return the fastest mode of matching features.
+
+    Args:
+        work: the run.
+        images: of a class that pass through a network together.
+    """
+    most = IMAGES_AT_ONCE.get(work.device.type, IMAGES_AT_ONCE["cpu"])
+    chunk = max(1, min(work.dataset.classes, most // images))
+    return best_mode(work.device, long=False, capture=False, processes=work.processes.count, chunk=chunk)
+
+
+def check_finite(images_KICHW: Tensor, recipe: Recipe, k: int) -> None:
+    """Check the images after iteration k.
+
+    Raises:
+        RunError: they diverged.
+    """
+    if not torch.isfinite(images_KICHW).all():
+        raise RunError(
+            f"The images diverged in iteration {k}: they are no longer finite.", try_smaller(recipe, "image_lr")
+        )
 
 
 class _Steps:
@@ -79,7 +97,8 @@ class _Steps:
         settings = recipe.settings_as(DistributionMatching)
         features = feature_function(extractor, recipe.precision)
         how: dict[str, Any] = {"chunk": mode.chunk, "processes": processes}
-        self._match = FeatureMatching(real, recipe, recipe.strategy, features, batch_real=settings.batch_real, **how)
+        draw_one = partial(draw, recipe.strategy, 1, real.size)
+        self._match = FeatureMatching(real, recipe, draw_one, features, batch_real=settings.batch_real, **how)
 
     def __call__(self, images_KICHW: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return the distances and the gradient of iteration k."""

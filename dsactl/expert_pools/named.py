@@ -1,0 +1,59 @@
+"""Pools that a user names for a run to learn from."""
+
+import registry
+from dsactl.data.dataset import Dataset
+from dsactl.errors import UsageError
+from dsactl.expert_pools.pool import ExpertPool, load_experts
+from dsactl.expert_pools.settings import ExpertSettings
+from dsactl.recipes.methods import find
+from dsactl.recipes.recipe import Recipe, Request
+
+
+def with_digest(request: Request, store: registry.Store) -> Request:
+    """Return the request with the digest of the pool that it names, and that pool's own settings.
+
+    Args:
+        request: of any method; most name no pool.
+        store: has the pool.
+
+    Raises:
+        registry.RegistryError: the pool does not exist, is a set, or is damaged.
+        UsageError: a setting of the experts is given as well, and differs from the pool's.
+    """
+    named = request.settings.get("experts")
+    if not named or not issubclass(find(request.method).settings, ExpertSettings):
+        return request
+    pool = load_experts(str(named), store)
+    own = {
+        "expert_networks": pool.networks,
+        "expert_epochs": pool.epochs[-1],
+        "expert_batch": pool.recipe.batch,
+        "expert_lr": pool.recipe.lr,
+    }
+    for name, value in own.items():
+        if request.settings.get(name, value) != value:
+            raise UsageError(
+                f"`{name}` is {request.settings[name]}, and {pool.reference} has {value}.",
+                f"Leave `{name}` out, or `experts`.",
+            )
+    return request.varied(experts=f"@sha256:{pool.digest}", **own)
+
+
+def check_pool(pool: ExpertPool, recipe: Recipe, dataset: Dataset) -> None:
+    """Check that a run can learn from a pool.
+
+    Raises:
+        DataError: the experts were trained on other images.
+        UsageError: they are other networks, or were kept only once.
+    """
+    pool.check_fits(dataset)
+    if pool.spec != recipe.network:
+        raise UsageError(
+            f"{pool.reference} has networks {pool.recipe.network_label}, and the recipe has {recipe.network_label}.",
+            "Use a pool of the same network.",
+        )
+    if len(pool.epochs) < 2 or pool.epochs[0] != 0:
+        raise UsageError(
+            f"{pool.reference} does not have the initial weights of its experts.",
+            "Use a pool that keeps epoch 0, as `experts` does by default.",
+        )

@@ -1,0 +1,70 @@
+"""Settings of methods that learn from a pool of experts. Importing this loads no torch."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dsactl.expert_pools.recipe import PoolRequest
+from dsactl.recipes.recipe import Recipe
+from dsactl.recipes.settings import Count, Rate, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertSettings(Settings):
+    """Settings of a method that learns from a pool of experts, which is made if the store does not have it.
+
+    Defaults are those of DANCE's program, as in `PoolRequest`.
+    """
+
+    states_precision: ClassVar[bool] = True
+
+    experts: str = ""
+    """Pool of experts to learn from, as name, name:version, name:tag or @sha256:….
+
+    Default: the pool that the other expert settings describe; it is trained if it is not in the store.
+    """
+    expert_networks: Count = 5
+    """Number of experts.
+
+    Default: 5, DANCE's.
+    """
+    expert_epochs: Count = 60
+    """Training epochs of the experts.
+
+    Default: 60, DANCE's.
+    """
+    expert_batch: Count = 64
+    """Images per training batch of the experts.
+
+    Default: 64, DANCE's.
+    """
+    expert_lr: Rate = 0.01
+    """Learning rate of the experts.
+
+    Default: 0.01, DANCE's.
+    """
+
+    @property
+    def needs_experts(self) -> bool:
+        """Whether a pool is used with these settings."""
+        return True
+
+    def pool_request(self, recipe: Recipe) -> PoolRequest:
+        """Return the request for the pool that the settings describe.
+
+        Args:
+            recipe: has these settings. Its seed is not that of the experts: sets with other seeds share a pool.
+        """
+        assert recipe.network is not None
+        return PoolRequest(
+            recipe.network,
+            networks=self.expert_networks,
+            epochs=self.expert_epochs,
+            batch=self.expert_batch,
+            lr=self.expert_lr,
+            precision=recipe.precision,
+        )
+
+
+def needs_experts(recipe: Recipe) -> bool:
+    """Return whether runs of a recipe learn from a pool of experts."""
+    return isinstance(recipe.settings, ExpertSettings) and recipe.settings.needs_experts

@@ -1,0 +1,97 @@
+"""Settings of DANCE."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from dsactl.expert_pools.settings import ExpertSettings
+from dsactl.recipes.methods import Method
+from dsactl.recipes.settings import Asked, Count, Rate, Value
+
+Share = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dance(ExpertSettings):
+    """Settings of DANCE.
+
+    Defaults are those of the authors' program (Zhang et al., IJCAI 2024), which steps after each class: with momentum
+    0.5 an image moves lr · g · (1 + ½ + ¼ + …) until its class comes again. One step for all classes with twice the
+    learning rate and without momentum moves it as far.
+    """
+
+    iterations: Count = 10000
+    """Number of iterations.
+
+    Default: 10000, as in the authors' program.
+    """
+    image_lr: Rate
+    """Learning rate of the synthetic images, for pixels between 0 and 1.
+
+    Default: 0.02 · ipc, twice that of the authors' program, which has momentum.
+    """
+    image_momentum: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.0
+    """Momentum of the synthetic images.
+
+    Default: 0, ours; see docs/methods.md.
+    """
+    batch_real: Count = 128
+    """Number of real images per class and iteration.
+
+    Default: 128, as in the authors' program.
+    """
+    batch_synthetic: Count = 200
+    """Largest number of synthetic images per class and iteration, after decoding.
+
+    Default: 200, as in the authors' program.
+    """
+    init: Literal["real", "noise"] = "real"
+    """Initial images: real or noise.
+
+    Default: real, as in the authors' program.
+    """
+    blend: Literal["random", "initial", "trained", "fresh"] = "random"
+    """Networks whose features are matched: random (between an expert's initial and trained weights), initial, trained,
+    or fresh (new untrained networks).
+
+    Default: random, as in the authors' program.
+    """
+    calibration: Share = 1.0
+    """Weight of the cross-entropy of the trained experts on the synthetic images; 0 for none.
+
+    Default: 1, as in the authors' program.
+    """
+    combination: Literal["composed", "one"] = "composed"
+    """Combination of the kinds of augmentation while matching: composed (flip, color, one of crop, scale and rotate,
+    and cutout, each if it is among them), or one (a single kind, as in dsa and dm).
+
+    Default: composed, as in the authors' program.
+    """
+    clamp: Literal["pixels", "none"] = "pixels"
+    """Range of the images after each iteration: pixels (between 0 and 1), or none.
+
+    Default: pixels, as in the authors' program.
+    """
+
+    @classmethod
+    def dependent_defaults(cls, asked: Asked, given: Mapping[str, Any]) -> dict[str, Value]:
+        return {"image_lr": 0.02 * asked.ipc}
+
+    @property
+    def needs_experts(self) -> bool:
+        return self.blend != "fresh" or self.calibration > 0
+
+
+DANCE = Method(
+    "DANCE: distribution matching on a pool of experts, with calibration by the trained ones",
+    home="dsactl.methods.dance.method:dance",
+    settings=Dance,
+    network=True,
+    formation=True,
+    shares_classes=True,
+    paper="2406.01063",
+    protocol="idc",
+    strategy="color_crop_cutout",
+)

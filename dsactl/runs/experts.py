@@ -1,0 +1,118 @@
+"""The pool of experts that a run learns from: named by its settings, or described by them and made if missing."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+
+import registry
+from dsactl.data.dataset import Dataset
+from dsactl.engine.processes import SINGLE_PROCESS, Processes
+from dsactl.engine.session import Session
+from dsactl.errors import RunError
+from dsactl.expert_pools.make import PoolJob, find_or_make, find_pool
+from dsactl.expert_pools.make import prepare as prepare_pool
+from dsactl.expert_pools.named import check_pool
+from dsactl.expert_pools.pool import ExpertPool, load_experts, pool_from_store, untrained_pool
+from dsactl.expert_pools.recipe import PoolRecipe
+from dsactl.expert_pools.settings import ExpertSettings, needs_experts
+from dsactl.recipes.recipe import Recipe
+from dsactl.runs.job import Job
+
+
+def pool_job(job: Job) -> PoolJob:
+    """Return the job of the pool that a run's settings describe.
+
+    Args:
+        job: of a recipe that needs experts.
+    """
+    request = job.recipe.settings_as(ExpertSettings).pool_request(job.recipe)
+    folder = {name: value for name, value in job.source.items() if name != "name"}
+    return prepare_pool(request, job.dataset, job.device, folder=folder)
+
+
+def missing_pool(job: Job, store: registry.Store) -> PoolJob | None:
+    """Return the job of the pool that a run would have to make first; None if it needs none, or it is in the store."""
+    if not needs_experts(job.recipe) or job.recipe.settings_as(ExpertSettings).experts:
+        return None
+    wanted = pool_job(job)
+    return wanted if find_pool(store, wanted) is None else None
+
+
+def obtain_experts(job: Job, session: Session, processes: Processes = SINGLE_PROCESS) -> ExpertPool | None:
+    """Return the pool of a run: from the store, or made now; None if the run needs none.
+
+    Args:
+        job: of any method.
+        session: see `find_or_make`.
+        processes: that share the classes of the run; they do not share the training of experts.
+
+    Raises:
+        RunError: there are several processes and the pool is missing; or see `find_or_make`.
+        registry.RegistryError: the pool that the settings name does not exist, or is damaged.
+        DsactlError: it does not fit the recipe.
+    """
+    if not needs_experts(job.recipe):
+        return None
+    named = job.recipe.settings_as(ExpertSettings).experts
+    if named:
+        pool = load_experts(named, session.store)
+    elif processes.count > 1 and missing_pool(job, session.store) is not None:
+        raise RunError(
+            f"The experts for {job.name} are not in the store, and several processes cannot share their training.",
+            f"Make the pool first, in one process: `experts({job.dataset.name!r})` with the same settings.",
+        )
+    else:
+        pool = pool_from_store(session.store, find_or_make(pool_job(job), session, wait=True).stored)
+    check_pool(pool, job.recipe, job.dataset)
+    return pool
+
+
+def untrained_experts(recipe: Recipe, dataset: Dataset) -> ExpertPool | None:
+    """Return a pool of untrained networks to try a step of a run with; None if the run needs no pool."""
+    if not needs_experts(recipe):
+        return None
+    shape = (dataset.channels, *dataset.size)
+    request = replace(recipe.settings_as(ExpertSettings).pool_request(recipe), networks=1, keep=None)
+    return untrained_pool(request.resolve(dataset.name, recipe.checksum, shape, recipe.precision), dataset)
+
+
+def share_experts(experts: ExpertPool | None, processes: Processes) -> ExpertPool | None:
+    """Return process 0's pool in every process; the others' arguments are ignored.
+
+    Raises:
+        ProcessError: another process died.
+    """
+    if processes.count == 1:
+        return experts
+    data = b""
+    if experts is not None:
+        about: dict[str, Any] = {
+            "reference": experts.reference,
+            "digest": experts.digest,
+            "recipe": experts.recipe.to_dict(),
+            "class_names": experts.class_names,
+            "mean": experts.mean,
+            "std": experts.std,
+        }
+        head = torch.frombuffer(bytearray(json.dumps(about).encode()), dtype=torch.uint8)
+        data = save({**experts.tensors, _ABOUT: head})
+    data = processes.broadcast(data)
+    if not data:
+        return None
+    tensors = load(data)
+    about = json.loads(bytes(tensors.pop(_ABOUT).tolist()))
+    return ExpertPool(
+        about["reference"],
+        about["digest"],
+        PoolRecipe.from_dict(about["recipe"]),
+        tuple(about["class_names"]),
+        tuple(about["mean"]),
+        tuple(about["std"]),
+        tensors,
+    )
+
+
+_ABOUT = "about"
