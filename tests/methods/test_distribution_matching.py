@@ -146,9 +146,7 @@ def test_on_a_linear_network_the_means_become_equal() -> None:
     real, own = tiny(images=7), replace(recipe(ipc=2), strategy=Strategy())
     extractor = nn.Sequential(nn.Flatten(), nn.Linear(16, 64))
     state = {name: tensor.detach() for name, tensor in extractor.named_parameters()}
-    match = FeatureMatching(
-        real, own, one_of(real, own), feature_function(extractor), batch_real=256
-    )
+    match = FeatureMatching(real, own, one_of(real, own), feature_function(extractor), batch_real=256)
     images_KICHW = torch.randn(3, 2, 1, 4, 4, generator=torch.Generator().manual_seed(3))
     for k in range(200):
         _, gradient_KICHW = match(state, {}, images_KICHW, k)

@@ -52,16 +52,16 @@ def torchrun(home: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def together(home: Path, count: int, *options: str) -> list[CompletedProcess[str]]:
+def together(home: Path, count: int, *more: str, options: tuple[str, ...] = OPTIONS) -> list[CompletedProcess[str]]:
     """Processes as torchrun starts them, to their end."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     started = [
-        processes.start(*OPTIONS, *options, env=environment(home, **place, RANK=rank, LOCAL_RANK=rank))
+        processes.start(*options, *more, env=environment(home, **place, RANK=rank, LOCAL_RANK=rank))
         for rank in range(count)
     ]
-    return [CompletedProcess(options, each.wait(HANGS), *each.communicate(HANGS)) for each in started]
+    return [CompletedProcess((*options, *more), each.wait(HANGS), *each.communicate(HANGS)) for each in started]
 
 
 def answer(*ended: CompletedProcess[str]) -> dict[str, object]:
@@ -96,6 +96,23 @@ def test_several_processes_give_one_process_s_result(tmp_path: Path, alone: dsac
     assert (alone.images - made.images).abs().max() < 1e-2
     about = registry.Store(tmp_path).newest().manifest.provenance
     assert f"{count} processes" in about["environment"]
+
+
+def test_methods_that_match_features_share_their_classes(tmp_path: Path) -> None:
+    """DANCE does what DM does, and process 0 gives the others its experts. Five commands: a few seconds."""
+    asked = ("--method", "dance", "--expert-networks", "2", "--expert-epochs", "1", "--iterations", "3")
+    command = ("condense", "digits", "--ipc", "1", "--width", "16", "--precision", "float32", "--json", *asked)
+    homes = tmp_path / "one", tmp_path / "two"
+    missing = together(homes[1], 2, *command, options=())
+    assert [each.returncode for each in missing] == [1, 1]
+    assert "Make the pool first" in missing[0].stderr
+    answer(processes.run(*command, env=environment(homes[0])))
+    pool = ("experts", "digits", "--networks", "2", "--epochs", "1", "--width", "16", "--precision", "float32")
+    assert processes.run(*pool, env=environment(homes[1])).returncode == 0
+    answer(*together(homes[1], 2, *command, options=()))
+    alone, shared = (dsactl.load("digits-dance-convnet-width16-ipc1:latest", registry.Store(home)) for home in homes)
+    assert (alone.images - shared.images).abs().max() < 1e-3
+    assert "2 processes" in registry.Store(homes[1]).newest().manifest.provenance["environment"]
 
 
 def ranks(process: subprocess.Popen[str]) -> dict[int, int]:
