@@ -11,7 +11,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from dsactl.augmentation.packed import Augmenter
-from dsactl.benchmark import random_dataset
+from dsactl.benchmark.images import random_dataset
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.engine.compilation import can_compile, compiled
 from dsactl.engine.mode import PLAIN, Mode

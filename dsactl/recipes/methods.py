@@ -47,7 +47,8 @@ class Method:
         takes_fewer: whether its sets may have fewer than `ipc` images of a class that has fewer.
         formation: whether its sets may hold several images in each stored one.
         shares_classes: whether several processes may share the classes of one set.
-        cost: the module whose `counts` and `seconds` estimate a run; empty to time its steps.
+        cost: the module whose `counts` has the operations of a run, and its `seconds`, if it has this function, their
+            time; empty for a rough count. Without `seconds`, some steps are timed.
         paper: the arXiv number of its paper; empty for none.
         in_paper: whether its defaults are those of the DSA paper, as far as that states them.
         protocol: the name of the evaluation protocol that its sets are made for (`dsactl.evaluation.named`).

@@ -60,8 +60,8 @@ def try_a_step(recipe: Recipe, dataset: Dataset) -> Estimate | None:
         return None
     device = dataset.train.images_NCHW.device
     reset_peak_memory(device)
-    seconds = (method.load_cost().seconds if method.cost else _from_first_steps)(recipe, dataset)
-    return Estimate(seconds, peak_memory(device))
+    own = getattr(method.load_cost(), "seconds", None) if method.cost else None
+    return Estimate((own or _from_first_steps)(recipe, dataset), peak_memory(device))
 
 
 class _EnoughError(Exception):

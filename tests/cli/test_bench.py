@@ -6,14 +6,14 @@ from subprocess import CompletedProcess
 import pytest
 
 import registry
-from dsactl.benchmark import Lengths
+from dsactl.benchmark.evaluation import Lengths
 
 
 def test_bench_counts_the_timed_operations(
     cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Uncompiled and with a small matrix product, so that it takes a second; the timed steps are the same."""
-    monkeypatch.setattr("dsactl.benchmark.MATRICES", (256,))
+    monkeypatch.setattr("dsactl.benchmark.timing.MATRICES", (256,))
     monkeypatch.setattr("dsactl.engine.mode.can_compile", lambda device_type: False)
     shapes = ("--dataset", "digits", "--ipc", "2", "--arch", "mlp", "--precision", "float32")
     code, out, err = cli("bench", *shapes, "--json")
@@ -36,11 +36,39 @@ def test_bench_counts_the_timed_operations(
     assert not registry.default_home().exists(), "nothing is written"
 
 
+@pytest.mark.parametrize(("method", "formation", "passes"), [("dm", 1, 256 + 2 * 2), ("dance", 2, 128 + 2 * 2 * 8)])
+def test_iterations_of_other_methods_are_timed(
+    cli: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    formation: int,
+    passes: int,
+) -> None:
+    """Of dm one step, of dance two, each a forward and a backward pass to the images."""
+    monkeypatch.setattr("dsactl.benchmark.timing.MATRICES", (256,))
+    shapes = ("--dataset", "digits", "--ipc", "2", "--arch", "mlp", "--precision", "float32")
+    code, out, err = cli("bench", *shapes, "--method", method, "--formation", str(formation), "--json")
+    assert code == 0, err
+    value, forward = json.loads(out), 2 * (64 * 128 + 128 * 128 + 128 * 10)
+    timing = value["iteration"]
+    assert value["method"] == method
+    assert timing["operations"] == pytest.approx(forward * 10 * passes)
+    assert timing["repetitions"] >= 3
+    assert 0 < timing["low"] <= timing["median"] <= timing["high"]
+    assert "inner_step" not in value
+    assert not registry.default_home().exists(), "nothing is written"
+
+
+def test_a_method_without_such_steps_is_refused(cli: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = cli("bench", "--method", "random")
+    assert (code, "does not measure" in err) == (2, True)
+
+
 def test_parts_are_scaled_up_on_a_slow_machine(
     cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dsactl.benchmark.MATRICES", (256,))
-    monkeypatch.setattr("dsactl.benchmark.SECONDS", 1e-6)
+    monkeypatch.setattr("dsactl.benchmark.timing.MATRICES", (256,))
+    monkeypatch.setattr("dsactl.benchmark.timing.SECONDS", 1e-6)
     monkeypatch.setattr("dsactl.engine.mode.can_compile", lambda device_type: False)
     code, out, err = cli("bench", "--dataset", "digits", "--ipc", "2", "--arch", "mlp", "--json")
     assert code == 0, err

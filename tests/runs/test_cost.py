@@ -45,7 +45,8 @@ def test_forward_operations_are_those_that_torch_counts(spec: NetworkSpec) -> No
 def test_counting_loads_no_compiler() -> None:
     """It takes longer to load than a short run. A process of its own, three seconds."""
     code = (
-        "import sys; from dsactl.benchmark import random_dataset; from dsactl.runs.cost import forward_operations\n"
+        "import sys; from dsactl.benchmark.images import random_dataset\n"
+        "from dsactl.runs.cost import forward_operations\n"
         "from dsactl.data.catalogue import CATALOGUE; from dsactl.networks.catalogue import NetworkSpec; import torch\n"
         "dataset = random_dataset('digits', CATALOGUE['digits'], 1, torch.device('cpu'))\n"
         "forward_operations(NetworkSpec(), dataset); sys.exit('torch._dynamo' in sys.modules)"

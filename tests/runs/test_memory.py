@@ -10,7 +10,7 @@ SCRIPT = """
 import json
 from itertools import islice
 import torch
-from dsactl.benchmark import random_dataset
+from dsactl.benchmark.images import random_dataset
 from dsactl.data.catalogue import CatalogueEntry
 from dsactl.methods.gradient_matching.condense import condense
 from dsactl.methods.gradient_matching.inner_step import choose_mode, class_bytes

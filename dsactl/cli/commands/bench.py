@@ -9,18 +9,19 @@ from dsactl.cli import options
 from dsactl.cli.output import Output
 from dsactl.data.catalogue import CATALOGUE
 from dsactl.engine.progress import NO_FIGURES, Progress
-from dsactl.errors import UnknownNameError
+from dsactl.errors import UnknownNameError, UsageError
 from dsactl.recipes.recipe import Request
 from dsactl.text.formatting import bytes_in_words, many
 from dsactl.text.tables import Table
 
 if TYPE_CHECKING:
-    from dsactl.benchmark import Timing
+    from dsactl.benchmark.timing import Timing
 
 EXAMPLES = """Examples:
 
   dsactl bench
   dsactl bench --dataset mnist --ipc 1
+  dsactl bench --method dance --formation 2
   dsactl bench --ipc 10 --precision float32 --json"""
 
 
@@ -32,6 +33,12 @@ def command(
         ),
     ] = "cifar10",
     ipc: Annotated[int, typer.Option(min=1, help="Number of images per class.")] = 10,
+    method: Annotated[
+        str, typer.Option(help="Method: dsa, dc, dm or dance.", autocompletion=options.complete_method)
+    ] = "dsa",
+    formation: Annotated[
+        int, typer.Option(metavar="F", min=1, help="Number of images along each side of a stored image.")
+    ] = 1,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     *,
@@ -46,11 +53,18 @@ def command(
     """
     if dataset not in CATALOGUE:
         raise UnknownNameError("dataset", dataset, CATALOGUE, "List them: dsactl datasets")
-    request = Request.parse({"dataset": dataset, "ipc": ipc, **network.given()})
+    request = Request.parse(
+        {"dataset": dataset, "ipc": ipc, "method": method, "formation": formation, **network.given()}
+    )
 
-    from dsactl.benchmark import bench, random_dataset
+    from dsactl.benchmark.bench import bench, can_be_measured
+    from dsactl.benchmark.images import random_dataset
     from dsactl.engine.device import resolve_device, resolve_precision
-    from dsactl.methods.gradient_matching.settings import GradientMatching
+    from dsactl.parametrisation.formation import check_formation
+
+    if not can_be_measured(method):
+        raise UsageError(f"bench does not measure the method {method!r}.", "Use dsa, dc, dm or dance.")
+    check_formation(formation, CATALOGUE[dataset].size)
 
     target, entry = resolve_device(device), CATALOGUE[dataset]
     recipe = request.resolve(
@@ -60,23 +74,19 @@ def command(
         mirrored=entry.mirrored,
         precision=resolve_precision(precision, target),
     )
-    images = random_dataset(dataset, entry, max(recipe.settings_as(GradientMatching).batch_real, ipc), target)
+    images = random_dataset(dataset, entry, max(recipe.settings.option("batch_real"), recipe.decoded), target)
     result = bench(images, recipe, target, _Notes(output))
     shown = Table(
         ("", "seconds", "low – high", "operations", "utilisation"), right=("seconds", "operations", "utilisation")
     )
-    for name, timing in (
-        ("inner step", result.inner_step),
-        ("network step", result.network_step),
-        ("evaluation of one network", result.evaluation),
-    ):
-        shown.add(name, *_row(timing))
+    for name, timing in result.timings.items():
+        shown.add("evaluation of one network" if name == "evaluation" else name.replace("_", " "), *_row(timing))
     output.answer(
         result.to_dict(),
-        [f"{result.inner_step.median:.6f}"],
+        [f"{next(iter(result.timings.values())).median:.6f}"],
         [
-            f"{result.dataset}, {many(ipc, 'image')} per class, {result.network}, {result.precision}; {result.mode}; "
-            f"{result.device}; torch {result.torch}",
+            f"{result.method}, {result.dataset}, {many(recipe.decoded, 'image')} per class, {result.network}, "
+            f"{result.precision}; {result.mode}; {result.device}; torch {result.torch}",
             f"Large matrix product: {result.matrix_product / 1e9:,.0f} GFLOP/s. "
             f"Peak memory: {bytes_in_words(result.memory)}.",
             shown,

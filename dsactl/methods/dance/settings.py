@@ -91,6 +91,7 @@ DANCE = Method(
     network=True,
     formation=True,
     shares_classes=True,
+    cost="dsactl.methods.dance.cost",
     paper="2406.01063",
     protocol="idc",
     strategy="color_crop_cutout",

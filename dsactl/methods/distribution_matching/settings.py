@@ -57,5 +57,6 @@ DM = Method(
     network=True,
     formation=True,
     shares_classes=True,
+    cost="dsactl.methods.distribution_matching.cost",
     paper="2110.04181",
 )
