@@ -42,11 +42,16 @@ def make_missing(job: "PoolJob", device: "torch.device", run: RunOptions, output
 
     cost, recipe = estimate(job, device), job.recipe
     output.remark(
-        f"The store has no pool of experts for {recipe.dataset}. One is trained now: "
-        f"{many(recipe.networks, 'network')} of {many(recipe.epochs, 'epoch')}, about {duration(cost.seconds)} one "
-        f"after the other on {describe(device)}, {bytes_in_words(cost.memory)} of memory. It is stored for later "
-        "commands. Ctrl-C is safe: the same command continues it."
+        f"The store has no fitting pool of experts for {recipe.dataset}. One is trained now: "
+        f"{in_words(job, cost.seconds)} one after the other on {describe(device)}, {bytes_in_words(cost.memory)} of "
+        "memory. It is stored for later commands. Ctrl-C is safe: the same command continues it."
     )
     stored = make(job, device, run, output, fresh=False).stored
     output.remark(f"Stored the experts {stored.reference}.")
     return stored
+
+
+def in_words(job: "PoolJob", seconds: float) -> str:
+    """Describe the training of a pool: "5 networks of 60 epochs, about 2 h"."""
+    recipe = job.recipe
+    return f"{many(recipe.networks, 'network')} of {many(recipe.epochs, 'epoch')}, about {duration(seconds)}"

@@ -1,11 +1,12 @@
 """Settings of methods that learn from a pool of experts. Importing this loads no torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from dsactl.expert_pools.recipe import PoolRequest
 from dsactl.recipes.recipe import Recipe
-from dsactl.recipes.settings import Count, Rate, Settings
+from dsactl.recipes.settings import Count, Rate, Settings, Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +16,7 @@ class ExpertSettings(Settings):
     Defaults are those of DANCE's program, as in `PoolRequest`.
     """
 
+    left_out: ClassVar[Mapping[str, Value]] = {"experts": ""}
     states_precision: ClassVar[bool] = True
 
     experts: str = ""

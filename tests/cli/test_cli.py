@@ -122,7 +122,7 @@ def test_flags_override_the_file_and_the_file_overrides_defaults(cli: Callable[.
     for text, message in (
         ("iteration = 3", "Unknown option 'iteration'. Did you mean 'iterations'"),
         ("ipc = ", "is not TOML"),
-        ('iterations = "x"', "--iterations: input should be a valid integer"),
+        ('iterations = "x"', "recipe.toml, iterations: input should be a valid integer"),
     ):
         config.write_text(text)
         code, out, err = cli("condense", "digits", "--ipc", "1", "--config", str(config))

@@ -338,13 +338,28 @@ def test_the_named_pool_is_refused_if_it_does_not_fit(refused: Callable[..., str
     assert "--expert-epochs is 3, and late:1 has 2" in refused(*asked, *both)
 
 
-def test_a_dry_run_makes_no_pool(cli: Callable[..., tuple[int, str, str]]) -> None:
-    assert cli("condense", "digits", "--ipc", "1", "--method", "dance", "--width", "8", "--dry-run")[0] == 0
+def test_a_missing_pool_is_announced_and_made(cli: Callable[..., tuple[int, str, str]]) -> None:
+    small = ("--width", "8", "--iterations", "2", "--expert-networks", "2", "--expert-epochs", "1")
+    asked = ("condense", "digits", "--ipc", "1", "--method", "dance", *small, "--precision", "float32")
+    code, out, err = cli(*asked, "--dry-run")
+    assert code == 0, err
+    assert re.search(r"experts +2 networks of 1 epoch, about .*, which are trained first", out)
+    assert re.search(r"work per set +2 iterations", out)
     job = prepare(Request.parse({"dataset": "digits", "ipc": 1, **FEW, **EXPERTS}), "cpu")
     assert find_pool(registry.Store(), pool_job(job)) is None
-    assert (
-        obtain_experts(replace(job, recipe=job.recipe.with_settings(blend="fresh", calibration=0.0)), session()) is None
-    )
+    code, out, err = cli(*asked)
+    assert code == 0, err
+    assert "no fitting pool of experts for digits. One is trained now: 2 networks of 1 epoch, about" in err
+    assert "Stored digits-dance-convnet-width8-ipc1:1" in out
+    assert find_pool(registry.Store(), pool_job(job)) is not None
+    for more in ((), ("--fresh",), ("--seed", "1")):
+        code, out, err = cli(*asked, *more)
+        assert (code, "trained now" in err) == (0, False)
+
+
+def test_without_experts_no_pool_is_made() -> None:
+    job = prepare(Request.parse({"dataset": "digits", "ipc": 1, **FEW, "blend": "fresh", "calibration": 0}), "cpu")
+    assert obtain_experts(job, session()) is None
 
 
 def test_the_defaults_are_the_published_ones() -> None:

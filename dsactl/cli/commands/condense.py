@@ -9,7 +9,7 @@ import typer
 
 import registry
 from dsactl.augmentation.strategy import KINDS, Strategy
-from dsactl.cli import condense_runs, downloads, options
+from dsactl.cli import condense_runs, downloads, expert_pools, options
 from dsactl.cli.config_file import name_source, read_config
 from dsactl.cli.method_options import PANEL
 from dsactl.cli.output import Output
@@ -164,8 +164,13 @@ def command(
     from dsactl.engine.on_ray import open_executor
     from dsactl.engine.processes import join
     from dsactl.engine.tasks import LocalExecutor
+    from dsactl.runs.experts import missing_pool
     from dsactl.runs.job import prepare
+    from dsactl.runs.run import is_made
     from dsactl.runs.runner import CHECKPOINT_SECONDS
+    from registry import Store
+
+    store = Store()
 
     with join(resolve_device(run.device), lambda error: output.error(error.message, error.hint)) as processes:
         if processes.count > 1 and run.ray != OFF:
@@ -186,6 +191,9 @@ def command(
             _dry_run(job, sets, output)
             return
         output.remark(_format_recipe(job.recipe))
+        missing = missing_pool(job, store) if processes.count == 1 else None
+        if missing is not None and (fresh or not all(is_made(store, job.with_seed(each)) for each in range(sets))):
+            expert_pools.make_missing(missing, job.device, run, output)
         failed = 0
         with contextlib.closing(executor):
             how: dict[str, Any] = {"fresh": fresh, "checkpoint_every": checkpoint_every}
@@ -272,19 +280,23 @@ def _dry_run(job: "Job", sets: int, output: Output) -> None:
     """Print the recipe and its cost, estimated from a few steps; nothing is written."""
     from dsactl.engine.device import describe
     from dsactl.engine.memory import keep_freed_memory
+    from dsactl.expert_pools.estimate import estimate as estimate_pool
     from dsactl.runs.cost import try_a_step
+    from dsactl.runs.experts import missing_pool
+    from registry import Store
 
     keep_freed_memory()
     recipe = job.recipe
     method = find(recipe.method)
-    counts = {"inner_steps": 0, "network_steps": 0, "operations": 0.0}
-    counts |= method.load_cost().counts(recipe, job.dataset) if method.cost else {}
-    estimate = try_a_step(recipe, job.dataset)
+    counts = method.load_cost().counts(recipe, job.dataset) if method.cost else {"operations": 0.0}
+    estimate, missing = try_a_step(recipe, job.dataset), missing_pool(job, Store())
+    pool_seconds = 0.0 if missing is None else estimate_pool(missing, job.device).seconds
     value = {
         "name": str(job.name),
         "sets": sets,
         "recipe": recipe.to_dict(),
         **counts,
+        "experts_seconds": pool_seconds,
         "seconds": estimate.seconds if estimate else None,
         "memory": estimate.memory if estimate else None,
         "device": describe(job.device),
@@ -295,14 +307,18 @@ def _dry_run(job: "Job", sets: int, output: Output) -> None:
     shown.add("", "")
     shown.add("device", describe(job.device))
     if method.cost:
-        steps = [many(counts[f"{what}_steps"], f"{what} step", ",") for what in ("inner", "network")]
+        steps = [
+            many(count, name[:-1].replace("_", " "), ",") for name, count in counts.items() if name != "operations"
+        ]
         shown.add("work per set", ", ".join(steps))
         shown.add("operations per set", f"{counts['operations']:.2g}")
     if estimate:
-        compiled = " without compilation; long runs are compiled and faster" if method.cost else ""
+        compiled = " without compilation; long runs are compiled and faster" if "inner_steps" in counts else ""
         shown.add("time per set", f"about {duration(estimate.seconds)}, estimated from a few steps{compiled}")
         shown.add("memory", f"about {bytes_in_words(estimate.memory)}")
     else:
         shown.add("time per set", f"unknown: {recipe.method} is a method of another package")
+    if missing is not None:
+        shown.add("experts", f"{expert_pools.in_words(missing, pool_seconds)}, which are trained first")
     shown.add("would store", f"{job.name}, {many(sets, 'version')}")
     output.answer(value, [str(job.name)], [shown])
