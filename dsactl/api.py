@@ -29,6 +29,9 @@ from dsactl.expert_pools.teacher import Teacher
 from dsactl.recipes.methods import WHOLE, protocol_of
 from dsactl.recipes.recipe import Request
 from dsactl.runs.default_pool import default_pool
+from dsactl.recipes.budget import budget_of
+from dsactl.recipes.recipe import Request
+from dsactl.runs.budget import settle
 from dsactl.runs.job import OF_STUDIES, load_source, prepare
 from dsactl.runs.run import execute
 from dsactl.synthetic.bundled import check_own_name, find, own_name
@@ -42,6 +45,7 @@ def condense(
     dataset: str | Path,
     *,
     ipc: int,
+    budget: str | float | None = None,
     device: str = "auto",
     fresh: bool = False,
     store: registry.Store | None = None,
@@ -53,8 +57,11 @@ def condense(
     Args:
         dataset: a dataset's name or an image folder.
         ipc: images per class.
+        budget: time for making the set, as "30m", "2h", "90s" or "1h30m", or in seconds. A few steps are timed, and as
+            many are made as fit, at most the method's default number. The set's recipe has that number; an equal call
+            with the same budget uses it again. None for a number of steps that does not depend on time.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        fresh: ignore an earlier run of the same recipe.
+        fresh: ignore an earlier run of the same recipe, and time the steps again.
         store: where the set goes; None for the default store.
         progress: the meter, which counts steps; None for none.
         options: any other field of `dsactl.recipes.recipe.Request`, or a setting of the method, e.g. `method="dc"`,
@@ -76,7 +83,13 @@ def condense(
     """
     session = Session.open(device, store, progress=progress)
     request = Request.parse({"dataset": str(dataset), "ipc": ipc, **options}, _keywords(condense))
+    seconds = None if budget is None else budget_of(request, budget)
     job = prepare(request, session.device, store=session.store, progress=session.progress.part(0, 0, 1))
+    if seconds is not None:
+        choice = settle(job, seconds, session, fresh=fresh)
+        for said in choice.sentences(job):
+            session.progress.remark(said)
+        job = job.with_steps(choice.steps)
     return from_store(session.store, execute(job, session, fresh=fresh).stored)
 
 

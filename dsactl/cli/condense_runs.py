@@ -20,20 +20,30 @@ if TYPE_CHECKING:
     from dsactl.runs.run import Outcome
 
 
-def follow(request: Request, device: str, sets: int, processes: "Processes") -> None:
+def follow(
+    request: Request, device: str, sets: int, processes: "Processes", *, budget: float | None, dry: bool
+) -> None:
     """Work for process 0. Only the death of a process is reported here; process 0 reports all other errors.
+
+    Args:
+        request, device, sets, processes: of the command.
+        budget: seconds for making all sets; None without a budget.
+        dry: make nothing.
 
     Raises:
         ProcessError: a process died.
         typer.Exit: another error, which process 0 reports.
     """
     import registry
+    from dsactl.runs import budget as budgets
     from dsactl.runs import run
     from dsactl.runs.job import prepare
 
     try:
         job = prepare(request, device)
-        for index in range(sets):
+        if budget is not None:
+            job = job.with_steps(budgets.follow(job, budget, sets, processes).steps)
+        for index in range(0 if dry else sets):
             run.follow(job.with_seed(index), processes)
     except ProcessError:
         raise

@@ -42,13 +42,16 @@ def set_command(manifest: "Manifest") -> str | None:
     return condense_command(recipe, folder_options(manifest.provenance), mirrored)
 
 
-def condense_command(recipe: Recipe, folder: Mapping[str, Any], mirrored: bool | None = None) -> str:
+def condense_command(
+    recipe: Recipe, folder: Mapping[str, Any], mirrored: bool | None = None, where: str | None = None
+) -> str:
     """Return the shortest `dsactl condense` command that resolves to a recipe on any device.
 
     Args:
         recipe: recipe of the set.
-        folder: options with which an image folder was read. The command names the folder without its location.
+        folder: options with which an image folder was read.
         mirrored: see `Recipe.usual`.
+        where: the dataset as the command names it; None for its name, and FOLDER/NAME for an image folder.
     """
     entry, network, usual = entry_of(recipe.dataset), recipe.network, recipe.usual(mirrored)
     given: dict[str, Any] = {"ipc": recipe.ipc}
@@ -70,7 +73,7 @@ def condense_command(recipe: Recipe, folder: Mapping[str, Any], mirrored: bool |
     if recipe.strategy != usual.strategy:
         given["strategy"] = recipe.strategy
     given |= {name: value for name, value in folder.items() if value != _FOLDER[name]}
-    words = ["dsactl", "condense", recipe.dataset if entry else f"FOLDER/{recipe.dataset}"]
+    words = ["dsactl", "condense", where or (recipe.dataset if entry else f"FOLDER/{recipe.dataset}")]
     for name, value in given.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     for name, value in differing.items():

@@ -52,6 +52,9 @@ class Method:
         paper: the arXiv number of its paper; empty for none.
         in_paper: whether its defaults are those of the DSA paper, as far as that states them.
         protocol: the name of the evaluation protocol that its sets are made for (`dsactl.evaluation.named`).
+        steps_setting: the setting that counts its steps, whose number a time budget may choose; empty for none. Each
+            must take about the same time, and the method must report to `keep` equally often in each.
+        least_steps: the fewest that a time budget may choose.
     """
 
     description: str
@@ -70,6 +73,8 @@ class Method:
     paper: str = ""
     in_paper: bool = False
     protocol: str = "dsa"
+    steps_setting: str = ""
+    least_steps: int = 1
 
     def load(self) -> Callable[..., Any]:
         """Return the function that makes the set, from `MethodContext` to `CondensedSet`."""
@@ -126,6 +131,7 @@ def find(name: str) -> Method:
             return _checked(function, name)
         about = (function.__doc__ or "").strip() or "a method of another package"
         network, options = getattr(function, "network", False), getattr(function, "options", None)
+        steps = getattr(function, "steps_setting", "")
     except UsageError:
         raise
     except Exception as error:  # another package may raise anything
@@ -140,7 +146,8 @@ def find(name: str) -> Method:
             f"Change `options` of {point.value} in its package.",
         )
     settings = FreeSettings if options is None else settings_of(tuple(options.items()))
-    return Method(about.splitlines()[0], function=function, settings=settings, network=bool(network))
+    about = about.splitlines()[0]
+    return Method(about, function=function, settings=settings, network=bool(network), steps_setting=str(steps))
 
 
 def protocol_of(name: str) -> str:

@@ -144,6 +144,15 @@ class Recipe:
         return replace(self, settings=replace(self.settings, **changes))
 
     @property
+    def steps(self) -> int:
+        """The number of steps, of a method that has a setting for it (`Method.steps_setting`)."""
+        return int(self.settings.option(find(self.method).steps_setting))
+
+    def with_steps(self, steps: int) -> "Recipe":
+        """Return the recipe with another number of steps; see `Settings.with_steps`."""
+        return replace(self, settings=self.settings.with_steps(find(self.method).steps_setting, steps))
+
+    @property
     def options(self) -> dict[str, Value]:
         """The settings that no other method shares, by name."""
         return self.settings.own()

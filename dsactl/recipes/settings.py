@@ -9,7 +9,7 @@ import functools
 import inspect
 import textwrap
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, Self, get_args, get_type_hints
 
 import pydantic
@@ -133,6 +133,17 @@ class Settings:
             UsageError: a setting is out of range, or does not fit the recipe.
         """
 
+    def with_steps(self, name: str, steps: int) -> Self:
+        """Return the settings of a run with another number of steps.
+
+        A class with other settings that depend on the end of the run, such as the step of a decay, scales these too.
+
+        Args:
+            name: of the setting that counts the steps (`Method.steps_setting`).
+            steps: their number.
+        """
+        return replace(self, **{name: steps})
+
     @classmethod
     def names(cls) -> list[str]:
         """Return the names of the settings, in their order."""
@@ -218,6 +229,9 @@ class FreeSettings(Settings):
             except ValidationError as error:
                 raise UsageError(first_fault(error, own=own, name=name)) from None
         return cls(free=values)
+
+    def with_steps(self, name: str, steps: int) -> Self:
+        return replace(self, free={**self.free, name: steps})
 
     @classmethod
     def names(cls) -> list[str]:

@@ -62,6 +62,10 @@ class Job:
             return self
         return replace(self, recipe=replace(self.recipe, seed=derive_seed(self.recipe.seed, "set", index)))
 
+    def with_steps(self, steps: int) -> "Job":
+        """Return the same job with another number of steps; see `Recipe.with_steps`."""
+        return replace(self, recipe=self.recipe.with_steps(steps))
+
 
 def prepare(
     request: Request,
@@ -116,10 +120,15 @@ def prepare(
     if isinstance(recipe.settings, ExpertSettings) and recipe.settings.experts:
         check_pool(load_experts(recipe.settings.experts, store), recipe, dataset)
     prepare_device(target)
-    return Job(dataset.to(target), recipe, target, name or _own_name(recipe), source)
+    return Job(dataset.to(target), recipe, target, name or default_name(recipe), source)
 
 
-def _own_name(recipe: Recipe) -> registry.SetName:
+def default_name(recipe: Recipe) -> registry.SetName:
+    """Return the name of a recipe's set unless the user gives one.
+
+    Raises:
+        UsageError: it is too long.
+    """
     try:
         return registry.parse_name(recipe.set_name)
     except registry.BadNameError:

@@ -85,12 +85,15 @@ def run_method(
         ProcessError: another process died.
         KeyboardInterrupt: passed on after the checkpoint is written.
     """
+    return run_in(CheckpointedContext(folder, job, progress, experts, processes, checkpoint_every, watch), job)
+
+
+def run_in(work: "CheckpointedContext", job: Job) -> Product:
+    """Run a job's method in a context to its end; see `run_method`."""
     if job.device.type == "cpu":
         keep_freed_memory()
-    method = find(job.recipe.method)
-    work = CheckpointedContext(folder, job, progress, experts, processes, checkpoint_every, watch)
     try:
-        made = method.load()(work)
+        made = find(job.recipe.method).load()(work)
     except ProcessError:
         work.save()
         raise

@@ -115,6 +115,19 @@ def test_methods_that_match_features_share_their_classes(tmp_path: Path) -> None
     assert "2 processes" in registry.Store(homes[1]).newest().manifest.provenance["environment"]
 
 
+def test_processes_agree_on_the_number_of_steps_for_a_budget(tmp_path: Path) -> None:
+    """All of them fit on any machine, and none."""
+    first, second = together(tmp_path, 2, "--budget", "900h", "--dry-run")
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    chosen = json.loads(first.stdout)["budget"]
+    assert (chosen["steps"], chosen["device"].rpartition(", ")[2]) == (1000, "2 processes")
+    assert not second.stdout + second.stderr
+    first, second = together(tmp_path, 2, "--budget", "0.0001s", "--quiet")
+    assert (first.returncode, second.returncode) == (2, 1)
+    assert "is too short for method 'dsa'" in first.stderr
+    assert not second.stdout + second.stderr
+
+
 def ranks(process: subprocess.Popen[str]) -> dict[int, int]:
     """Process id of every rank."""
     found = {}

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 import registry
 from dsactl.augmentation.strategy import KINDS, Strategy
-from dsactl.cli import condense_runs, downloads, expert_pools, options
+from dsactl.cli import condense_budget, condense_runs, downloads, expert_pools, options
 from dsactl.cli.config_file import name_source, read_config
 from dsactl.cli.method_options import PANEL
 from dsactl.cli.output import Output
@@ -19,6 +20,7 @@ from dsactl.engine.words import OFF
 from dsactl.errors import RunError, UsageError
 from dsactl.networks.catalogue import PAPER_DEPTH
 from dsactl.paper import SCHEDULE
+from dsactl.recipes.budget import budget_of
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.recipes.recipe import Recipe, Request
 from dsactl.runs.request_check import check_request
@@ -26,12 +28,14 @@ from dsactl.text.formatting import bytes_in_words, duration, in_words, many
 from dsactl.text.tables import Facts
 
 if TYPE_CHECKING:
+    from dsactl.runs.budget import Choice
     from dsactl.runs.job import Job
 
 EXAMPLES = """Examples:
 
   dsactl condense digits --ipc 1
   dsactl condense cifar10 --ipc 10 --dry-run
+  dsactl condense cifar10 --ipc 10 --budget 2h
   dsactl condense mnist --ipc 1 --sets 5 --seed 1 --ray auto
   dsactl condense ~/photos --image-size 64 --ipc 10 --name photos
   dsactl condense cifar10 --config recipe.toml --iterations 100
@@ -72,6 +76,14 @@ def command(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="New run from the first step, ignoring checkpoints and a stored result.")
     ] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Time for making the sets, e.g. 30m, 2h, 90s or 1h30m, without their evaluation: as many steps as fit "
+            "by the time of the first few, at most the method's default number.",
+        ),
+    ] = None,
     checkpoint_every: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", help="Time between checkpoints.  \\[30; 5 on Ray]", min=0, max=60),
@@ -157,6 +169,7 @@ def command(
         if config is not None:
             error.message = name_source(config, in_file, error.message)
         raise
+    seconds = None if budget is None else _seconds(request, budget, run)
     if dry_run:
         downloads.check([request.dataset])
 
@@ -180,15 +193,19 @@ def command(
                 "torchrun and --ray cannot be combined.", "Use torchrun for one set, or --ray for several."
             )
         if processes.rank > 0:
-            condense_runs.follow(request, run.device, 0 if dry_run else sets, processes)
+            condense_runs.follow(request, run.device, sets, processes, budget=seconds, dry=dry_run)
             return
         executor = open_executor(OFF if dry_run else run.ray, run.device, run.gpu_share)
         with output.reading() as reading:
             job = prepare(request, run.device, progress=reading)
         for remark in _remarks(request, job):
             output.remark(remark)
+        choice = None
+        if seconds is not None:
+            choice = condense_budget.settle(job, seconds, sets, output, processes, fresh=fresh, dry=dry_run)
+            job = job.with_steps(choice.steps)
         if dry_run:
-            _dry_run(job, sets, output)
+            _dry_run(job, sets, output, choice)
             return
         output.remark(_format_recipe(job.recipe))
         missing = missing_pool(job, store) if processes.count == 1 else None
@@ -209,6 +226,20 @@ def command(
                 f"{failed} of {sets} sets failed (see above).",
                 "The same command (without --fresh) retries them.",
             )
+
+
+def _seconds(request: Request, budget: str, run: options.RunOptions) -> float:
+    """Return the seconds of a budget.
+
+    Raises:
+        UsageError: it is not valid, or does not go with the request or with Ray.
+    """
+    if run.ray != OFF:
+        raise UsageError(
+            "--budget and --ray cannot be combined: steps are timed in this process, and workers may be slower.",
+            "Leave one of them out.",
+        )
+    return budget_of(request, budget)
 
 
 def _own_option(text: str) -> tuple[str, str]:
@@ -276,7 +307,7 @@ def _format_recipe(recipe: Recipe) -> str:
     return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
 
 
-def _dry_run(job: "Job", sets: int, output: Output) -> None:
+def _dry_run(job: "Job", sets: int, output: Output, choice: "Choice | None") -> None:
     """Print the recipe and its cost, estimated from a few steps; nothing is written."""
     from dsactl.engine.device import describe
     from dsactl.engine.memory import keep_freed_memory
@@ -291,16 +322,21 @@ def _dry_run(job: "Job", sets: int, output: Output) -> None:
     counts = method.load_cost().counts(recipe, job.dataset) if method.cost else {"operations": 0.0}
     estimate, missing = try_a_step(recipe, job.dataset), missing_pool(job, Store())
     pool_seconds = 0.0 if missing is None else estimate_pool(missing, job.device).seconds
+    seconds = estimate.seconds if estimate else None
+    if choice is not None:
+        seconds = choice.steps * choice.seconds
     value = {
         "name": str(job.name),
         "sets": sets,
         "recipe": recipe.to_dict(),
         **counts,
         "experts_seconds": pool_seconds,
-        "seconds": estimate.seconds if estimate else None,
+        "seconds": seconds,
         "memory": estimate.memory if estimate else None,
         "device": describe(job.device),
     }
+    if choice is not None:
+        value["budget"] = {**asdict(choice), "command": condense_budget.command(job, sets)}
     shown = Facts()
     for key, item in recipe.to_dict().items():
         shown.add(key.replace("_", " "), in_words(item))
@@ -312,13 +348,17 @@ def _dry_run(job: "Job", sets: int, output: Output) -> None:
         ]
         shown.add("work per set", ", ".join(steps))
         shown.add("operations per set", f"{counts['operations']:.2g}")
-    if estimate:
-        compiled = " without compilation; long runs are compiled and faster" if "inner_steps" in counts else ""
-        shown.add("time per set", f"about {duration(estimate.seconds)}, estimated from a few steps{compiled}")
-        shown.add("memory", f"about {bytes_in_words(estimate.memory)}")
-    else:
+    if seconds is None:
         shown.add("time per set", f"unknown: {recipe.method} is a method of another package")
+    else:
+        slower = "inner_steps" in counts and not choice
+        compiled = " without compilation; long runs are compiled and faster" if slower else ""
+        shown.add("time per set", f"about {duration(seconds)}, estimated from a few steps{compiled}")
+    if estimate:
+        shown.add("memory", f"about {bytes_in_words(estimate.memory)}")
     if missing is not None:
         shown.add("experts", f"{expert_pools.in_words(missing, pool_seconds)}, which are trained first")
+    if choice is not None:
+        shown.add("command", condense_budget.command(job, sets))
     shown.add("would store", f"{job.name}, {many(sets, 'version')}")
     output.answer(value, [str(job.name)], [shown])

@@ -92,6 +92,7 @@ DANCE = Method(
     formation=True,
     shares_classes=True,
     cost="dsactl.methods.dance.cost",
+    steps_setting="iterations",
     paper="2406.01063",
     protocol="idc",
     strategy="color_crop_cutout",

@@ -17,14 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dsactl.methods.dd.settings import DatasetDistillation
+from dsactl.methods.dd.settings import HALVINGS, DatasetDistillation
 from dsactl.methods.gradient_matching.condense import initial_images
 from dsactl.methods.unrolled import Batch, adam, finite, learner, real_batch
 from dsactl.methods.work import CondensedSet, MethodContext
 
 BETAS = (0.5, 0.999)
 LEARNED = ("images", "raw step sizes")
-HALVINGS = 10  # of the learning rate: after 40, 80, … of the authors' 400 epochs
 
 
 def dd(work: MethodContext) -> CondensedSet:

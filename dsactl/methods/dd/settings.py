@@ -10,6 +10,9 @@ from dsactl.recipes.methods import Method
 from dsactl.recipes.settings import Checked, Count, Number, Rate, Settings, Value
 from dsactl.text.formatting import many
 
+HALVINGS = 10
+"""Halvings of the learning rates in a run, however long it is: after 40, 80, … of the authors' 400 epochs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetDistillation(Settings):
@@ -100,4 +103,6 @@ DD = Method(
     network=True,
     formation=True,
     paper="1811.10959",
+    steps_setting="iterations",
+    least_steps=HALVINGS,
 )

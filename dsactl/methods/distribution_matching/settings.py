@@ -59,4 +59,5 @@ DM = Method(
     shares_classes=True,
     cost="dsactl.methods.distribution_matching.cost",
     paper="2110.04181",
+    steps_setting="iterations",
 )

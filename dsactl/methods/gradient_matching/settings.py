@@ -108,6 +108,7 @@ DSA = Method(
     cost=f"{_PACKAGE}.cost",
     paper="2102.08259",
     in_paper=True,
+    steps_setting="iterations",
 )
 DC = Method(
     "Dataset Condensation: Algorithm 1 without augmentation",
@@ -122,4 +123,5 @@ DC = Method(
     paper="2006.05929",
     in_paper=True,
     protocol="dc",
+    steps_setting="iterations",
 )

@@ -74,4 +74,5 @@ LD = Method(
     network=True,
     takes_fewer=True,
     paper="2006.08572",
+    steps_setting="iterations",
 )

@@ -1,0 +1,42 @@
+"""The time budget of `dsactl condense`: the steps that fit, and the command that makes as many without it."""
+
+import shlex
+from typing import TYPE_CHECKING
+
+from dsactl.cli.output import Output
+from dsactl.cli.recipe_to_command import condense_command
+from dsactl.data.catalogue import entry_of
+
+if TYPE_CHECKING:
+    from dsactl.engine.processes import Processes
+    from dsactl.runs.budget import Choice
+    from dsactl.runs.job import Job
+
+
+def settle(
+    job: "Job", seconds: float, sets: int, output: Output, processes: "Processes", *, fresh: bool, dry: bool
+) -> "Choice":
+    """Choose the number of steps, and say what was chosen; see `dsactl.runs.budget.settle`."""
+    from dsactl.engine.session import Session
+    from dsactl.runs import budget
+
+    with output.progress(str(job.name), 1, "percent") as bar:
+        session = Session.open(job.device, progress=bar)
+        choice = budget.settle(job, seconds, session, sets=sets, processes=processes, fresh=fresh, dry=dry)
+    for said in choice.sentences(job):
+        output.remark(said)
+    output.remark(f"The same without a budget: {command(job.with_steps(choice.steps), sets)}")
+    return choice
+
+
+def command(job: "Job", sets: int) -> str:
+    """Return the command that makes the sets of a job, with the number of steps written out."""
+    from dsactl.runs.job import default_name
+    from dsactl.synthetic.storage import folder_options
+
+    recipe = job.recipe
+    folder = {} if entry_of(recipe.dataset) else folder_options(job.source)
+    words = [condense_command(recipe, folder, job.dataset.mirrored, job.source["name"])]
+    words += ["--sets", str(sets)] if sets > 1 else []
+    words += ["--name", shlex.quote(str(job.name))] if job.name != default_name(recipe) else []
+    return " ".join(words)

@@ -1,0 +1,232 @@
+"""The number of steps that fit in a time budget, from the times of a few steps of the run itself.
+
+The steps are timed as the run will make them: compiled or captured, and shared by the same processes. What goes before
+the first step, such as compiling, is measured apart and is not part of the budget. The number that was chosen is kept
+in the store's home, so that the same call continues the same run after an interruption:
+
+    runs/budgets/KEY.json      KEY is the digest of recipe, budget and device
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dsactl.engine.device import describe
+from dsactl.engine.processes import SINGLE_PROCESS, Processes
+from dsactl.engine.progress import NO_PROGRESS, Progress
+from dsactl.engine.session import Session
+from dsactl.errors import UsageError, explain_interrupt
+from dsactl.expert_pools.settings import needs_experts
+from dsactl.recipes.budget import as_budget
+from dsactl.recipes.methods import find
+from dsactl.runs.job import Job
+from dsactl.runs.trial import Trial, measure, would_compile
+from dsactl.text.formatting import duration, many
+from registry.files import write_atomically
+
+MARGIN = 0.05
+"""Share of a budget that is left free."""
+TRIAL_SHARE, MOST_TRIAL = 0.03, 120.0
+"""Share of a budget, and most seconds, that timing may take if more than the fewest steps are timed."""
+_PLENTY, _HOPELESS = 0.5, 3
+"""Times the budget that the default number of steps takes, or the fewest steps take, beyond which no more are timed."""
+_ROOM = 1.2
+"""Times the budget that is just enough, which is recommended where one is too short."""
+_PLAIN, _COMPILED, _REFUSED = b"plain", b"compiled", b"refused"
+"""Messages of process 0 to the others, before they try steps; the last is its choice, or that it refused."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The number of steps for a budget.
+
+    Attributes:
+        steps: chosen.
+        default: steps without a budget, which are never exceeded.
+        seconds: of one step.
+        preparation: seconds before the first step, such as those of compiling, which are not part of the budget.
+        budget: seconds for all sets.
+        sets: their number.
+        device: where the steps were timed.
+        kept: whether they were timed by an earlier call.
+    """
+
+    steps: int
+    default: int
+    seconds: float
+    preparation: float
+    budget: float
+    sets: int
+    device: str
+    kept: bool = False
+
+    def sentences(self, job: Job) -> list[str]:
+        """Return what was chosen and why, and what is not part of the budget.
+
+        Args:
+            job: that the budget is for.
+        """
+        name, time = find(job.recipe.method).steps_setting.replace("_", " "), as_budget(self.budget / self.sets)
+        share = f"{time} of {as_budget(self.budget)}, for each of {self.sets} sets" if self.sets > 1 else time
+        each = f"{in_seconds(self.seconds)} each on {self.device}."
+        if self.steps == self.default:
+            chosen = f"All {self.steps:,} {name} fit in {share}, which is more than enough: {each}"
+        else:
+            fit = "fits" if self.steps == 1 else "fit"
+            chosen = f"{self.steps:,} of the default {self.default:,} {name} {fit} in {share}: {each}"
+        if self.kept:
+            chosen += " An equal call has timed them; `fresh=True` does so again."
+        before = f", and about {duration(self.preparation)} before the first step" if self.preparation >= 1 else ""
+        experts = ", the training of experts" if needs_experts(job.recipe) else ""
+        return [chosen, f"Not part of the budget: evaluation{experts}{before}."]
+
+
+def settle(
+    job: Job,
+    budget: float,
+    session: Session,
+    *,
+    sets: int = 1,
+    processes: Processes = SINGLE_PROCESS,
+    fresh: bool = False,
+    dry: bool = False,
+) -> Choice:
+    """Choose the number of steps that fit in a budget, or look up what an equal call chose.
+
+    Args:
+        job: with the default number of steps; of a method with a `steps_setting`.
+        budget: seconds for making all sets.
+        session: has the store, where the choice is kept, and the meter.
+        sets: number of sets that share the budget.
+        processes: that share the classes; this function is for process 0, and `follow` for the others.
+        fresh: measure, whatever an equal call chose.
+        dry: write nothing.
+
+    Raises:
+        UsageError: the budget is too short, or the method reports no steps.
+        RunError: see `run_method`.
+        registry.StoreError: the store cannot be written to.
+        KeyboardInterrupt: passed on; nothing is kept of a measurement that does not end.
+    """
+    device = describe(job.device) + (f", {processes.count} processes" if processes.count > 1 else "")
+    key = json.dumps([job.recipe.digest(), budget, sets, device]).encode()
+    path = session.store.home / "runs" / "budgets" / f"{hashlib.sha256(key).hexdigest()[:32]}.json"
+    choice = None if fresh else _kept(path)
+    if choice is None:
+        trials = _Trials(job, budget, sets, session.progress.part(0, 0, 1, "measuring"), processes)
+        try:
+            choice = trials.choose(device)
+        except UsageError:
+            processes.broadcast(_REFUSED)
+            raise
+        except KeyboardInterrupt as interrupt:
+            explain_interrupt(interrupt, "Interrupted while measuring; nothing was kept.")
+            raise
+        choice = (None if fresh else _kept(path)) or choice  # an equal call may have kept one meanwhile
+        if not dry:
+            write_atomically(path, json.dumps(asdict(choice)).encode())
+    processes.broadcast(json.dumps(asdict(choice)).encode())
+    return choice
+
+
+def follow(job: Job, budget: float, sets: int, processes: Processes) -> Choice:
+    """Take part in the measurement of process 0, and return its choice.
+
+    Raises:
+        ProcessError: another process died, or stopped.
+        UsageError: process 0 refused the budget, and says why.
+    """
+    trials = _Trials(job, budget, sets, NO_PROGRESS, processes)
+    while (said := processes.broadcast(b"")) in (_PLAIN, _COMPILED):
+        trials.measure(compiled=said == _COMPILED)
+    if said == _REFUSED:
+        raise UsageError("Process 0 refused the budget.", "See its own message for the reason.")
+    return Choice(**json.loads(said))
+
+
+class _Trials:
+    """Trials of a run with the default number of steps.
+
+    Args:
+        job, budget, sets, processes: see `settle`.
+        progress: the meter.
+    """
+
+    def __init__(self, job: Job, budget: float, sets: int, progress: Progress, processes: Processes) -> None:
+        self._job, self._budget, self._sets, self._progress = job, budget, sets, progress
+        self._method, self._least = find(job.recipe.method), find(job.recipe.method).least_steps
+        self._processes = processes if self._method.shares_classes else SINGLE_PROCESS
+
+    def choose(self, device: str) -> Choice:
+        """Return the choice. Long runs are compiled and short ones are not, so that there may have to be two trials.
+
+        Args:
+            device: see `Choice`.
+        """
+        trial = self._try_out(_PLAIN)
+        steps = self._fitting(trial, device)
+        if trial.compiles and would_compile(self._job.with_steps(steps), self._processes):
+            trial = self._try_out(_COMPILED)
+            steps = self._fitting(trial, device)
+        default = self._job.recipe.steps
+        return Choice(steps, default, trial.seconds, trial.preparation, self._budget, self._sets, device)
+
+    def _try_out(self, how: bytes) -> Trial:
+        self._processes.broadcast(how)
+        return self.measure(compiled=how == _COMPILED)
+
+    def measure(self, *, compiled: bool) -> Trial:
+        """Time some steps, together with the other processes."""
+        budget = self._budget / self._sets
+        trial = Trial(
+            self._job,
+            self._progress,
+            self._processes,
+            allowed=min(TRIAL_SHARE * budget, MOST_TRIAL),
+            plenty=_PLENTY * budget / self._job.recipe.steps,
+            hopeless=_HOPELESS * budget / self._least,
+            compiled=compiled,
+        )
+        measure(trial, self._job)
+        return trial
+
+    def _fitting(self, trial: Trial, device: str) -> int:
+        """Return how many steps fit, at most the default number.
+
+        Raises:
+            UsageError: the method reported none, or fewer than the fewest fit.
+        """
+        recipe = self._job.recipe
+        if not trial.seconds:
+            raise UsageError(
+                f"`budget` is not for method {recipe.method!r}, which reports no steps.",
+                "Call `work.keep` after each of them; see docs/methods.md.",
+            )
+        fitting = int((1 - MARGIN) * self._budget / self._sets / trial.seconds)
+        if fitting < self._least:
+            name = self._method.steps_setting.replace("_", " ")
+            few = f"{many(self._least, name.removesuffix('s'))} {'takes' if self._least == 1 else 'take'}"
+            each = f" for each of {self._sets} sets" if self._sets > 1 else ""
+            needed, whole = (trial.seconds * steps * self._sets for steps in (self._least, recipe.steps))
+            raise UsageError(
+                f'`budget="{as_budget(self._budget)}"` is too short for method {recipe.method!r} at '
+                f"`ipc={recipe.ipc}`: {few} {in_seconds(self._least * trial.seconds)}{each} on {device}.",
+                f'Use at least `budget="{as_budget(_ROOM * needed)}"`; the default {recipe.steps:,} {name} take '
+                f"{as_budget(whole)}.",
+            )
+        return min(fitting, recipe.steps)
+
+
+def _kept(path: Path) -> Choice | None:
+    """Return the choice in a file; None if there is none, or it is damaged."""
+    try:
+        choice = Choice(**{**json.loads(path.read_text()), "kept": True})
+        return choice if type(choice.steps) is int and 1 <= choice.steps <= choice.default else None
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def in_seconds(seconds: float) -> str:
+    """Format the duration of a step: "0.0123 s", "1.32 s", "2 min 05 s"."""
+    return f"{seconds:.3g} s" if seconds < 60 else duration(seconds)
