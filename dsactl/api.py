@@ -26,12 +26,11 @@ from dsactl.expert_pools.make import prepare as prepare_pool
 from dsactl.expert_pools.pool import ExpertPool, pool_from_store
 from dsactl.expert_pools.recipe import PoolRequest
 from dsactl.expert_pools.teacher import Teacher
+from dsactl.recipes.budget import budget_of
 from dsactl.recipes.methods import WHOLE, protocol_of
 from dsactl.recipes.recipe import Request
-from dsactl.runs.default_pool import default_pool
-from dsactl.recipes.budget import budget_of
-from dsactl.recipes.recipe import Request
 from dsactl.runs.budget import settle
+from dsactl.runs.default_pool import default_pool
 from dsactl.runs.job import OF_STUDIES, load_source, prepare
 from dsactl.runs.run import execute
 from dsactl.synthetic.bundled import check_own_name, find, own_name

@@ -26,10 +26,11 @@ class Hands:
 
     Attributes:
         naps: number of sleeps.
+        interrupted: number of the sleep in which Ctrl-C is pressed; 0 for none.
     """
 
     def __init__(self) -> None:
-        self.now, self.slow, self.naps = 0.0, 1.0, 0
+        self.now, self.slow, self.naps, self.interrupted = 0.0, 1.0, 0, 0
 
     def perf_counter(self) -> float:
         return self.now
@@ -37,6 +38,8 @@ class Hands:
     def sleep(self, seconds: float) -> None:
         self.now += seconds * self.slow
         self.naps += 1
+        if self.naps == self.interrupted:
+            raise KeyboardInterrupt
 
 
 @pytest.fixture

@@ -39,6 +39,21 @@ def test_the_choice_is_said_with_the_command_that_makes_the_same_set(cli: Callab
     assert "`" not in err
 
 
+def test_the_same_command_continues_after_ctrl_c(cli: Callable[..., Answer], hands: Hands) -> None:
+    command = ("condense", "digits", *STEADILY, "--budget", "1m", "--json")
+    hands.interrupted = 3
+    code, _, err = cli(*command)
+    assert (code, err.splitlines()[-1]) == (130, "Error: Interrupted while measuring; nothing was kept.")
+    hands.naps, hands.interrupted = 0, 4 + 11
+    code, _, err = cli(*command)
+    assert code == 130
+    assert "Interrupted at step 10 of 28; the checkpoint was written." in err
+    hands.naps, hands.interrupted, hands.slow = 0, 0, 5.0
+    code, out, err = cli(*command)
+    assert (code, hands.naps) == (0, 18), err
+    assert json.loads(out)[0]["repeated"] is False
+
+
 def test_a_dry_run_has_the_choice_and_writes_nothing(cli: Callable[..., Answer]) -> None:
     code, out, err = cli("condense", "digits", *STEADILY, "--budget", "1m", "--dry-run", "--json")
     assert code == 0, err

@@ -87,7 +87,9 @@ def test_a_missing_pool_is_announced_and_made(cli: Cli, monkeypatch: pytest.Monk
     monkeypatch.setattr(expert, "_epoch", interrupted)
     code, out, err = cli("relabel", SOURCE)
     assert (code, out) == (130, "")
-    assert "The store has no fitting pool of experts for digits. One is trained now: 1 network of 2 epochs, about" in err
+    assert (
+        "The store has no fitting pool of experts for digits. One is trained now: 1 network of 2 epochs, about" in err
+    )
     assert "Ctrl-C is safe: the same command continues it." in err
     code, out, err = cli("relabel", SOURCE)
     assert code == 0, err

@@ -74,7 +74,12 @@ def command(
         typer.Option(help=f"{options.PRECISION_HELP}  \\[auto]", autocompletion=options.complete_precision),
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="New run from the first step, ignoring checkpoints and a stored result.")
+        bool,
+        typer.Option(
+            "--fresh",
+            help="New run from the first step, ignoring checkpoints, a stored result, and the number of steps kept for "
+            "--budget.",
+        ),
     ] = False,
     budget: Annotated[
         str | None,
