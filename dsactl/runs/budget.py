@@ -9,8 +9,10 @@ in the store's home, so that the same call continues the same run after an inter
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from dsactl.engine.device import describe
 from dsactl.engine.processes import SINGLE_PROCESS, Processes
@@ -45,7 +47,8 @@ class Choice:
         steps: chosen.
         default: steps without a budget, which are never exceeded.
         seconds: of one step.
-        preparation: seconds before the first step, such as those of compiling, which are not part of the budget.
+        preparation: seconds before the first step, which are no part of the budget: of compiling, or of networks that a
+            method trains first.
         budget: seconds for all sets.
         sets: their number.
         device: where the steps were timed.
@@ -219,12 +222,12 @@ class _Trials:
 
 
 def _kept(path: Path) -> Choice | None:
-    """Return the choice in a file; None if there is none, or it is damaged."""
+    """Return the choice in a file; None if there is none, or it cannot be read."""
     try:
-        choice = Choice(**{**json.loads(path.read_text()), "kept": True})
-        return choice if type(choice.steps) is int and 1 <= choice.steps <= choice.default else None
-    except (FileNotFoundError, ValueError, TypeError):
+        choice = TypeAdapter(Choice).validate_json(path.read_bytes())
+    except (OSError, ValueError):
         return None
+    return replace(choice, kept=True) if 1 <= choice.steps <= choice.default else None
 
 
 def in_seconds(seconds: float) -> str:

@@ -139,7 +139,10 @@ def test_a_damaged_file_of_a_choice_is_measured_again(steady: Hands) -> None:
     steady.slow = 2.0
     (path,) = (registry.Store().home / "runs" / "budgets").iterdir()
     whole = path.read_text()
-    for text in ("", "[]", "{}", whole.replace("28", "0"), whole.replace('"steps": 28', '"steps": 101')):
+    changes = [('"steps": 28', f'"steps": {steps}') for steps in ("0", "101", "2.5")]
+    changes += [('"seconds": 2.0', '"seconds": "many"'), ('"device":', '"place":')]
+    for text in ("", "[]", "{}", *(whole.replace(*change) for change in changes)):
+        assert text != whole
         path.write_text(text)
         assert make(budget="1m").recipe.options == {"iterations": 14}
 
