@@ -9,12 +9,12 @@ from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe, Request
 
 
-def with_digest(request: Request, store: registry.Store) -> Request:
+def with_digest(request: Request, store: registry.Store | None = None) -> Request:
     """Return the request with the digest of the pool that it names, and that pool's own settings.
 
     Args:
         request: of any method; most name no pool.
-        store: has the pool.
+        store: has the pool; None for the default store.
 
     Raises:
         registry.RegistryError: the pool does not exist, is a set, or is damaged.

@@ -16,7 +16,6 @@ from dsactl.data.views import base_name
 from dsactl.engine.device import prepare_device, resolve_device, resolve_precision
 from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.engine.random import derive_seed
-from dsactl.engine.session import opened
 from dsactl.errors import DataError, UsageError
 from dsactl.expert_pools.named import check_pool, with_digest
 from dsactl.expert_pools.pool import load_experts
@@ -92,7 +91,7 @@ def prepare(
         registry.BadNameError: the set's name is not valid.
     """
     check_request(request)
-    request = with_digest(request, opened(store))
+    request = with_digest(request, store)
     target = resolve_device(str(device))
     precision = resolve_precision(request.precision, target)
     name = None if request.name is None else registry.parse_name(request.name)

@@ -36,6 +36,7 @@ from dsactl.networks.build import feature_extractor, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.parametrisation.formation import parametrisation
 from dsactl.recipes.recipe import Recipe, Request
+from dsactl.runs.budget import settle
 from dsactl.runs.experts import obtain_experts, pool_job, untrained_experts
 from dsactl.runs.job import prepare
 from dsactl.runs.parallel import make_all
@@ -355,6 +356,15 @@ def test_a_missing_pool_is_announced_and_made(cli: Callable[..., tuple[int, str,
     for more in ((), ("--fresh",), ("--seed", "1")):
         code, out, err = cli(*asked, *more)
         assert (code, "trained now" in err) == (0, False)
+
+
+def test_a_budget_is_measured_without_experts() -> None:
+    told = Told()
+    job = prepare(Request.parse({"dataset": "digits", "ipc": 1, **FEW, **EXPERTS}), "cpu")
+    choice = settle(job, 1e6, session(progress=told))
+    assert choice.steps == choice.default == 10000
+    assert "the training of experts" in choice.sentences(job)[1]
+    assert find_pool(registry.Store(), pool_job(job)) is None
 
 
 def test_without_experts_no_pool_is_made() -> None:

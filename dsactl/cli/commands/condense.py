@@ -188,8 +188,6 @@ def command(
     from dsactl.runs.runner import CHECKPOINT_SECONDS
     from registry import Store
 
-    store = Store()
-
     with join(resolve_device(run.device), lambda error: output.error(error.message, error.hint)) as processes:
         if processes.count > 1 and run.ray != OFF:
             if processes.rank > 0:
@@ -213,6 +211,7 @@ def command(
             _dry_run(job, sets, output, choice)
             return
         output.remark(_format_recipe(job.recipe))
+        store = Store()
         missing = missing_pool(job, store) if processes.count == 1 else None
         if missing is not None and (fresh or not all(is_made(store, job.with_seed(each)) for each in range(sets))):
             expert_pools.make_missing(missing, job.device, run, output)
