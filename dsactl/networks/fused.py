@@ -91,10 +91,12 @@ class _Block(torch.autograd.Function):
             False,
             (0, 0),
             1,
-            (ctx.needs_input_grad[0], True, False),
+            (ctx.needs_input_grad[0], ctx.needs_input_grad[1], False),
         )
+        # The weights' gradient takes as long as that of the images, which is all that some objectives need.
+        weight_gradient = None if weight_gradient is None else weight_gradient.float()
         bias_gradient = torch.zeros(ctx.bias_shape)
-        return x_gradient, weight_gradient.float(), bias_gradient, gamma_NO.sum(0), beta_NO.sum(0), None
+        return x_gradient, weight_gradient, bias_gradient, gamma_NO.sum(0), beta_NO.sum(0), None
 
 
 def _channels_last(x_NCHW: Tensor) -> Tensor:

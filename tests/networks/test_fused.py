@@ -53,6 +53,25 @@ def test_float64_takes_the_plain_layers() -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_gradient_of_images_alone_is_the_same(precision: torch.dtype) -> None:
+    """What some objectives need; that of the weights, as much work again, is then left out."""
+    torch.manual_seed(0)
+    block, x_NCHW = FusedLayers(*layers(3, 64, 2)), torch.randn(4, 3, 16, 16)
+    with torch.autocast("cpu", precision, enabled=precision is torch.bfloat16):
+        weights = torch.randn(4, 64, 8, 8)
+        _, (expected, *_) = gradients(block, x_NCHW, weights)
+        block.requires_grad_(False)
+        x_NCHW.requires_grad_()
+        y = block(x_NCHW)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as seen:
+            (alone,) = torch.autograd.grad((y.float() * weights).sum(), [x_NCHW])
+    assert torch.equal(alone, expected)
+    (backward,) = (event for event in seen.events() if event.name == "aten::convolution_backward")
+    assert backward.cpu_children == [] or all("weights" not in child.name for child in backward.cpu_children)
+
+
+@needs_compiler
 @pytest.mark.parametrize(("channels", "width", "pool", "padding", "size"), SHAPES)
 @pytest.mark.parametrize("offset", [0.0, 100.0])
 def test_a_block_is_the_same_as_its_layers(
