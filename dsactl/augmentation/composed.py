@@ -1,4 +1,4 @@
-"""The augmentation of IDC's program: several kinds of transformation, one after another.
+"""The augmentation of IDC: several kinds of transformation, one after another.
 
 In the program of IDC (Kim et al., ICML 2022, arXiv 2205.14959), flip and color are not among the kinds of which one is
 drawn: every batch is flipped and coloured, transformed by one of the other kinds, and cut out.
@@ -9,45 +9,28 @@ from dataclasses import dataclass
 from torch import Generator, Tensor
 
 from dsactl.augmentation.strategy import Strategy
-from dsactl.augmentation.transforms import Transformation, augment, draw
+from dsactl.augmentation.transforms import Composition, augment, draw
 
-_FIRST, _LAST = ("flip", "color"), ("cutout",)
-
-
-@dataclass(frozen=True)
-class Composed:
-    """Transformations that are applied one after another.
-
-    Attributes:
-        parts: in their order; None changes nothing.
-    """
-
-    parts: tuple[Transformation | None, ...]
-
-    def __call__(self, images_NCHW: Tensor) -> Tensor:
-        """Apply all of them."""
-        for part in self.parts:
-            images_NCHW = augment(images_NCHW, part)
-        return images_NCHW
+_STAGES = (("flip",), ("color",), ("crop", "scale", "rotate"), ("cutout",))
 
 
-def draw_composed(strategy: Strategy, count: int, size: tuple[int, int], generator: Generator) -> Composed:
-    """Draw flip, color, one of crop, scale and rotate, and cutout, in this order.
+def stages(strategy: Strategy) -> list[Strategy]:
+    """Return the kinds of each stage, of which one is drawn; stages without kinds are left out."""
+    found = (Strategy(kind for kind in strategy if kind in stage) for stage in _STAGES)
+    return [stage for stage in found if stage]
 
-    Args:
-        strategy: the kinds; those that are not among them are left out.
-        count: 1 for parameters that every image shares, N for parameters per image.
-        size: H and W of the images.
-        generator: a CPU generator.
-    """
-    drawn = Strategy(kind for kind in strategy if kind not in (*_FIRST, *_LAST))
-    first, last = ([Strategy([kind]) for kind in kinds if kind in strategy] for kinds in (_FIRST, _LAST))
-    return Composed(tuple(draw(kinds, count, size, generator) for kinds in (*first, drawn, *last)))
+
+def draw_composed(strategy: Strategy, count: int, size: tuple[int, int], generator: Generator) -> Composition | None:
+    """Draw a transformation of each stage; for the arguments see `transforms.draw`."""
+    drawn = (draw(stage, count, size, generator) for stage in stages(strategy))
+    return Composition(tuple(each for each in drawn if each is not None)) if strategy else None
 
 
 @dataclass(frozen=True)
 class ComposedAugmenter:
-    """An augmentation of training batches by `draw_composed`, with parameters drawn for every image.
+    """An augmentation of training batches: flip, color, one of crop, scale and rotate, and cutout, in this order.
+
+    Kinds that are not in the strategy are left out. Parameters are drawn for every image.
 
     Attributes:
         strategy: the kinds.
@@ -59,4 +42,4 @@ class ComposedAugmenter:
 
     def __call__(self, images_NCHW: Tensor, generator: Generator) -> Tensor:
         """Draw with a CPU generator and apply."""
-        return draw_composed(self.strategy, len(images_NCHW), self.size, generator)(images_NCHW)
+        return augment(images_NCHW, draw_composed(self.strategy, len(images_NCHW), self.size, generator))

@@ -3,7 +3,8 @@
 A replayed step (see `engine.graphs`) cannot branch on what was drawn. Here every kind of the strategy is applied and
 the drawn one is selected, which costs little compared with a network and gives the same numbers.
 
-Shapes: N images, C, H, W; P is 1 (shared) or N; a row of W_ numbers is the kind, then every kind's parameters.
+Shapes: N images, C, H, W; P is 1 (shared) or N; S transformations of a composition; a row of W_ numbers is the kind,
+then every kind's parameters.
 """
 
 from dataclasses import dataclass, fields
@@ -11,8 +12,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Generator, Tensor
 
+from dsactl.augmentation.composed import stages
 from dsactl.augmentation.strategy import Strategy
-from dsactl.augmentation.transforms import TRANSFORMATIONS, Transformation, augment, draw
+from dsactl.augmentation.transforms import TRANSFORMATIONS, Composition, Omega, Transformation, augment, draw
 
 _NONE = -1.0
 _FIELDS = [(kind, field.name) for kind, made in TRANSFORMATIONS.items() for field in fields(made)]
@@ -20,8 +22,10 @@ WIDTH = 1 + len(_FIELDS)
 _KINDS = tuple(TRANSFORMATIONS)
 
 
-def pack(transformation: Transformation | None) -> Tensor:
-    """Pack a transformation as P×WIDTH float32 on the CPU; one row for None."""
+def pack(transformation: Omega | None) -> Tensor:
+    """Pack a transformation as P×WIDTH float32 on the CPU, a composition as S×P×WIDTH; one row for None."""
+    if isinstance(transformation, Composition):
+        return torch.stack([pack(part) for part in transformation.parts])
     if transformation is None:
         return torch.tensor([[_NONE] + [0.0] * len(_FIELDS)])
     kind = next(name for name, made in TRANSFORMATIONS.items() if isinstance(transformation, made))
@@ -47,6 +51,14 @@ def apply(images_NCHW: Tensor, packed_PW: Tensor, strategy: Strategy) -> Tensor:
         transformation = _unpack(kind, packed_PW)
         result = torch.where(kind_P111 == _KINDS.index(kind), transformation(images_NCHW), result)
     return result
+
+
+def apply_composed(images_NCHW: Tensor, packed_SPW: Tensor, strategy: Strategy) -> Tensor:
+    """Apply a packed composition of `draw_composed`, or the row for None; for the arguments see `apply`."""
+    kinds = stages(strategy)
+    for packed_PW, stage in zip(packed_SPW.expand(len(kinds), -1, -1), kinds, strict=True):
+        images_NCHW = apply(images_NCHW, packed_PW, stage)
+    return images_NCHW
 
 
 def _unpack(kind: str, packed_PW: Tensor) -> Transformation:

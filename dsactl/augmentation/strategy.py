@@ -5,6 +5,9 @@ from typing import Literal
 
 from dsactl.errors import UnknownNameError, UsageError
 
+Combination = Literal["one", "composed"]
+"""How kinds of augmentation are combined: one is drawn at a time, or they are composed (`augmentation.composed`)."""
+
 KINDS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 """The six kinds of Section 4.4, in the order of Table 5."""
 

@@ -256,11 +256,24 @@ TRANSFORMATIONS: dict[str, type[Transformation]] = {
 }
 
 
-Applied = Callable[[Tensor], Tensor]
-"""A transformation, or several that are applied one after another: from N×C×H×W to the same shape."""
+@dataclass(frozen=True)
+class Composition:
+    """Transformations that are applied one after another."""
 
-Pair = tuple[Transformation | None, Transformation | None]
+    parts: tuple[Transformation, ...]
+
+    def __call__(self, images_NCHW: Tensor) -> Tensor:
+        """Apply to a batch; returns N×C×H×W."""
+        for part in self.parts:
+            images_NCHW = part(images_NCHW)
+        return images_NCHW
+
+
+Omega = Transformation | Composition
+Pair = tuple[Omega | None, Omega | None]
 """Transformations of the real and of the synthetic images."""
+Draw = Callable[[Strategy, int, tuple[int, int], Generator], Omega | None]
+"""A function that draws ω, as `draw` does."""
 
 
 def draw(strategy: Strategy, count: int, size: tuple[int, int], generator: Generator) -> Transformation | None:
@@ -282,7 +295,12 @@ def draw(strategy: Strategy, count: int, size: tuple[int, int], generator: Gener
 
 
 def draw_pair(
-    scheme: Scheme, strategy: Strategy, counts: tuple[int, int], size: tuple[int, int], generator: Generator
+    scheme: Scheme,
+    strategy: Strategy,
+    counts: tuple[int, int],
+    size: tuple[int, int],
+    generator: Generator,
+    how: Draw = draw,
 ) -> Pair:
     """Draw the transformations for the real and the synthetic images of one class in one inner step (Table 4).
 
@@ -291,15 +309,16 @@ def draw_pair(
     counts: numbers of real and synthetic images.
     size: H and W of the images.
     generator: a CPU generator.
+    how: draws each ω.
     """
     if scheme.shared:
-        omega = draw(strategy, 1, size, generator)
+        omega = how(strategy, 1, size, generator)
         return omega, omega
-    real = draw(strategy, counts[0], size, generator) if scheme.real else None
-    synthetic = draw(strategy, counts[1], size, generator) if scheme.synthetic else None
+    real = how(strategy, counts[0], size, generator) if scheme.real else None
+    synthetic = how(strategy, counts[1], size, generator) if scheme.synthetic else None
     return real, synthetic
 
 
-def augment(images_NCHW: Tensor, transformation: Applied | None) -> Tensor:
+def augment(images_NCHW: Tensor, transformation: Omega | None) -> Tensor:
     """Apply a transformation: A_ω(x); for None, return the images unchanged."""
     return images_NCHW if transformation is None else transformation(images_NCHW)

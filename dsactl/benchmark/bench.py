@@ -21,6 +21,8 @@ from dsactl.paper import EPOCHS_AUGMENTED
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe
 
+METHODS = ("dsa", "dc", "dm", "dance")
+"""The methods that can be measured."""
 NETWORK_STEPS = 10  # per repetition
 CUDA_NETWORKS = 20  # evaluated in parallel
 
@@ -73,7 +75,7 @@ def bench(dataset: Dataset, recipe: Recipe, device: torch.device, progress: Prog
 
     Args:
         dataset: on the device, see `random_dataset`.
-        recipe: of a method that can be measured, see `can_be_measured`.
+        recipe: of one of `METHODS`.
         device: to compute on.
         progress: the meter, which counts the three measurements.
     """
@@ -114,12 +116,6 @@ def bench(dataset: Dataset, recipe: Recipe, device: torch.device, progress: Prog
         memory=peak_memory(device),
         scaled=(*own.scaled, f"the evaluation from {lengths.in_words(len(dataset.test))}"),
     )
-
-
-def can_be_measured(method: str) -> bool:
-    """Return whether a method can be: it shares its classes, and its operations are counted."""
-    found = find(method)
-    return found.shares_classes and bool(found.cost)
 
 
 def _gradient_matching(dataset: Dataset, recipe: Recipe, device: torch.device, limit: float) -> _Measured:

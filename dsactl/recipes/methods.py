@@ -41,7 +41,6 @@ class Method:
         settings: the class of its settings.
         network: whether it uses a network, which is then part of the recipe.
         augments: whether networks are trained on its sets with augmentation by default.
-        strategy: kinds of its augmentation by default; empty for all six, without "flip" where that changes classes.
         batch_norm_twins: whether VGG and ResNet are used with batch norm, as the paper does while condensing.
         passes: whether each of its steps is a pass over the whole training split.
         takes_fewer: whether its sets may have fewer than `ipc` images of a class that has fewer.
@@ -63,7 +62,6 @@ class Method:
     settings: type[Settings] = Settings
     network: bool = False
     augments: bool = True
-    strategy: str = ""
     batch_norm_twins: bool = False
     passes: bool = False
     takes_fewer: bool = False
@@ -99,6 +97,7 @@ BUILT_IN = {
     "kcenter": "dsactl.methods.coresets.settings:KCENTER",
     "forgetting": "dsactl.methods.coresets.settings:FORGETTING",
     "dm": "dsactl.methods.distribution_matching.settings:DM",
+    "idc": "dsactl.methods.gradient_matching.idc:IDC",
     "dance": "dsactl.methods.dance.settings:DANCE",
     "dd": "dsactl.methods.dd.settings:DD",
     "ld": "dsactl.methods.ld.settings:LD",

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, TypeA
 
 from dsactl.augmentation.strategy import KINDS, Strategy, default_strategy, parse_strategy
 from dsactl.data.catalogue import is_mirrored
-from dsactl.data.views import MARK
+from dsactl.data.views import MARK, base_name
 from dsactl.errors import DataError, UnknownNameError, UsageError
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import SCHEDULE
@@ -184,15 +184,16 @@ class Recipe:
         """Whether all hyper-parameters but the seed are the paper's; of coresets, those that the paper states."""
         if self.method not in BUILT_IN or not find(self.method).in_paper or self.ipc not in SCHEDULE:
             return False
-        return self == replace(self.usual(), seed=self.seed)
+        return self.formation == 1 and self == replace(self.usual(), seed=self.seed)
 
     def usual(self, mirrored: bool | None = None) -> "Recipe":
-        """Return the default recipe for the same dataset, method, network and images per class.
+        """Return the default recipe for the same dataset, method, network, images per class and formation.
 
         Args:
             mirrored: whether a mirrored image keeps its class; None to go by the dataset's name.
         """
-        request = Request(self.dataset, self.ipc, self.method, self.network.arch if self.network else "convnet")
+        arch = self.network.arch if self.network else "convnet"
+        request = Request(self.dataset, self.ipc, self.method, arch, formation=self.formation)
         mirrored = is_mirrored(self.dataset) if mirrored is None else mirrored
         return request.resolve(
             self.dataset, self.checksum, self.image_shape, mirrored=mirrored, precision=self.precision
@@ -345,8 +346,8 @@ class Request:
         Raises:
             UsageError: one is unknown, or of the wrong type or range.
         """
-        asked, own = Asked(self.method, self.ipc, self.arch), self.method not in BUILT_IN
-        return find(self.method).settings.resolve(self.settings, asked, own=own)
+        asked = Asked(self.method, self.ipc, self.arch, base_name(self.dataset), self.formation)
+        return find(self.method).settings.resolve(self.settings, asked, own=self.method not in BUILT_IN)
 
     def resolve(
         self, dataset: str, checksum: str, image_shape: tuple[int, int, int], *, mirrored: bool, precision: str
@@ -360,8 +361,7 @@ class Request:
         method = find(self.method)
         strategy = self.strategy
         if strategy is None:
-            usual = parse_strategy(method.strategy) if method.strategy else default_strategy(mirrored=mirrored)
-            strategy = usual if method.augments else Strategy()
+            strategy = default_strategy(mirrored=mirrored) if method.augments else Strategy()
         recipe = Recipe(dataset, checksum, self.method, self.ipc, self.seed, image_shape, strategy)
         recipe = replace(
             recipe, settings=self.method_settings(), short_classes=self.short_classes, formation=self.formation

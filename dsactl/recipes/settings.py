@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, Self, get_arg
 import pydantic
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from dsactl.augmentation.strategy import parse_strategy
 from dsactl.engine.arguments import MOST
 from dsactl.errors import UnknownNameError, UsageError
 from dsactl.networks.catalogue import NetworkSpec
@@ -23,6 +24,8 @@ Value = int | float | str
 Count = Annotated[int, pydantic.Field(ge=1, le=MOST)]
 Rate = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
+Kinds = Annotated[str, pydantic.AfterValidator(lambda text: str(parse_strategy(text)))]
+"""Kinds of augmentation, in any notation of `parse_strategy`."""
 
 TOP_LEVEL = (
     *("iterations", "inner_steps", "network_epochs", "image_lr", "image_momentum", "network_lr"),
@@ -38,11 +41,15 @@ class Asked(NamedTuple):
         method: its name.
         ipc: images per class.
         arch: the network's name.
+        dataset: its name, without views.
+        formation: F.
     """
 
     method: str
     ipc: int
     arch: str
+    dataset: str = ""
+    formation: int = 1
 
 
 class Checked(Protocol):

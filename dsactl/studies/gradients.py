@@ -75,7 +75,7 @@ def gradient_norms(
     for index in range(networks):
         # Positions beyond the iterations of the run itself.
         k = settings.iterations + index
-        parameters, buffers = inner_network.fresh(k)
+        (parameters, buffers), velocity = inner_network.fresh(k), Parameters()
         for t in range(settings.inner_steps):
             network.train()
             for label in range(real.classes):
@@ -85,7 +85,7 @@ def gradient_norms(
                 pair = (_norm(real_gradient(loss, parameters, buffers, batch, label)) for batch in batches)
                 yield Norms(index, t, label, *pair)
             if t < settings.inner_steps - 1:
-                parameters, buffers = inner_network.train(parameters, buffers, images_KICHW, k, t)
+                parameters, buffers, velocity = inner_network.train(parameters, buffers, velocity, images_KICHW, k, t)
         progress.update(index + 1, networks, "measuring gradients")
 
 

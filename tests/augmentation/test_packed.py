@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dsactl.augmentation.packed import WIDTH, Augmenter, apply, pack
-from dsactl.augmentation.strategy import KINDS
+from dsactl.augmentation.composed import draw_composed
+from dsactl.augmentation.packed import WIDTH, Augmenter, apply, apply_composed, pack
+from dsactl.augmentation.strategy import KINDS, Strategy
 from dsactl.augmentation.transforms import TRANSFORMATIONS, augment, draw
 from dsactl.engine.random import generator
 
@@ -30,9 +31,28 @@ def test_a_packed_transformation_is_the_transformation(kind: str, count: int) ->
         torch.testing.assert_close(its, gradient)
 
 
+@pytest.mark.parametrize("kinds", [KINDS, ("color", "crop"), ("cutout",)])
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_packed_composition_is_the_composition(kinds: tuple[str, ...], count: int) -> None:
+    strategy = Strategy(kinds)
+    for seed in range(5):
+        omega = draw_composed(strategy, count, (8, 10), generator(seed, "omega"))
+        packed = pack(omega)
+        expected, gradient = with_gradient(lambda images, omega=omega: augment(images, omega), IMAGES)
+        result, its = with_gradient(
+            lambda images, packed=packed, strategy=strategy: apply_composed(images, packed, strategy), IMAGES
+        )
+        assert torch.equal(result, expected)
+        torch.testing.assert_close(its, gradient)
+
+
 def test_no_transformation_is_the_image() -> None:
     assert torch.equal(apply(IMAGES, pack(None), ()), IMAGES)
     assert torch.equal(apply(IMAGES, pack(None), KINDS), IMAGES)
+    assert torch.equal(apply_composed(IMAGES, pack(None), Strategy(KINDS)), IMAGES)
+    assert torch.equal(
+        apply_composed(IMAGES, pack(draw_composed(Strategy(), 1, (8, 10), generator(0, "omega"))), Strategy()), IMAGES
+    )
 
 
 def test_batches_of_several_draws_can_be_joined() -> None:

@@ -18,7 +18,7 @@ from torch.nn import functional
 import dsactl
 import registry
 from dsactl.augmentation.composed import draw_composed
-from dsactl.augmentation.strategy import KINDS, Strategy
+from dsactl.augmentation.strategy import KINDS, Strategy, parse_strategy
 from dsactl.augmentation.transforms import augment
 from dsactl.data.dataset import Dataset
 from dsactl.engine.mode import Mode
@@ -43,6 +43,7 @@ from dsactl.runs.parallel import make_all
 from dsactl.runs.run import execute
 
 DATASET = small_dataset()
+EVERY_KIND = " ".join(KINDS)
 UNIT = replace(DATASET, mean=(0.0,), std=(1.0,))  # normalised images are pixels
 FEW: dict[str, Any] = {"method": "dance", "width": 8, "precision": "float32", "batch_real": 12}
 EXPERTS = {"expert_networks": 2, "expert_epochs": 1}
@@ -92,9 +93,10 @@ def test_on_fresh_networks_without_calibration_it_is_distribution_matching(forma
         "iterations": 4,
         "width": 8,
         "formation": formation,
-        "strategy": " ".join(KINDS),
+        "strategy": EVERY_KIND,
     }
-    alike = {"blend": "fresh", "calibration": 0, "combination": "one", "clamp": "none", "image_momentum": 0.5}
+    alike = {"blend": "fresh", "calibration": 0, "clamp": "off", "image_momentum": 0.5}
+    alike |= {"matching_strategy": EVERY_KIND, "combination": "one"}
     ours = steps_of(dance, UNIT, recipe(UNIT, **same, **alike, image_lr=1.0))
     theirs = steps_of(distribution_matching, UNIT, replace_method(recipe(UNIT, **same), "dm"))
     assert len(ours) == len(theirs) == 4
@@ -116,7 +118,9 @@ def slow_dance(real: Dataset, own: Recipe, pool: ExpertPool) -> list[Tensor]:
     assert own.network is not None
 
     def omega(purpose: str, k: int, label: int) -> Any:
-        return draw_composed(own.strategy, 1, real.size, generator(own.seed, purpose, k, label))
+        return draw_composed(
+            parse_strategy(settings.matching_strategy), 1, real.size, generator(own.seed, purpose, k, label)
+        )
 
     for k in range(settings.iterations):
         index = int(torch.randint(2, (1,), generator=generator(own.seed, "expert", k)))
@@ -152,7 +156,9 @@ def slow_dance(real: Dataset, own: Recipe, pool: ExpertPool) -> list[Tensor]:
     return made
 
 
-@pytest.mark.parametrize("options", [{}, {"formation": 2, "ipc": 1}, {"strategy": "flip color rotate"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"formation": 2, "ipc": 1}, {"matching_strategy": "flip color rotate"}], ids=str
+)
 def test_against_the_slow_version(options: dict[str, Any]) -> None:
     own = recipe(**options, image_lr=0.02)
     pool = pool_of(own)
@@ -209,13 +215,13 @@ def test_passes_in_training_mode_leave_the_pool_as_it_is() -> None:
 
 
 def test_the_gradient_of_the_calibration_agrees_with_finite_differences() -> None:
-    own = recipe(strategy="color scale", formation=2)
+    own = recipe(formation=2)
     network = structure(NetworkSpec(width=4, depth=1, activation="sigmoid"), 1, DATASET.size, DATASET.classes).eval()
     parameters, _ = initial_state(network, generator(0, "test"))
     doubles = {name: tensor.double() for name, tensor in parameters.items()}
 
     def draw_one(source: torch.Generator) -> Any:
-        return draw_composed(own.strategy, 1, DATASET.size, source)
+        return draw_composed(parse_strategy("color scale"), 1, DATASET.size, source)
 
     calibrate = Calibration(own, network, draw_one, weight=0.7, batch_synthetic=200, chunk=2)
     source = torch.Generator().manual_seed(2)
@@ -229,7 +235,7 @@ def test_the_gradient_of_the_calibration_agrees_with_finite_differences() -> Non
 
 
 def test_of_many_images_only_some_are_used_in_each_step() -> None:
-    own = recipe(ipc=4, batch_synthetic=3, strategy="none", iterations=1, image_lr=0.1, clamp="none")
+    own = recipe(ipc=4, batch_synthetic=3, matching_strategy="none", iterations=1, image_lr=0.1, clamp="off")
     start = initial_images(DATASET, own, "real")
     for calibration in (0, 1):
         (after,) = steps_of(dance, DATASET, own.with_settings(calibration=calibration), pool_of(own))
@@ -243,7 +249,7 @@ def test_pixels_stay_between_0_and_1() -> None:
         pixels = images * 0.25 + 0.5
         assert pixels.min() > -1e-6
         assert pixels.max() < 1 + 1e-6
-    free = steps_of(dance, DATASET, own.with_settings(clamp="none"), pool_of(own))
+    free = steps_of(dance, DATASET, own.with_settings(clamp="off"), pool_of(own))
     assert (free[-1] * 0.25 + 0.5).max() > 1.5
 
 
@@ -382,6 +388,6 @@ def test_the_defaults_are_the_published_ones() -> None:
         128,
         200,
     )
-    assert made.strategy == Strategy(("color", "crop", "cutout"))
+    assert (settings.matching_strategy, made.strategy) == ("color_crop_cutout", Strategy(KINDS))
     pool = settings.pool_request(made)
     assert (pool.networks, pool.epochs, pool.batch, pool.lr, pool.keep, pool.seed) == (5, 60, 64, 0.01, None, 0)

@@ -24,6 +24,7 @@ FAST = {
     "dsa": {"iterations": 1, "inner_steps": 1, "network_epochs": 1, "arch": "mlp"},
     "dc": {"iterations": 1, "inner_steps": 1, "network_epochs": 1, "arch": "mlp", "init": "real"},
     "dd": {"iterations": 1, "inner_steps": 1, "init": "real", "arch": "mlp"},
+    "idc": {"iterations": 1, "inner_steps": 2, "arch": "mlp"},
     "dm": {"iterations": 1, "image_lr": 0.01, "arch": "mlp"},
 }
 TAKES_FEWER = ("random", "herding", "kcenter", "forgetting", "ld")

@@ -118,10 +118,11 @@ def test_gradient_matching_sees_decoded_images() -> None:
     assert (moved - adjoint).norm() / adjoint.norm() < 1e-4
 
 
-@pytest.mark.parametrize("method", ["random", "herding", "kcenter", "dd", "dm", "dsa"])
+@pytest.mark.parametrize("method", ["random", "herding", "kcenter", "dd", "dm", "dsa", "idc"])
 def test_a_set_is_made_loaded_and_evaluated_by_decoded_images(method: str) -> None:
-    few = {"iterations": 1} if method in ("dd", "dm", "dsa") else {} if method == "random" else {"epochs": 1}
+    few = {"iterations": 1} if method in ("dd", "dm", "dsa", "idc") else {} if method == "random" else {"epochs": 1}
     own = {} if method == "random" else {"width": 8}
+    own |= {"inner_steps": 2} if method == "idc" else {}
     made = dsactl.condense("digits", ipc=1, method=method, formation=2, **few, **own)
     assert made.images.shape == (40, 1, 8, 8)
     assert made.labels.tolist() == [label for label in range(10) for _ in range(4)]

@@ -31,7 +31,14 @@ def test_the_paper_s_defaults() -> None:
 def test_which_recipes_are_the_paper_s() -> None:
     for values in ({}, {"seed": 4}, {"method": "dc"}, {"method": "random"}, {"arch": "mlp"}, {"ipc": 50}, {"depth": 3}):
         assert resolve(**values).is_papers, values
-    for values in ({"iterations": 999}, {"ipc": 2}, {"strategy": "crop"}, {"image_lr": 0.2}, {"depth": 2}):
+    for values in (
+        {"iterations": 999},
+        {"ipc": 2},
+        {"strategy": "crop"},
+        {"image_lr": 0.2},
+        {"depth": 2},
+        {"formation": 2},
+    ):
         assert not resolve(**values).is_papers, values
 
 
@@ -66,7 +73,7 @@ def test_recipes_survive_json_and_are_keyed_by_all_they_hold() -> None:
         ({"image_lr": float("nan")}, "`image_lr`"),
         ({"image_momentum": 1.0}, "`image_momentum`"),
         ({"init": "zeros"}, "Unknown init 'zeros'. Known: noise, real"),
-        ({"distance": "l1"}, "Unknown distance 'l1'"),
+        ({"distance": "l3"}, "Unknown distance 'l3'"),
         ({"seed": -1}, "`seed`"),
         ({"test_fraction": 1.5}, "`test_fraction`"),
     ],

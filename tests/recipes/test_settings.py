@@ -27,6 +27,8 @@ DIGESTS = [
     ("dd", {}, "a3036fe24051e229"),
     ("dd", {"iterations": 3}, "a89f325613181451"),
     ("dd", {"init": "real"}, "bcfb9e0d72e39092"),
+    ("idc", {}, "c0b87582e0862dd9"),
+    ("idc", {"formation": 2}, "2e9937bfd7688b37"),
     ("ld", {}, "faaf56f3bfadafb3"),
     ("ld", {"options": {"patience": 3, "label_lr": 1}}, "4ac1e9629e0d441b"),
 ]

@@ -57,13 +57,13 @@ def command(
         {"dataset": dataset, "ipc": ipc, "method": method, "formation": formation, **network.given()}
     )
 
-    from dsactl.benchmark.bench import bench, can_be_measured
+    from dsactl.benchmark.bench import METHODS, bench
     from dsactl.benchmark.images import random_dataset
     from dsactl.engine.device import resolve_device, resolve_precision
     from dsactl.parametrisation.formation import check_formation
 
-    if not can_be_measured(method):
-        raise UsageError(f"bench does not measure the method {method!r}.", "Use dsa, dc, dm or dance.")
+    if method not in METHODS:
+        raise UsageError(f"bench does not measure the method {method!r}.", f"Use one of {', '.join(METHODS)}.")
     check_formation(formation, CATALOGUE[dataset].size)
 
     target, entry = resolve_device(device), CATALOGUE[dataset]

@@ -109,7 +109,8 @@ def command(
     strategy: Annotated[
         str | None,
         typer.Option(
-            help=f"Kinds of augmentation, e.g. color_crop: {', '.join(KINDS)}, or none.  "
+            help="Kinds of augmentation (for idc, of networks that are trained on its sets), e.g. color_crop: "
+            f"{', '.join(KINDS)}, or none.  "
             "\\[all six; no flip where classes are digits or single letters; none for dc]",
             rich_help_panel=PANEL,
         ),
@@ -279,7 +280,8 @@ def _remarks(request: Request, job: "Job") -> Iterator[str]:
 
     yield from compiler_remark(job.device)
     settings = recipe.settings.values()
-    if "network_epochs" in settings and request.ipc not in SCHEDULE and "inner_steps" not in request.settings:
+    scheduled = find(request.method).in_paper and "network_epochs" in settings
+    if scheduled and request.ipc not in SCHEDULE and "inner_steps" not in request.settings:
         yield (
             f"The paper has no schedule for --ipc {request.ipc}; {many(settings['inner_steps'], 'inner step')} of "
             f"{many(settings['network_epochs'], 'network epoch')} are our choice."

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dsactl.augmentation.composed import draw_composed
+from dsactl.augmentation.strategy import parse_strategy
 from dsactl.augmentation.transforms import draw
 from dsactl.engine.mode import Mode
 from dsactl.engine.processes import DryRunGroup, Processes
@@ -80,7 +81,8 @@ class _Steps:
             fuse(classifier)
         how: dict[str, Any] = {"chunk": mode.chunk, "processes": processes}
         how["batch_synthetic"] = settings.batch_synthetic
-        one = partial(draw_composed if settings.combination == "composed" else draw, recipe.strategy, 1, real.size)
+        kinds = parse_strategy(settings.matching_strategy)
+        one = partial(draw_composed if settings.combination == "composed" else draw, kinds, 1, real.size)
         features = feature_function(extractor, recipe.precision)
         self._networks = Networks(work)
         self._match = FeatureMatching(real, recipe, one, features, batch_real=settings.batch_real, **how)
@@ -90,7 +92,7 @@ class _Steps:
         std_C11 = torch.tensor(real.std, device=work.device).view(-1, 1, 1)
         mean_C11 = torch.tensor(real.mean, device=work.device).view(-1, 1, 1)
         self._rate_C11, self._momentum = settings.image_lr / std_C11.square(), settings.image_momentum
-        self._bounds = ((0 - mean_C11) / std_C11, (1 - mean_C11) / std_C11) if settings.clamp == "pixels" else None
+        self._bounds = ((0 - mean_C11) / std_C11, (1 - mean_C11) / std_C11) if settings.clamp == "on" else None
 
     def __call__(
         self, images_KICHW: Tensor, velocity_KICHW: Tensor, k: int

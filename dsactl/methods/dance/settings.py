@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
+from dsactl.augmentation.strategy import Combination
 from dsactl.expert_pools.settings import ExpertSettings
 from dsactl.recipes.methods import Method
-from dsactl.recipes.settings import Asked, Count, Rate, Value
+from dsactl.recipes.settings import Asked, Count, Kinds, Rate, Value
 
 Share = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 
@@ -35,7 +36,7 @@ class Dance(ExpertSettings):
     image_momentum: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.0
     """Momentum of the synthetic images.
 
-    Default: 0, ours; see docs/methods.md.
+    Default: 0.0, ours; see docs/methods.md.
     """
     batch_real: Count = 128
     """Number of real images per class and iteration.
@@ -61,18 +62,23 @@ class Dance(ExpertSettings):
     calibration: Share = 1.0
     """Weight of the cross-entropy of the trained experts on the synthetic images; 0 for none.
 
-    Default: 1, as in the authors' program.
+    Default: 1.0, as in the authors' program.
     """
-    combination: Literal["composed", "one"] = "composed"
-    """Combination of the kinds of augmentation while matching: composed (flip, color, one of crop, scale and rotate,
-    and cutout, each if it is among them), or one (a single kind, as in dsa and dm).
+    matching_strategy: Kinds = "color_crop_cutout"
+    """Kinds of augmentation while condensing, e.g. color_crop, or none.
+
+    Default: color_crop_cutout, as in the authors' program.
+    """
+    combination: Combination = "composed"
+    """Combination of the kinds of augmentation while condensing: composed (flip, color, one of crop, scale and rotate,
+    then cutout) or one at a time.
 
     Default: composed, as in the authors' program.
     """
-    clamp: Literal["pixels", "none"] = "pixels"
-    """Range of the images after each iteration: pixels (between 0 and 1), or none.
+    clamp: Literal["on", "off"] = "on"
+    """Clamping of the synthetic pixels to the range of real ones after each iteration: on or off.
 
-    Default: pixels, as in the authors' program.
+    Default: on, as in the authors' program.
     """
 
     @classmethod
@@ -95,5 +101,4 @@ DANCE = Method(
     steps_setting="iterations",
     paper="2406.01063",
     protocol="idc",
-    strategy="color_crop_cutout",
 )

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
-from dsactl.augmentation.transforms import Applied, augment
+from dsactl.augmentation.transforms import Omega, augment
 from dsactl.data.dataset import Dataset
 from dsactl.engine.device import at_least_float32, autocast
 from dsactl.engine.graphs import send
@@ -27,7 +27,7 @@ from dsactl.parametrisation.formation import parametrisation
 from dsactl.recipes.recipe import Recipe
 
 Features = Callable[[Parameters, Buffers, Tensor], Tensor]
-DrawShared = Callable[[Generator], Applied | None]
+DrawShared = Callable[[Generator], Omega | None]
 """Draws, with a CPU generator, a transformation whose parameters all images share; None for no augmentation."""
 REAL_IMAGES_AT_ONCE = 64  # on a CPU: activations that stay in its cache
 

@@ -10,7 +10,8 @@
             θ_{t+1} ← SGD on L(A(S)), ς_θ epochs         except after the last inner step
 
 The classes' images are disjoint and θ is fixed within an inner step, so the sum over classes is one step for all.
-DC is the same without augmentation. Batch norm uses statistics of real images, frozen for the matching.
+DC is the same without augmentation. IDC trains θ on real images, and clamps the images after the last inner step; see
+`variant` for what else it does in another way. Batch norm uses statistics of real images, frozen for the matching.
 
 Shapes: K classes, or a chunk of them if memory is short; I images per class, C, H, W, R real images per class.
 """
@@ -40,9 +41,10 @@ class State:
     """The state of a run before inner step `step` of outer iteration `iteration`: all that is needed to continue.
 
     Attributes:
-        images_KICHW: the synthetic images, in normalised space, never clamped.
+        images_KICHW: the synthetic images, in normalised space.
         velocity_KICHW: their momentum, kept across networks.
         parameters, buffers: of the network; empty before step 0, which draws a new one.
+        network_velocity: momentum of the network's parameters; empty where its training has none.
         distance_K: matching distance of the last step, per class; empty before the first.
     """
 
@@ -52,12 +54,16 @@ class State:
     velocity_KICHW: Tensor
     parameters: Parameters = field(default_factory=dict)
     buffers: Buffers = field(default_factory=dict)
+    network_velocity: Parameters = field(default_factory=dict)
     distance_K: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 def initial(real: Dataset, recipe: Recipe) -> State:
     """Return the state before the first step: real images of each class, or noise in normalised space."""
-    images_KICHW = initial_images(real, recipe, recipe.settings_as(GradientMatching).init)
+    settings = recipe.settings_as(GradientMatching)
+    images_KICHW = initial_images(real, recipe, settings.init)
+    if settings.variant.clamps:
+        images_KICHW = clamp(images_KICHW, real)
     return State(0, 0, images_KICHW, torch.zeros_like(images_KICHW))
 
 
@@ -82,6 +88,25 @@ def initial_images(real: Dataset, recipe: Recipe, init: str) -> Tensor:
     return torch.stack(images)
 
 
+def clamp(images_KICHW: Tensor, real: Dataset) -> Tensor:
+    """Return the images with pixels within the range of real ones, (0 − mean) / std … (1 − mean) / std."""
+    extremes_2C11 = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, real.channels, 1, 1)
+    lowest_C11, highest_C11 = real.normalise(extremes_2C11.to(images_KICHW.device))
+    return images_KICHW.clamp(lowest_C11, highest_C11)
+
+
+def image_step(real: Dataset, recipe: Recipe) -> float | Tensor:
+    """Return the learning rate of normalised images: a number, or one for each channel, C×1×1.
+
+    For pixels p in 0 … 1, x = (p − mean) / std is normalised: a step of lr in p is one of lr / std² in x.
+    """
+    settings = recipe.settings_as(GradientMatching)
+    if not settings.variant.unit_pixels:
+        return settings.image_lr
+    device = real.train.images_NCHW.device
+    return torch.tensor([settings.image_lr / std**2 for std in real.std], device=device).view(-1, 1, 1)
+
+
 def condense(
     real: Dataset,
     recipe: Recipe,
@@ -95,7 +120,7 @@ def condense(
 
     Args:
         real: on the device to compute on.
-        recipe: of method "dsa" or "dc".
+        recipe: of Algorithm 1.
         start: the state to continue from; None to start from scratch.
         mode: how to compute; see `engine.mode.best_mode`.
         processes: that share the classes; each of them runs this function.
@@ -117,22 +142,27 @@ def condense(
     step = InnerStep(real, recipe, network, mode, processes)
     inner_network = InnerNetwork(real, recipe, network, captured=mode.captured)
 
+    image_lr = image_step(real, recipe)
+
     images_KICHW, velocity_KICHW = state.images_KICHW, state.velocity_KICHW
-    parameters, buffers = state.parameters, state.buffers
+    parameters, buffers, network_velocity = state.parameters, state.buffers, state.network_velocity
     first = state.step
     for k in range(state.iteration, settings.iterations):
         for t in range(first, settings.inner_steps):
             if t == 0:
-                parameters, buffers = inner_network.fresh(k)
+                (parameters, buffers), network_velocity = inner_network.fresh(k), {}
             phase("matching gradients")
             buffers = step.running_statistics(parameters, buffers, k, t)
             distance_K, gradient_KICHW = step(parameters, buffers, images_KICHW, k, t)
             velocity_KICHW = settings.image_momentum * velocity_KICHW + gradient_KICHW
-            images_KICHW = images_KICHW - settings.image_lr * velocity_KICHW
+            images_KICHW = images_KICHW - image_lr * velocity_KICHW
             if t == settings.inner_steps - 1:
+                if settings.variant.clamps:
+                    images_KICHW = clamp(images_KICHW, real)
                 yield State(k + 1, 0, images_KICHW, velocity_KICHW, distance_K=distance_K)
                 break
             phase("training the network")
-            parameters, buffers = inner_network.train(parameters, buffers, images_KICHW, k, t)
-            yield State(k, t + 1, images_KICHW, velocity_KICHW, parameters, buffers, distance_K)
+            trained = inner_network.train(parameters, buffers, network_velocity, images_KICHW, k, t)
+            parameters, buffers, network_velocity = trained
+            yield State(k, t + 1, images_KICHW, velocity_KICHW, *trained, distance_K)
         first = 0

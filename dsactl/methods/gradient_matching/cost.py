@@ -10,6 +10,7 @@ from itertools import islice
 from dsactl.data.dataset import Dataset
 from dsactl.engine.clock import Clock
 from dsactl.methods.gradient_matching.condense import condense
+from dsactl.methods.gradient_matching.inner_network import real_images
 from dsactl.methods.gradient_matching.inner_step import choose_mode, synthetic_batch
 from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.methods.operations import GRADIENT, forward_operations
@@ -47,6 +48,8 @@ def count_work(recipe: Recipe, dataset: Dataset) -> OperationCount:
     inner_steps = settings.iterations * settings.inner_steps
     trainings = settings.iterations * (settings.inner_steps - 1)
     images = dataset.classes * recipe.decoded
+    if settings.variant.network_data == "real":
+        images = real_images(recipe, dataset)
     network_steps = trainings * settings.network_epochs * -(-images // settings.batch_train)
     matching = inner_steps * MATCHING_GRADIENT * synthetic
     passes = inner_steps * GRADIENT * real + matching + trainings * settings.network_epochs * GRADIENT * images

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from dsactl.augmentation.packed import apply, pack
-from dsactl.augmentation.strategy import SCHEMES
-from dsactl.augmentation.transforms import Pair, augment, draw_pair
+from dsactl.augmentation.composed import draw_composed
+from dsactl.augmentation.packed import apply, apply_composed, pack
+from dsactl.augmentation.strategy import SCHEMES, Combination
+from dsactl.augmentation.transforms import Draw, Pair, augment, draw, draw_pair
 from dsactl.data.dataset import Dataset, sample_without_replacement
 from dsactl.engine.compilation import compiled
 from dsactl.engine.graphs import Graph, send
@@ -45,6 +46,7 @@ REAL_IMAGES_AT_ONCE = 64  # on a CPU: activations that stay in its cache, a tent
 
 
 Augmentation = Callable[[Tensor], Tensor]
+DRAWS: dict[Combination, Draw] = {"one": draw, "composed": draw_composed}
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def draw_class(real: Dataset, recipe: Recipe, synthetic: int, k: int, t: int, la
 
     Args:
         real: the dataset.
-        recipe: of method "dsa" or "dc".
+        recipe: of Algorithm 1.
         synthetic: number of synthetic images.
         k, t, label: the position of the draws.
 
@@ -80,8 +82,9 @@ def draw_class(real: Dataset, recipe: Recipe, synthetic: int, k: int, t: int, la
     settings = recipe.settings_as(GradientMatching)
     indices_R = real.choose(label, settings.batch_real, generator(recipe.seed, "real-batch", k, t, label))
     source = generator(recipe.seed, "transformation", k, t, label)
-    counts = (len(indices_R), synthetic)
-    return indices_R, draw_pair(SCHEMES[settings.scheme], recipe.strategy, counts, real.size, source)
+    counts, variant = (len(indices_R), synthetic), settings.variant
+    kinds, how = variant.kinds(recipe.strategy), DRAWS[variant.combination]
+    return indices_R, draw_pair(SCHEMES[settings.scheme], kinds, counts, real.size, source, how)
 
 
 class InnerStep:
@@ -89,7 +92,7 @@ class InnerStep:
 
     Args:
         real: the dataset, on the device.
-        recipe: of method "dsa" or "dc".
+        recipe: of Algorithm 1.
         network: the structure for first-order gradients; may be fused.
         mode: how to compute.
         processes: that share the classes.
@@ -113,10 +116,13 @@ class InnerStep:
         matching = matching_gradient(
             loss_function(twice, recipe.precision),
             metric=settings.distance,
+            match=settings.variant.match,
             stacked=self._chunk > 1,
         )
         self._matching: MatchingGradient = compiled(matching) if mode.compiled else matching
         self._captured = mode.captured
+        self._kinds = settings.variant.kinds(recipe.strategy)
+        self._apply = apply_composed if settings.variant.combination == "composed" else apply
         self._decode = parametrisation(recipe.formation).decode
         self._graphs: dict[int, _CapturedMatch] = {}
 
@@ -200,13 +206,9 @@ class InnerStep:
 
     def _match_packed(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Call `_match` with tensors only, on whose values the control flow does not depend."""
-        strategy = self._recipe.strategy
         augmentations = [
-            (
-                partial(apply, packed_PW=real_PW, strategy=strategy),
-                partial(apply, packed_PW=synthetic_PW, strategy=strategy),
-            )
-            for real_PW, synthetic_PW in zip(inputs["real_omegas"], inputs["synthetic_omegas"], strict=True)
+            (self._unpacked(real), self._unpacked(synthetic))
+            for real, synthetic in zip(inputs["real_omegas"], inputs["synthetic_omegas"], strict=True)
         ]
         chosen = list(inputs["chosen"]) if "chosen" in inputs else None
         return self._match(
@@ -218,6 +220,9 @@ class InnerStep:
             augmentations,
             chosen,
         )
+
+    def _unpacked(self, packed: Tensor) -> Augmentation:
+        return lambda images_NCHW: self._apply(images_NCHW, packed, self._kinds)
 
     def _match(
         self,
@@ -275,7 +280,7 @@ def choose_mode(
 
     Args:
         real: the dataset.
-        recipe: of method "dsa" or "dc".
+        recipe: of Algorithm 1.
         device: to compute on.
         long: whether the work is long enough for the half minute that compiling takes.
         processes: that share the classes.
@@ -301,7 +306,7 @@ def classes_at_once(classes: int, recipe: Recipe, device: torch.device) -> int:
 
     Args:
         classes: number of this process's classes.
-        recipe: of method "dsa" or "dc".
+        recipe: of Algorithm 1.
         device: to compute on.
     """
     most = CPU_IMAGES_AT_ONCE // synthetic_batch(recipe)
@@ -324,6 +329,7 @@ def class_bytes(recipe: Recipe, classes: int) -> float:
     outputs = count_outputs(network, synthetic_batch(recipe), recipe.image_shape)
     weights = sum(parameter.numel() for parameter in network.parameters())
     # On a GPU affine kinds are products with a matrix of all pixels, and captured steps compute every kind.
-    affine = sum(kind in ("scale", "rotate") for kind in recipe.strategy) * (height * width) ** 2
+    kinds = recipe.settings_as(GradientMatching).variant.kinds(recipe.strategy)
+    affine = sum(kind in ("scale", "rotate") for kind in kinds) * (height * width) ** 2
     # Each output is kept for the first pass, its backward pass, and the second pass over both.
     return 4.0 * (8 * outputs + 4 * weights + 2 * affine)

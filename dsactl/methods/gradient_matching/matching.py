@@ -15,9 +15,10 @@ from torch.func import functional_call, grad, grad_and_value, vmap
 from torch.nn import functional as F
 
 from dsactl.engine.device import at_least_float32, autocast
+from dsactl.methods.gradient_matching.variant import Match
 from dsactl.networks.build import Buffers, Parameters
 
-Distance = Literal["ours", "mse", "cos"]
+Distance = Literal["ours", "mse", "cos", "l1"]
 
 _EPSILON = 1e-6
 
@@ -45,7 +46,8 @@ def distance(synthetic: Parameters, real: Parameters, metric: Distance = "ours")
         metric: "ours", the layer-wise distance of the paper: for every tensor of more than one dimension, viewed as
             rows per output unit (convolution out × in·h·w, linear out × in, layer norm c × h·w), the sum over rows of
             1 − cosine; one-dimensional tensors (biases, scales) do not count. "mse", the squared L2 norm of the
-            difference of the whole gradients, biases included. "cos", 1 − cosine of the whole gradients.
+            difference of the whole gradients, biases included. "cos", 1 − cosine of the whole gradients. "l1", the sum
+            of the absolute differences (IDC).
     """
     synthetic = {name: at_least_float32(tensor) for name, tensor in synthetic.items()}
     real = {name: at_least_float32(real[name]) for name in synthetic}
@@ -55,6 +57,8 @@ def distance(synthetic: Parameters, real: Parameters, metric: Distance = "ours")
             return torch.stack(rows).sum()
         case "mse":
             return (_concatenate(synthetic) - _concatenate(real)).square().sum()
+        case "l1":
+            return (_concatenate(synthetic) - _concatenate(real)).abs().sum()
         case "cos":
             ours, theirs = _concatenate(synthetic), _concatenate(real)
             norms: Tensor = torch.linalg.vector_norm(ours) * torch.linalg.vector_norm(theirs)
@@ -104,7 +108,9 @@ def real_gradient(
     return dict(zip(leaves, total, strict=True))
 
 
-def matching_gradient(loss: Loss, *, metric: Distance = "ours", stacked: bool = True) -> MatchingGradient:
+def matching_gradient(
+    loss: Loss, *, metric: Distance = "ours", match: Match = "all", stacked: bool = True
+) -> MatchingGradient:
     """Return the matching function of Algorithm 1 (line 8):
 
         matching_gradient(parameters, buffers, images_KICHW, labels_K, real_K) -> distance_K, gradient_KICHW
@@ -115,6 +121,7 @@ def matching_gradient(loss: Loss, *, metric: Distance = "ours", stacked: bool = 
     Args:
         loss: see `loss_function`.
         metric: see `distance`.
+        match: "all" gradients, or "conv" for those of tensors of four dimensions, the weights of convolutions.
         stacked: whether all classes are one batch of `torch.func.vmap`, or are computed one after the other. The result
             is the same up to the order of float sums.
     """
@@ -124,6 +131,8 @@ def matching_gradient(loss: Loss, *, metric: Distance = "ours", stacked: bool = 
     ) -> Tensor:
         labels_I = label.expand(images_ICHW.shape[0])
         synthetic = grad(loss)(parameters, buffers, images_ICHW, labels_I)
+        if match == "conv":
+            synthetic = {name: tensor for name, tensor in synthetic.items() if tensor.ndim == 4}
         return distance(synthetic, real, metric)
 
     one_class = grad_and_value(class_distance)

@@ -19,7 +19,7 @@ COMPILE_OPERATIONS = 5e12  # of the matching: about a minute on two CPU cores, o
 
 
 def gradient_matching(work: MethodContext) -> CondensedSet:
-    """Condense by matching gradients (Algorithm 1), with augmentation (DSA) or without (DC).
+    """Condense by matching gradients (Algorithm 1), with augmentation (DSA), without (DC), or as IDC does.
 
     Raises:
         RunError: the images diverged, or the checkpoint is damaged.
@@ -65,6 +65,7 @@ def _check_finite(state: State, work: MethodContext) -> None:
 def _tensors(state: State) -> dict[str, torch.Tensor]:
     """Return the tensors of a state, by name; its position is not among them."""
     tensors = {"images": state.images_KICHW, "velocity": state.velocity_KICHW, "distance": state.distance_K}
+    tensors |= {f"network-velocity.{name}": tensor for name, tensor in state.network_velocity.items()}
     tensors |= {f"parameter.{name}": tensor for name, tensor in state.parameters.items()}
     return tensors | {f"buffer.{name}": tensor for name, tensor in state.buffers.items()}
 
@@ -89,5 +90,6 @@ def _resumed(work: MethodContext) -> State | None:
         velocity_KICHW,
         tensors_of(tensors, "parameter"),
         tensors_of(tensors, "buffer"),
+        tensors_of(tensors, "network-velocity"),
         distance_K,
     )

@@ -8,6 +8,7 @@ import pydantic
 
 from dsactl.augmentation.strategy import SIAMESE
 from dsactl.methods.gradient_matching.schedule import loops
+from dsactl.methods.gradient_matching.variant import Variant
 from dsactl.recipes.methods import Method
 from dsactl.recipes.settings import Asked, Count, Rate, Settings, Value
 
@@ -72,8 +73,8 @@ class GradientMatching(Settings):
 
     Default: real for dsa, noise for dc, as published.
     """
-    distance: Literal["ours", "mse", "cos"] = "ours"
-    """Distance between gradients: ours (the paper's), mse or cos.
+    distance: Literal["ours", "mse", "cos", "l1"] = "ours"
+    """Distance between gradients: ours (the DSA paper's), mse, cos or l1.
 
     Default: ours.
     """
@@ -82,6 +83,11 @@ class GradientMatching(Settings):
 
     Default: siamese, as published.
     """
+
+    @property
+    def variant(self) -> Variant:
+        """What the method does in another way than DSA."""
+        return Variant()
 
     @classmethod
     def dependent_defaults(cls, asked: Asked, given: Mapping[str, Any]) -> dict[str, Value]:
