@@ -7,6 +7,7 @@ file is written atomically and under a lock, so a killed process leaves at worst
 import contextlib
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,13 +106,15 @@ class Store(Reader):
                 )
 
     def check_writable(self) -> None:
-        """Check, before long work, that its result can be stored.
+        """Check, before long work, that its result can be stored. A store that does not exist is not created.
 
         Raises:
             StoreError: the store is not writable.
         """
-        with self.writing():
-            pass
+        nearest = next(folder for folder in (self.home, *self.home.absolute().parents) if os.access(folder, os.F_OK))
+        if nearest == self.home or not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+            with self.writing():
+                pass
 
     def put(
         self,

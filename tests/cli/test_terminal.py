@@ -100,7 +100,7 @@ def test_half_blocks_have_the_colours_of_the_picture() -> None:
         ("dsactl show bundled/mnist", ["bundled/mnist-dsa-convnet-ipc1"]),
         ("dsactl show mnist-dsa-convnet-ipc1:", ["1", "2", "3"]),
         ("dsactl show bundled/mnist-dsa-convnet-ipc1:", ["1", "2", "3"]),
-        ("dsactl condense digits --method d", ["dsa", "dc", "dm", "dd"]),
+        ("dsactl condense digits --method d", ["dsa", "dc", "dm", "dance", "dd"]),
         ("dsactl export a --format p", ["pt", "png", "parquet"]),
         ("dsactl show ../", []),
     ],

@@ -216,3 +216,11 @@ def test_the_newest_is_what_was_stored_last_whatever_the_clock_says(
         assert put(store, 1) == second
     store.layout.newest.unlink()
     assert put(store, 3).stored > second.stored, "the clock is still wrong, and the cache is gone"
+
+
+def test_whether_a_store_can_be_written_to_is_known_before_it_exists(tmp_path: Path) -> None:
+    registry.Store(tmp_path / "a" / "b").check_writable()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(registry.StoreError, match="Cannot write to the store"):
+        registry.Store(tmp_path / "file" / "b").check_writable()

@@ -26,7 +26,7 @@ def job(device: torch.device) -> Job:
 
 def resumed(folder: Path, device: torch.device) -> CheckpointedContext:
     save_checkpoint(folder / CHECKPOINT, KEPT, {**ABOUT, "mode": Mode(device.type).to_dict()})
-    return CheckpointedContext(folder, job(device), Progress(), SINGLE_PROCESS, 0.0, lambda done, tensors: None)
+    return CheckpointedContext(folder, job(device), Progress(), None, SINGLE_PROCESS, 0.0, lambda done, tensors: None)
 
 
 def saved(folder: Path) -> dict[str, Tensor]:
