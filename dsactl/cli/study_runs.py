@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -15,6 +15,7 @@ from dsactl.studies.study import Study
 from dsactl.text.formatting import duration, many
 
 if TYPE_CHECKING:
+    from dsactl.studies.clock.study import Clock
     from dsactl.studies.costs import Cost
     from dsactl.studies.entries import Entry
 
@@ -111,6 +112,37 @@ def dry_run(
     )
 
 
+def dry_run_of_clock(study: "Clock", device: str, output: Output) -> None:
+    """Print the curves, and the estimated time on this machine; nothing is written, and nothing is downloaded."""
+    from dsactl.engine.device import describe
+    from dsactl.engine.memory import keep_freed_memory
+    from dsactl.engine.session import Session
+    from dsactl.studies.clock.costs import estimate
+
+    keep_freed_memory()
+    away = downloads.missing(study.dataset)
+    if not (here := [name for name in study.dataset if name not in away]):
+        downloads.check(away)
+    study = replace(study, dataset=here)
+    with output.progress("timing steps", 1, "curves") as bar:
+        session = Session.open(device, progress=bar)
+        prepared = study.prepared(session)
+        cost = estimate(prepared, study.sets, study.minutes, study.tested, session)
+    names = [each.curve.name for each in prepared]
+    lines = [
+        f"{many(len(names), 'curve')}: {', '.join(names)}",
+        f"{many(cost.points, 'set')} would be made, several by one run: about {duration(cost.making)}.",
+        f"{many(cost.networks, 'network')} would be trained and tested: about {duration(cost.testing)}.",
+        f"Total: about {duration(cost.total)} on {describe(session.device)}.",
+    ]
+    if cost.pools:
+        lines.insert(1, f"Experts that are missing would be trained first: about {duration(cost.pools)}.")
+    output.answer({"curves": names, "absent": away, **asdict(cost), "total": cost.total}, names, lines)
+    if away:
+        output.remark(f"Not on this machine, and not counted: {', '.join(away)}.")
+    output.remark("Networks with cached results are counted, but are not trained again.")
+
+
 def remark_on_unknown(cost: "Cost", output: Output) -> None:
     """Print a remark on the methods whose time is not known, if there are any."""
     if cost.unknown:
@@ -143,3 +175,15 @@ def all_listed(text: str, what: str) -> tuple[str, ...]:
     if not names:
         raise UsageError(f"No {what} was given.", "Separate several names by commas.")
     return names
+
+
+def images_per_class(text: str) -> list[int]:
+    """Parse numbers of images per class.
+
+    Raises:
+        UsageError: not positive integers.
+    """
+    words = text.split(",")
+    if not all(word.isascii() and word.strip().isdigit() and int(word) > 0 for word in words):
+        raise UsageError(f"--ipc {text!r} is not a number of images per class, or a list such as 1,10,50.")
+    return list(map(int, words))

@@ -277,7 +277,7 @@ def keep(folder: Path, job: Job, session: Session, done: Product) -> Outcome:
     Raises:
         registry.StoreError: the store cannot be written to.
     """
-    stored = _store(job, session.store, done)
+    stored = store_product(job, session.store, done)
     value = {"digest": stored.digest, "reference": stored.reference, "seconds": done.seconds}
     write_atomically(folder / FINISHED, json.dumps(value).encode())
     (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -292,7 +292,12 @@ def has_checkpoint(store: registry.Store, recipe: Recipe) -> bool:
     return (folder / CHECKPOINT).exists() and not (folder / FINISHED).exists()
 
 
-def _store(job: Job, store: registry.Store, done: Product) -> registry.StoredSet:
+def store_product(job: Job, store: registry.Store, done: Product) -> registry.StoredSet:
+    """Store the result of a run as the next version of the job's name.
+
+    Raises:
+        registry.StoreError: the store cannot be written to.
+    """
     # An image folder's path stays on this machine; how it was read must be known wherever the set is evaluated.
     folder = {} if entry_of(job.recipe.dataset) else folder_options(job.source)
     provenance = {"environment": "; then ".join(done.environments), "seconds": round(done.seconds, 3), **folder}

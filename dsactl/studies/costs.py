@@ -75,7 +75,7 @@ def estimate(
         session: has the store with the finished sets. Its meter counts trials.
         tested: whether networks are trained on the sets.
     """
-    trials = _Trials(session)
+    trials = Trials(session)
     wanted = {
         repr(entry.request): (entry, job)
         for entry, job in zip(entries, prepared, strict=True)
@@ -108,7 +108,7 @@ def _is_made(store: registry.Store, entry: Entry, job: Job, number: int) -> bool
     return known(store, job.with_seed(number).within(STUDIES))
 
 
-class _Trials:
+class Trials:
     """Results of trials, so that none is repeated."""
 
     def __init__(self, session: Session) -> None:

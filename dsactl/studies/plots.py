@@ -52,7 +52,7 @@ def heat_map(
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(1.4 + 1.15 * len(columns), 1.5 + 0.62 * len(rows))
+    figure = new_figure(1.4 + 1.15 * len(columns), 1.5 + 0.62 * len(rows))
     axes = figure.add_subplot()
     grid = [[cells[row, column].mean if (row, column) in cells else float("nan") for column in columns] for row in rows]
     cells = {key: cell for key, cell in cells.items() if key[0] in rows and key[1] in columns}
@@ -72,7 +72,7 @@ def heat_map(
     axes.set_aspect("auto")
     ticks = MaxNLocator(6, steps=[1, 2, 5, 10])
     figure.colorbar(image, ax=axes, label="test accuracy, %", boundaries=_levels(low, high), ticks=ticks)
-    return _png(figure)
+    return to_png(figure)
 
 
 def points(names: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> bytes:
@@ -83,7 +83,7 @@ def points(names: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> by
         cells: by key.
         title: the title.
     """
-    figure = _figure(1.2 + 0.9 * len(names), 3.2)
+    figure = new_figure(1.2 + 0.9 * len(names), 3.2)
     axes = figure.add_subplot()
     ours = [cells.get((name,)) for name in names]
     with_paper = any(cell and cell.paper for cell in ours)
@@ -105,7 +105,7 @@ def points(names: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> by
     axes.set_title(title, fontsize=10)
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)
-    return _png(figure)
+    return to_png(figure)
 
 
 def lines(methods: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> bytes:
@@ -116,7 +116,7 @@ def lines(methods: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> b
         cells: by method and images per class.
         title: the title.
     """
-    figure = _figure(5.5, 3.6)
+    figure = new_figure(5.5, 3.6)
     axes = figure.add_subplot()
     for index, method in enumerate(methods):
         points = sorted((int(ipc), cell) for (name, ipc), cell in cells.items() if name == method)
@@ -143,7 +143,7 @@ def lines(methods: Sequence[str], cells: Mapping[Key, Cell], *, title: str) -> b
     axes.set_ylabel("test accuracy, %")
     axes.set_title(title, fontsize=10)
     axes.grid(color="0.9")
-    return _png(figure)
+    return to_png(figure)
 
 
 def stages(
@@ -162,7 +162,7 @@ def stages(
         title: the title.
         papers: the paper's means after the last stage, by the memory, without distillation.
     """
-    figure = _figure(3.8 + 0.6 * len(tasks), 3.6)
+    figure = new_figure(3.8 + 0.6 * len(tasks), 3.6)
     axes = figure.add_subplot()
     memories = list(dict.fromkeys(memory for memory, _ in runs))
     for index, ((memory, distilled), points) in enumerate(runs.items()):
@@ -192,7 +192,7 @@ def stages(
     axes.grid(color="0.9")
     if runs:
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    return _png(figure)
+    return to_png(figure)
 
 
 def norms_histogram(found: Mapping[str, Sequence[Norms]], *, title: str) -> bytes:
@@ -204,7 +204,7 @@ def norms_histogram(found: Mapping[str, Sequence[Norms]], *, title: str) -> byte
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    figure = _figure(3.4 * len(found), 3.2)
+    figure = new_figure(3.4 * len(found), 3.2)
     figure.suptitle(title, fontsize=10)
     everything = [norm for several in found.values() for each in several for norm in (each.real, each.synthetic)]
     # A logarithmic axis has no zero: norms below a millionth of the largest are drawn at its left end.
@@ -225,7 +225,7 @@ def norms_histogram(found: Mapping[str, Sequence[Norms]], *, title: str) -> byte
         axes.set_xlabel("norm of a class's gradient")
     panels[0].set_ylabel("classes × steps × networks")
     panels[0].legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return to_png(figure)
 
 
 def against_the_paper(cells: Mapping[str, Cell]) -> bytes:
@@ -234,7 +234,7 @@ def against_the_paper(cells: Mapping[str, Cell]) -> bytes:
     Args:
         cells: those with a result of the paper, by the point's label.
     """
-    figure = _figure(5.2, 4.8)
+    figure = new_figure(5.2, 4.8)
     axes = figure.add_subplot()
     lows, highs = [], []
     papers = [cell.paper[0] for cell in cells.values() if cell.paper]
@@ -262,7 +262,7 @@ def against_the_paper(cells: Mapping[str, Cell]) -> bytes:
     axes.set_ylabel("our test accuracy, %")
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
-    return _png(figure)
+    return to_png(figure)
 
 
 def rankings(panels: Mapping[str, Ranking], *, title: str) -> bytes:
@@ -272,7 +272,7 @@ def rankings(panels: Mapping[str, Ranking], *, title: str) -> bytes:
         panels: by the proxy's name.
         title: the title above all panels.
     """
-    figure = _figure(3.3 * len(panels), 3.8)
+    figure = new_figure(3.3 * len(panels), 3.8)
     figure.suptitle(title, fontsize=10)
     places = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     for index, (axes, (name, ranking)) in enumerate(zip(places, panels.items(), strict=True)):
@@ -294,7 +294,7 @@ def rankings(panels: Mapping[str, Ranking], *, title: str) -> bytes:
             shown = axes.get_legend_handles_labels()
     # Below the plots, where its markers are not mistaken for networks.
     figure.legend(*shown, frameon=False, fontsize=7, loc="outside lower center", ncols=2)
-    return _png(figure)
+    return to_png(figure)
 
 
 def _coordinates(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
@@ -306,13 +306,13 @@ def _levels(low: float, high: float) -> list[float]:
     return [low + span * index / 50 for index in range(51)]
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
 
 
-def _png(figure: "Figure") -> bytes:
+def to_png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -12,8 +12,8 @@ from dsactl.studies.gradients import Norms
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are made, in order; they are drawn all the same."""
-    made, draw = [], plots._png
-    monkeypatch.setattr(plots, "_png", lambda figure: made.append(figure) or draw(figure))
+    made, draw = [], plots.to_png
+    monkeypatch.setattr(plots, "to_png", lambda figure: made.append(figure) or draw(figure))
     return made
 
 

@@ -7,7 +7,6 @@ import typer
 from dsactl.cli import options, study_runs
 from dsactl.cli.output import Output
 from dsactl.cli.study_options import CellOptions, DatasetName, StudyOptions
-from dsactl.errors import UsageError
 from dsactl.studies.ablate import STUDIES, Ablation
 
 EXAMPLES = """Examples:
@@ -71,7 +70,7 @@ def command(
     ablation = Ablation(
         study,
         dataset,
-        _numbers(ipc),
+        study_runs.images_per_class(ipc),
         method,
         None if several is None else study_runs.listed(several, "method"),
         None if kinds is None else study_runs.listed(kinds, "kind of augmentation"),
@@ -83,15 +82,3 @@ def command(
         study_runs.dry_run(ablation.entries, cell.sets, run.device, output, tested=study != "gradients")
     else:
         study_runs.run(ablation, run, output, "parts")
-
-
-def _numbers(text: str) -> list[int]:
-    """Parse numbers of images per class.
-
-    Raises:
-        UsageError: not positive integers.
-    """
-    words = text.split(",")
-    if not all(word.isascii() and word.strip().isdigit() and int(word) > 0 for word in words):
-        raise UsageError(f"--ipc {text!r} is not a number of images per class, or a list such as 1,10,50.")
-    return list(map(int, words))

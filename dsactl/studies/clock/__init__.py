@@ -1,0 +1,1 @@
+"""Accuracy over the minutes that making a set takes."""

@@ -1,0 +1,236 @@
+"""The points of the study: a set, the time that it took, and the accuracies of networks that are trained on it."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import registry
+from dsactl.data.dataset import Dataset
+from dsactl.evaluation.protocol import Evaluation, Sample
+from dsactl.studies.clock.curves import METHODS, RELABEL, Stop
+from dsactl.studies.clock.making import Made
+
+Series = tuple[str, int]
+"""A method of `curves.METHODS`, and F."""
+
+
+@dataclass(frozen=True)
+class Point(Sample):
+    """The results of one set.
+
+    Attributes:
+        dataset: its name.
+        ipc, method, formation: of the curve.
+        number: of the set among those of the curve, from 0.
+        minutes: after which it was to be taken; 0 for a set that is made at once.
+        steps: after which it was taken; 0 for a set that is made at once.
+        seconds: that making it took, without the experts.
+        pool: reference of the experts; empty without any.
+        pool_seconds: that training them took; None if that is not known, and without any.
+        reference, digest: of the set.
+        network, accuracies, epochs, augmentation, device, program: see `Evaluation`.
+        protocol: name of the protocol.
+        testing: seconds of training and testing the networks.
+        made_in: the environment that made the set.
+    """
+
+    dataset: str
+    ipc: int
+    method: str
+    formation: int
+    number: int
+    minutes: int
+    steps: int
+    seconds: float
+    pool: str
+    pool_seconds: float | None
+    reference: str
+    digest: str
+    network: str
+    accuracies: tuple[float, ...]
+    epochs: int
+    augmentation: str
+    protocol: str
+    testing: float
+    device: str
+    program: str
+    made_in: str
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What a newer result of the same point has too."""
+        return (self.dataset, self.ipc, self.method, self.formation, self.number, self.minutes)
+
+
+COLUMNS = (*(each.name for each in fields(Point) if each.name != "accuracies"), "n", "mean", "std")
+"""Of the results as CSV."""
+
+
+@dataclass(frozen=True)
+class Whole(Sample):
+    """A stored result of networks that were trained on a whole training split.
+
+    Attributes:
+        dataset: its name.
+        network, accuracies, epochs, augmentation: see `Evaluation`.
+    """
+
+    dataset: str
+    network: str
+    accuracies: tuple[float, ...]
+    epochs: int
+    augmentation: str
+
+
+@dataclass(frozen=True)
+class Mean(Sample):
+    """The sets of a curve at one time, together.
+
+    Attributes:
+        points: of the sets.
+    """
+
+    points: Sequence[Point]
+
+    @property
+    def accuracies(self) -> tuple[float, ...]:  # type: ignore[override]
+        """Of all networks on all sets, percent."""
+        return tuple(accuracy for point in self.points for accuracy in point.accuracies)
+
+    @property
+    def minutes(self) -> float:
+        """That making a set took, without the experts."""
+        return statistics.fmean(point.seconds for point in self.points) / 60
+
+    @property
+    def pool_minutes(self) -> float | None:
+        """That training the experts took; None if that is not known, and without any."""
+        known = self.points[0].pool_seconds
+        return None if known is None else known / 60
+
+    @property
+    def in_words(self) -> str:
+        """The mean and standard deviation; only the mean for one network."""
+        return f"{self.mean:.1f}" if self.n == 1 else f"{self.mean:.1f} ± {self.std:.1f}"
+
+
+def point_of(stop: Stop, dataset: str, made: Made, result: Evaluation, protocol: str) -> Point:
+    """Return the point of a set and of its evaluation, by the protocol of this name."""
+    request, provenance = stop.curve.request, made.stored.manifest.provenance
+    taken = None if made.pool is None else made.pool.manifest.provenance.get("seconds")
+    return Point(
+        dataset=dataset,
+        ipc=request.ipc,
+        method=stop.curve.method,
+        formation=request.formation,
+        number=stop.number,
+        minutes=stop.minutes,
+        steps=made.steps,
+        seconds=made.seconds,
+        pool="" if made.pool is None else made.pool.reference,
+        pool_seconds=float(taken) if isinstance(taken, int | float) else None,
+        reference=result.reference,
+        digest=result.digest,
+        network=result.network,
+        accuracies=result.accuracies,
+        epochs=result.epochs,
+        augmentation=result.augmentation,
+        protocol=protocol,
+        testing=result.seconds,
+        device=result.device,
+        program=result.program,
+        made_in=f"{provenance.get('program')}, {provenance.get('environment')}",
+    )
+
+
+def merged(earlier: Sequence[Point], newer: Sequence[Point]) -> list[Point]:
+    """Return all points, the newer ones in the place of earlier ones, sorted by what they are."""
+    known = {point.key: point for point in (*earlier, *newer)}
+    return sorted(
+        known.values(),
+        key=lambda point: (
+            point.dataset,
+            point.ipc,
+            METHODS.index(point.method),
+            point.formation,
+            point.minutes,
+            point.number,
+        ),
+    )
+
+
+def series_of(points: Sequence[Point]) -> dict[Series, list[Mean]]:
+    """Return the curves of a dataset and a number of images per class, each in the order of its times.
+
+    Args:
+        points: sorted, of one dataset and ipc.
+    """
+    grouped: dict[Series, dict[int, list[Point]]] = {}
+    for point in points:
+        times = grouped.setdefault((point.method, point.formation), {})
+        times.setdefault(point.minutes, []).append(point)
+    return {series: [Mean(several) for several in times.values()] for series, times in grouped.items()}
+
+
+def label(series: Series) -> str:
+    """Return a curve's name for people: "random + soft, F = 2"."""
+    method, formation = series
+    name = "random + soft" if method == RELABEL else method
+    return f"{name}, F = {formation}" if formation > 1 else name
+
+
+def to_json(sample: Point | Whole) -> dict[str, Any]:
+    """Return a result as JSON values, derived ones included."""
+    return {
+        **asdict(sample),
+        "accuracies": list(sample.accuracies),
+        "n": sample.n,
+        "mean": sample.mean,
+        "std": sample.std,
+    }
+
+
+def point_from_json(row: Mapping[str, Any]) -> Point:
+    """Return the point of `to_json`.
+
+    Raises:
+        KeyError, TypeError, ValueError: the values were changed by hand.
+    """
+    return Point(**_values(row, Point))
+
+
+def whole_from_json(row: Mapping[str, Any]) -> Whole:
+    """Return the result of `to_json`; errors as of `point_from_json`."""
+    return Whole(**_values(row, Whole))
+
+
+def _values(row: Mapping[str, Any], kind: type[Point | Whole]) -> dict[str, Any]:
+    found = {each.name: row[each.name] for each in fields(kind)}
+    found["accuracies"] = tuple(map(float, found["accuracies"]))
+    if not found["accuracies"] or found.get("method", RELABEL) not in METHODS:
+        raise ValueError("a result without accuracies, or of an unknown method")
+    for name in ("seconds", "minutes", "ipc", "formation", "number", "steps", "epochs"):
+        if not isinstance(found.get(name, 0), int | float):
+            raise TypeError(f"{name} is not a number")
+    return found
+
+
+def find_whole(store: registry.Store, dataset: Dataset, network: str) -> Whole | None:
+    """Return the result of a whole training split with the most networks, the newest of several; None without one.
+
+    Args:
+        store: has the results.
+        dataset: of the training and the test images.
+        network: label of the networks.
+    """
+    records = [
+        record
+        for record in store.evaluations(dataset.train.checksum())
+        if (record.get("network"), record.get("test_checksum")) == (network, dataset.test.checksum())
+        and isinstance(record.get("accuracies"), list)
+    ]
+    if not records:
+        return None
+    best: Mapping[str, Any] = max(reversed(records), key=lambda record: len(record["accuracies"]))
+    return whole_from_json({**best, "dataset": dataset.name})

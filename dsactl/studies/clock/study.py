@@ -1,0 +1,233 @@
+"""Accuracy over the minutes that making a set takes on the machine at hand. Importing this loads no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dsactl.engine.arguments import check_real, check_seed
+from dsactl.errors import DataError, RunError, UsageError
+from dsactl.evaluation.protocol import Protocol
+from dsactl.networks.catalogue import NetworkSpec
+from dsactl.studies.clock.curves import METHODS, MINUTES, Curve, Stop, curves, in_order
+from dsactl.studies.options import at_least_one, checked_names, request_of
+from dsactl.studies.result import StudyResult
+from dsactl.studies.study import Study, keeping_finished_work
+from dsactl.text.formatting import many
+from registry import MissingPackageError
+
+if TYPE_CHECKING:
+    from dsactl.engine.session import Session
+    from dsactl.studies.clock.making import Prepared
+    from dsactl.studies.clock.points import Point
+    from dsactl.studies.folder import Folder
+
+NAME = "clock"
+"""What `reproduce` calls the study."""
+
+
+@dataclass(frozen=True)
+class Clock(Study):
+    """Accuracy over minutes, a curve for each method; its options are checked when it is made.
+
+    All settings of the methods are their defaults.
+
+    Attributes:
+        dataset: names of datasets, or image folders.
+        ipc: numbers of images per class.
+        methods: some of `curves.METHODS`; None for all. "relabel" stands for random images with soft labels.
+        minutes: the longest time of a run, 1 to 60; sets are taken at those of `curves.MINUTES` up to it.
+        sets: number of sets of each curve, with derived seeds.
+        networks: number of networks per set.
+        protocol: of the evaluation, see `Protocol`; None for the one that the method's sets are made for.
+        epochs: of training these networks; None for the protocol's.
+        experts: reference of the pool of experts of dance and relabel, for a single dataset; None for the pool that
+            the settings of dance describe, which is trained if the store does not have it.
+        arch: the network; None for the default.
+        seed: the random seed.
+
+    Raises:
+        dsactl.Error: an unknown name, or an option that does not fit.
+    """
+
+    command: ClassVar[str] = "reproduce"
+
+    dataset: Sequence[str] = ("fashionmnist", "cifar10")
+    ipc: Sequence[int] = (1, 10)
+    methods: Sequence[str] | None = None
+    minutes: float = 60
+    sets: int = 2
+    networks: int = 5
+    protocol: str | None = None
+    epochs: int | None = None
+    experts: str | None = None
+    arch: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        at_least_one(sets=self.sets)
+        check_real("minutes", self.minutes)
+        if not MINUTES[0] <= self.minutes <= MINUTES[-1]:
+            raise UsageError(f"`minutes` must be from {MINUTES[0]} to {MINUTES[-1]}, not {self.minutes:g}.")
+        if not self.ipc or not self.dataset:
+            missing, example = ("dataset", '["digits"]') if not self.dataset else ("ipc", "[1, 10]")
+            raise UsageError(f"No `{missing}` was given.", f"For example: `{missing}={example}`")
+        for number in self.ipc:
+            at_least_one(ipc=number)
+        if self.experts is not None and len(set(self.dataset)) > 1:
+            raise UsageError("`experts` names a pool for one dataset.", 'Give one, for example `dataset=["cifar10"]`.')
+        self.tested  # noqa: B018  (checks its options)
+        self.curves  # noqa: B018  (checks the names)
+
+    @cached_property
+    def tested(self) -> Protocol:
+        """The protocol of the evaluation."""
+        network = None if self.arch is None else NetworkSpec(self.arch)
+        return Protocol(network=network, networks=self.networks, epochs=self.epochs, name=self.protocol)
+
+    @cached_property
+    def curves(self) -> list[Curve]:
+        """The curves to draw."""
+        methods = METHODS if self.methods is None else checked_names(self.methods, "method", METHODS)
+        found = list[Curve]()
+        for dataset in dict.fromkeys(self.dataset):
+            # A method that trains a network checks its name, too.
+            base = request_of(dataset, self.ipc[0], method="dm", arch=self.arch, seed=self.seed)
+            found += curves(base, list(dict.fromkeys(self.ipc)), methods, self.experts)
+        return found
+
+    def prepared(self, session: "Session") -> "list[Prepared]":
+        """Return all curves that can be made, with their jobs; report the others.
+
+        Raises:
+            DataError, MissingPackageError: none can be made.
+            dsactl.Error: an option does not fit a dataset.
+        """
+        from dsactl.runs.job import Job, prepare
+        from dsactl.studies.clock.making import Prepared
+
+        found = list[Prepared]()
+        loaded = dict[str, Job]()
+        wrong = dict[str, DataError | MissingPackageError]()
+        for curve in self.curves:
+            name, formation = curve.request.dataset, curve.request.formation
+            if formation > 1 and (name not in loaded or any(side % formation for side in loaded[name].dataset.size)):
+                continue
+            each = curve.name
+            try:
+                job = prepare(curve.request, session.device, loaded.get(name), store=session.store)
+                teacher = None
+                if curve.experts is not None:
+                    teacher = prepare(curve.experts, session.device, job, store=session.store)
+            except (DataError, MissingPackageError) as error:
+                wrong[each if name in loaded else name] = error
+                continue
+            loaded[name] = job
+            found.append(Prepared(curve, job, teacher))
+        if not found and wrong:
+            raise next(iter(wrong.values()))
+        for each, fault in wrong.items():
+            session.progress.fail(f"Curves of {each} are skipped: {fault.message}", fault.hint)
+        return found
+
+    def run(self, session: "Session", out: Path | None = None) -> StudyResult:
+        """Make the sets and evaluate them; see `Study.run`. The plots and the page are updated after each.
+
+        The meter counts points. The pools of experts that are missing are named first, with what training them takes.
+        """
+        from dsactl.engine.device import describe
+        from dsactl.studies.clock.costs import announce_pools, late
+        from dsactl.studies.clock.points import Point
+        from dsactl.studies.folder import Folder
+
+        prepared = self.prepared(session)
+        plan = {name: getattr(self, name) for name in ("seed", "networks", "protocol", "epochs", "experts", "arch")}
+        folder = Folder(out or Path(NAME), NAME, {**plan, "machine": describe(session.device)})
+        by_name = {each.curve.name: each for each in prepared}
+        curves = [each.curve for each in prepared]
+        stops = in_order(curves, self.sets, self.minutes, late(prepared, session.store))
+        announce_pools(prepared, session)
+        points, failed, left = list[Point](), set[tuple[str, int]](), len(stops)
+        self._write(folder, points, prepared, session, left)
+        with keeping_finished_work(lambda: f"{len(stops) - left} of {len(stops)} points are done"):
+            for index, stop in enumerate(stops):
+                name = stop.curve.name
+                if (name, stop.number) not in failed:
+                    try:
+                        points += self._measure(stop, by_name[name], session.part(index, 1, len(stops), name))
+                    except RunError as error:
+                        failed.add((name, stop.number))
+                        session.progress.fail(f"{name}: {error.message}", error.hint)
+                left -= 1
+                self._write(folder, points, prepared, session, left)
+        return self._result(folder, points, len(failed), len(prepared) * self.sets)
+
+    def _measure(self, stop: Stop, prepared: "Prepared", session: "Session") -> "list[Point]":
+        """Make the set of a point and evaluate it; none if its run has no other set than at the time before."""
+        from dsactl.evaluation.evaluate import evaluate_cached
+        from dsactl.studies.clock import making
+        from dsactl.studies.clock.points import point_of
+        from dsactl.synthetic.synthetic_set import from_store
+
+        job, teacher = prepared.job, prepared.teacher
+        here = session.part(0, 1, 2)
+        if stop.curve.is_running:
+            made = making.run_until(job, stop.number, stop.minutes, here)
+        elif teacher is not None:
+            made = making.make_soft(job, teacher, stop.number, here)
+        else:
+            made = making.make_at_once(job, stop.number, here)
+        if made is None:
+            return []
+        synthetic = from_store(session.store, made.stored)
+        result = evaluate_cached(synthetic, job.dataset, self.tested, session.part(1, 1, 2, "networks"))
+        protocol = self.tested.resolve(synthetic.recipe).name
+        return [point_of(stop, job.dataset.name, made, result, protocol)]
+
+    def _write(
+        self,
+        folder: "Folder",
+        points: "Sequence[Point]",
+        prepared: "Sequence[Prepared]",
+        session: "Session",
+        left: int,
+    ) -> None:
+        """Add the points to the folder, and draw what it has."""
+        from dsactl.studies.clock.page import page, pictures
+        from dsactl.studies.clock.points import COLUMNS, find_whole, merged, point_from_json, to_json, whole_from_json
+        from dsactl.studies.folder import to_csv
+
+        with folder.writing():
+            known = merged(folder.earlier("points", point_from_json), points)
+            whole = {each.dataset: each for each in folder.earlier("whole", whole_from_json)}
+            for dataset in {each.job.dataset.name: each.job.dataset for each in prepared}.values():
+                networks = [point.network for point in known if point.dataset == dataset.name]
+                if networks and (found := find_whole(session.store, dataset, networks[0])) is not None:
+                    whole[dataset.name] = found
+            rows = [to_json(point) for point in known]
+            folder.put_json({"points": rows, "whole": [to_json(each) for each in whole.values()]})
+            folder.put(f"{NAME}.csv", to_csv(rows, COLUMNS).encode())
+            drawn = pictures(known, whole)
+            for name, picture in drawn.items():
+                folder.put(name, picture)
+            folder.put("accuracy.md", page(known, whole, folder.plan, left).encode())
+
+    def _result(self, folder: "Folder", points: "Sequence[Point]", failed: int, total: int) -> StudyResult:
+        """Return the points of this call."""
+        from dsactl.studies.clock.page import tables
+        from dsactl.studies.clock.points import merged, to_json
+
+        found = merged((), points)
+        own = [file.name for file in folder.path.iterdir() if file.name.startswith(NAME) or file.name == "accuracy.md"]
+        remark = f"Mean ± population standard deviation over all networks; {many(self.networks, 'network')} per set."
+        values: dict[str, Any] = {"folder": str(folder.path), "points": [to_json(point) for point in found]}
+        return StudyResult(
+            folder.path,
+            values,
+            tuple(tables(found)),
+            (remark,),
+            tuple(sorted(own)),
+            f"{failed} of {total} runs" if failed else "",
+        )

@@ -1,0 +1,364 @@
+"""Accuracy over minutes, on digits: a step "takes" as long as the tests say, whatever the machine."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from sessions import Stopping, Told, session
+
+import dsactl
+import registry
+from dsactl.errors import RunError, UsageError
+from dsactl.recipes.recipe import Request
+from dsactl.runs.job import STUDIES, Job, prepare
+from dsactl.runs.run import execute
+from dsactl.studies.clock import making, plot
+from dsactl.studies.clock.curves import RELABEL, curves, in_order, steps_at
+from dsactl.studies.clock.page import page
+from dsactl.studies.clock.plot import over_minutes
+from dsactl.studies.clock.points import Point, Whole, label, merged, point_from_json, series_of, to_json
+
+Cli = Callable[..., tuple[int, str, str]]
+measured = making.seconds_per_step
+STEP = 25.0
+"""Seconds of a step: two fit in a minute, four in two and twelve in five."""
+FAST: dict[str, Any] = {"dataset": ["digits"], "ipc": [1], "arch": "mlp", "networks": 2, "epochs": 2, "sets": 1}
+FLAGS = ("--dataset", "digits", "--ipc", "1", "--arch", "mlp", "--networks", "2", "--epochs", "2", "--sets", "1")
+
+
+@pytest.fixture(autouse=True)
+def _steps_take_long(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(making, "seconds_per_step", lambda job, session: STEP)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are not drawn: that takes longer than all else here."""
+    monkeypatch.setattr("dsactl.studies.clock.page.over_minutes", lambda series, whole, title: b"a plot")
+
+
+@pytest.fixture
+def pool() -> str:
+    """A pool of experts of two networks and one epoch."""
+    dsactl.experts("digits", network=dsactl.NetworkSpec("mlp"), networks=2, epochs=1, name="tiny")
+    return "tiny"
+
+
+def job_of(method: str, **settings: Any) -> Job:
+    return prepare(Request.of("digits", 2, method=method, arch="mlp", **settings), "cpu")
+
+
+def point(**values: Any) -> Point:
+    usual = Point(
+        "digits", 1, "dsa", 1, 0, 1, 7, 60.0, "", None, "a:1", "d", "mlp", (50.0, 52.0), 2, "dsa crop", "dsa", 1.0,
+        "cpu", "dsactl 1", "dsactl 1, torch 2; native",
+    )  # fmt: skip
+    return replace(usual, **values)
+
+
+def test_every_method_is_on_the_page_with_its_numbers_and_a_plot(pool: str, tmp_path: Path) -> None:
+    result = dsactl.reproduce("clock", **FAST, minutes=2, experts=pool, out=tmp_path / "out")
+    points = result.values["points"]
+    at_once = [("random", 0), ("herding", 0), ("relabel", 0)]
+    runs = [(method, steps) for method in ("dsa", "dm", "dance") for steps in (2, 4)]
+    assert [(each["method"], each["steps"]) for each in points if each["formation"] == 1] == at_once + runs
+    assert len(points) == 2 * len(at_once + runs), "with formation 2, the same"
+    assert {each["protocol"] for each in points} == {"dsa", "idc"}
+    assert {each["method"] for each in points if each["pool_seconds"] is not None} == {"relabel", "dance"}
+    assert not result.failed
+    folder = tmp_path / "out"
+    assert json.loads((folder / "clock.json").read_text())["points"] == points
+    assert (folder / "clock-digits-ipc1.png").read_bytes().startswith(b"\x89PNG")
+    text = (folder / "accuracy.md").read_text()
+    assert "![digits, 1 image per class](clock-digits-ipc1.png)" in text
+    for each in points:
+        name = label((each["method"], each["formation"]))
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| {name} |") and _steps(each) in line]
+        assert row.endswith(f"| {each['mean']:.1f} ± {each['std']:.1f} | 2 | 1 | {each['protocol']} |")
+    assert set(result.files) == {"accuracy.md", "clock.csv", "clock.json", "clock-digits-ipc1.png"}
+    assert {each.name.namespace for each in registry.Store().sets()} == {STUDIES}
+
+
+def _steps(row: dict[str, Any]) -> str:
+    return f" s | {row['steps'] or '–'} |"
+
+
+@pytest.mark.parametrize("method", ["dsa", "dm", "dance"])
+def test_a_set_on_the_way_is_the_set_of_a_shorter_run(method: str, pool: str) -> None:
+    job = job_of(method, **({"experts": pool} if method == "dance" else {}))
+    first, second = (making.run_until(job, 0, minutes, session()) for minutes in (1, 2))
+    assert first is not None
+    assert second is not None
+    assert (first.steps, second.steps) == (2, 4)
+    assert 0 < first.seconds < second.seconds
+    for made in (first, second):
+        store = registry.Store()
+        short = execute(job.with_steps(made.steps), session()).stored
+        assert short.digest == made.stored.digest
+        own, other = (store.read(each.name, each.version).manifest for each in (made.stored, short))
+        assert own.recipe == other.recipe
+        assert own.provenance.get("experts") == other.provenance.get("experts")
+        assert own.provenance["environment"] == other.provenance["environment"]
+
+
+def test_a_time_before_the_checkpoint_starts_the_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of("dm")
+    later = making.run_until(job, 0, 2, session())
+    earlier = making.run_until(job, 0, 1, session())
+    assert later is not None
+    assert earlier is not None
+    monkeypatch.setattr(making, "carry_out", _fail)
+    for minutes, made in ((1, earlier), (2, later)):
+        again = making.run_until(job, 0, minutes, session())
+        assert again is not None
+        assert (again.stored.digest, again.seconds) == (made.stored.digest, made.seconds), "they are looked up"
+    registry.Store().remove([(later.stored.name, later.stored.version)])
+    with pytest.raises(AssertionError, match="was not to be computed"):
+        making.run_until(job, 0, 2, session())
+
+
+def _fail(*_: Any, **__: Any) -> None:
+    raise AssertionError("this was not to be computed")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_interrupted_study_continues_and_computes_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = {**FAST, "methods": ["random", "dsa"], "minutes": 2, "out": tmp_path / "out"}
+    with pytest.raises(KeyboardInterrupt) as stop:
+        dsactl.reproduce("clock", **call, progress=Stopping(3.0))
+    assert "2 of 6 points are done" in str(stop.value.__notes__)
+    text = (tmp_path / "out" / "accuracy.md").read_text()
+    assert "4 points of the last call are not finished." in text
+    steps = [each["steps"] for each in json.loads((tmp_path / "out" / "clock.json").read_text())["points"]]
+    assert steps == [0, 0], "the first points are the cheap ones"
+    trained = _counted(monkeypatch, "dsactl.evaluation.evaluate.train_and_test")
+    ran = _counted(monkeypatch, "dsactl.studies.clock.making.carry_out")
+    whole = dsactl.reproduce("clock", **call).values["points"]
+    assert [each["steps"] for each in whole] == [0, 0, 2, 4, 2, 4]
+    assert len(ran) == 3, "the first set of the first run was made"
+    before = len(trained)
+    assert "not finished" not in (tmp_path / "out" / "accuracy.md").read_text()
+    assert dsactl.reproduce("clock", **call).values["points"] == whole
+    assert (len(trained), len(ran)) == (before, 3), "the same again has nothing left to do"
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[object]:
+    """Count the calls of a function."""
+    module, _, function = name.rpartition(".")
+    own, calls = getattr(__import__(module, fromlist=[function]), function), list[object]()
+
+    def counting(*arguments: Any, **keywords: Any) -> Any:
+        calls.append(arguments)
+        return own(*arguments, **keywords)
+
+    monkeypatch.setattr(name, counting)
+    return calls
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_later_calls_add_curves_and_sets_and_other_plans_are_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    dsactl.reproduce("clock", **FAST, methods=["random"], out=out)
+    dsactl.reproduce("clock", **{**FAST, "sets": 2, "ipc": [2]}, methods=["dm"], minutes=1, out=out)
+    points = json.loads((out / "clock.json").read_text())["points"]
+    assert [(each["ipc"], each["method"], each["formation"], each["number"]) for each in points] == [
+        (1, "random", 1, 0),
+        (1, "random", 2, 0),
+        *((2, "dm", formation, number) for formation in (1, 2) for number in (0, 1)),
+    ]
+    assert (out / "clock-digits-ipc2.png").exists()
+    with pytest.raises(UsageError, match="another plan"):
+        dsactl.reproduce("clock", **{**FAST, "seed": 1}, methods=["random"], out=out)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_that_fails_is_reported_once_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_job: Job, _number: int, minutes: int, _session: object) -> None:
+        raise RunError(f"It failed after {minutes} min.", "A hint.")
+
+    monkeypatch.setattr(making, "run_until", fail)
+    told = Told()
+    call = {**FAST, "methods": ["dm", "random"], "minutes": 5}
+    result = dsactl.reproduce("clock", **call, out=tmp_path / "out", progress=told)
+    assert told.failures == [(f"digits:1:dm:{formation}: It failed after 1 min.", "A hint.") for formation in (1, 2)]
+    assert (len(result.values["points"]), result.failed) == (2, "2 of 4 runs")
+
+
+def test_missing_experts_are_named_before_they_are_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class TrainingError(Exception):
+        pass
+
+    def train(*_: Any, **__: Any) -> Iterator[None]:
+        raise TrainingError
+
+    monkeypatch.setattr("dsactl.runs.experts.find_or_make", train)
+    told = Told()
+    with pytest.raises(TrainingError):
+        dsactl.reproduce("clock", **FAST, methods=["relabel"], out=tmp_path / "out", progress=told)
+    (remark,) = told.remarks
+    assert "no pool of experts for digits that fits. One will be trained and stored: 5 networks of 60 epochs" in remark
+
+
+def test_steps_of_times() -> None:
+    def steps(seconds: float, most: int) -> list[int]:
+        return [steps_at(minutes, seconds, most) for minutes in (1, 2, 5, 10, 20, 40, 60)]
+
+    assert steps(60, 1000) == [1, 2, 5, 10, 20, 40, 60]
+    assert steps(60, 15) == [1, 2, 5, 10, 15, 0, 0], "a run ends at its own number of steps"
+    assert steps(100, 1000) == [0, 1, 3, 6, 12, 24, 36]
+    assert steps(4000, 1000) == [0] * 7
+
+
+def test_cheap_points_come_first_and_first_sets_before_second_ones() -> None:
+    found = curves(Request.of("digits", 1), [1], ["random", RELABEL, "dm", "dance"], None)
+    assert [each.request.formation for each in found] == [1] * 4 + [2] * 4
+    late = {each.name for each in found if each.experts}
+    stops = in_order(found[:4], 2, 10, late)
+    assert [(each.number, each.curve.method, each.minutes) for each in stops if each.number == 0] == [
+        (0, "random", 0),
+        *((0, "dm", minutes) for minutes in (1, 2, 5)),
+        (0, RELABEL, 0),
+        (0, "dm", 10),
+        *((0, "dance", minutes) for minutes in (1, 2, 5, 10)),
+    ]
+    assert [each.number for each in stops] == [0] * 10 + [1] * 10
+    assert [each.curve.method for each in in_order(found[:4], 1, 1, ())] == ["random", RELABEL, "dm", "dance"]
+
+
+def test_the_time_of_a_step_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "_TIMED", 0.0)
+    job = job_of("dm")
+    assert making.known_seconds(registry.Store(), job) is None
+    first = measured(job, session())
+    assert first > 0
+    monkeypatch.setattr(making, "measure", _fail)
+    assert measured(job, session()) == first
+    with pytest.raises(AssertionError):
+        measured(job_of("dm", image_lr=0.5), session())
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are made."""
+    made, draw = list[Figure](), plot.to_png
+    monkeypatch.setattr(plot, "to_png", lambda figure: made.append(figure) or draw(figure))
+    return made
+
+
+def test_a_plot_has_each_set_at_its_time_and_labels_apart(drawn: list[Figure]) -> None:
+    points = [
+        point(seconds=50.0, number=0),
+        point(seconds=70.0, number=1, accuracies=(54.0, 56.0)),
+        point(minutes=2, seconds=120.0, accuracies=(58.0, 60.0)),
+        point(method="dm", seconds=120.0, accuracies=(59.0, 59.0)),
+        point(method="random", minutes=0, seconds=0.3, accuracies=(30.0, 30.0)),
+        point(method=RELABEL, minutes=0, seconds=6.0, pool="p:1", pool_seconds=594.0, accuracies=(40.0, 40.0)),
+    ]
+    series = series_of(merged((), points))
+    whole = Whole("digits", "mlp", (70.0, 72.0), 10, "dsa crop")
+    assert over_minutes(series, whole, title="A title").startswith(b"\x89PNG")
+    axes = drawn[0].axes[0]
+    assert (axes.get_xscale(), axes.get_title(), axes.get_ylabel()) == ("log", "A title", "test accuracy, %")
+    assert axes.get_xlabel() == "minutes of making a set (empty markers: with training the experts)"
+    lines = [[(float(x), float(y)) for x, y in each.lines[0].get_xydata()] for each in axes.containers]
+    assert lines == [[(0.1, 30.0)], [(0.1, 40.0)], [(1.0, 53.0), (2.0, 59.0)], [(2.0, 59.0)]]
+    empty = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert [tuple(line.get_xydata()[0]) for line in empty] == [(10.0, 40.0)]
+    assert [71.0, 71.0] in [list(line.get_ydata()) for line in axes.lines]
+    words = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}
+    assert set(words) == {"random", "random + soft", "dsa", "dm", "all training images: 71.0 (n = 2)"}
+    assert not words["dsa"].overlaps(words["dm"]), "they would be in the same place"
+
+
+def test_a_far_accuracy_of_all_images_is_stated_and_not_drawn(drawn: list[Figure]) -> None:
+    series = series_of([point(), point(minutes=2, seconds=120.0, accuracies=(58.0, 60.0))])
+    over_minutes(series, Whole("digits", "mlp", (99.0,), 10, "dsa crop"), title="")
+    (axes,) = drawn[0].axes
+    assert axes.get_ylim()[1] < 70
+    assert "all training images: 99.0 (n = 1), above this plot" in [text.get_text() for text in axes.texts]
+    assert "experts" not in axes.get_xlabel()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_stored_results_of_all_training_images_are_shown(tmp_path: Path) -> None:
+    call = {**FAST, "methods": ["random"], "out": tmp_path / "out"}
+    dsactl.reproduce("clock", **call)
+    assert "all training images" not in (tmp_path / "out" / "accuracy.md").read_text()
+    mlp = dsactl.NetworkSpec("mlp")
+    dsactl.evaluate_whole("digits", networks=1, epochs=1)
+    dsactl.reproduce("clock", **call)
+    assert "all training images" not in (tmp_path / "out" / "accuracy.md").read_text(), "of another network"
+    found = dsactl.evaluate_whole("digits", networks=2, epochs=1, network=mlp)
+    dsactl.reproduce("clock", **call)
+    assert (
+        f"| all training images | – | – | – | {found.mean:.1f} ± {found.std:.1f} | 2 |"
+        in (tmp_path / "out" / "accuracy.md").read_text()
+    )
+
+
+def test_points_survive_json_and_hand_made_ones_do_not() -> None:
+    good = to_json(point())
+    assert point_from_json(json.loads(json.dumps(good))) == point()
+    for wrong in ({"method": "magic"}, {"accuracies": []}, {"accuracies": ["x"]}, {"seconds": "1"}):
+        with pytest.raises((ValueError, TypeError, KeyError)):
+            point_from_json({**good, **wrong})
+
+
+def test_the_page_says_what_is_unknown() -> None:
+    plan = {"networks": 1, "seed": 3, "machine": "a machine"}
+    text = page([point(accuracies=(50.0,), pool="p:1")], {}, plan, 1)
+    assert "| dsa | 1 min 00 s | 7 | unknown | 50.0 | 1 | 1 | dsa |" in text
+    assert "Machine: a machine. Seed 3." in text
+    assert "1 point of the last call is not finished." in text
+    assert "Sets made with dsactl 1, torch 2. Networks trained with dsactl 1, cpu." in text
+
+
+def test_a_dry_run_counts_what_is_left_and_stores_nothing(cli: Cli) -> None:
+    call = ("reproduce", "clock", *FLAGS, "--methods", "random,dm,dance", "--device", "cpu", "--dry-run")
+    code, answer, said = cli(*call, "--json")
+    assert code == 0, said
+    cost = json.loads(answer)
+    assert cost["curves"] == [f"digits:1:{method}:{each}" for each in (1, 2) for method in ("random", "dm", "dance")]
+    assert cost["points"] >= 6
+    assert cost["networks"] == 2 * cost["points"]
+    assert min(cost["pools"], cost["making"], cost["testing"]) > 0
+    assert cost["total"] == pytest.approx(cost["pools"] + cost["making"] + cost["testing"])
+    assert registry.Store().entries()[0] == []
+    assert "Experts that are missing would be trained first" in cli(*call)[1]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_command_is_the_function(cli: Cli, tmp_path: Path) -> None:
+    code, answer, said = cli("reproduce", "clock", *FLAGS, "--methods", "random", "--out", "out", "--json")
+    assert code == 0, said
+    same = dsactl.reproduce("clock", **FAST, methods=["random"], out=tmp_path / "out")
+    assert json.loads(answer)["points"] == same.values["points"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("clock", "--only", "mnist"), "--only is not for clock."),
+        (("table1", "--minutes", "5"), "--minutes is not for table1."),
+        (("clock", "--minutes", "0.5"), "--minutes must be from 1 to 60, not 0.5."),
+        (("clock", "--methods", "dd"), "Unknown method 'dd'"),
+        (("clock", "--dataset", "nothing"), "nothing"),
+        (("clock", "--ipc", "x"), "--ipc 'x' is not a number of images per class"),
+        (("clock", "--experts", "tiny"), "--experts names a pool for one dataset."),
+        (("clock", "--protocol", "magic"), "magic"),
+        (("clock", "--arch", "magic"), "magic"),
+        (("clock", "--dataset", "digits", "--experts", "tiny"), "tiny"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(refused: Callable[..., str], arguments: tuple[str, ...], said: str) -> None:
+    assert said in refused("reproduce", *arguments)
