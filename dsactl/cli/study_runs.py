@@ -126,7 +126,7 @@ def dry_run_of_clock(study: "Clock", device: str, output: Output) -> None:
     study = replace(study, dataset=here)
     with output.progress("timing steps", 1, "curves") as bar:
         session = Session.open(device, progress=bar)
-        prepared = study.prepared(session)
+        prepared, _ = study.prepared(session)
         cost = estimate(prepared, study.sets, study.minutes, study.tested, session)
     names = [each.curve.name for each in prepared]
     lines = [

@@ -194,6 +194,26 @@ def test_a_run_that_fails_is_reported_once_and_the_others_go_on(
     assert (len(result.values["points"]), result.failed) == (2, "2 of 4 runs")
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_dataset_that_is_not_here_stops_its_own_curves_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    told = Told()
+    call = {**FAST, "dataset": ["svhn", "digits"], "methods": ["random", "dm"], "minutes": 1}
+    result = dsactl.reproduce("clock", **call, out=tmp_path / "out", progress=told)
+    (failure,) = told.failures
+    assert failure[0].startswith("Curves of svhn are skipped: SVHN is not on this machine")
+    assert {each["dataset"] for each in result.values["points"]} == {"digits"}
+    assert result.failed == "4 of 8 runs"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_formation_that_does_not_divide_the_images_has_no_curve(tmp_path: Path) -> None:
+    call = {**FAST, "dataset": ["digits@1x9x9"], "methods": ["random"]}
+    result = dsactl.reproduce("clock", **call, out=tmp_path / "out")
+    assert [each["formation"] for each in result.values["points"]] == [1]
+    assert not result.failed
+
+
 def test_missing_experts_are_named_before_they_are_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class TrainingError(Exception):
         pass
@@ -296,6 +316,10 @@ def test_stored_results_of_all_training_images_are_shown(tmp_path: Path) -> None
     assert "all training images" not in (tmp_path / "out" / "accuracy.md").read_text()
     mlp = dsactl.NetworkSpec("mlp")
     dsactl.evaluate_whole("digits", networks=1, epochs=1)
+    registry.Store().add_evaluation(
+        dsactl.load_dataset("digits").train.checksum(),
+        {"network": "mlp", "test_checksum": dsactl.load_dataset("digits").test.checksum(), "accuracies": [1.0] * 9},
+    )
     dsactl.reproduce("clock", **call)
     assert "all training images" not in (tmp_path / "out" / "accuracy.md").read_text(), "of another network"
     found = dsactl.evaluate_whole("digits", networks=2, epochs=1, network=mlp)
@@ -356,6 +380,7 @@ def test_the_command_is_the_function(cli: Cli, tmp_path: Path) -> None:
         (("clock", "--ipc", "x"), "--ipc 'x' is not a number of images per class"),
         (("clock", "--experts", "tiny"), "--experts names a pool for one dataset."),
         (("clock", "--protocol", "magic"), "magic"),
+        (("clock", "--protocol", "mtt"), "--protocol mtt needs learning rates that were learned with the sets"),
         (("clock", "--arch", "magic"), "magic"),
         (("clock", "--dataset", "digits", "--experts", "tiny"), "tiny"),
     ],

@@ -23,6 +23,7 @@ EXAMPLES = """Examples:
   dsactl reproduce clock --dataset cifar10 --ipc 10 --minutes 10"""
 
 _CLOCK = "Only for clock"
+_PROTOCOLS = [name for name, protocol in NAMED.items() if protocol.lr is not None]
 
 
 def command(
@@ -79,8 +80,8 @@ def command(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help=f"Evaluation protocol: {', '.join(NAMED)}.  \\[the one that the method's sets are made for]",
-            autocompletion=options.one_of(*NAMED),
+            help=f"Evaluation protocol: {', '.join(_PROTOCOLS)}.  \\[the one that the method's sets are made for]",
+            autocompletion=options.one_of(*_PROTOCOLS),
             rich_help_panel=_CLOCK,
         ),
     ] = None,

@@ -1,5 +1,6 @@
 """The points of the study: a set, the time that it took, and the accuracies of networks that are trained on it."""
 
+import contextlib
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -224,13 +225,9 @@ def find_whole(store: registry.Store, dataset: Dataset, network: str) -> Whole |
         dataset: of the training and the test images.
         network: label of the networks.
     """
-    records = [
-        record
-        for record in store.evaluations(dataset.train.checksum())
-        if (record.get("network"), record.get("test_checksum")) == (network, dataset.test.checksum())
-        and isinstance(record.get("accuracies"), list)
-    ]
-    if not records:
-        return None
-    best: Mapping[str, Any] = max(reversed(records), key=lambda record: len(record["accuracies"]))
-    return whole_from_json({**best, "dataset": dataset.name})
+    found = list[Whole]()
+    for record in store.evaluations(dataset.train.checksum()):
+        if (record.get("network"), record.get("test_checksum")) == (network, dataset.test.checksum()):
+            with contextlib.suppress(KeyError, TypeError, ValueError):  # a file that was changed by hand
+                found.append(whole_from_json({**record, "dataset": dataset.name}))
+    return max(reversed(found), key=lambda whole: whole.n, default=None)

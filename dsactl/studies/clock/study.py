@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dsactl.engine.arguments import check_real, check_seed
 from dsactl.errors import DataError, RunError, UsageError
+from dsactl.evaluation.named import find_protocol
 from dsactl.evaluation.protocol import Protocol
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.studies.clock.curves import METHODS, MINUTES, Curve, Stop, curves, in_order
@@ -78,6 +79,11 @@ class Clock(Study):
             at_least_one(ipc=number)
         if self.experts is not None and len(set(self.dataset)) > 1:
             raise UsageError("`experts` names a pool for one dataset.", 'Give one, for example `dataset=["cifar10"]`.')
+        if self.protocol is not None and find_protocol(self.protocol).lr is None:
+            raise UsageError(
+                f"`protocol={self.protocol!r}` needs learning rates that were learned with the sets; these have none.",
+                'Use another, for example `protocol="dsa"`.',
+            )
         self.tested  # noqa: B018  (checks its options)
         self.curves  # noqa: B018  (checks the names)
 
@@ -98,8 +104,10 @@ class Clock(Study):
             found += curves(base, list(dict.fromkeys(self.ipc)), methods, self.experts)
         return found
 
-    def prepared(self, session: "Session") -> "list[Prepared]":
-        """Return all curves that can be made, with their jobs; report the others.
+    def prepared(self, session: "Session") -> "tuple[list[Prepared], int]":
+        """Return the curves that can be made, with their jobs; report the others, and return their number.
+
+        Curves whose formation does not divide the images of their dataset are left out.
 
         Raises:
             DataError, MissingPackageError: none can be made.
@@ -108,29 +116,32 @@ class Clock(Study):
         from dsactl.runs.job import Job, prepare
         from dsactl.studies.clock.making import Prepared
 
-        found = list[Prepared]()
+        found, skipped = list[Prepared](), 0
         loaded = dict[str, Job]()
         wrong = dict[str, DataError | MissingPackageError]()
         for curve in self.curves:
-            name, formation = curve.request.dataset, curve.request.formation
-            if formation > 1 and (name not in loaded or any(side % formation for side in loaded[name].dataset.size)):
+            dataset, formation = curve.request.dataset, curve.request.formation
+            like = loaded.get(dataset)
+            if like is not None and any(side % formation for side in like.dataset.size):
                 continue
-            each = curve.name
+            if dataset in wrong:
+                skipped += 1
+                continue
             try:
-                job = prepare(curve.request, session.device, loaded.get(name), store=session.store)
+                job = prepare(curve.request, session.device, like, store=session.store)
+                loaded[dataset] = job
                 teacher = None
                 if curve.experts is not None:
                     teacher = prepare(curve.experts, session.device, job, store=session.store)
+                found.append(Prepared(curve, job, teacher))
             except (DataError, MissingPackageError) as error:
-                wrong[each if name in loaded else name] = error
-                continue
-            loaded[name] = job
-            found.append(Prepared(curve, job, teacher))
+                wrong[curve.name if dataset in loaded else dataset] = error
+                skipped += 1
         if not found and wrong:
             raise next(iter(wrong.values()))
-        for each, fault in wrong.items():
-            session.progress.fail(f"Curves of {each} are skipped: {fault.message}", fault.hint)
-        return found
+        for name, fault in wrong.items():
+            session.progress.fail(f"Curves of {name} are skipped: {fault.message}", fault.hint)
+        return found, skipped
 
     def run(self, session: "Session", out: Path | None = None) -> StudyResult:
         """Make the sets and evaluate them; see `Study.run`. The plots and the page are updated after each.
@@ -142,7 +153,7 @@ class Clock(Study):
         from dsactl.studies.clock.points import Point
         from dsactl.studies.folder import Folder
 
-        prepared = self.prepared(session)
+        prepared, skipped = self.prepared(session)
         plan = {name: getattr(self, name) for name in ("seed", "networks", "protocol", "epochs", "experts", "arch")}
         folder = Folder(out or Path(NAME), NAME, {**plan, "machine": describe(session.device)})
         by_name = {each.curve.name: each for each in prepared}
@@ -162,7 +173,8 @@ class Clock(Study):
                         session.progress.fail(f"{name}: {error.message}", error.hint)
                 left -= 1
                 self._write(folder, points, prepared, session, left)
-        return self._result(folder, points, len(failed), len(prepared) * self.sets)
+        every = (len(prepared) + skipped) * self.sets
+        return self._result(folder, points, len(failed) + skipped * self.sets, every)
 
     def _measure(self, stop: Stop, prepared: "Prepared", session: "Session") -> "list[Point]":
         """Make the set of a point and evaluate it; none if its run has no other set than at the time before."""
