@@ -174,6 +174,7 @@ def test_later_calls_add_curves_and_sets_and_other_plans_are_refused(tmp_path: P
         (1, "random", 2, 0),
         *((2, "dm", formation, number) for formation in (1, 2) for number in (0, 1)),
     ]
+    assert len({each["digest"] for each in points}) == len(points), "each set has a seed of its own"
     assert (out / "clock-digits-ipc2.png").exists()
     with pytest.raises(UsageError, match="another plan"):
         dsactl.reproduce("clock", **{**FAST, "seed": 1}, methods=["random"], out=out)
