@@ -28,6 +28,7 @@ LIGHT = {
     "ablate ipc digits": ("dsactl ablate", *PLOTS),
     "reproduce table1": ("dsactl reproduce", *PLOTS),
     "reproduce figure5": ("dsactl reproduce", *PLOTS),
+    "reproduce clock": ("dsactl reproduce", *PLOTS),
     "nas digits": ("dsactl nas", *STUDIES),
     "continual --tasks digits --splits 2": ("dsactl continual", *PLOTS),
     "continual": ("svhn", *SVHN),
