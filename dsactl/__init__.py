@@ -3,6 +3,8 @@
     condense       make a set and store it
     load           a stored set, ready to train on
     evaluate       train networks on a set from scratch and test them; evaluate_whole on a whole dataset
+    compare_with_random
+                   evaluate a set and random real images of the same size
     load_dataset   a dataset, to test on; datasets and architectures list names
     experts        train a pool of networks on real images, for methods; load_experts loads a stored pool
     relabel        a set with soft labels from such a network
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from dsactl.expert_pools.pool import ExpertPool, load_experts
     from dsactl.networks.catalogue import NetworkSpec, architectures
     from dsactl.studies.ablate import ablate
+    from dsactl.studies.against import compare_with_random
     from dsactl.studies.continual.continual_learning import continual
     from dsactl.studies.nas.architecture_search import nas
     from dsactl.studies.reproduce import reproduce
@@ -58,6 +61,7 @@ _HOMES = {
     "SyntheticSet": "dsactl.synthetic.synthetic_set",
     "ablate": "dsactl.studies.ablate",
     "architectures": "dsactl.networks.catalogue",
+    "compare_with_random": "dsactl.studies.against",
     "condense": "dsactl.api",
     "continual": "dsactl.studies.continual.continual_learning",
     "datasets": "dsactl.data.catalogue",
@@ -87,6 +91,7 @@ __all__ = [
     "__version__",
     "ablate",
     "architectures",
+    "compare_with_random",
     "condense",
     "continual",
     "datasets",

@@ -4,21 +4,18 @@ On a CPU these functions make the C library keep freed memory in the process (`e
 time, and make the processor flush numbers below 10⁻³⁸ to 0 (`engine.device`). Both last as long as the process.
 """
 
-import inspect
-from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
 import registry
 from dsactl.data.load import check_no_folder_options, load_again, load_dataset
+from dsactl.engine.arguments import keywords_of
 from dsactl.engine.device import resolve_precision
 from dsactl.engine.progress import Progress
 from dsactl.engine.session import Session, opened
 from dsactl.engine.tasks import Executor
-from dsactl.errors import KeywordError, UnknownKeywordError, UsageError
 from dsactl.evaluation.evaluate import evaluate_cached
-from dsactl.evaluation.protocol import Evaluation, Protocol
+from dsactl.evaluation.protocol import Evaluation, Protocol, given_protocol
 from dsactl.evaluation.resolve import check_protocol, learning_rate
 from dsactl.expert_pools.fitting import choose_pool
 from dsactl.expert_pools.make import find_or_make
@@ -81,7 +78,7 @@ def condense(
         tensor([0, 0, 1, 1])
     """
     session = Session.open(device, store, progress=progress)
-    request = Request.parse({"dataset": str(dataset), "ipc": ipc, **options}, _keywords(condense))
+    request = Request.parse({"dataset": str(dataset), "ipc": ipc, **options}, keywords_of(condense))
     seconds = None if budget is None else budget_of(request, budget)
     job = prepare(request, session.device, store=session.store, progress=session.progress.part(0, 0, 1))
     if seconds is not None:
@@ -140,7 +137,7 @@ def evaluate(
         >>> dsactl.evaluate("digits-random-ipc1", networks=3, epochs=10, network=mlp).repeated
         True
     """
-    protocol = _protocol(protocol, options, evaluate)
+    protocol = given_protocol(protocol, options, evaluate)
     given = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
     given = {name: value for name, value in given.items() if value is not None}
     if data is None:
@@ -193,7 +190,7 @@ def evaluate_whole(
         >>> found.test_images
         360
     """
-    protocol = _protocol(protocol, options, evaluate_whole)
+    protocol = given_protocol(protocol, options, evaluate_whole)
     session = Session.open(device, store, executor, progress)
     session.store.check_writable()
     resolve_precision(protocol.precision, session.device)
@@ -201,33 +198,6 @@ def evaluate_whole(
     how = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}
     real = load_dataset(str(dataset), **how, progress=session.progress.part(0, 0, protocol.networks))  # type: ignore[arg-type]
     return evaluate_cached(whole_set(real), real, protocol, session, fresh=fresh)
-
-
-def _protocol(protocol: Protocol | str | None, options: dict[str, Any], of: Callable[..., Any]) -> Protocol:
-    """Return the protocol that is given, or the one with the given name and attributes.
-
-    Raises:
-        UsageError: it is none.
-        KeywordError: both are given, or neither the function nor `Protocol` has one of the options.
-    """
-    if not isinstance(protocol, Protocol | str | None):
-        raise UsageError(f"`protocol` must be a Protocol or its name, not {protocol!r}.", 'Use `protocol="dsa"`.')
-    known = {field.name for field in fields(Protocol)}
-    for name in options:
-        if name not in known:
-            raise UnknownKeywordError("keyword", name, {*known, *_keywords(of)})
-    if isinstance(protocol, str) and "name" not in options:
-        return Protocol(name=protocol, **options)
-    if protocol is not None and options:
-        named = " and ".join(f"`{name}`" for name in options)
-        raise KeywordError(f"Both a protocol and {named} are given.", "Change the protocol with `dataclasses.replace`.")
-    return protocol if isinstance(protocol, Protocol) else Protocol(**options)
-
-
-def _keywords(function: Callable[..., Any]) -> list[str]:
-    """Return the names of the parameters of a function, without that of its `options`."""
-    parameters = inspect.signature(function).parameters.values()
-    return [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
 
 
 def experts(
@@ -273,7 +243,7 @@ def experts(
         >>> dsactl.load_experts("digits-experts-convnet-width8").digest == pool.digest
         True
     """
-    request = PoolRequest.parse(options, _keywords(experts))
+    request = PoolRequest.parse(options, keywords_of(experts))
     own = None if name is None else check_own_name(registry.parse_name(name))
     session = Session.open(device, store, executor, progress)
     folder: dict[str, Any] = {"image_size": image_size, "test_fraction": test_fraction, "split_seed": split_seed}

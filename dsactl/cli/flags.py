@@ -8,6 +8,7 @@ notation, in backticks, and the command line translates what it prints:
     `precision="float32"`            --precision float32
     `fresh=True`                     --fresh
     `options={"part": 20}`           --option part=20
+    `network=NetworkSpec("mlp")`     --arch mlp
     `condense("digits", ipc=1)`      dsactl condense digits --ipc 1
     `store.untag("name", "best")`    dsactl tag name best --remove
 
@@ -30,10 +31,12 @@ COMMANDS: dict[str, str] = {
     "ablate": "ablate",
     "architectures": "archs",
     "bench": "bench",
+    "compare_with_random": "evaluate --against",
     "condense": "condense",
     "continual": "continual",
     "datasets": "datasets",
     "evaluate": "evaluate",
+    "evaluate_whole": "evaluate --method whole",
     "experts": "experts",
     "nas": "nas",
     "relabel": "relabel",
@@ -167,6 +170,8 @@ def _flag(keyword: ast.keyword) -> str:
     option, value = _option(keyword.arg), keyword.value
     if keyword.arg == "options" and isinstance(value, ast.Dict):  # a method's own
         return " ".join(map(_own_option, value.keys, value.values))
+    if keyword.arg == "network" and isinstance(value, ast.Call):
+        return " ".join([*(f"--arch {_word(arch)}" for arch in value.args), *map(_flag, value.keywords)])
     if _is_ellipsis(value):
         return option
     if isinstance(value, ast.Constant) and (value.value is None or isinstance(value.value, bool)):

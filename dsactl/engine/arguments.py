@@ -1,6 +1,9 @@
-"""Checks of numbers and words as the user gives them. Importing this does not import torch."""
+"""Checks of numbers, words and keywords as the user gives them. Importing this does not import torch."""
 
+import inspect
+from collections.abc import Callable
 from numbers import Integral, Real
+from typing import Any
 
 from dsactl.errors import UsageError
 
@@ -55,3 +58,9 @@ def check_real(name: str, value: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise UsageError(f"`{name}` must be a number, not {value!r}.")
+
+
+def keywords_of(function: Callable[..., Any]) -> list[str]:
+    """Return the names of the parameters of a function, without that of its `options`."""
+    parameters = inspect.signature(function).parameters.values()
+    return [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]

@@ -2,14 +2,15 @@
 
 import math
 import statistics
-from dataclasses import asdict, dataclass, replace
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, NamedTuple
 
 import registry
 from dsactl.augmentation.strategy import parse_strategy
-from dsactl.engine.arguments import check_real, check_seed, check_whole, check_word
+from dsactl.engine.arguments import check_real, check_seed, check_whole, check_word, keywords_of
 from dsactl.engine.words import check_precision
-from dsactl.errors import UsageError
+from dsactl.errors import KeywordError, UnknownKeywordError, UsageError
 from dsactl.evaluation.named import DSA, NamedProtocol, find_protocol
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import FROM_DC, MeanStd
@@ -126,6 +127,34 @@ class Protocol:
         ):
             if not fits:
                 raise UsageError(f"`{name}` must be {range_}, not {getattr(self, name)}.")
+
+
+def given_protocol(
+    protocol: Protocol | str | None, options: Mapping[str, Any], function: Callable[..., Any]
+) -> Protocol:
+    """Return the protocol that is given, or the one with the given name and attributes.
+
+    Args:
+        protocol: a protocol, its name, or None.
+        options: attributes in place of a protocol, or beside its name.
+        function: that they are given to; its parameters are suggested for an unknown option.
+
+    Raises:
+        UsageError: the protocol is none.
+        KeywordError: both are given, or neither the function nor `Protocol` has one of the options.
+    """
+    if not isinstance(protocol, Protocol | str | None):
+        raise UsageError(f"`protocol` must be a Protocol or its name, not {protocol!r}.", 'Use `protocol="dsa"`.')
+    known = {field.name for field in fields(Protocol)}
+    for name in options:
+        if name not in known:
+            raise UnknownKeywordError("keyword", name, {*known, *keywords_of(function)})
+    if isinstance(protocol, str) and "name" not in options:
+        return Protocol(name=protocol, **options)
+    if protocol is not None and options:
+        named = " and ".join(f"`{name}`" for name in options)
+        raise KeywordError(f"Both a protocol and {named} are given.", "Change the protocol with `dataclasses.replace`.")
+    return protocol if isinstance(protocol, Protocol) else Protocol(**options)
 
 
 class NetworkResult(NamedTuple):

@@ -147,12 +147,24 @@ def load_source(
     """Load the dataset that a set of this store was made from: from where its run read it, or by its name.
 
     Args:
-        store, recipe: of the set.
+        store, recipe, otherwise: see `source_of`.
         progress: see `load_dataset`.
+
+    Raises:
+        DataError: see `source_of`; or it cannot be read any more.
+    """
+    return load_again(**source_of(store, recipe, otherwise=otherwise), checksum=recipe.checksum, progress=progress)
+
+
+def source_of(store: registry.Store, recipe: Recipe, *, otherwise: str = "") -> dict[str, Any]:
+    """Return the arguments of `load_dataset` that find the dataset that a set of this store was made from.
+
+    Args:
+        store, recipe: of the set.
         otherwise: what to do if a folder is not known or gone; "" for naming it as `data`.
 
     Raises:
-        DataError: it is a folder that this machine does not know, or it cannot be read any more.
+        DataError: it is a folder that this machine does not know, or that is not there any more.
     """
     try:
         of_images = replace(recipe, labels=None)  # labels that were replaced later have no run
@@ -161,7 +173,7 @@ def load_source(
         source = None
     if not isinstance(source, dict):
         if entry_of(recipe.dataset):
-            return load_dataset(recipe.dataset)
+            return {"name": recipe.dataset}
         raise DataError(
             f"The images of {recipe.dataset} are needed, and this machine does not know where they are.",
             otherwise or "Name their folder with `data`.",
@@ -173,7 +185,7 @@ def load_source(
             f"The images of {recipe.dataset} were read from {base}, which is not a folder any more.",
             otherwise or f"Give the folder where they are now: `data=FOLDER`{_with_views(name[len(base) :])}.",
         )
-    return load_again(**source, checksum=recipe.checksum, progress=progress)
+    return source
 
 
 def _with_views(views: str) -> str:

@@ -3,6 +3,8 @@
 Results are stored under the checksum of the training images, as a set's are under its digest.
 """
 
+from dataclasses import replace
+
 import torch
 
 from dsactl.augmentation.strategy import default_strategy
@@ -17,6 +19,12 @@ STEPS = 10_000
 
 def whole_set(dataset: Dataset) -> SyntheticSet:
     """Return all training images as a set."""
+    images = torch.split(dataset.train.images_NCHW, 10_000)
+    return replace(whole_without_images(dataset), images=torch.cat([dataset.normalise(part) for part in images]))
+
+
+def whole_without_images(dataset: Dataset) -> SyntheticSet:
+    """Return the set of all training images with zeros in their place, which take no memory, to look up its results."""
     train = dataset.train
     recipe = Recipe(
         dataset.name,
@@ -27,8 +35,7 @@ def whole_set(dataset: Dataset) -> SyntheticSet:
         (dataset.channels, *dataset.size),
         default_strategy(mirrored=dataset.mirrored),
     )
-    images_NCHW = torch.cat([dataset.normalise(part) for part in torch.split(train.images_NCHW, 10_000)])
-    labels_N = train.labels_N.clone()
+    images_NCHW, labels_N = torch.zeros(()).expand(train.images_NCHW.shape), train.labels_N.clone()
     where = f"the whole of {dataset.name}"
     return SyntheticSet(
         images_NCHW, labels_N, dataset.class_names, dataset.mean, dataset.std, recipe, recipe.checksum, where

@@ -25,6 +25,7 @@ EXAMPLES = """Examples:
   dsactl evaluate mnist-dsa-convnet-ipc1 --networks 5
   dsactl evaluate mnist-dsa-convnet-ipc1:2 --arch resnet18
   dsactl evaluate mnist-dsa-convnet-ipc1 --protocol idc
+  dsactl evaluate mnist-dsa-convnet-ipc1 --against --networks 10
   dsactl evaluate photos --data ~/photos --image-size 64 --json
   dsactl evaluate --method whole mnist --networks 3"""
 
@@ -69,6 +70,13 @@ def command(
         ),
     ] = None,
     seed: Seed = 0,
+    against: Annotated[
+        bool,
+        typer.Option(
+            "--against",
+            help="Comparison with random real images, as many and of as many bytes, by the same protocol.",
+        ),
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="New evaluation, ignoring cached results.")] = False,
     *,
     run: options.RunOptions,
@@ -95,6 +103,8 @@ def command(
     if split_seed is not None:
         folder["split_seed"] = split_seed
     if method is not None:
+        if against:
+            raise UsageError("--against compares a set, not a whole dataset.", "Leave --against or --method out.")
         check_name(_dataset(method, reference, data), **folder)  # type: ignore[arg-type]
     else:
         if reference is not None:
@@ -105,9 +115,11 @@ def command(
             check_no_folder_options(**folder)
 
     from dsactl.api import evaluate, evaluate_whole
+    from dsactl.cli.comparison import show
     from dsactl.engine.device import resolve_device
     from dsactl.engine.native import compiler_remark
     from dsactl.engine.on_ray import open_executor
+    from dsactl.studies.against import compare_with_random
 
     for remark in compiler_remark(resolve_device(run.device)):
         output.remark(remark)
@@ -117,24 +129,32 @@ def command(
         output.progress(f"evaluating {what}", networks, "networks") as bar,
     ):
         where: dict[str, Any] = {**folder, "device": run.device, "fresh": fresh, "executor": executor, "progress": bar}
-        if method is None:
+        if against:
+            comparison = compare_with_random(reference, how, data=data, **where)
+            result = comparison.evaluation
+        elif method is None:
             result = evaluate(reference, how, data=data, **where)
         else:
             result = evaluate_whole(_dataset(method, reference, data), how, **where)
-    columns = ("set", "tested on", "accuracy %", "n", "paper %")
-    shown = Table(columns, right=("accuracy %", "n", "paper %"))
-    paper = mean_and_deviation(*result.paper) if result.paper else "–"
     record = result.to_dict()
-    shown.add(result.reference, result.network, accuracy(record), str(result.n), paper)
-    output.answer(record, [result.reference], [shown])
+    seconds, repeated = result.seconds, result.repeated
+    if against:
+        show(comparison, output)
+        seconds, repeated = sum(group.seconds for group in comparison.groups), comparison.repeated
+    else:
+        columns = ("set", "tested on", "accuracy %", "n", "paper %")
+        shown = Table(columns, right=("accuracy %", "n", "paper %"))
+        paper = mean_and_deviation(*result.paper) if result.paper else "–"
+        shown.add(result.reference, result.network, accuracy(record), str(result.n), paper)
+        output.answer(record, [result.reference], [shown])
     mixed = f", CutMix {result.protocol['cutmix']}" if "cutmix" in result.protocol else ""
     output.remark(
         f"{many(result.epochs, 'epoch')}, augmentation {augmentation(record)}{mixed}, "
-        f"{duration(result.seconds)} on {result.device}; mean ± population standard deviation over networks."
+        f"{duration(seconds)} on {result.device}; mean ± population standard deviation over networks."
     )
     if result.twin:
         output.remark(f"The set was condensed with batch norm and is evaluated on {result.network}.")
-    done = "Cached result; --fresh evaluates again." if result.repeated else "Result stored."
+    done = "Cached result; --fresh evaluates again." if repeated else "Result stored."
     output.note(f"{done} The same command prints it." if method else f"{done} Next: dsactl show {result.reference}")
 
 
