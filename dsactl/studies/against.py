@@ -127,12 +127,12 @@ class _Comparing:
             for synthetic, count in zip(sets, parts, strict=True):
                 before = len(groups) * networks + sum(result.n for result in results)
                 here = self.session.part(before, count, total * networks, name)
-                own_part = replace(how, networks=count)
-                results.append(evaluate_cached(synthetic, compared.dataset, own_part, here, fresh=self.fresh))
+                its_part = replace(how, networks=count)
+                results.append(evaluate_cached(synthetic, compared.dataset, its_part, here, fresh=self.fresh))
             groups.append(_group(name, size, sets[0], results))
             evaluations.extend(results)
 
-        with keeping_finished_work(lambda: f"{len(groups)} of {many(total, 'group')} are finished"):
+        with keeping_finished_work(lambda: f"{len(groups)} of {many(total, 'group')} are finished", fresh=self.fresh):
             measure(SET, size, [own], [networks], self.protocol)
             for name, sets in random.groups.items():
                 measure(name, stored_bytes(store, sets[0]), [from_store(store, each) for each in sets], parts, same)

@@ -87,6 +87,11 @@ class Comparison:
         return None if None in spread else math.hypot(*filter(None, spread))
 
     @property
+    def seconds(self) -> float:
+        """Seconds of all groups but the whole, which is only looked up."""
+        return math.fsum(group.seconds for group in self.groups if group.name != WHOLE)
+
+    @property
     def ior(self) -> float:
         """Improvement over random: accuracy of the set minus that of as many random images with hard labels, −1 … 1."""
         return self.gain(RANDOM) / 100

@@ -22,9 +22,6 @@ from dsactl.synthetic.relabelling import relabel
 from dsactl.synthetic.synthetic_set import SyntheticSet
 from registry.cost import FLOAT32, Cost, fit_in_8_bits
 
-_LONGEST = 40
-"""Characters of a dataset's name that leave room for the rest of a set's."""
-
 
 @dataclass(frozen=True)
 class Compared:
@@ -153,9 +150,7 @@ def _of_bytes(compared: Compared, wanted: int, session: Session) -> tuple[Job | 
 
 def _job(compared: Compared, ipc: int, session: Session, **how: Any) -> Job:
     folder = {name: value for name, value in compared.source.items() if name != "name" and value is not None}
-    own = compared.dataset.name
-    name = None if len(own) <= _LONGEST else f"{compared.stored.manifest.dataset.checksum[:_LONGEST]}-random-ipc{ipc}"
-    request = Request(compared.source["name"], ipc, "random", name=name, **folder, **how)
+    request = Request(compared.source["name"], ipc, "random", **folder, **how)
     return prepare(request, session.device, loaded=compared.dataset, store=session.store).within(STUDIES)
 
 
@@ -183,7 +178,9 @@ def _with_soft_labels(
         pool = choose_pool(session.store, groups[RANDOM_SOFT][0], address, teacher)
     except registry.NotFoundError:
         known = compared.stored.manifest.provenance.get("experts", address)
-        return {}, [f"The teacher of {compared.stored.reference} ({known}) is not in the store, {left_out}."]
+        return {}, [
+            f"The teacher of {compared.stored.reference} ({known}) is not in the store, {left_out}. Import or pull it."
+        ]
     if pool is None:
         hint = how_to_make(compared.stored.manifest.dataset.name)
         return {}, [f"The store has no pool of experts that fits {compared.stored.reference}, {left_out}. {hint}"]

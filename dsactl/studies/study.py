@@ -92,17 +92,18 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def keeping_finished_work(done: Callable[[], str] = lambda: "") -> Iterator[None]:
+def keeping_finished_work(done: Callable[[], str] = lambda: "", *, fresh: bool = False) -> Iterator[None]:
     """Add to an interrupt the note that finished work is kept.
 
     Args:
         done: returns what is done, such as "2 of 7 cells are done".
+        fresh: whether the work was started over.
     """
     try:
         yield
     except INTERRUPTS as interrupt:
         parts = filter(None, (done(), "all finished work is kept"))
-        explain_interrupt(interrupt, f"Interrupted; {', and '.join(parts)}.", continue_hint())
+        explain_interrupt(interrupt, f"Interrupted; {', and '.join(parts)}.", continue_hint(fresh=fresh))
         raise
 
 

@@ -291,12 +291,6 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     assert names(dsactl.compare_with_random(condensed, data=tmp_path / "moved", **FAST))[0] == "set"
 
 
-def test_a_folder_with_a_long_name(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / ("photos" * 13))
-    condensed = dsactl.condense(folder, ipc=1, name="short", **DSA)
-    assert names(dsactl.compare_with_random(condensed, **FAST)) == ["set", "random", "random bytes"]
-
-
 def test_wrong_keywords() -> None:
     with pytest.raises(TypeError, match="Unknown keyword 'network_'"):
         dsactl.compare_with_random("x", network_=MLP)

@@ -140,7 +140,7 @@ def command(
     seconds, repeated = result.seconds, result.repeated
     if against:
         show(comparison, output)
-        seconds, repeated = sum(group.seconds for group in comparison.groups), comparison.repeated
+        seconds, repeated = comparison.seconds, comparison.repeated
     else:
         columns = ("set", "tested on", "accuracy %", "n", "paper %")
         shown = Table(columns, right=("accuracy %", "n", "paper %"))
