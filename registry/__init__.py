@@ -18,7 +18,7 @@ from registry.errors import (
     StoreError,
 )
 from registry.index import Entry, shown_of
-from registry.manifest import EXPERTS, EXPERTS_SCHEMA, SET, DatasetInfo, Manifest, TensorInfo
+from registry.manifest import EXPERTS, SET, DatasetInfo, Manifest, TensorInfo, schema_of
 from registry.names import Reference, SetName, parse_name, parse_reference
 from registry.pool import Pool
 from registry.reader import Reader, default_home, nearest
@@ -27,7 +27,6 @@ from registry.store import Place, Removal, Store
 
 __all__ = [
     "EXPERTS",
-    "EXPERTS_SCHEMA",
     "SET",
     "BadNameError",
     "ConflictError",
@@ -56,5 +55,6 @@ __all__ = [
     "nearest",
     "parse_name",
     "parse_reference",
+    "schema_of",
     "shown_of",
 ]

@@ -21,10 +21,9 @@ from registry.errors import CorruptError, StoreError
 from registry.pool import Pool, check_pool
 
 SCHEMA = 1
-"""Version of the layout of stores and sets."""
-EXPERTS_SCHEMA = 2
-"""Version of the layout of pools of experts, which dsactl 0.1 refuses as too new for it; sets it can read."""
-NEWEST_SCHEMA = EXPERTS_SCHEMA
+"""Version of the layout of stores, and of sets that dsactl 0.1 can read."""
+NEWEST_SCHEMA = 2
+"""Version of the layout of what dsactl 0.1 would misread, and refuses as too new for it; see `schema_of`."""
 
 SET: Literal["set"] = "set"
 EXPERTS: Literal["experts"] = "experts"
@@ -72,12 +71,25 @@ class TensorInfo(_Model):
     sha256: Digest
 
 
+def schema_of(kind: str, recipe: Mapping[str, JsonValue]) -> int:
+    """Return the version of the layout of an artifact.
+
+    Version 2 is that of pools of experts; and of sets whose stored images have to be decoded, or whose labels replace
+    those of the method, which a program that does not know of this would misread.
+
+    Args:
+        kind: "set" or "experts".
+        recipe: of the set; of a pool it does not matter.
+    """
+    return NEWEST_SCHEMA if kind == EXPERTS or "formation" in recipe or "labels" in recipe else SCHEMA
+
+
 class Manifest(_Model):
     """Description of a set or of a pool of experts.
 
     Attributes:
         kind: "set" or "experts". The JSON of a set has neither `kind` nor `pool`, so that digests stay what they were.
-        schema_version: version of this layout: `SCHEMA` of a set, `EXPERTS_SCHEMA` of a pool.
+        schema_version: version of this layout, see `schema_of`.
         dataset: the original dataset.
         method: name of the condensation method; "experts" for a pool.
         recipe: all hyper-parameters, as the program that made the set or pool wrote them.
@@ -111,7 +123,7 @@ class Manifest(_Model):
     def _kind(self) -> Self:
         if (self.kind == EXPERTS) != (self.pool is not None):
             raise ValueError("experts have a pool of networks, and sets have none")
-        if (self.schema_version == EXPERTS_SCHEMA) != (self.kind == EXPERTS):
+        if self.kind == EXPERTS and self.schema_version != NEWEST_SCHEMA:
             raise ValueError("schema_version is not that of the kind")
         return self
 

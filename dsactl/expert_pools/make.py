@@ -288,7 +288,7 @@ def _store(job: PoolJob, store: registry.Store, experts: list[Expert]) -> regist
     }
     manifest = registry.Manifest(
         kind="experts",
-        schema_version=registry.EXPERTS_SCHEMA,
+        schema_version=registry.schema_of(registry.EXPERTS, recipe.to_dict()),
         dataset=_dataset_info(job),
         method=_METHOD,
         recipe=recipe.to_dict(),

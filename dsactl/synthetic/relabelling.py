@@ -195,6 +195,7 @@ def _manifest(
         **folder_options(own.provenance),
     }
     return registry.Manifest(
+        schema_version=registry.schema_of(registry.SET, recipe.to_dict()),
         dataset=own.dataset,
         method=own.method,
         recipe=recipe.to_dict(),

@@ -55,6 +55,7 @@ def store_set(
         stored["soft_labels"] = made.soft_labels_NK.detach().float().cpu()
     tensors = {name: tensor.numpy() for name, tensor in stored.items()}
     manifest = registry.Manifest(
+        schema_version=registry.schema_of(registry.SET, recipe.to_dict()),
         dataset=registry.DatasetInfo(
             name=dataset.name,
             split="train",

@@ -22,7 +22,7 @@ def add_pool(machine: Machine, seed: int = 0) -> registry.StoredSet:
     }
     manifest = registry.Manifest(
         kind="experts",
-        schema_version=registry.EXPERTS_SCHEMA,
+        schema_version=2,
         dataset=machine.add().manifest.dataset,
         method="experts",
         recipe={"epochs": 9},

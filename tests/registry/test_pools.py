@@ -38,7 +38,7 @@ def states(seed: int = 0, networks: int = 2, epochs: tuple[int, ...] = (0, 3)) -
 def about(arrays: dict[str, Array], networks: int = 2, epochs: tuple[int, ...] = (0, 3)) -> registry.Manifest:
     return registry.Manifest(
         kind="experts",
-        schema_version=registry.EXPERTS_SCHEMA,
+        schema_version=2,
         dataset=manifest(tensors()).dataset,
         method="experts",
         recipe={"epochs": 3},

@@ -300,3 +300,16 @@ def test_networks_are_trained_on_the_labels(monkeypatch: pytest.MonkeyPatch) -> 
     dsactl.evaluate(made, "idc", fresh=True, **how)
     assert all(each.is_floating_point() and each.shape[-1] == 10 for each in targets)
     assert len(targets) == 3
+
+
+def test_an_older_program_refuses_what_it_would_misread() -> None:
+    """Version 0.1 refuses schema 2 as newer, and knows 1; the digest of plain sets stays what it was."""
+    plain = dsactl.condense("digits", ipc=1, method="random")
+    tiled = dsactl.condense("digits", ipc=1, method="random", formation=2)
+    dsactl.experts("digits", networks=1, epochs=1, network=dsactl.NetworkSpec(width=8))
+    soft = dsactl.relabel(plain)
+    store = registry.Store()
+    versions = [
+        store.find(registry.parse_reference(each.reference)).manifest.schema_version for each in (plain, tiled, soft)
+    ]
+    assert versions == [1, 2, 2]
