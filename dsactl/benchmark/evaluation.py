@@ -62,7 +62,7 @@ def evaluation_seconds(
 
     def seconds(epochs: int, tests: int) -> float:
         test = ImageSet.from_tensors(dataset.test.images_NCHW[:tests], dataset.test.labels_N[:tests], dataset.classes)
-        protocol = Protocol(networks=networks, epochs=epochs, precision=recipe.precision)
+        protocol = Protocol(networks=networks, epochs=epochs, precision=recipe.precision, name="dsa")
         return evaluate(synthetic, replace(dataset, test=test), protocol, Session.open(device)).seconds
 
     epochs, (few, more) = lengths.epochs, lengths.tests

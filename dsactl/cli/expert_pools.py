@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from dsactl.expert_pools.make import PoolJob, PoolOutcome
 
 
-def make(job: "PoolJob", device: "torch.device", run: RunOptions, output: Output, *, fresh: bool) -> "PoolOutcome":
+def make(
+    job: "PoolJob", device: "torch.device", run: RunOptions, output: Output, *, fresh: bool, wait: bool = False
+) -> "PoolOutcome":
     """Train a pool with a progress bar, or look it up; arguments as of `expert_pools.make.find_or_make`."""
     from dsactl.engine.on_ray import open_executor
     from dsactl.engine.session import Session
@@ -25,7 +27,7 @@ def make(job: "PoolJob", device: "torch.device", run: RunOptions, output: Output
         contextlib.closing(open_executor(run.ray, run.device, run.gpu_share)) as executor,
         output.progress(many(networks, "expert"), networks * epochs, "epochs") as bar,
     ):
-        return find_or_make(job, Session.open(device, executor=executor, progress=bar), fresh=fresh)
+        return find_or_make(job, Session.open(device, executor=executor, progress=bar), fresh=fresh, wait=wait)
 
 
 def make_missing(job: "PoolJob", device: "torch.device", run: RunOptions, output: Output) -> "registry.StoredSet":
@@ -46,7 +48,7 @@ def make_missing(job: "PoolJob", device: "torch.device", run: RunOptions, output
         f"{in_words(job, cost.seconds)} one after the other on {describe(device)}, {bytes_in_words(cost.memory)} of "
         "memory. It is stored for later commands. Ctrl-C is safe: the same command continues it."
     )
-    stored = make(job, device, run, output, fresh=False).stored
+    stored = make(job, device, run, output, fresh=False, wait=True).stored
     output.remark(f"Stored the experts {stored.reference}.")
     return stored
 

@@ -16,7 +16,7 @@ from dsactl.cli import completion, errors, signals
 from dsactl.cli.help_screen import Command, Program
 from dsactl.cli.option_groups import expanded
 from dsactl.cli.output import Output
-from dsactl.cli.streams import replace_unencodable
+from dsactl.cli.streams import ignore_zero_width, replace_unencodable
 from dsactl.cli.torchrun import is_of_several
 from dsactl.errors import ProcessError, UsageError
 from registry import collector
@@ -126,6 +126,7 @@ def _refuse_empty(words: Sequence[str]) -> None:
 def main() -> None:
     """Run the command line and exit with its code."""
     replace_unencodable()
+    ignore_zero_width()
     with collector.gc_paused():
         app = program_of(sys.argv[1:])
     completion.complete(lambda: app(prog_name="dsactl"))

@@ -67,6 +67,8 @@ def condense_command(
     differing = {name: value for name, value in own.items() if defaults.get(name) != value}
     if differing.keys() & {"inner_steps", "network_epochs"}:  # the default of one depends on the other
         differing |= {name: own[name] for name in ("inner_steps", "network_epochs") if name in own}
+    if differing.get("experts"):  # the pool says the other settings of experts
+        differing = {name: value for name, value in differing.items() if not name.startswith("expert_")}
     given |= {name: value for name, value in differing.items() if name not in recipe.options}
     if recipe.formation != 1:
         given["formation"] = recipe.formation
@@ -83,13 +85,18 @@ def condense_command(
 
 
 def _relabel_command(manifest: "Manifest", labels: Relabelled) -> str | None:
-    """Return the `dsactl relabel` command of a set, by the names that its source and pool had; None without these."""
-    source, pool = (manifest.provenance.get(name) for name in ("source", "experts"))
-    if not (isinstance(source, str) and isinstance(pool, str)):
+    """Return the `dsactl relabel` command of a set, by the digests of source and pool; None without the source's."""
+    source = manifest.provenance.get("source digest")
+    if not isinstance(source, str):
         return None
-    given = {"experts": pool, "teacher": labels.teacher, "epoch": labels.epoch, "temperature": labels.temperature}
+    given = {
+        "experts": f"@sha256:{labels.pool}",
+        "teacher": labels.teacher,
+        "epoch": labels.epoch,
+        "temperature": labels.temperature,
+    }
     words = (word for name, value in given.items() for word in (f"--{name}", str(value)))
-    return shlex.join(["dsactl", "relabel", source, *words])
+    return shlex.join(["dsactl", "relabel", f"@sha256:{source}", *words])
 
 
 def _experts_command(manifest: "Manifest") -> str | None:

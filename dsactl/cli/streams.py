@@ -1,6 +1,7 @@
 """Text that any standard stream and terminal can take."""
 
 import codecs
+import os
 import re
 import sys
 from io import TextIOWrapper
@@ -19,6 +20,13 @@ def replace_unencodable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors=_REPLACING)
+
+
+def ignore_zero_width() -> None:
+    """Let a terminal of no columns or lines, as some programs announce one, have the usual number."""
+    for name in ("COLUMNS", "LINES"):
+        if os.environ.get(name, "").strip("0 ") == "":
+            os.environ.pop(name, None)
 
 
 def can_encode(text: str) -> bool:

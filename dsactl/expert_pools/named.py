@@ -30,8 +30,9 @@ def with_digest(request: Request, store: registry.Store | None = None) -> Reques
         "expert_batch": pool.recipe.batch,
         "expert_lr": pool.recipe.lr,
     }
+    typed = request.method_settings().values()  # what is given may be text
     for name, value in own.items():
-        if request.settings.get(name, value) != value:
+        if name in request.settings and typed[name] != value:
             raise UsageError(
                 f"`{name}` is {request.settings[name]}, and {pool.reference} has {value}.",
                 f"Leave `{name}` out, or `experts`.",

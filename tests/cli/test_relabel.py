@@ -68,7 +68,8 @@ def test_other_commands_say_what_labels_a_set_has(cli: Cli, tmp_path: Path) -> N
     assert cli("export", SOFT, "-o", str(file))[0] == 0
     assert cli("import", str(file), "--quiet")[1] == f"{SOFT}:1\n"
     stored = registry.Store().find(registry.parse_reference(SOFT))
-    command = f"dsactl relabel {SOURCE}:1 --experts {POOL}:1 --teacher 0 --epoch 1 --temperature 1.0"
+    source, pool = (registry.Store().find(registry.parse_reference(name)).digest for name in (SOURCE, POOL))
+    command = f"dsactl relabel @sha256:{source} --experts @sha256:{pool} --teacher 0 --epoch 1 --temperature 1.0"
     assert set_command(stored.manifest) == command
     assert cli(*command.split()[1:], "--quiet")[1] == f"{SOFT}:1\n"
 
@@ -164,4 +165,4 @@ def test_what_sets_cost_is_shown(cli: Cli, tmp_path: Path) -> None:
     card = (tmp_path / "card" / "README.md").read_text()
     labels = "soft labels, a distribution over the classes for each image (400 bytes)"
     assert f"It stores 640 numbers of float32 (2,560 bytes), and {labels}." in card
-    assert f"dsactl relabel {SOURCE}:1 --experts {POOL}:1" in card
+    assert "dsactl relabel @sha256:" in card

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -188,3 +189,9 @@ def test_without_an_input_nothing_is_removed(cli: Cli) -> None:
     code, _, err = cli("rm", "one")
     assert (code, "Confirm with --yes." in err) == (2, True)
     assert cli("ls", "--quiet")[1] == "one:1\n"
+
+
+def test_a_terminal_of_no_columns_has_the_usual_number(program: Callable[..., CompletedProcess[str]]) -> None:
+    usual = program("archs").stdout
+    assert usual.startswith("name ")
+    assert program("archs", COLUMNS="0", LINES="0").stdout == usual

@@ -1,14 +1,18 @@
 """DANCE against distribution matching, a slow version of its steps, finite differences, and pools that do not fit."""
 
 import re
+import shlex
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 import torch
 from away import Away
 from compilers import needs_compiler
+from filelock import FileLock
 from reference import small_dataset
 from sessions import Stopping, Told, session
 from torch import Tensor
@@ -20,11 +24,13 @@ import registry
 from dsactl.augmentation.composed import draw_composed
 from dsactl.augmentation.strategy import KINDS, Strategy, parse_strategy
 from dsactl.augmentation.transforms import augment
+from dsactl.cli.recipe_to_command import set_command
 from dsactl.data.dataset import Dataset
 from dsactl.engine.mode import Mode
 from dsactl.engine.random import generator
-from dsactl.expert_pools.make import find_pool
+from dsactl.expert_pools.make import find_pool, pool_folder
 from dsactl.expert_pools.pool import ExpertPool
+from dsactl.methods.dance import method
 from dsactl.methods.dance.calibration import Calibration
 from dsactl.methods.dance.method import dance
 from dsactl.methods.dance.networks import Networks, blend
@@ -72,7 +78,7 @@ def pool_of(own: Recipe, dataset: Dataset = DATASET) -> ExpertPool:
     return replace(one, recipe=replace(one.recipe, networks=2), tensors=tensors, digest="ab" * 32)
 
 
-def steps_of(method: Any, dataset: Dataset, own: Recipe, experts: ExpertPool | None = None) -> list[Tensor]:
+def steps_of(function: Any, dataset: Dataset, own: Recipe, experts: ExpertPool | None = None) -> list[Tensor]:
     """The images after each step."""
     kept = []
 
@@ -80,7 +86,7 @@ def steps_of(method: Any, dataset: Dataset, own: Recipe, experts: ExpertPool | N
         def keep(self, _done: int, _total: int, tensors: Mapping[str, Tensor], **_: object) -> None:
             kept.append(tensors["images"])
 
-    made: CondensedSet = method(Context(dataset, own, experts=experts))
+    made: CondensedSet = function(Context(dataset, own, experts=experts))
     assert torch.equal(made.images_NCHW, kept[-1].flatten(0, 1))
     return kept
 
@@ -205,13 +211,56 @@ def is_network(parameters: Mapping[str, Tensor], pool: ExpertPool, index: int, e
     return all(torch.equal(parameters[name], tensor) for name, tensor in wanted.items())
 
 
-def test_passes_in_training_mode_leave_the_pool_as_it_is() -> None:
-    own = recipe(norm="batch")
-    pool = pool_of(own)
-    before = {name: tensor.clone() for name, tensor in pool.tensors.items()}
-    steps_of(dance, DATASET, own, pool)
-    assert any("running_mean" in name for name in before)
-    assert all(torch.equal(pool.tensors[name], tensor) for name, tensor in before.items())
+@pytest.mark.parametrize("method", ["dm", "dance"])
+@pytest.mark.parametrize("network", [{"norm": "batch"}, {"arch": "vgg11bn"}])
+def test_networks_with_batch_norm_are_refused(method: str, network: dict[str, str]) -> None:
+    """Equal images would not have equal features, since their batches differ."""
+    with pytest.raises(dsactl.Error, match="which has batch norm") as refused:
+        dsactl.condense("digits@1x32x32", ipc=1, method=method, iterations=1, **network)
+    assert "instance" in refused.value.hint
+
+
+@pytest.mark.parametrize("setting", [{"experts": "name"}, {"expert_epochs": 3}])
+def test_settings_of_experts_that_are_not_used_are_refused(setting: dict[str, Any]) -> None:
+    asked: dict[str, Any] = {"blend": "fresh", "calibration": 0, "iterations": 1, "width": 8}
+    if "experts" in setting:
+        dsactl.experts("digits", networks=1, epochs=1, network=NetworkSpec(width=8), name="name")
+    with pytest.raises(dsactl.Error, match=r"no experts are used"):
+        dsactl.condense("digits", ipc=1, method="dance", **asked, **setting)
+
+
+def test_a_damaged_checkpoint_is_refused() -> None:
+    own = recipe()
+
+    class Later(MethodContext):
+        done = 1
+
+        def resume(self) -> dict[str, Tensor]:
+            return {"images": initial_images(DATASET, own, "real")}
+
+    for function in (dance, distribution_matching):
+        mine = own if function is dance else replace_method(own, "dm")
+        with pytest.raises(dsactl.Error, match="has no 'velocity'"):
+            function(Later(DATASET, mine, experts=pool_of(own)))
+
+
+def test_noise_begins_within_the_range_of_pixels() -> None:
+    images = method._start(MethodContext(DATASET, recipe(init="noise")))["images"]
+    pixels = images * 0.25 + 0.5
+    assert (pixels.min() > -1e-6, pixels.max() < 1 + 1e-6) == (True, True)
+    assert initial_images(DATASET, recipe(init="noise"), "noise").max() > 2
+
+
+def test_the_command_of_a_set_with_a_named_pool_makes_it_again(cli: Callable[..., tuple[int, str, str]]) -> None:
+    dsactl.experts("digits", networks=2, epochs=1, network=NetworkSpec(width=8), precision="float32", name="few")
+    made = dsactl.condense("digits", ipc=1, **FEW, experts="few", iterations=2)
+    command = set_command(registry.Store().find(registry.parse_reference(made.reference)).manifest)
+    assert command is not None
+    assert "expert_networks" not in command
+    code, out, err = cli(*shlex.split(command)[1:])
+    assert code == 0, err
+    assert f"Already stored: {made.reference}" in out
+    assert cli(*shlex.split(command)[1:], "--option", "expert_networks=2")[0] == 0
 
 
 def test_the_gradient_of_the_calibration_agrees_with_finite_differences() -> None:
@@ -362,6 +411,26 @@ def test_a_missing_pool_is_announced_and_made(cli: Callable[..., tuple[int, str,
     for more in ((), ("--fresh",), ("--seed", "1")):
         code, out, err = cli(*asked, *more)
         assert (code, "trained now" in err) == (0, False)
+
+
+def test_experts_that_another_process_trains_are_waited_for(cli: Callable[..., tuple[int, str, str]]) -> None:
+    small = ("--width", "8", "--iterations", "2", "--expert-networks", "2", "--expert-epochs", "1")
+    job = prepare(Request.parse({"dataset": "digits", "ipc": 1, **FEW, **EXPERTS}), "cpu")
+    folder = pool_folder(registry.Store(), pool_job(job).recipe)
+    folder.mkdir(parents=True)
+    held = Event()
+
+    def train() -> None:
+        with FileLock(folder / "lock"):
+            held.set()
+            time.sleep(0.5)
+
+    Thread(target=train).start()
+    assert held.wait(10)
+    code, out, err = cli("condense", "digits", "--ipc", "1", "--method", "dance", *small, "--precision", "float32")
+    assert code == 0, err
+    assert "waiting for another process that trains these experts" in err
+    assert "Stored digits-dance" in out
 
 
 def test_a_budget_is_measured_without_experts() -> None:

@@ -25,7 +25,7 @@ from dsactl.engine.processes import DryRunGroup, Processes
 from dsactl.methods.dance.calibration import Calibration
 from dsactl.methods.dance.networks import Networks
 from dsactl.methods.dance.settings import Dance
-from dsactl.methods.distribution_matching.method import check_finite, choose_mode
+from dsactl.methods.distribution_matching.method import check_finite, check_kept, choose_mode
 from dsactl.methods.distribution_matching.step import FeatureMatching, feature_function
 from dsactl.methods.gradient_matching.condense import initial_images
 from dsactl.methods.work import CondensedSet, MethodContext
@@ -45,6 +45,7 @@ def dance(work: MethodContext) -> CondensedSet:
     recipe, real = work.recipe, work.dataset
     settings = recipe.settings_as(Dance)
     state = work.resume() or _start(work)
+    check_kept(work, state)
     _check_pool(work, state)
     work.expect(settings.iterations)
 
@@ -61,7 +62,7 @@ def dance(work: MethodContext) -> CondensedSet:
         figures: dict[str, float] = {}
         if work.wants_figures or k + 1 == settings.iterations:
             figures = {name: loss_K.sum().item() for name, loss_K in losses.items()}
-            check_finite(images_KICHW, recipe, k)
+            check_finite(work, images_KICHW, k)
         kept = {**state, "images": images_KICHW, "velocity": velocity_KICHW}
         work.keep(k + 1, settings.iterations, kept, figures=figures, doing="matching features", copy=False)
     about = {} if work.experts is None else {"experts": f"{work.experts.reference} @sha256:{work.experts.digest}"}
@@ -90,9 +91,8 @@ class _Steps:
         if settings.calibration:
             self._calibrate = Calibration(recipe, classifier, one, weight=settings.calibration, **how)
         std_C11 = torch.tensor(real.std, device=work.device).view(-1, 1, 1)
-        mean_C11 = torch.tensor(real.mean, device=work.device).view(-1, 1, 1)
         self._rate_C11, self._momentum = settings.image_lr / std_C11.square(), settings.image_momentum
-        self._bounds = ((0 - mean_C11) / std_C11, (1 - mean_C11) / std_C11) if settings.clamp == "on" else None
+        self._bounds = _pixel_bounds(work)
 
     def __call__(
         self, images_KICHW: Tensor, velocity_KICHW: Tensor, k: int
@@ -114,15 +114,29 @@ class _Steps:
         return images - self._rate_C11 * velocity, velocity
 
 
+def _pixel_bounds(work: MethodContext) -> tuple[Tensor, Tensor] | None:
+    """Return normalised black and white, each C×1×1; None if the images are not clamped."""
+    if work.recipe.settings_as(Dance).clamp == "off":
+        return None
+    mean_C11, std_C11 = (
+        torch.tensor(each, device=work.device).view(-1, 1, 1) for each in (work.dataset.mean, work.dataset.std)
+    )
+    return (0 - mean_C11) / std_C11, (1 - mean_C11) / std_C11
+
+
 def _start(work: MethodContext) -> dict[str, Tensor]:
     images_KICHW = initial_images(work.dataset, work.recipe, work.recipe.settings_as(Dance).init)
+    if (bounds := _pixel_bounds(work)) is not None:
+        images_KICHW = images_KICHW.clamp(*bounds)
     state = {"images": images_KICHW, "velocity": torch.zeros_like(images_KICHW)}
     return state | ({} if work.experts is None else {_POOL: _digest_of(work)})
 
 
 def _check_pool(work: MethodContext, state: dict[str, Tensor]) -> None:
     """Refuse to resume with another pool: the set would be a mixture that nobody can make again."""
-    if work.experts is not None and not torch.equal(state.get(_POOL, torch.empty(0)), _digest_of(work)):
+    if work.experts is None:
+        return
+    if _POOL not in state or not torch.equal(state[_POOL], _digest_of(work)):
         work.refuse_checkpoint(f"was written with another pool of experts than {work.experts.reference}")
 
 

@@ -1,15 +1,17 @@
 """Settings of DANCE."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 import pydantic
 
 from dsactl.augmentation.strategy import Combination
+from dsactl.errors import UsageError
 from dsactl.expert_pools.settings import ExpertSettings
+from dsactl.methods.distribution_matching.settings import refuse_batch_statistics
 from dsactl.recipes.methods import Method
-from dsactl.recipes.settings import Asked, Count, Kinds, Rate, Value
+from dsactl.recipes.settings import Asked, Checked, Count, Kinds, Rate, Value
 
 Share = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 
@@ -84,6 +86,16 @@ class Dance(ExpertSettings):
     @classmethod
     def dependent_defaults(cls, asked: Asked, given: Mapping[str, Any]) -> dict[str, Value]:
         return {"image_lr": 0.02 * asked.ipc}
+
+    def check(self, recipe: Checked) -> None:
+        """Refuse networks with batch norm, and experts that would not be used."""
+        refuse_batch_statistics(recipe)
+        unused = [each.name for each in fields(ExpertSettings) if getattr(self, each.name) != each.default]
+        if unused and not self.needs_experts:
+            raise UsageError(
+                f'`{unused[0]}` has no use with `blend="fresh"` and `calibration=0`: no experts are used.',
+                f"Leave `{unused[0]}` out.",
+            )
 
     @property
     def needs_experts(self) -> bool:

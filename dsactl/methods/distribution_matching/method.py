@@ -7,6 +7,7 @@
 Shapes: K classes, I stored images per class, C, H, W.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,6 @@ from dsactl.methods.gradient_matching.condense import initial_images
 from dsactl.methods.work import CondensedSet, MethodContext, try_smaller
 from dsactl.networks.build import feature_extractor, initial_state, structure
 from dsactl.networks.fused import fuse
-from dsactl.recipes.recipe import Recipe
 
 IMAGES_AT_ONCE = {"cpu": 128, "cuda": 4096}
 """Decoded images in a pass through the network."""
@@ -39,6 +39,7 @@ def distribution_matching(work: MethodContext) -> CondensedSet:
     recipe, real = work.recipe, work.dataset
     settings = recipe.settings_as(DistributionMatching)
     state = work.resume() or _start(work)
+    check_kept(work, state)
     work.expect(settings.iterations)
 
     def try_out(mode: Mode) -> None:
@@ -53,7 +54,7 @@ def distribution_matching(work: MethodContext) -> CondensedSet:
         loss = None
         if work.wants_figures or k + 1 == settings.iterations:
             loss = distance_K.sum().item()
-            check_finite(images_KICHW, recipe, k)
+            check_finite(work, images_KICHW, k)
         kept = {"images": images_KICHW, "velocity": velocity_KICHW}
         work.keep(k + 1, settings.iterations, kept, loss=loss, doing="matching features", copy=False)
     return CondensedSet(images_KICHW.flatten(0, 1), real.labels(recipe.ipc))
@@ -71,15 +72,30 @@ def choose_mode(work: MethodContext, images: int) -> Mode:
     return best_mode(work.device, long=False, capture=False, processes=work.processes.count, chunk=chunk)
 
 
-def check_finite(images_KICHW: Tensor, recipe: Recipe, k: int) -> None:
-    """Check the images after iteration k.
+def check_kept(work: MethodContext, state: Mapping[str, Tensor]) -> None:
+    """Check the tensors that a run is resumed from.
+
+    Raises:
+        RunError: they are not images and velocity of the run's shape.
+    """
+    recipe, real = work.recipe, work.dataset
+    shape = (real.classes, recipe.ipc, real.channels, *real.size)
+    for name in ("images", "velocity"):
+        if name not in state:
+            work.refuse_checkpoint(f"has no {name!r}")
+        if state[name].shape != shape:
+            work.refuse_checkpoint(f"has {name} of another shape")
+
+
+def check_finite(work: MethodContext, images_KICHW: Tensor, k: int) -> None:
+    """Check the images after iteration k, in the process that speaks for all.
 
     Raises:
         RunError: they diverged.
     """
-    if not torch.isfinite(images_KICHW).all():
+    if work.processes.rank == 0 and not torch.isfinite(images_KICHW).all():
         raise RunError(
-            f"The images diverged in iteration {k}: they are no longer finite.", try_smaller(recipe, "image_lr")
+            f"The images diverged in iteration {k}: they are no longer finite.", try_smaller(work.recipe, "image_lr")
         )
 
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
+from dsactl.errors import UsageError
 from dsactl.recipes.methods import Method
-from dsactl.recipes.settings import Asked, Count, Rate, Settings, Value
+from dsactl.recipes.settings import Asked, Checked, Count, Rate, Settings, Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,26 @@ class DistributionMatching(Settings):
     @classmethod
     def dependent_defaults(cls, asked: Asked, given: Mapping[str, Any]) -> dict[str, Value]:
         return {"image_lr": 1.0 if asked.ipc < 100 else 10.0}
+
+    def check(self, recipe: Checked) -> None:
+        """Refuse networks with batch norm."""
+        refuse_batch_statistics(recipe)
+
+
+def refuse_batch_statistics(recipe: Checked) -> None:
+    """Refuse a network whose features of an image depend on the other images of its batch.
+
+    Real and synthetic images pass through it in batches of other sizes and classes, so that equal images would not have
+    equal features.
+
+    Raises:
+        UsageError: it has batch norm.
+    """
+    if recipe.network is not None and recipe.network.has_batch_norm:
+        raise UsageError(
+            f"The method {recipe.method!r} cannot use {recipe.network_label}, which has batch norm.",
+            'Use `norm="instance"`, or an `arch` without batch norm.',
+        )
 
 
 DM = Method(
