@@ -34,7 +34,8 @@ class Formation(Parametrisation):
             F²·N×C×H×W: the tiles of the first image row by row, then those of the second.
         """
         factor, (_, channels, height, width) = self._factor, images_NCHW.shape
-        rows_Hh, columns_Ww = (_enlarging(side // factor, side, images_NCHW) for side in (height, width))
+        device, dtype = images_NCHW.device, images_NCHW.dtype
+        rows_Hh, columns_Ww = (_enlarging(side // factor, side, device, dtype) for side in (height, width))
         tiles = images_NCHW.view(-1, channels, factor, height // factor, factor, width // factor)
         tiles_NFFChw = tiles.permute(0, 2, 4, 1, 3, 5)
         return (rows_Hh @ tiles_NFFChw @ columns_Ww.T).reshape(-1, channels, height, width)
@@ -73,21 +74,19 @@ def parametrisation(formation: int) -> Parametrisation:
     return Pixels() if formation == 1 else Formation(formation)
 
 
-def _enlarging(small: int, large: int, like: Tensor) -> Tensor:
-    return _weights(small, large).to(like.device, like.dtype)
-
-
 @functools.cache
-def _weights(small: int, large: int) -> Tensor:
-    """Return the matrix of linear interpolation from `small` to `large` points, large×small, in float64.
+def _enlarging(small: int, large: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the matrix of linear interpolation from `small` to `large` points, large×small, computed in float64.
 
-    Point i of the result lies at (i + ½)·small/large − ½; outside of the first and last point it has their value.
+    Point i of the result lies at (i + ½)·small/large − ½; outside of the first and last point it has their value. The
+    matrix stays on the device: nothing may be copied there while a CUDA graph is captured.
     """
-    positions = ((torch.arange(large, dtype=torch.float64) + 0.5) * small / large - 0.5).clamp(0, small - 1)
-    left_L = positions.floor().long()
-    right_L = (left_L + 1).clamp(max=small - 1)
-    share_L, rows_L = positions - left_L, torch.arange(large)
-    weights = torch.zeros(large, small, dtype=torch.float64)
-    weights.index_put_((rows_L, left_L), 1 - share_L, accumulate=True)
-    weights.index_put_((rows_L, right_L), share_L, accumulate=True)
-    return weights
+    with torch.inference_mode(mode=False):  # a later caller may need gradients
+        positions = ((torch.arange(large, dtype=torch.float64) + 0.5) * small / large - 0.5).clamp(0, small - 1)
+        left_L = positions.floor().long()
+        right_L = (left_L + 1).clamp(max=small - 1)
+        share_L, rows_L = positions - left_L, torch.arange(large)
+        weights = torch.zeros(large, small, dtype=torch.float64)
+        weights.index_put_((rows_L, left_L), 1 - share_L, accumulate=True)
+        weights.index_put_((rows_L, right_L), share_L, accumulate=True)
+        return weights.to(device, dtype)

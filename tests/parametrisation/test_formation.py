@@ -1,10 +1,13 @@
 """Formation against torch's interpolation, and sets that have it from making to evaluation."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from reference import small_dataset
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import dsactl
 import registry
@@ -72,6 +75,38 @@ def test_images_are_shrunk_by_averaging() -> None:
         one = many[4 * n + 2 * i + j]
         mean = torch.stack([one[:, a::2, b::2] for a, b in np.ndindex(2, 2)]).mean(0)
         torch.testing.assert_close(tile, mean)
+
+
+class CountsCopies(TorchDispatchMode):
+    """Counts the copies to another device or type."""
+
+    copies = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.copies += func is torch.ops.aten._to_copy.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_is_copied_after_the_first_decoding() -> None:
+    """While a CUDA graph is captured, nothing may be copied to the device."""
+    stored = images(2, 15, 10).float()
+    first = Formation(5).decode(stored)
+    with CountsCopies() as counted:
+        again = Formation(5).decode(stored)
+        assert counted.copies == 0
+        stored.double()
+    assert counted.copies == 1
+    assert torch.equal(first, again)
+
+
+def test_decoding_in_inference_mode_leaves_later_gradients() -> None:
+    stored = images(1, 21, 14)
+    with torch.inference_mode():
+        Formation(7).decode(stored)
+    stored.requires_grad_()
+    (gradient,) = torch.autograd.grad(Formation(7).decode(stored).sum(), stored)
+    assert gradient.shape == stored.shape
+    assert not gradient.is_inference()
 
 
 def test_labels_follow_the_images() -> None:

@@ -1,6 +1,7 @@
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from reference import slow_distance, small_dataset
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from dsactl.engine.mode import PLAIN
 from dsactl.methods.gradient_matching.cost import MATCHING_GRADIENT, count_work
 from dsactl.methods.operations import GRADIENT, forward_operations
 from dsactl.networks.build import build
@@ -124,3 +126,10 @@ def test_a_trial_counts_the_training_between_inner_steps(monkeypatch: pytest.Mon
     estimate = try_a_step(resolve(iterations=10, inner_steps=5, network_epochs=3), DATASET)
     assert estimate is not None
     assert estimate.seconds == 10 * (5 * 1.0 + 4 * 3 * 0.25)
+
+
+def test_a_trial_of_matching_captures_no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run goes on without if capturing fails; a trial, which cannot, does not begin with it."""
+    path = "dsactl.methods.gradient_matching.cost.choose_mode"
+    monkeypatch.setattr(path, lambda *_, **__: replace(PLAIN, captured=True))
+    assert try_a_step(resolve(iterations=10, formation=2), DATASET) is not None

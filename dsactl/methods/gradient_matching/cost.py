@@ -4,7 +4,7 @@ The gradient of the matching distance with respect to the images costs seven for
 backward pass is differentiated again with respect to its input and its incoming gradient, but not its weights.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from dsactl.data.dataset import Dataset
@@ -64,7 +64,7 @@ def counts(recipe: Recipe, dataset: Dataset) -> dict[str, float]:
 
 
 def seconds(recipe: Recipe, dataset: Dataset) -> float:
-    """Estimate the seconds of an uncompiled run, from inner steps with and without a network epoch after them."""
+    """Estimate the seconds of a plain run, from inner steps with and without a network epoch after them."""
     settings = recipe.settings_as(GradientMatching)
     inner = _seconds_per_step(recipe.with_settings(inner_steps=1), dataset)
     epoch = 0.0
@@ -80,7 +80,7 @@ def seconds(recipe: Recipe, dataset: Dataset) -> float:
 def _seconds_per_step(recipe: Recipe, dataset: Dataset) -> float:
     """Return the seconds of the fastest of a few steps, or of one if they are long; the first is a warm-up."""
     device = dataset.train.images_NCHW.device
-    mode = choose_mode(dataset, recipe, device, long=False)
+    mode = replace(choose_mode(dataset, recipe, device, long=False), captured=False)
     clock = Clock(device)
     for _ in islice(condense(dataset, recipe.with_settings(iterations=_TRIAL + 1), mode=mode), _TRIAL + 1):
         clock.mark()
