@@ -12,11 +12,11 @@ from sessions import Told
 from torch import Tensor, nn
 
 import dsactl
-from dsactl.augmentation.strategy import Strategy
+from dsactl.augmentation.strategy import Strategy, parse_strategy
 from dsactl.augmentation.transforms import augment, draw
 from dsactl.data.dataset import Dataset, ImageSet
 from dsactl.engine.random import generator
-from dsactl.methods.distribution_matching.method import distribution_matching
+from dsactl.methods.distribution_matching.method import choose_mode, class_bytes, distribution_matching
 from dsactl.methods.distribution_matching.settings import DistributionMatching
 from dsactl.methods.distribution_matching.step import DrawShared, FeatureMatching, feature_function
 from dsactl.methods.gradient_matching.condense import initial_images
@@ -204,3 +204,50 @@ def test_a_run_that_diverges_says_what_to_change() -> None:
     with pytest.raises(dsactl.Error, match="diverged") as refused:
         dsactl.condense("digits", method="dm", ipc=1, width=8, iterations=40, image_lr=1e30)
     assert "`image_lr`" in refused.value.hint
+
+
+GIB = 2**30
+LARGE = small_dataset(classes=10, per_class=1, channels=3, side=128)
+LARGE_RECIPE = Request.parse({"dataset": "small", "ipc": 10, "method": "dm"}).resolve(
+    "small", LARGE.train.checksum(), (3, 128, 128), mirrored=True, precision="float32"
+)
+
+
+class OnGpu(MethodContext):
+    """A run on a GPU, as far as the mode is chosen."""
+
+    device = torch.device("cuda")  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("kinds", ["none", "color_scale_rotate"])
+@pytest.mark.parametrize("images", [1, 10, 40])
+def test_classes_at_once_fit_into_half_of_the_free_gpu_memory(
+    images: int, kinds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, strategy = OnGpu(LARGE, LARGE_RECIPE), parse_strategy(kinds)
+
+    def chosen(free: float) -> int:
+        monkeypatch.setattr("dsactl.methods.distribution_matching.method.free_gpu_memory", lambda _: int(free))
+        return choose_mode(work, images, strategy).chunk
+
+    assert chosen(1000 * GIB) == 10
+    assert chosen(0) == 1
+    need = class_bytes(work, images, strategy)
+    for free in (8, 24, 80):
+        chunk = chosen(free * GIB)
+        assert chunk == 1 or 2 * chunk * need <= free * GIB
+        assert chunk == 10 or 2 * 2 * chunk * need > free * GIB
+    assert chosen(2 * 5.9 * need) == chosen(2 * 4.1 * need) == 4
+
+
+def test_a_pass_needs_the_memory_of_its_outputs() -> None:
+    """The first block of the network alone has three outputs of 128 channels, and each has a gradient."""
+    need = class_bytes(MethodContext(LARGE, LARGE_RECIPE), 10, parse_strategy("none"))
+    assert 1 < need / (2 * 4 * 10 * 3 * 128 * 128 * 128) < 1.6
+
+
+def test_a_large_gpu_takes_as_many_images_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dsactl.methods.distribution_matching.method.free_gpu_memory", lambda _: 16 * GIB)
+    real = small_dataset(classes=100, per_class=1)
+    assert choose_mode(OnGpu(real, recipe()), 50, parse_strategy("none")).chunk == 4096 // 50
+    assert choose_mode(MethodContext(real, recipe()), 50, parse_strategy("none")).chunk == 128 // 50

@@ -50,7 +50,8 @@ def dance(work: MethodContext) -> CondensedSet:
     work.expect(settings.iterations)
 
     def choose() -> Mode:
-        return choose_mode(work, min(recipe.decoded, settings.batch_synthetic))
+        kinds = parse_strategy(settings.matching_strategy)
+        return choose_mode(work, min(recipe.decoded, settings.batch_synthetic), kinds)
 
     def try_out(mode: Mode) -> None:
         _Steps(work, mode, DryRunGroup(work.processes))(state["images"], state["velocity"], 0)

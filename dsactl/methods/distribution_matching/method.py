@@ -7,6 +7,7 @@
 Shapes: K classes, I stored images per class, C, H, W.
 """
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -14,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dsactl.augmentation.strategy import Strategy
 from dsactl.augmentation.transforms import draw
+from dsactl.engine.memory import free_gpu_memory
 from dsactl.engine.mode import Mode, best_mode
 from dsactl.engine.processes import DryRunGroup, Processes
 from dsactl.errors import RunError
@@ -22,11 +25,11 @@ from dsactl.methods.distribution_matching.settings import DistributionMatching
 from dsactl.methods.distribution_matching.step import FeatureMatching, feature_function
 from dsactl.methods.gradient_matching.condense import initial_images
 from dsactl.methods.work import CondensedSet, MethodContext, try_smaller
-from dsactl.networks.build import feature_extractor, initial_state, structure
+from dsactl.networks.build import count_outputs, feature_extractor, initial_state, structure
 from dsactl.networks.fused import fuse
 
 IMAGES_AT_ONCE = {"cpu": 128, "cuda": 4096}
-"""Decoded images in a pass through the network."""
+"""Decoded images in a pass through the network, at most; on a GPU fewer if they need over half of its free memory."""
 
 
 def distribution_matching(work: MethodContext) -> CondensedSet:
@@ -42,10 +45,13 @@ def distribution_matching(work: MethodContext) -> CondensedSet:
     check_kept(work, state)
     work.expect(settings.iterations)
 
+    def choose() -> Mode:
+        return choose_mode(work, recipe.decoded, recipe.strategy)
+
     def try_out(mode: Mode) -> None:
         _Steps(work, mode, DryRunGroup(work.processes))(state["images"], 0)
 
-    steps = _Steps(work, work.settle_mode(lambda: choose_mode(work, recipe.decoded), try_out), work.processes)
+    steps = _Steps(work, work.settle_mode(choose, try_out), work.processes)
     images_KICHW, velocity_KICHW = state["images"], state["velocity"]
     for k in range(work.done, settings.iterations):
         distance_K, gradient_KICHW = steps(images_KICHW, k)
@@ -60,16 +66,33 @@ def distribution_matching(work: MethodContext) -> CondensedSet:
     return CondensedSet(images_KICHW.flatten(0, 1), real.labels(recipe.ipc))
 
 
-def choose_mode(work: MethodContext, images: int) -> Mode:
+def choose_mode(work: MethodContext, images: int, kinds: Strategy) -> Mode:
     """Return the fastest mode of matching features.
 
     Args:
         work: the run.
         images: of a class that pass through a network together.
+        kinds: of the transformations.
     """
-    most = IMAGES_AT_ONCE.get(work.device.type, IMAGES_AT_ONCE["cpu"])
-    chunk = max(1, min(work.dataset.classes, most // images))
-    return best_mode(work.device, long=False, capture=False, processes=work.processes.count, chunk=chunk)
+    device = work.device
+    chunk = min(work.dataset.classes, IMAGES_AT_ONCE.get(device.type, IMAGES_AT_ONCE["cpu"]) // images)
+    if device.type == "cuda":
+        fit = int(free_gpu_memory(device) / 2 / class_bytes(work, images, kinds))
+        # A power of two, so that small differences in free memory do not change the result's bits.
+        chunk = min(chunk, 1 << fit.bit_length() >> 1)
+    return best_mode(device, long=False, capture=False, processes=work.processes.count, chunk=max(1, chunk))
+
+
+def class_bytes(work: MethodContext, images: int, kinds: Strategy) -> float:
+    """Estimate the memory of matching the features of one class on a GPU, in bytes; arguments as of `choose_mode`."""
+    spec, real = work.recipe.network, work.dataset
+    assert spec is not None
+    network = structure(spec, real.channels, real.size, real.classes)
+    outputs = count_outputs(network, images, (real.channels, *real.size))
+    # With one ω for a class, affine kinds are products with a matrix of all pixels.
+    affine = sum(kind in ("scale", "rotate") for kind in kinds) * math.prod(real.size) ** 2
+    # Each output is kept for the backward pass, which computes its gradient.
+    return 4.0 * (2 * outputs + 2 * affine)
 
 
 def check_kept(work: MethodContext, state: Mapping[str, Tensor]) -> None:
