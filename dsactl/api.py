@@ -309,8 +309,8 @@ def relabel(
 
 
 def _address(given: str | SyntheticSet | ExpertPool) -> str:
-    """Return the reference of a set or pool that is given by it or loaded."""
-    return given if isinstance(given, str) else f"@sha256:{given.digest}"
+    """Return the reference of a set or pool that is given by it or loaded; other values as they are, to be refused."""
+    return f"@sha256:{given.digest}" if isinstance(given, SyntheticSet | ExpertPool) else given
 
 
 def pull(address: str, *, name: str | None = None, store: registry.Store | None = None) -> SyntheticSet:

@@ -64,6 +64,16 @@ def test_references_datasets_and_addresses_that_are_none(value: Any) -> None:
         dsactl.condense(value, ipc=1, method="random")
 
 
+@pytest.mark.parametrize("value", [*WRONG, {}, object()], ids=lambda value: type(value).__name__)
+def test_sets_and_pools_to_relabel_with_that_are_none(value: Any) -> None:
+    said = "There is no (set|pool of experts) 'x'" if value == "x" else "is not a reference"
+    with pytest.raises(dsactl.Error, match=said):
+        dsactl.relabel(value)
+    if value is not None:
+        with pytest.raises(dsactl.Error, match=said):
+            dsactl.relabel(BUNDLED, experts=value)
+
+
 def test_a_store_and_pixels_must_be_what_they_are(condensed: dsactl.SyntheticSet, tmp_path: Path) -> None:
     store: Any = str(tmp_path)
     calls: list[Callable[[], object]] = [
