@@ -33,10 +33,10 @@ def default_home() -> Path:
     return named_folder("DSACTL_HOME", lambda: platformdirs.user_data_path("dsactl"))
 
 
-def nearest(name: SetName, known: Iterable[SetName]) -> str:
-    """Return a hint with the known names that are most similar to a missing one."""
+def nearest(name: SetName, known: Iterable[SetName], otherwise: str = "See: `store.sets()`") -> str:
+    """Return a hint with the known names that are most similar to a missing one; another hint if none is."""
     near = difflib.get_close_matches(str(name), map(str, known), n=3)
-    return f"Did you mean {' or '.join(near)}?" if near else "See: `store.sets()`"
+    return f"Did you mean {' or '.join(near)}?" if near else otherwise
 
 
 class Reader:

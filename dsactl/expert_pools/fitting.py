@@ -28,13 +28,33 @@ def choose_pool(
     """
     source.check_kind(registry.SET)
     if experts is not None:
-        pool = store.find(registry.parse_reference(experts))
+        pool = named_pool(store, experts)
     elif (newest := newest_fitting(store, source.manifest.dataset, image_shape(source))) is not None:
         pool = newest
     else:
         return None
     teacher_for(source, pool, teacher)
     return pool
+
+
+def named_pool(store: registry.Store, reference: str) -> registry.StoredSet:
+    """Return the pool, or set, of a reference.
+
+    Raises:
+        registry.RegistryError: there is none, with a hint on pools; or it is damaged.
+    """
+    wanted = registry.parse_reference(reference)
+    try:
+        return store.find(wanted)
+    except registry.NotFoundError:
+        if wanted.name is not None and store.versions(wanted.name):
+            raise  # a version or a tag is missing
+        see = "See: `store.pools()`"
+        if wanted.name is None:
+            raise registry.NotFoundError(f"No pool of experts has the digest {wanted.digest}.", see) from None
+        known = dict.fromkeys(entry.name for entry in store.entries()[0] if entry.kind == registry.EXPERTS)
+        hint = registry.nearest(wanted.name, known, see)
+        raise registry.NotFoundError(f"There is no pool of experts {str(wanted.name)!r}.", hint) from None
 
 
 def newest_fitting(

@@ -10,6 +10,7 @@ from dsactl.data.dataset import Dataset
 from dsactl.engine.random import generator
 from dsactl.engine.session import opened
 from dsactl.errors import DataError
+from dsactl.expert_pools.fitting import named_pool
 from dsactl.expert_pools.recipe import PoolRecipe
 from dsactl.expert_pools.teacher import check_epoch, check_network
 from dsactl.networks.build import Buffers, Parameters, initial_state, structure
@@ -125,7 +126,7 @@ def load_experts(reference: str, store: registry.Store | None = None) -> ExpertP
         True
     """
     store = opened(store)
-    return pool_from_store(store, store.find(registry.parse_reference(reference)))
+    return pool_from_store(store, named_pool(store, reference))
 
 
 def pool_from_store(store: registry.Store, stored: registry.StoredSet) -> ExpertPool:

@@ -145,3 +145,22 @@ def test_bad_options_are_refused(refused: Callable[..., str], options: tuple[str
 def test_unknown_datasets_and_kinds_are_refused(refused: Callable[..., str]) -> None:
     assert "Unknown dataset 'nothing'" in refused("experts", "nothing")
     assert "Unknown kind of artifacts 'sets'" in refused("ls", "--kind", "sets")
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "hint"),
+    [
+        ("nosuch", "There is no pool of experts 'nosuch'.", "See: dsactl ls --kind experts"),
+        ("tinny", "There is no pool of experts 'tinny'.", "Did you mean tiny?"),
+        ("tiny:7", "There is no tiny:7.", "Versions: 1."),
+        ("@sha256:00000000", "No pool of experts has the digest 00000000.", "See: dsactl ls --kind experts"),
+    ],
+)
+def test_a_pool_that_is_not_there_is_called_a_pool(
+    cli: Callable[..., Answer], refused: Callable[..., str], given: str, said: str, hint: str
+) -> None:
+    assert cli("experts", "digits", "--networks", "1", "--epochs", "1", "--width", "8", "--name", "tiny")[0] == 0
+    assert cli("condense", "digits", "--ipc", "1", "--method", "random", "--name", "tinnny")[0] == 0
+    wanted = f"Error: {said}\n  {hint}\n"
+    assert refused("relabel", "tinnny", "--experts", given) == wanted
+    assert refused("condense", "digits", "--ipc", "1", "--method", "dance", "--experts", given) == wanted
