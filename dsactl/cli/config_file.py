@@ -1,12 +1,14 @@
 """The file of options that `--config` names."""
 
 import codecs
+import contextlib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import registry
 from dsactl.cli.flags import keep
 from dsactl.errors import UsageError
 
@@ -55,12 +57,27 @@ def _check(path: Path, values: Mapping[str, Any]) -> None:
             )
 
 
-def name_source(path: Path, values: Mapping[str, Any], message: str) -> str:
+@contextlib.contextmanager
+def naming(path: Path | None, values: Mapping[str, Any]) -> Iterator[None]:
+    """Name the file and the key in the message of an error of a block that is about a value of the file.
+
+    Args:
+        path: the file; None without one.
+        values: of the file, by key, as far as they are used.
+    """
+    try:
+        yield
+    except registry.Error as error:
+        if path is not None:
+            error.message = _with_source(path, values, error.message)
+        raise
+
+
+def _with_source(path: Path, values: Mapping[str, Any], message: str) -> str:
     """Return an error message with the file and the key that it is about before it; unchanged if it is about neither.
 
     Args:
-        path: the file.
-        values: of the file, by key, as far as they are used.
+        path, values: see `naming`.
         message: of an error, which names the key or quotes from its value.
     """
     found = [(place, key) for key, value in values.items() if (place := _mention(key, value, message)) >= 0]

@@ -78,6 +78,24 @@ def test_a_wrong_value_is_found_by_file_and_key(
     assert said in message
 
 
+@pytest.mark.parametrize(
+    ("line", "key", "said"),
+    [
+        ("formation = 3", "formation", "--formation 3 does not divide images of 8×8"),
+        ("ipc = 900\nmethod = 'random'", "ipc", "fewer than --ipc 900"),
+    ],
+)
+def test_a_value_that_does_not_fit_the_images_is_found_by_file_and_key(
+    refused: Callable[..., str], tmp_path: Path, line: str, key: str, said: str
+) -> None:
+    file = tmp_path / "file.toml"
+    file.write_text(line)
+    ipc = [] if key == "ipc" else ["--ipc", "1"]
+    message = refused("condense", "digits", *ipc, "--config", str(file)).splitlines()[0]
+    assert message.startswith(f"Error: {file}, {key}: ")
+    assert said in message
+
+
 def test_a_wrong_option_beside_a_file_is_not_looked_for_in_it(refused: Callable[..., str], tmp_path: Path) -> None:
     file = tmp_path / "file.toml"
     file.write_text("iterations = 0\n")

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-import registry
 from dsactl.augmentation.strategy import KINDS, Strategy
 from dsactl.cli import condense_budget, condense_runs, downloads, expert_pools, options
-from dsactl.cli.config_file import name_source, read_config
+from dsactl.cli.config_file import naming, read_config
 from dsactl.cli.method_options import PANEL
 from dsactl.cli.output import Output
 from dsactl.cli.torchrun import is_of_several
@@ -169,12 +168,8 @@ def command(
         own = {key: value for key, value in known.items() if key not in flags} | own
         given = {key: value for key, value in given.items() if key not in ("options", *own)}
         flags |= {"options": own} if own else {}
-    try:
+    with naming(config, in_file):
         request = _request({**given, **flags})
-    except registry.Error as error:
-        if config is not None:
-            error.message = name_source(config, in_file, error.message)
-        raise
     seconds = None if budget is None else _seconds(request, budget, run)
     if dry_run:
         downloads.check([request.dataset])
@@ -200,7 +195,7 @@ def command(
             condense_runs.follow(request, run.device, sets, processes, budget=seconds, dry=dry_run)
             return
         executor = open_executor(OFF if dry_run else run.ray, run.device, run.gpu_share)
-        with output.reading() as reading:
+        with output.reading() as reading, naming(config, in_file):
             job = prepare(request, run.device, progress=reading)
         for remark in _remarks(request, job):
             output.remark(remark)
