@@ -264,7 +264,18 @@ def test_bad_options(read: Read, options: dict[str, Any], message: str) -> None:
 
 def test_classes_without_images_are_said(read: Read) -> None:
     _, said = read([torch.randn(10, 1, 8, 8), torch.zeros(10).long()])
-    assert "Only 1 of the 10 classes of digits have images." in said
+    assert "Only 1 of the 10 classes of digits has images." in said
+    _, said = read([torch.randn(10, 1, 8, 8), torch.arange(10) % 2])
+    assert "Only 2 of the 10 classes of digits have images." in said
+
+
+def test_an_image_is_of_all_its_most_likely_classes(read: Read) -> None:
+    _, said = read([torch.randn(10, 1, 8, 8), torch.full((10, 10), 0.1)])
+    assert not any("classes of digits" in each for each in said)
+    halves = torch.eye(10)[:2].repeat(5, 1) / 2
+    halves[:, 2] = 0.5
+    _, said = read([torch.randn(10, 1, 8, 8), halves])
+    assert "Only 3 of the 10 classes of digits have images." in said
 
 
 def test_labels_of_a_folder_are_named(read: Read, tmp_path: Path) -> None:

@@ -241,10 +241,11 @@ class _Import:
         """Remark on what may be wrong with the set."""
         for text in remarks(made.images_NCHW, space, self.dataset):
             self.progress.remark(f"{which}{text}")
-        names, present = self.dataset.class_names, len(set(made.labels_N.tolist()))
+        names, present = self.dataset.class_names, _classes_present(made)
         if present < len(names):
+            have = "has" if present == 1 else "have"
             self.progress.remark(
-                f"{which}Only {present} of the {len(names)} classes of {self.dataset.name} have images."
+                f"{which}Only {present} of the {len(names)} classes of {self.dataset.name} {have} images."
             )
         if is_folder(split_name(self.source.dataset or "")[0]) and not self.path.is_dir():
             said = ", ".join(f"{label} = {word}" for label, word in enumerate(names[:_NAMED_CLASSES]))
@@ -277,3 +278,11 @@ class _Import:
         if self.file_name is None:
             return recipe.set_name
         return f"{recipe.dataset}-{recipe.method}-{self.file_name.arch}-ipc{recipe.ipc}"
+
+
+def _classes_present(made: CondensedSet) -> int:
+    """Count the classes with images; an image with soft labels is of each of its most likely classes."""
+    if made.soft_labels_NK is None:
+        return len(set(made.labels_N.tolist()))
+    likely_NK = made.soft_labels_NK == made.soft_labels_NK.amax(1, keepdim=True)
+    return int(likely_NK.any(0).sum())
