@@ -147,6 +147,8 @@ class _Reader:
             inside = self._list(path)
             if not inside.pictures:
                 hint = f"{READ}{_has(inside.skipped)}"
+                if path.is_symlink() and folder.resolve().is_relative_to(path.resolve()):
+                    raise DataError(f"{path} is a link to a folder that it is in.", "Remove the link.")
                 if self._has_classes(path):
                     hint = f"Each sub-folder of the given folder is a class. Did you mean {path}?"
                 raise DataError(f"{path} has no images.", hint)

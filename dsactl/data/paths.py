@@ -1,5 +1,7 @@
 """Tell folders from names of datasets. Importing this loads no torch."""
 
+import contextlib
+import os
 from pathlib import Path
 
 from dsactl.data.catalogue import entry_of
@@ -24,6 +26,22 @@ def expand(name: str) -> Path:
         return Path(name).expanduser()
     except RuntimeError:
         raise DataError(f"{name}: there is no home folder for this ~.", "Give the path without ~.") from None
+
+
+def absolute(name: str) -> str:
+    """Return the absolute path of a folder, with its views, and without ".." where the folder is the same.
+
+    The parent of a link's target is not that of the link.
+
+    Raises:
+        DataError: see `expand`.
+    """
+    base = base_name(name)
+    path = expand(base).absolute()
+    tidy = Path(os.path.normpath(path))
+    with contextlib.suppress(OSError):  # it does not exist, which is found later
+        path = tidy if tidy.samefile(path) else path
+    return f"{path}{name[len(base) :]}"
 
 
 def check_folder(folder: Path) -> None:

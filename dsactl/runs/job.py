@@ -11,7 +11,7 @@ import registry
 from dsactl.data.catalogue import entry_of
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import check_counts, load_again, load_dataset
-from dsactl.data.paths import expand, is_folder
+from dsactl.data.paths import absolute, expand, is_folder
 from dsactl.data.views import base_name
 from dsactl.engine.device import prepare_device, resolve_device, resolve_precision
 from dsactl.engine.progress import NO_PROGRESS, Progress
@@ -96,7 +96,7 @@ def prepare(
     precision = resolve_precision(request.precision, target)
     name = None if request.name is None else registry.parse_name(request.name)
     source: dict[str, Any] = {
-        "name": str(expand(request.dataset).absolute()) if is_folder(request.dataset) else request.dataset,
+        "name": absolute(request.dataset) if is_folder(request.dataset) else request.dataset,
         "image_size": request.image_size,
         "test_fraction": request.test_fraction,
         "split_seed": request.split_seed,

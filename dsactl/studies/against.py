@@ -12,7 +12,7 @@ from typing import Any
 import registry
 from dsactl.augmentation.strategy import Strategy, default_strategy
 from dsactl.data.load import check_no_folder_options, load_again
-from dsactl.data.paths import expand, is_folder
+from dsactl.data.paths import absolute, is_folder
 from dsactl.engine.progress import Progress
 from dsactl.engine.session import Session
 from dsactl.engine.tasks import Executor
@@ -87,7 +87,7 @@ def compare_with_random(
     if data is None:
         source = source_of(store, synthetic.recipe)
     else:
-        name = str(expand(str(data)).absolute()) if is_folder(str(data)) else str(data)
+        name = absolute(str(data)) if is_folder(str(data)) else str(data)
         source = {"name": name, **synthetic.folder_options, **given}
     reading = session.progress.part(0, 0, protocol.networks)
     dataset = load_again(**source, checksum=synthetic.recipe.checksum, progress=reading)

@@ -39,6 +39,18 @@ def test_it_is_said_that_images_are_mirrored_and_how_not(cli: Cli, tmp_path: Pat
     assert "irror" not in said
 
 
+def test_a_folder_given_from_within_is_named_by_its_own_path(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pets = write(tmp_path / "pets", "cat,dog,owl")
+    monkeypatch.chdir(tmp_path / "pets" / "cat")
+    assert f"{pets}: 3 classes" in cli("condense", "..", *RANDOM)[2]
+    assert f"{pets}: 3 classes" in cli("condense", "../../pets/dog/..@classes0-1", *RANDOM)[2]
+    (tmp_path / "link").symlink_to(tmp_path / "pets" / "cat")
+    given = f"{tmp_path}/link/.."  # the folder of the link's target
+    assert f"{given}: 3 classes" in cli("condense", given, *RANDOM)[2]
+
+
 def test_kinds_of_an_ablation_are_those_of_the_folder(cli: Cli, tmp_path: Path) -> None:
     digits = write(tmp_path / "numbers", "3,6")
     code, out, said = cli("ablate", "strategies", digits, "--ipc", "1", "--iterations", "1", "--dry-run")

@@ -73,6 +73,15 @@ def test_a_class_that_is_a_broken_link_is_refused(tmp_path: Path) -> None:
         load_folder(root)
 
 
+@pytest.mark.parametrize("target", [".", "..", "../.."])
+def test_a_class_that_is_a_link_back_is_refused(tmp_path: Path, target: str) -> None:
+    root = write(tmp_path / "more" / "set", "a,b")
+    (root / "self").symlink_to(target)
+    with pytest.raises(DataError, match="self is a link to a folder that it is in") as raised:
+        load_folder(root)
+    assert raised.value.hint == "Remove the link."
+
+
 def test_splits_one_folder_further_down_are_named(tmp_path: Path) -> None:
     root = write(tmp_path / "archive" / "set" / "train", "a,b").parent
     write(root / "test", "a,b", 1, first=9)
