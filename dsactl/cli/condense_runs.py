@@ -7,7 +7,7 @@ import typer
 
 from dsactl.cli import signals
 from dsactl.cli.output import Output
-from dsactl.cli.stored_set import contents, picture_lines, remarks_on_name, to_json
+from dsactl.cli.stored_set import contents, picture_lines, remarks_on_name, to_json, to_train_on
 from dsactl.engine.progress import NO_FIGURES, ForwardedProgress, Progress
 from dsactl.errors import ProcessError, RunError, continue_hint, explain_interrupt
 from dsactl.recipes.recipe import Request
@@ -133,7 +133,7 @@ def answer(outcomes: list["Outcome"], output: Output) -> None:
         values.append({**to_json(stored), "seconds": round(outcome.seconds, 3), "repeated": outcome.repeated})
         how = "Already stored:" if outcome.repeated else "Stored"
         lines.append(
-            f"{how} [bold]{stored.reference}[/]  {contents(stored)}, {duration(outcome.seconds)}, "
+            f"{how} [bold]{stored.reference}[/]  {contents(stored)}{to_train_on(stored)}, {duration(outcome.seconds)}, "
             f"@sha256:{stored.digest[:12]}"
         )
         lines += picture_lines(stored)

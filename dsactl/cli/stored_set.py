@@ -32,6 +32,14 @@ def contents(stored: "registry.StoredSet") -> str:
     return f"{networks}, after epochs {', '.join(others)} and {last}" if others else f"{networks}, after epoch {last}"
 
 
+def to_train_on(stored: "registry.StoredSet") -> str:
+    """Return the number of images that a set with formation is decoded into, after a comma; "" without formation."""
+    from registry.cost import Cost
+
+    manifest = stored.manifest
+    return "" if manifest.formation == 1 else f", {Cost.of_manifest(manifest).decoded_images:,} to train on"
+
+
 def labels_of(stored: "registry.StoredSet") -> str:
     """Return what labels a set has: "hard", "soft", or "soft, of a teacher" for a relabelled set."""
     if not stored.manifest.has_soft_labels:

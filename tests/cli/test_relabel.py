@@ -50,6 +50,14 @@ def test_the_same_command_looks_the_set_up(cli: Cli) -> None:
     assert f"The soft labels of {SOFT}:1 are replaced" in cli("relabel", SOFT, "--temperature", "2")[2]
 
 
+@pytest.mark.usefixtures("pool")
+def test_the_number_of_decoded_images_is_said(cli: Cli) -> None:
+    _, out, _ = cli("condense", "digits", "--ipc", "1", "--method", "random", "--formation", "2")
+    assert out.startswith("Stored digits-random-ipc1-formation2:1  10×1×8×8, 40 to train on, ")
+    _, out, _ = cli("relabel", "digits-random-ipc1-formation2")
+    assert "-soft:1  10×1×8×8, 40 to train on, labels of " in out
+
+
 @pytest.mark.usefixtures("source", "pool")
 def test_other_commands_say_what_labels_a_set_has(cli: Cli, tmp_path: Path) -> None:
     cli("relabel", SOURCE)

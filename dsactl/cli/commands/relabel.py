@@ -7,7 +7,7 @@ import typer
 
 from dsactl.cli import expert_pools, options
 from dsactl.cli.output import Output
-from dsactl.cli.stored_set import contents, picture_lines, remarks_on_name, to_json
+from dsactl.cli.stored_set import contents, picture_lines, remarks_on_name, to_json, to_train_on
 from dsactl.expert_pools.teacher import Teacher
 from dsactl.synthetic.bundled import check_own_name
 
@@ -87,7 +87,7 @@ def command(
         "repeated": made.repeated,
     }
     how = "Already stored:" if made.repeated else "Stored"
-    line = f"{how} [bold]{stored.reference}[/]  {contents(stored)}, labels of {pool.reference}, "
+    line = f"{how} [bold]{stored.reference}[/]  {contents(stored)}{to_train_on(stored)}, labels of {pool.reference}, "
     output.answer(value, [stored.reference], [f"{line}@sha256:{stored.digest[:12]}", *picture_lines(stored)])
     for remark in remarks_on_name(stored, store):
         output.remark(remark)
