@@ -164,7 +164,8 @@ class _Comparing:
             return None
         recipe = {name: value for name, value in manifest.recipe.items() if name != "labels"}
         tensors = {name: about for name, about in manifest.tensors.items() if name != "soft_labels"}
-        digest = manifest.model_copy(update={"recipe": recipe, "tensors": tensors}).digest
+        changed = {"schema_version": registry.schema_of(registry.SET, recipe), "recipe": recipe, "tensors": tensors}
+        digest = manifest.model_copy(update=changed).digest
         reference = f"{synthetic.reference} with hard labels"
         own = replace(synthetic.recipe, labels=None)
         return replace(synthetic, recipe=own, digest=digest, reference=reference, soft_labels=None)
