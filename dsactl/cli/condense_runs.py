@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def follow(
     request: Request, device: str, sets: int, processes: "Processes", *, budget: float | None, dry: bool
 ) -> None:
-    """Work for process 0. Only the death of a process is reported here; process 0 reports all other errors.
+    """Work for process 0. What only this process finds wrong is reported here; process 0 reports all other errors.
 
     Args:
         request, device, sets, processes: of the command.
@@ -31,16 +31,16 @@ def follow(
         dry: make nothing.
 
     Raises:
-        ProcessError: a process died.
+        ProcessError: a process died, or cannot prepare the run.
         typer.Exit: another error, which process 0 reports.
     """
     import registry
     from dsactl.runs import budget as budgets
     from dsactl.runs import run
-    from dsactl.runs.job import prepare
+    from dsactl.runs.together import prepare_together
 
     try:
-        job = prepare(request, device)
+        job = prepare_together(request, device, processes)
         if budget is not None:
             job = job.with_steps(budgets.follow(job, budget, sets, processes).steps)
         for index in range(0 if dry else sets):

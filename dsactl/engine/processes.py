@@ -70,6 +70,17 @@ class Processes:
         """
         return data
 
+    def first_failed(self, failed: bool) -> int | None:
+        """Return the lowest rank of the processes that failed; None if none did.
+
+        Args:
+            failed: whether this process did. All processes call this function.
+
+        Raises:
+            ProcessError: another process died, or stopped.
+        """
+        return 0 if failed else None
+
     def death(self) -> ProcessError | None:
         """Return an error if another process died, after waiting long enough to know; otherwise None."""
         return None
@@ -132,6 +143,10 @@ class _ProcessGroup(Processes):
             content.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
         self._run_collective(lambda: dist.broadcast(content, 0))
         return content.cpu().numpy().tobytes()
+
+    def first_failed(self, failed: bool) -> int | None:
+        all_P1 = self.gather(torch.tensor([[float(failed)]], device=self._device), self.count)
+        return next((rank for rank, value in enumerate(all_P1.flatten().tolist()) if value), None)
 
     def _run_collective(self, collective: Callable[[], object]) -> None:
         try:

@@ -9,6 +9,15 @@ from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe, Request
 
 
+def names_pool(request: Request) -> bool:
+    """Return whether a request names the pool that its method learns from.
+
+    Raises:
+        UnknownNameError: there is no such method.
+    """
+    return bool(request.settings.get("experts")) and issubclass(find(request.method).settings, ExpertSettings)
+
+
 def with_digest(request: Request, store: registry.Store | None = None) -> Request:
     """Return the request with the digest of the pool that it names, and that pool's own settings.
 
@@ -20,10 +29,9 @@ def with_digest(request: Request, store: registry.Store | None = None) -> Reques
         registry.RegistryError: the pool does not exist, is a set, or is damaged.
         UsageError: a setting of the experts is given as well, and differs from the pool's.
     """
-    named = request.settings.get("experts")
-    if not named or not issubclass(find(request.method).settings, ExpertSettings):
+    if not names_pool(request):
         return request
-    pool = load_experts(str(named), store)
+    pool = load_experts(str(request.settings["experts"]), store)
     own = {
         "expert_networks": pool.networks,
         "expert_epochs": pool.epochs[-1],

@@ -74,6 +74,7 @@ def prepare(
     loaded: Dataset | None = None,
     store: registry.Store | None = None,
     progress: Progress = NO_PROGRESS,
+    experts_checked: bool = False,
 ) -> Job:
     """Load the dataset, resolve the recipe, and refuse whatever cannot work.
 
@@ -84,6 +85,8 @@ def prepare(
         loaded: the dataset, if the caller has loaded it.
         store: has the pool of experts that the request names, if any; None for the default store.
         progress: see `load_dataset`.
+        experts_checked: whether the request has the digest of the pool that it names, and another process checks that
+            pool: then no store is read.
 
     Raises:
         DsactlError: the dataset, an option, the network, the experts or the device cannot be used.
@@ -91,7 +94,8 @@ def prepare(
         registry.BadNameError: the set's name is not valid.
     """
     check_request(request)
-    request = with_digest(request, store)
+    if not experts_checked:
+        request = with_digest(request, store)
     target = resolve_device(str(device))
     precision = resolve_precision(request.precision, target)
     name = None if request.name is None else registry.parse_name(request.name)
@@ -116,7 +120,7 @@ def prepare(
         precision=precision,
     )
     recipe.settings.check(recipe)
-    if isinstance(recipe.settings, ExpertSettings) and recipe.settings.experts:
+    if isinstance(recipe.settings, ExpertSettings) and recipe.settings.experts and not experts_checked:
         check_pool(load_experts(recipe.settings.experts, store), recipe, dataset)
     prepare_device(target)
     return Job(dataset.to(target), recipe, target, name or default_name(recipe), source)

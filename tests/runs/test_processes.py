@@ -12,13 +12,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import numpy as np
 import processes
 import pytest
 import torch
+from PIL import Image
 
 import dsactl
 import registry
@@ -52,14 +54,17 @@ def torchrun(home: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def together(home: Path, count: int, *more: str, options: tuple[str, ...] = OPTIONS) -> list[CompletedProcess[str]]:
-    """Processes as torchrun starts them, to their end."""
+def together(
+    home: Path, count: int, *more: str, options: tuple[str, ...] = OPTIONS, follower: Mapping[str, object] | None = None
+) -> list[CompletedProcess[str]]:
+    """Processes as torchrun starts them, to their end; `follower` is in the environment of all but the first."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     started = [
-        processes.start(*options, *more, env=environment(home, **place, RANK=rank, LOCAL_RANK=rank))
+        processes.start(*options, *more, env=environment(home, **place, RANK=rank, LOCAL_RANK=rank) | own)
         for rank in range(count)
+        for own in [{name: str(value) for name, value in (follower or {}).items()} if rank else {}]
     ]
     return [CompletedProcess((*options, *more), each.wait(HANGS), *each.communicate(HANGS)) for each in started]
 
@@ -113,6 +118,44 @@ def test_methods_that_match_features_share_their_classes(tmp_path: Path) -> None
     alone, shared = (dsactl.load("digits-dance-convnet-width16-ipc1:latest", registry.Store(home)) for home in homes)
     assert (alone.images - shared.images).abs().max() < 1e-3
     assert "2 processes" in registry.Store(homes[1]).newest().manifest.provenance["environment"]
+
+
+def test_only_process_0_needs_the_named_pool(tmp_path: Path) -> None:
+    """The store of another machine is not read, whatever it has under the name."""
+    home, bare = tmp_path / "home", tmp_path / "bare"
+    small = ("--width", "8", "--precision", "float32", "--json")
+    pool = ("experts", "digits", "--networks", "1", "--epochs", "1", "--batch", "512", "--name", "mine", *small)
+    made = json.loads(processes.run(*pool, env=environment(home)).stdout)
+    command = ("condense", "digits", "--ipc", "1", *small, "--method", "dance", "--iterations", "2")
+    named = (*command, "--experts", "mine")
+    answer(*together(home, 2, *named, options=(), follower={"DSACTL_HOME": bare}))
+    stored = registry.Store(home).newest()
+    assert made["digest"] in str(stored.manifest.provenance["experts"])
+    assert dsactl.load(stored.reference, registry.Store(home)).recipe.settings.option("expert_networks") == 1
+    assert not bare.exists()
+    first, second = together(bare, 2, *named, options=(), follower={"DSACTL_HOME": home})
+    assert (first.returncode, second.returncode) == (1, 1)
+    assert "mine" in first.stderr
+    assert not second.stdout + second.stderr
+    first, second = together(home, 2, *named, "--width", "16", options=())
+    assert (first.returncode, second.returncode) == (2, 1)
+    assert "mine:1 has networks convnet-width8" in first.stderr
+    assert not second.stdout + second.stderr
+
+
+def test_what_only_another_process_finds_wrong_is_told_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for label in "ab":
+        folder = tmp_path / "user" / "pictures" / label
+        folder.mkdir(parents=True)
+        for index in range(4):
+            grey = np.random.default_rng(index).integers(0, 255, (8, 8), dtype=np.uint8)
+            Image.fromarray(grey).save(folder / f"{index}.png")
+    command = ("condense", "~/pictures", "--ipc", "1", "--iterations", "1", "--width", "8", "--image-size", "8")
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    first, second = together(tmp_path / "home", 2, *command, options=(), follower={"HOME": tmp_path / "nobody"})
+    assert (first.returncode, second.returncode) == (1, 1)
+    assert re.search(r"Process 1 of the 2 \(counted from 0\): .*nobody/pictures", second.stderr), second.stderr
+    assert "Error" not in first.stderr
 
 
 def test_processes_agree_on_the_number_of_steps_for_a_budget(tmp_path: Path) -> None:

@@ -179,9 +179,9 @@ def command(
     from dsactl.engine.processes import join
     from dsactl.engine.tasks import LocalExecutor
     from dsactl.runs.experts import missing_pool
-    from dsactl.runs.job import prepare
     from dsactl.runs.run import is_made
     from dsactl.runs.runner import CHECKPOINT_SECONDS
+    from dsactl.runs.together import prepare_together
     from registry import Store
 
     with join(resolve_device(run.device), lambda error: output.error(error.message, error.hint)) as processes:
@@ -196,7 +196,7 @@ def command(
             return
         executor = open_executor(OFF if dry_run else run.ray, run.device, run.gpu_share)
         with output.reading() as reading, naming(config, in_file):
-            job = prepare(request, run.device, progress=reading)
+            job = prepare_together(request, run.device, processes, reading)
         for remark in _remarks(request, job):
             output.remark(remark)
         choice = None
