@@ -154,7 +154,7 @@ def test_ctrl_c_says_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(run, "run_method", interrupted)
         assert notes() == [f"Interrupted; the checkpoint was written.\n{go_on}"]
     with monkeypatch.context() as patch:
-        patch.setattr(run, "_store", interrupted)
+        patch.setattr(run, "store_product", interrupted)
         assert notes() == [f"Interrupted at step 3 of 3; the checkpoint was written.\n{go_on}"]
     with monkeypatch.context() as patch:
         patch.setattr(run, "Outcome", interrupted)
