@@ -18,14 +18,15 @@ from dsactl.engine.progress import Progress
 from dsactl.engine.session import Session
 from dsactl.engine.shared_folder import SharedFolder, offer
 from dsactl.engine.tasks import Failure, LocalExecutor, Task
-from dsactl.errors import RunError, is_out_of_memory
+from dsactl.errors import DsactlError, RunError, is_out_of_memory
 from dsactl.expert_pools.pool import ExpertPool
+from dsactl.expert_pools.settings import needs_experts
 from dsactl.methods.work import CondensedSet
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.cost import making_operations
-from dsactl.runs.experts import obtain_experts
-from dsactl.runs.job import Job
-from dsactl.runs.run import BusyError, Outcome, carry_out, claim, execute, keep
+from dsactl.runs.experts import Pools, note_pool, pool_of_run
+from dsactl.runs.job import Job, run_folder
+from dsactl.runs.run import BusyError, Outcome, carry_out, claim, execute, is_made, keep
 from dsactl.runs.runner import CHECKPOINT_SECONDS, Product
 
 WORKER_CHECKPOINT_SECONDS = 5.0
@@ -55,8 +56,8 @@ def make_all(
             them.
 
     Yields:
-        The index of each job with its set, as that is made; or with the error of a run that failed, after which the
-        others continue.
+        The index of each job with its set, as that is made; or with the error of a run that failed, or of the experts
+        that it learns from, after which the others continue.
 
     Raises:
         registry.StoreError: the store cannot be written to.
@@ -67,13 +68,13 @@ def make_all(
         return
     every = WORKER_CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
     operations = [max(1.0, making_operations(job.recipe, job.dataset)) for job in jobs]
-    total, done, left = sum(operations), 0.0, list(range(len(jobs)))
+    total, done, left, pools = sum(operations), 0.0, list(range(len(jobs))), Pools()
     while left:
         # Sets that another process makes are looked for again after all others. Waiting while holding other runs would
         # delay those, and two processes that wait for each other would wait forever.
         busy = list[int]()
         here = replace(session, executor=executor).part(done, total - done, total)
-        for index, outcome in _run_unclaimed(jobs, left, operations, here, every, fresh=fresh):
+        for index, outcome in _run_unclaimed(jobs, left, operations, here, every, pools, fresh=fresh):
             if wait and isinstance(outcome, BusyError):
                 busy.append(index)
             else:
@@ -92,16 +93,23 @@ def _run_unclaimed(
     operations: Sequence[float],
     session: Session,
     checkpoint_every: float,
+    pools: Pools,
     *,
     fresh: bool,
 ) -> Iterator[tuple[int, Outcome | RunError]]:
     """Make those sets that no other process makes, holding the locks of all their runs."""
     store, executor = session.store, session.executor
     known = 0.0
+    obtained = _obtain([jobs[index] for index in which], session, pools, fresh=fresh)
     with contextlib.ExitStack() as held:
-        datasets, tasks = dict[str, Dataset](), list[Task[Product | RunError]]()
+        datasets, learnt_from = dict[str, Dataset](), dict[str, ExpertPool]()
+        tasks = list[Task[Product | RunError]]()
         places: dict[str, tuple[int, Path, contextlib.ExitStack]] = {}
-        for index in which:
+        for index, experts in zip(which, obtained, strict=True):
+            if isinstance(experts, RunError):
+                known += operations[index]
+                yield index, experts
+                continue
             job, own = jobs[index], held.enter_context(contextlib.ExitStack())
             try:
                 folder, made = own.enter_context(claim(job, store, fresh=fresh))
@@ -116,14 +124,17 @@ def _run_unclaimed(
             key = f"{job.dataset.train.checksum()} {job.dataset.mean} {job.dataset.std}"
             if key not in datasets:
                 datasets[key] = job.dataset.to(_CPU)
-            experts = obtain_experts(job, session)
+            if experts is not None:
+                learnt_from[experts.digest] = experts
+                note_pool(folder, experts)
+            pool = None if experts is None else experts.digest
             device = executor.task_device(job.device)
-            arguments = (job.recipe, key, job.name, experts, offer(folder), checkpoint_every, device)
+            arguments = (job.recipe, key, job.name, pool, offer(folder), checkpoint_every, device)
             tasks.append(Task(f"{job.name}, seed {job.recipe.seed}", _run_on_worker, arguments, operations[index]))
             places[job.recipe.digest()] = index, folder, own
         work = sum(task.cost for task in tasks)
         progress = session.progress.part(known, work, sum(operations[index] for index in which))
-        for task, found in executor.run(datasets, tasks, progress) if tasks else ():
+        for task, found in executor.run((datasets, learnt_from), tasks, progress) if tasks else ():
             recipe, *_ = task.arguments
             index, folder, own = places[recipe.digest()]
             if isinstance(found, Product):
@@ -136,6 +147,22 @@ def _run_unclaimed(
             yield index, outcome
 
 
+def _obtain(jobs: Sequence[Job], session: Session, pools: Pools, *, fresh: bool) -> list[ExpertPool | RunError | None]:
+    """Return the pool of each job, or why it cannot be had; None for a job that needs none, or whose set is made.
+
+    No run may be held meanwhile: the pool may have to be trained, or another process may be training it.
+    """
+    obtained: list[ExpertPool | RunError | None] = []
+    for job in jobs:
+        experts = None
+        with as_value() as failed:
+            if needs_experts(job.recipe) and (fresh or not is_made(session.store, job)):
+                begun_with = None if fresh else pool_of_run(run_folder(session.store, job.recipe))
+                experts = pools.obtain(job, session, begun_with)
+        obtained.append(failed[0] if failed else experts)
+    return obtained
+
+
 def _run_locally(
     jobs: Sequence[Job],
     session: Session,
@@ -145,28 +172,32 @@ def _run_locally(
 ) -> Iterator[tuple[int, Outcome | RunError]]:
     """Make the sets in this process."""
     every = CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
+    pools = Pools()
     for index, job in enumerate(jobs):
         here = session.part(index, 1, len(jobs), f"set {index + 1} of {len(jobs)}" if len(jobs) > 1 else "")
         try:
-            outcome: Outcome | RunError = execute(job, here, checkpoint_every=every, fresh=fresh)
+            outcome: Outcome | RunError = execute(job, here, pools=pools, checkpoint_every=every, fresh=fresh)
         except RunError as error:
             outcome = error
+        except (DsactlError, registry.NotFoundError, registry.CorruptError) as error:  # of the pool of experts
+            outcome = RunError(error.message, error.hint)
         yield index, outcome
 
 
 def _run_on_worker(
-    datasets: Mapping[str, Dataset],
+    shared: tuple[Mapping[str, Dataset], Mapping[str, ExpertPool]],
     recipe: Recipe,
     key: str,
     name: registry.SetName,
-    experts: ExpertPool | None,
+    pool: str | None,
     folder: SharedFolder,
     checkpoint_every: float,
     device: str,
     progress: Progress,
 ) -> Product | RunError:
     """Make the set of a recipe; return it with its images on the CPU, or the error, so that other tasks continue."""
-    target = torch.device(device)
+    (datasets, pools), target = shared, torch.device(device)
+    experts = None if pool is None else pools[pool]
     with as_value() as failed:
         job = Job(datasets[key].to(target), recipe, target, name, {})
         with folder.use() as place:

@@ -5,6 +5,7 @@ A run has a folder in the store's home, keyed by its recipe's digest:
     runs/DIGEST/lock               held by the process that works on it
     runs/DIGEST/recipe.json        the recipe
     runs/DIGEST/source.json        where its dataset was read from on this machine
+    runs/DIGEST/experts.json       the pool of experts that it learns from, if its method needs one
     runs/DIGEST/checkpoint.safetensors
     runs/DIGEST/events.jsonl       step, mean distance or loss, and seconds, about once a second
     runs/DIGEST/finished.json      the digest of the set, once it is stored
@@ -35,7 +36,7 @@ from dsactl.errors import INTERRUPTS, RunError, continue_hint, explain_interrupt
 from dsactl.expert_pools.pool import ExpertPool
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe
-from dsactl.runs.experts import obtain_experts, share_experts
+from dsactl.runs.experts import Pools, note_pool, pool_of_run, share_experts
 from dsactl.runs.job import Job, run_folder
 from dsactl.runs.made_check import doubt_of_range
 from dsactl.runs.runner import CHECKPOINT, CHECKPOINT_SECONDS, EVENTS, Product, Watch, run_method, steps_of
@@ -74,6 +75,7 @@ def execute(
     processes: Processes = SINGLE_PROCESS,
     fresh: bool = False,
     wait: bool = False,
+    pools: Pools | None = None,
     checkpoint_every: float = CHECKPOINT_SECONDS,
     watch: Watch = lambda done, tensors: None,
 ) -> Outcome:
@@ -85,6 +87,7 @@ def execute(
         processes: that share the classes; this function is for process 0, and `follow` for the others.
         fresh: ignore an earlier run of the same recipe.
         wait: wait for another process that makes the set, instead of refusing.
+        pools: those of other runs of the same call; None for a run on its own.
         checkpoint_every: smallest number of seconds between checkpoints; one is also written on an interruption.
         watch: called after every step with the tensors that the method keeps.
 
@@ -103,7 +106,8 @@ def execute(
         if made is not None:
             processes.broadcast(_NOTHING)
             return made
-        experts = obtain_experts(job, session, processes)
+        experts = (pools or Pools()).obtain(job, session, pool_of_run(folder), processes)
+        note_pool(folder, experts)
         how: dict[str, Any] = {"processes": processes, "checkpoint_every": checkpoint_every, "watch": watch}
         try:
             return keep(folder, job, session, carry_out(folder, job, progress, experts, **how))
@@ -255,7 +259,7 @@ def carry_out(
         folder: holds the checkpoint and the events.
         job, processes, checkpoint_every, watch: see `execute`.
         progress: the meter.
-        experts: see `obtain_experts`.
+        experts: see `Pools.obtain`.
 
     Raises:
         RunError: see `execute`.

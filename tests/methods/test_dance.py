@@ -43,7 +43,7 @@ from dsactl.networks.catalogue import NetworkSpec
 from dsactl.parametrisation.formation import parametrisation
 from dsactl.recipes.recipe import Recipe, Request
 from dsactl.runs.budget import settle
-from dsactl.runs.experts import obtain_experts, pool_job, untrained_experts
+from dsactl.runs.experts import Pools, pool_job, untrained_experts
 from dsactl.runs.job import prepare
 from dsactl.runs.parallel import make_all
 from dsactl.runs.run import execute
@@ -444,7 +444,7 @@ def test_a_budget_is_measured_without_experts() -> None:
 
 def test_without_experts_no_pool_is_made() -> None:
     job = prepare(Request.parse({"dataset": "digits", "ipc": 1, **FEW, "blend": "fresh", "calibration": 0}), "cpu")
-    assert obtain_experts(job, session()) is None
+    assert Pools().obtain(job, session()) is None
 
 
 def test_the_defaults_are_the_published_ones() -> None:

@@ -178,7 +178,7 @@ def command(
     from dsactl.engine.on_ray import open_executor
     from dsactl.engine.processes import join
     from dsactl.engine.tasks import LocalExecutor
-    from dsactl.runs.experts import missing_pool
+    from dsactl.runs.experts import Pools, missing_pool
     from dsactl.runs.run import is_made
     from dsactl.runs.runner import CHECKPOINT_SECONDS
     from dsactl.runs.together import prepare_together
@@ -216,6 +216,7 @@ def command(
             how: dict[str, Any] = {"fresh": fresh, "checkpoint_every": checkpoint_every}
             if isinstance(suited := executor.choose(sets), LocalExecutor):
                 how["checkpoint_every"] = CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
+                how["pools"] = Pools()
                 made = [condense_runs.run(job, index, sets, output, processes, **how) for index in range(sets)]
             else:
                 made, failed = condense_runs.side_by_side(job, sets, suited, output, **how)

@@ -30,7 +30,7 @@ from dsactl.engine.session import Session
 from dsactl.expert_pools.pool import ExpertPool
 from dsactl.expert_pools.teacher import Teacher
 from dsactl.methods.work import CondensedSet
-from dsactl.runs.experts import obtain_experts
+from dsactl.runs.experts import Pools, note_pool, pool_of_run
 from dsactl.runs.job import STUDIES, Job
 from dsactl.runs.made_check import checked
 from dsactl.runs.run import BusyError, carry_out, execute, store_product
@@ -101,10 +101,11 @@ def run_until(job: Job, number: int, minutes: int, session: Session) -> Made | N
     if not steps:
         return None
     job = job.with_seed(number)
-    experts = obtain_experts(job, session)
-    pool = None if experts is None else _stored_pool(experts, session)
     folder = run_folder(session.store, job)
+    experts = Pools().obtain(job, session, pool_of_run(folder))
+    pool = None if experts is None else _stored_pool(experts, session)
     with _held(folder, job):
+        note_pool(folder, experts)
         record = folder / f"after-{steps}.json"
         known = _recorded(record, session.store)
         if known is None:
@@ -133,7 +134,7 @@ def make_soft(job: Job, teacher: Job, number: int, session: Session) -> Made:
         RunError: see `execute`, and `relabel`.
     """
     images = make_at_once(job, number, session)
-    experts = obtain_experts(teacher, session)
+    experts = Pools().obtain(teacher, session)
     assert experts is not None
     pool, own = _stored_pool(experts, session), images.stored.name
     record = run_folder(session.store, job.with_seed(number)) / f"soft-{pool.digest[:32]}.json"
