@@ -1,34 +1,24 @@
 """DANCE against distribution matching, a slow version of its steps, finite differences, and pools that do not fit."""
 
-import re
-import shlex
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from threading import Event, Thread
 from typing import Any
 
 import pytest
 import torch
-from away import Away
 from compilers import needs_compiler
-from filelock import FileLock
 from reference import small_dataset
-from sessions import Stopping, Told, session
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
 import dsactl
-import registry
 from dsactl.augmentation.composed import draw_composed
 from dsactl.augmentation.strategy import KINDS, Strategy, parse_strategy
 from dsactl.augmentation.transforms import augment
-from dsactl.cli.recipe_to_command import set_command
 from dsactl.data.dataset import Dataset
 from dsactl.engine.mode import Mode
 from dsactl.engine.random import generator
-from dsactl.expert_pools.make import find_pool, pool_folder
 from dsactl.expert_pools.pool import ExpertPool
 from dsactl.methods.dance import method
 from dsactl.methods.dance.calibration import Calibration
@@ -42,11 +32,7 @@ from dsactl.networks.build import feature_extractor, initial_state, structure
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.parametrisation.formation import parametrisation
 from dsactl.recipes.recipe import Recipe, Request
-from dsactl.runs.budget import settle
-from dsactl.runs.experts import Pools, pool_job, untrained_experts
-from dsactl.runs.job import prepare
-from dsactl.runs.parallel import make_all
-from dsactl.runs.run import execute
+from dsactl.runs.experts import untrained_experts
 
 DATASET = small_dataset()
 EVERY_KIND = " ".join(KINDS)
@@ -220,15 +206,6 @@ def test_networks_with_batch_norm_are_refused(method: str, network: dict[str, st
     assert "instance" in refused.value.hint
 
 
-@pytest.mark.parametrize("setting", [{"experts": "name"}, {"expert_epochs": 3}])
-def test_settings_of_experts_that_are_not_used_are_refused(setting: dict[str, Any]) -> None:
-    asked: dict[str, Any] = {"blend": "fresh", "calibration": 0, "iterations": 1, "width": 8}
-    if "experts" in setting:
-        dsactl.experts("digits", networks=1, epochs=1, network=NetworkSpec(width=8), name="name")
-    with pytest.raises(dsactl.Error, match=r"no experts are used"):
-        dsactl.condense("digits", ipc=1, method="dance", **asked, **setting)
-
-
 def test_a_damaged_checkpoint_is_refused() -> None:
     own = recipe()
 
@@ -249,18 +226,6 @@ def test_noise_begins_within_the_range_of_pixels() -> None:
     pixels = images * 0.25 + 0.5
     assert (pixels.min() > -1e-6, pixels.max() < 1 + 1e-6) == (True, True)
     assert initial_images(DATASET, recipe(init="noise"), "noise").max() > 2
-
-
-def test_the_command_of_a_set_with_a_named_pool_makes_it_again(cli: Callable[..., tuple[int, str, str]]) -> None:
-    dsactl.experts("digits", networks=2, epochs=1, network=NetworkSpec(width=8), precision="float32", name="few")
-    made = dsactl.condense("digits", ipc=1, **FEW, experts="few", iterations=2)
-    command = set_command(registry.Store().find(registry.parse_reference(made.reference)).manifest)
-    assert command is not None
-    assert "expert_networks" not in command
-    code, out, err = cli(*shlex.split(command)[1:])
-    assert code == 0, err
-    assert f"Already stored: {made.reference}" in out
-    assert cli(*shlex.split(command)[1:], "--option", "expert_networks=2")[0] == 0
 
 
 def test_the_gradient_of_the_calibration_agrees_with_finite_differences() -> None:
@@ -315,28 +280,19 @@ def test_fused_layers_agree_with_plain_ones() -> None:
     torch.testing.assert_close(fused.images_NCHW, plain.images_NCHW, rtol=1e-3, atol=1e-4)
 
 
-def test_the_pool_is_made_once_and_found_again() -> None:
-    made = dsactl.condense("digits", ipc=1, **FEW, **EXPERTS, iterations=2)
-    pool = dsactl.load_experts("digits-experts-convnet-width8")
-    assert (pool.networks, pool.epochs, pool.recipe.seed) == (2, (0, 1), 0)
-    stored = registry.Store().find(registry.parse_reference(made.reference))
-    assert stored.manifest.provenance["experts"] == f"{pool.reference} @sha256:{pool.digest}"
-    told = Told()
-    dsactl.condense("digits", ipc=1, **FEW, **EXPERTS, iterations=3, seed=1, progress=told)
-    assert not any("training" in doing for _, _, doing, _ in told.updates)
-    named = dsactl.condense("digits", ipc=1, **FEW, experts="digits-experts-convnet-width8", iterations=2)
-    assert named.recipe.settings.option("experts") == f"@sha256:{pool.digest}"
-    assert named.recipe.settings.option("expert_epochs") == 1
-    assert torch.equal(named.images, made.images)
-
-
-def test_an_interrupted_run_goes_on_to_the_same_bits() -> None:
-    options = {**FEW, **EXPERTS, "ipc": 1, "iterations": 4, "formation": 2}
-    dsactl.experts("digits", networks=2, epochs=1, network=NetworkSpec(width=8), precision="float32")
-    with pytest.raises(KeyboardInterrupt):
-        dsactl.condense("digits", **options, progress=Stopping(2))
-    resumed = dsactl.condense("digits", **options)
-    assert torch.equal(resumed.images, dsactl.condense("digits", **options, fresh=True).images)
+def test_the_defaults_are_the_published_ones() -> None:
+    request = Request.parse({"dataset": "small", "ipc": 10, "method": "dance"})
+    made = request.resolve("small", "00", (3, 32, 32), mirrored=True, precision="float32")
+    settings = made.settings_as(Dance)
+    assert (settings.iterations, settings.image_lr, settings.batch_real, settings.batch_synthetic) == (
+        10000,
+        0.2,
+        128,
+        200,
+    )
+    assert (settings.matching_strategy, made.strategy) == ("color_crop_cutout", Strategy(KINDS))
+    pool = settings.pool_request(made)
+    assert (pool.networks, pool.epochs, pool.batch, pool.lr, pool.keep, pool.seed) == (5, 60, 64, 0.01, None, 0)
 
 
 def test_a_run_does_not_go_on_with_another_pool() -> None:
@@ -360,103 +316,3 @@ def test_a_run_does_not_go_on_with_another_pool() -> None:
     with pytest.raises(dsactl.Error, match=r"written with another pool of experts than untrained") as refused:
         dance(Later(DATASET, own, experts=other))
     assert "fresh=True" in refused.value.hint
-
-
-def test_workers_are_given_the_pool() -> None:
-    jobs = [
-        prepare(Request.parse({"dataset": "digits", "ipc": 1, "iterations": 2, "seed": seed, **FEW, **EXPERTS}), "cpu")
-        for seed in (0, 1)
-    ]
-    made = dict(make_all(jobs, session(executor=Away())))
-    here = execute(jobs[0], session(), fresh=True)
-    first = made[0]
-    assert not isinstance(first, Exception)
-    assert first.stored.manifest.tensors == here.stored.manifest.tensors
-
-
-def test_the_named_pool_is_refused_if_it_does_not_fit(refused: Callable[..., str]) -> None:
-    small = NetworkSpec(width=8)
-    pool = dsactl.experts("digits", networks=1, epochs=2, network=small, keep=(2,), name="late")
-    dsactl.experts("digits@validation", networks=1, epochs=1, network=small, name="other-images")
-    dsactl.experts("digits", networks=1, epochs=1, network=NetworkSpec(width=16), name="wide")
-    dsactl.condense("digits", ipc=1, method="random", name="a-set")
-    asked = ("condense", "digits", "--ipc", "1", "--method", "dance", "--width", "8", "--iterations", "1")
-    cases = {
-        "late": r"late:1 does not have the initial weights of its experts.*keeps epoch 0",
-        "other-images": r"other-images:1 was trained on other images than those of digits.*dsactl experts digits",
-        "wide": r"wide:1 has networks convnet-width16, and the recipe has convnet-width8",
-        "a-set": r"a-set:1 is a set",
-        "nothing": r"nothing",
-    }
-    for name, message in cases.items():
-        assert re.search(message, refused(*asked, "--experts", name), re.DOTALL)
-    both = ("--experts", f"@sha256:{pool.digest}", "--expert-epochs", "3")
-    assert "--expert-epochs is 3, and late:1 has 2" in refused(*asked, *both)
-
-
-def test_a_missing_pool_is_announced_and_made(cli: Callable[..., tuple[int, str, str]]) -> None:
-    small = ("--width", "8", "--iterations", "2", "--expert-networks", "2", "--expert-epochs", "1")
-    asked = ("condense", "digits", "--ipc", "1", "--method", "dance", *small, "--precision", "float32")
-    code, out, err = cli(*asked, "--dry-run")
-    assert code == 0, err
-    assert re.search(r"experts +2 networks of 1 epoch, about .*, which are trained first", out)
-    assert re.search(r"work per set +2 iterations", out)
-    job = prepare(Request.parse({"dataset": "digits", "ipc": 1, **FEW, **EXPERTS}), "cpu")
-    assert find_pool(registry.Store(), pool_job(job)) is None
-    code, out, err = cli(*asked)
-    assert code == 0, err
-    assert "no fitting pool of experts for digits. One is trained now: 2 networks of 1 epoch, about" in err
-    assert "Stored digits-dance-convnet-width8-ipc1:1" in out
-    assert find_pool(registry.Store(), pool_job(job)) is not None
-    for more in ((), ("--fresh",), ("--seed", "1")):
-        code, out, err = cli(*asked, *more)
-        assert (code, "trained now" in err) == (0, False)
-
-
-def test_experts_that_another_process_trains_are_waited_for(cli: Callable[..., tuple[int, str, str]]) -> None:
-    small = ("--width", "8", "--iterations", "2", "--expert-networks", "2", "--expert-epochs", "1")
-    job = prepare(Request.parse({"dataset": "digits", "ipc": 1, **FEW, **EXPERTS}), "cpu")
-    folder = pool_folder(registry.Store(), pool_job(job).recipe)
-    folder.mkdir(parents=True)
-    held = Event()
-
-    def train() -> None:
-        with FileLock(folder / "lock"):
-            held.set()
-            time.sleep(0.5)
-
-    Thread(target=train).start()
-    assert held.wait(10)
-    code, out, err = cli("condense", "digits", "--ipc", "1", "--method", "dance", *small, "--precision", "float32")
-    assert code == 0, err
-    assert "waiting for another process that trains these experts" in err
-    assert "Stored digits-dance" in out
-
-
-def test_a_budget_is_measured_without_experts() -> None:
-    told = Told()
-    job = prepare(Request.parse({"dataset": "digits", "ipc": 1, **FEW, **EXPERTS}), "cpu")
-    choice = settle(job, 1e6, session(progress=told))
-    assert choice.steps == choice.default == 10000
-    assert "the training of experts" in choice.sentences(job)[1]
-    assert find_pool(registry.Store(), pool_job(job)) is None
-
-
-def test_without_experts_no_pool_is_made() -> None:
-    job = prepare(Request.parse({"dataset": "digits", "ipc": 1, **FEW, "blend": "fresh", "calibration": 0}), "cpu")
-    assert Pools().obtain(job, session()) is None
-
-
-def test_the_defaults_are_the_published_ones() -> None:
-    request = Request.parse({"dataset": "small", "ipc": 10, "method": "dance"})
-    made = request.resolve("small", "00", (3, 32, 32), mirrored=True, precision="float32")
-    settings = made.settings_as(Dance)
-    assert (settings.iterations, settings.image_lr, settings.batch_real, settings.batch_synthetic) == (
-        10000,
-        0.2,
-        128,
-        200,
-    )
-    assert (settings.matching_strategy, made.strategy) == ("color_crop_cutout", Strategy(KINDS))
-    pool = settings.pool_request(made)
-    assert (pool.networks, pool.epochs, pool.batch, pool.lr, pool.keep, pool.seed) == (5, 60, 64, 0.01, None, 0)
