@@ -47,8 +47,6 @@ class Study(ABC):
                 raise UnknownKeywordError(
                     "keyword", name, {*known, *inspect.signature(run_study).parameters} - {"study"}
                 )
-            if isinstance(value, str) and "Sequence[str]" in str(known[name].type):
-                raise UsageError(f"`{name}` takes a list, not one text.", f"Use `{name}=[{value!r}]`.")
             options[name] = _checked(name, known[name].type, value)
         return cls(**options)
 
@@ -84,9 +82,13 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
         value = str(value)
     elif isinstance(value, list | tuple):
         value = [str(each) if isinstance(each, Path) else each for each in value]
+    adapter = TypeAdapter(kind)
     try:
-        TypeAdapter(kind).validate_python(value)
+        adapter.validate_python(value)
     except ValidationError as error:
+        with contextlib.suppress(ValidationError):
+            adapter.validate_python([value])
+            raise UsageError(f"`{name}` takes a list, not {value!r}.", f"Use `{name}=[{value!r}]`.") from None
         raise UsageError(first_fault(error, name=name)) from None
     return value
 

@@ -109,6 +109,7 @@ def test_an_unknown_keyword_is_refused_with_near_names(name: str, wrong: str, ne
     [
         ("transfer", {"method": "random"}, '`method="random"` uses no network', '`method="dsa"`'),
         ("transfer", {"archs": "mlp"}, "`archs` takes a list", "Use `archs=['mlp']`."),
+        ("transfer", {"test_on": Path("mlp")}, "`test_on` takes a list, not 'mlp'", "Use `test_on=['mlp']`."),
         ("transfer", {"archs": []}, "No network was given", "Known: "),
         ("transfer", {"networks": "5"}, "`networks` must be a whole number, not '5'", ""),
         ("transfer", {"sets": 0}, "`sets` must be at least 1, not 0", ""),
@@ -122,6 +123,7 @@ def test_an_unknown_keyword_is_refused_with_near_names(name: str, wrong: str, ne
         ("continual", {"splits": 3}, "10 classes cannot be split evenly", "Use `splits=2` or `splits=5`."),
         ("continual", {"memory": ["none"], "new_data": "condensed"}, '`memory="none"` has no set', "`memory`"),
         ("reproduce", {"scale": 2}, "`scale` must be above 0 and at most 1, not 2", ""),
+        ("reproduce", {"only": "kip"}, "`only` takes a list, not 'kip'", "Use `only=['kip']`."),
         ("reproduce", {"only": []}, "No cell was given", "Leave out `only`"),
         ("reproduce", {"seed": -1}, "`seed` must be at least 0, not -1", ""),
     ],
