@@ -17,7 +17,7 @@ from dsactl.engine.tasks import Executor
 from dsactl.evaluation.evaluate import evaluate_cached
 from dsactl.evaluation.protocol import Evaluation, Protocol, given_protocol
 from dsactl.evaluation.resolve import check_protocol, learning_rate
-from dsactl.expert_pools.fitting import choose_pool
+from dsactl.expert_pools.fitting import choose_pool, remark_on
 from dsactl.expert_pools.make import find_or_make
 from dsactl.expert_pools.make import prepare as prepare_pool
 from dsactl.expert_pools.pool import ExpertPool, pool_from_store
@@ -270,16 +270,17 @@ def relabel(
 
     The label is softmax(logits / temperature) of the network in evaluation mode, without augmentation; with formation
     the mean over the decoded images. Soft labels that the set has are replaced. Test images are never used. The same
-    again is looked up.
+    again, with the same pool, is looked up.
 
     Args:
         reference: of a set, or a loaded one.
-        experts: reference of a pool of experts, or a loaded one; None for the newest in the store that was trained on
-            the same training images. If there is none, it is trained with the defaults of `experts`.
+        experts: reference of a pool of experts, or a loaded one; None for the one that was trained on the same
+            training images with the defaults of `experts`, or else the newest on these images, with a remark. If there
+            is none, it is trained with the defaults.
         teacher: number of the network in the pool, or "mean" for the mean of all networks' probabilities.
         epoch: after which the network was kept; None for the last.
         temperature: above 0.
-        name: of the new set; None for SOURCE-soft.
+        name: of the new set, another than the source's; None for SOURCE-soft, or SOURCE if it ends so already.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         store: None for the default store.
         executor: trains the experts if there are none, see `dsactl.open_executor`; None for this process.
@@ -301,10 +302,12 @@ def relabel(
     own = None if name is None else check_own_name(registry.parse_name(name))
     session = Session.open(device, store, executor, progress)
     where, source = find(_address(reference), session.store)
-    pool = choose_pool(session.store, source, None if experts is None else _address(experts), chosen)
+    pool, which = choose_pool(session.store, source, None if experts is None else _address(experts), chosen)
     if pool is None:
         job = default_pool(where, source, chosen, session.part(0, 0, 1), own)
         pool = find_or_make(job, session).stored
+    for remark in remark_on(pool, which):
+        session.progress.remark(remark)
     return from_store(session.store, relabel_stored(where, source, pool, chosen, session, own).stored)
 
 

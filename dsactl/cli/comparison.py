@@ -1,5 +1,6 @@
 """What a set gains over random real images, as a table and lines."""
 
+from dsactl.cli.flags import translate
 from dsactl.cli.output import Output
 from dsactl.studies.comparison import (
     HARD,
@@ -39,12 +40,11 @@ def show(found: Comparison, output: Output) -> None:
             "soft" if group.soft else "hard",
             accuracy({"mean": group.mean, "std": group.std, "n": group.n}),
             str(group.n),
-            str(len(group.references)),
+            str(len(group.digests)),
             "" if group.name == SET else _gain(found, group),
         )
-    output.answer(
-        found.to_dict(), [each for group in found.groups for each in group.references], [shown, _scores(found)]
-    )
+    value = {**found.to_dict(), "remarks": [translate(remark) for remark in found.remarks]}
+    output.answer(value, [each for group in found.groups for each in group.references], [shown, _scores(found)])
     for remark in found.remarks:
         output.remark(remark)
     draws = len(found.group(RANDOM).references)

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dsactl.data.catalogue import entry_of, keeps_mirrored
@@ -19,7 +20,10 @@ _VARIANTS = ("depth", "width", "norm", "activation", "pooling")
 
 
 def set_command(manifest: "Manifest") -> str | None:
-    """Return the command that made a set or a pool of experts, or None if it was not made by a command."""
+    """Return the command that made a set or a pool of experts, or None if it was not made by a command.
+
+    Of a relabelled set they are two, each on a line, with comments on what must be there first.
+    """
     if manifest.pool is not None:
         return _experts_command(manifest)
     if "imported from" in manifest.provenance:
@@ -29,7 +33,12 @@ def set_command(manifest: "Manifest") -> str | None:
     except DataError:
         return None
     if recipe.labels is not None:
-        return _relabel_command(manifest, recipe.labels)
+        return _relabel_commands(manifest, recipe, recipe.labels)
+    return _method_command(manifest, recipe)
+
+
+def _method_command(manifest: "Manifest", recipe: Recipe) -> str | None:
+    """Return the `dsactl condense` command of a recipe with hard labels; None if there is none."""
     try:
         uses_network = methods.find(recipe.method).network
     except UsageError:  # an unknown method, or its package is broken
@@ -84,11 +93,21 @@ def condense_command(
     return shlex.join(words)
 
 
-def _relabel_command(manifest: "Manifest", labels: Relabelled) -> str | None:
-    """Return the `dsactl relabel` command of a set, by the digests of source and pool; None without the source's."""
-    source = manifest.provenance.get("source digest")
-    if not isinstance(source, str):
-        return None
+def _relabel_commands(manifest: "Manifest", recipe: Recipe, labels: Relabelled) -> str | None:
+    """Return the commands of a relabelled set: `dsactl condense` for its source, and `dsactl relabel`.
+
+    A source that no command makes, and the pool, are named by their digests, with a comment that they must be pulled;
+    None if such a source's digest is not known.
+    """
+    own = replace(recipe, labels=None)
+    made = None if "source imported from" in manifest.provenance else _method_command(manifest, own)
+    source, digest = own.set_name, manifest.provenance.get("source digest")
+    pool = _in_comment(manifest.provenance.get("experts"))
+    if made is None:
+        if not isinstance(digest, str):
+            return None
+        source = f"@sha256:{digest}"
+        made = f"# Pull or import the set{_in_comment(manifest.provenance.get('source'))} first."
     given = {
         "experts": f"@sha256:{labels.pool}",
         "teacher": labels.teacher,
@@ -96,7 +115,13 @@ def _relabel_command(manifest: "Manifest", labels: Relabelled) -> str | None:
         "temperature": labels.temperature,
     }
     words = (word for name, value in given.items() for word in (f"--{name}", str(value)))
-    return shlex.join(["dsactl", "relabel", f"@sha256:{source}", *words])
+    command = shlex.join(["dsactl", "relabel", source, *words])
+    return f"{made}\n# Pull or import the pool of experts{pool} first.\n{command}"
+
+
+def _in_comment(reference: object) -> str:
+    """Return what provenance calls a set or pool, on one line after a space; empty if it does not say."""
+    return f" {' '.join(reference.split())}" if isinstance(reference, str) else ""
 
 
 def _experts_command(manifest: "Manifest") -> str | None:

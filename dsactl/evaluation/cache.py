@@ -149,14 +149,30 @@ class StoredResults(ResultCache):
 
     def read(self, key: EvaluationKey) -> tuple[NetworkResults, str]:
         """Return the results of a file, and when the last of them was finished: now, if there are none."""
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            value = json.loads(self.path(key).read_bytes())
-            results = {
-                int(number): NetworkResult(_finite(accuracy), _finite(seconds))
-                for number, (accuracy, seconds) in dict.items(value["networks"])
-            }
-            return results, str(value["created"])
-        return {}, now()
+        results, value = _read(self.path(key))
+        return (results, str(value["created"])) if value else ({}, now())
+
+    def on_another_device(self, key: EvaluationKey, *, any_precision: bool) -> tuple[NetworkResults, str]:
+        """Return the results of the file with the most networks of those that differ from a key in the device only.
+
+        Args:
+            key: of the results on its own device.
+            any_precision: whether the precision may differ too.
+
+        Returns:
+            The results, and the device; none and "" without such a file.
+        """
+
+        def alike(conditions: dict[str, Any]) -> dict[str, Any]:
+            kept = {name: value for name, value in conditions.items() if name not in ("device", "native")}
+            return kept | {"protocol": {**kept["protocol"], "precision": None}} if any_precision else kept
+
+        found, where, wanted = NetworkResults(), "", alike(json.loads(canonical(key.to_dict())))
+        for path in sorted(self.path(key).parent.glob("*.json")):
+            results, value = _read(path)
+            if len(results) > len(found) and alike(value["conditions"]) == wanted:
+                found, where = results, str(value["conditions"]["device"])
+        return found, where
 
     def save(self, key: EvaluationKey, results: NetworkResults, *, fresh: int = 0) -> None:
         """Add results to a file, in place of earlier ones of the same networks.
@@ -179,6 +195,19 @@ class StoredResults(ResultCache):
     def path(self, key: EvaluationKey) -> Path:
         """Return the path of a key's file."""
         return self._store.home / "runs" / "evaluations" / f"{key_of(key.to_dict())}.json"
+
+
+def _read(path: Path) -> tuple[NetworkResults, dict[str, Any]]:
+    """Return the results in a file, and all that is in it; nothing if it is missing or damaged."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        value = json.loads(path.read_bytes())
+        results = {
+            int(number): NetworkResult(_finite(accuracy), _finite(seconds))
+            for number, (accuracy, seconds) in dict.items(value["networks"])
+        }
+        if {"device", "protocol"} <= value["conditions"].keys() and value["created"]:
+            return results, value
+    return {}, {}
 
 
 def _finite(number: Any) -> float:

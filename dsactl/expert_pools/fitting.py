@@ -1,25 +1,31 @@
 """The pools of experts that fit a set or dataset, by their manifests alone. Importing this loads no torch."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import registry
 from dsactl.data.catalogue import entry_of
-from dsactl.errors import DataError
+from dsactl.errors import DataError, UsageError
+from dsactl.expert_pools.recipe import PoolRecipe, PoolRequest
 from dsactl.expert_pools.teacher import Teacher
 from dsactl.recipes.recipe import Relabelled
+from dsactl.text.formatting import many
 
 
 def choose_pool(
     store: registry.Store, source: registry.StoredSet, experts: str | None, teacher: Teacher
-) -> registry.StoredSet | None:
-    """Return the pool that labels a set: a given one, or the newest one that fits; None without one that fits.
+) -> tuple[registry.StoredSet | None, str]:
+    """Return the pool that labels a set, and what to say of the choice.
 
     Args:
         store: has the pool.
         source: the set.
-        experts: reference of the pool; None for the newest.
+        experts: reference of the pool; None for the one with the default settings, or else the newest one that fits.
         teacher: the network of the pool.
+
+    Returns:
+        The pool, or None without one that fits; and which it is, as part of a sentence, if it was taken for want of one
+        that is given or has the default settings, else "".
 
     Raises:
         registry.RegistryError: there is no such pool, it is a set, or the source is a pool.
@@ -27,14 +33,18 @@ def choose_pool(
         UsageError: the pool does not have the teacher.
     """
     source.check_kind(registry.SET)
+    which = ""
     if experts is not None:
         pool = named_pool(store, experts)
-    elif (newest := newest_fitting(store, source.manifest.dataset, image_shape(source))) is not None:
-        pool = newest
     else:
-        return None
+        fitting = list(_newest_first(store, source))
+        if not fitting:
+            return None, ""
+        usual = next(filter(_has_default_settings, fitting), None)
+        pool = usual or fitting[0]
+        which = "" if usual else _which(pool, len(fitting))
     teacher_for(source, pool, teacher)
-    return pool
+    return pool, which
 
 
 def named_pool(store: registry.Store, reference: str) -> registry.StoredSet:
@@ -57,23 +67,38 @@ def named_pool(store: registry.Store, reference: str) -> registry.StoredSet:
         raise registry.NotFoundError(f"There is no pool of experts {str(wanted.name)!r}.", hint) from None
 
 
-def newest_fitting(
-    store: registry.Store, info: registry.DatasetInfo, image_shape: Sequence[int]
-) -> registry.StoredSet | None:
-    """Return the pool that was stored last of those trained on the training images of a dataset; None without one.
+def remark_on(pool: registry.StoredSet, which: str) -> list[str]:
+    """Return a remark on a pool that nobody chose, from the answer of `choose_pool`; none if `which` is empty."""
+    return [f"The soft labels are those of {pool.reference}, {which}; `experts` names another."] if which else []
 
-    Args:
-        store: the store.
-        info: the dataset, as a manifest describes it.
-        image_shape: C, H, W of its images.
-    """
+
+def _newest_first(store: registry.Store, source: registry.StoredSet) -> Iterator[registry.StoredSet]:
+    """Yield the pools that fit a set, those that were stored last first."""
+    info, shape = source.manifest.dataset, image_shape(source)
     for entry in reversed(store.entries()[0]):
         if entry.kind == registry.EXPERTS:
             with contextlib.suppress(registry.NotFoundError, registry.CorruptError):
                 pool = store.read(entry.name, entry.version)
-                if _misfit(pool, info, image_shape) is None:
-                    return pool
-    return None
+                if _misfit(pool, info, shape) is None:
+                    yield pool
+
+
+def _has_default_settings(pool: registry.StoredSet) -> bool:
+    """Return whether a pool is one that is trained where none fits, in any precision."""
+    try:
+        own = PoolRecipe.from_dict(pool.manifest.recipe)
+    except (DataError, UsageError):  # of another version of dsactl
+        return False
+    return own == PoolRequest().resolve(own.dataset, own.checksum, own.image_shape, own.precision)
+
+
+def _which(pool: registry.StoredSet, fitting: int) -> str:
+    """Return what distinguishes a pool: "the newest of 4 pools that fit (1 network, 1 epoch, convnet-width8)"."""
+    has = pool.manifest.pool
+    assert has is not None
+    first = "the only pool that fits" if fitting == 1 else f"the newest of {fitting} pools that fit"
+    about = [many(has.networks, "network"), many(has.epochs[-1], "epoch"), pool.manifest.network]
+    return f"{first} ({', '.join(filter(None, about))})"
 
 
 def teacher_for(source: registry.StoredSet, pool: registry.StoredSet, teacher: Teacher) -> Relabelled:

@@ -23,7 +23,7 @@ from dsactl.runs.job import OF_STUDIES, source_of
 from dsactl.studies.comparison import HARD, SET, Comparison, Group, shares
 from dsactl.studies.random_sets import Compared, make_random_sets, stored_bytes
 from dsactl.studies.study import keeping_finished_work
-from dsactl.studies.whole_result import how_to_measure_whole, whole_group
+from dsactl.studies.whole_result import whole_group
 from dsactl.synthetic.bundled import find
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 from dsactl.text.formatting import many
@@ -121,6 +121,10 @@ class _Comparing:
         size = stored_bytes(compared.where, compared.stored)
         total = 1 + len(random.groups) + (hard is not None)
         groups, evaluations = list[Group](), list[Evaluation]()
+        self.session.progress.remark(
+            f"{many(total, 'group')} of {many(networks, 'network')} each: {total * networks} in all, less those whose "
+            "results are cached. `networks` changes their number."
+        )
 
         def measure(name: str, size: int, sets: Sequence[SyntheticSet], parts: Sequence[int], how: Protocol) -> None:
             results = list[Evaluation]()
@@ -139,13 +143,11 @@ class _Comparing:
             if hard is not None:
                 free = size - Cost.of_manifest(compared.stored.manifest).soft_label_bytes
                 measure(HARD, free, [hard], [networks], same)
-        whole, remarks = whole_group(compared, same, self.session), list(random.remarks)
-        if whole is None:
-            remarks.append(how_to_measure_whole(compared, same))
-        else:
+        whole, said = whole_group(compared, same, self.session)
+        if whole is not None:
             groups.append(whole)
         repeated = all(each.repeated for each in evaluations)
-        return Comparison(evaluations[0], tuple(groups), tuple(remarks), repeated)
+        return Comparison(evaluations[0], tuple(groups), (*random.remarks, *said), repeated)
 
     def _same_protocol(self) -> Protocol:
         """Return the protocol with nothing left open that the set decides: its name, network and augmentation."""
@@ -164,11 +166,11 @@ class _Comparing:
             return None
         recipe = {name: value for name, value in manifest.recipe.items() if name != "labels"}
         tensors = {name: about for name, about in manifest.tensors.items() if name != "soft_labels"}
-        changed = {"schema_version": registry.schema_of(registry.SET, recipe), "recipe": recipe, "tensors": tensors}
-        digest = manifest.model_copy(update=changed).digest
+        schema = registry.schema_of(registry.SET, recipe)
+        bare = manifest.model_copy(update={"schema_version": schema, "recipe": recipe, "tensors": tensors})
         reference = f"{synthetic.reference} with hard labels"
         own = replace(synthetic.recipe, labels=None)
-        return replace(synthetic, recipe=own, digest=digest, reference=reference, soft_labels=None)
+        return replace(synthetic, recipe=own, digest=bare.digest, reference=reference, soft_labels=None)
 
 
 def _group(name: str, size: int, first: SyntheticSet, results: Sequence[Evaluation]) -> Group:
@@ -179,7 +181,7 @@ def _group(name: str, size: int, first: SyntheticSet, results: Sequence[Evaluati
         trained_on=len(first),
         stored_bytes=size,
         soft=first.soft_labels is not None,
-        references=tuple(result.reference for result in results),
+        references=() if name == HARD else tuple(result.reference for result in results),
         digests=tuple(result.digest for result in results),
         accuracies=tuple(accuracy for result in results for accuracy in result.accuracies),
         seconds=sum(result.seconds for result in results),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import registry
+from dsactl.errors import UnknownNameError, UsageError
 from dsactl.evaluation.protocol import Evaluation, Sample
 
 SET, HARD, WHOLE = "set", "hard", "whole"
@@ -27,7 +28,7 @@ class Group(Sample):
         trained_on: number of images to train on, of each set.
         stored_bytes: of each set's images and soft labels (`registry.cost`), in 8 bits where that loses nothing.
         soft: whether the labels are soft.
-        references, digests: of the sets.
+        references, digests: of the sets. "hard" and "whole" have no references, since they are not stored as such.
         accuracies: test accuracy of each network, percent, set by set.
         seconds: of training and testing them, in this or an earlier call.
     """
@@ -67,24 +68,37 @@ class Comparison:
         """Return the group with a name.
 
         Raises:
-            KeyError: it is left out.
+            UnknownNameError: there is none, or it is left out.
         """
         found = self.find(name)
         if found is None:
-            raise KeyError(name)
+            raise UnknownNameError("group", name, [group.name for group in self.groups], "See `remarks` on others.")
         return found
 
     def gain(self, name: str) -> float:
-        """Return the mean accuracy of the set minus that of a group, in points."""
-        return self.group(SET).mean - self.group(name).mean
+        """Return the mean accuracy of the set minus that of another group, in points.
+
+        Raises:
+            UsageError: the group is the set itself, or there is none with this name.
+        """
+        return self.group(SET).mean - self._other(name).mean
 
     def standard_error(self, name: str) -> float | None:
         """Return the standard error of `gain`, in points; None for a single network.
 
         It is √(s₁²/n₁ + s₂²/n₂) with sample variances s² (divisor n − 1), as if all networks were independent.
+
+        Raises:
+            UsageError: see `gain`.
         """
-        spread = [_error(each.accuracies) for each in (self.group(SET), self.group(name))]
+        spread = [_error(each.accuracies) for each in (self.group(SET), self._other(name))]
         return None if None in spread else math.hypot(*filter(None, spread))
+
+    def _other(self, name: str) -> Group:
+        if name == SET:
+            others = ", ".join(repr(group.name) for group in self.groups if group.name != SET)
+            raise UsageError("The set has no gain over itself.", f"Name another group: {others}.")
+        return self.group(name)
 
     @property
     def seconds(self) -> float:

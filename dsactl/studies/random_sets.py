@@ -164,7 +164,7 @@ def _draws(job: Job, count: int, compared: Compared) -> list[Job]:
 def _with_soft_labels(
     compared: Compared, groups: dict[str, list[registry.StoredSet]], session: Session
 ) -> tuple[dict[str, list[registry.StoredSet]], list[str]]:
-    """Store sets with soft labels: of the teacher of the compared set, or else of the newest pool that fits.
+    """Store sets with soft labels: of the teacher of the compared set, or else as `choose_pool` chooses.
 
     Returns:
         The sets of each group; none without the teacher, and a remark on it.
@@ -175,11 +175,12 @@ def _with_soft_labels(
         address = f"@sha256:{labels.pool}"
     left_out = "so random images with soft labels are left out"
     try:
-        pool = choose_pool(session.store, groups[RANDOM_SOFT][0], address, teacher)
+        pool, which = choose_pool(session.store, groups[RANDOM_SOFT][0], address, teacher)
     except registry.NotFoundError:
-        known = compared.stored.manifest.provenance.get("experts", address)
+        known = compared.stored.manifest.provenance.get("experts")
+        named = " ".join(str(each) for each in (known, address) if each)
         return {}, [
-            f"The teacher of {compared.stored.reference} ({known}) is not in the store, {left_out}. Import or pull it."
+            f"The teacher of {compared.stored.reference} ({named}) is not in the store, {left_out}. Import or pull it."
         ]
     if pool is None:
         hint = how_to_make(compared.stored.manifest.dataset.name)
@@ -190,4 +191,4 @@ def _with_soft_labels(
     }
     if labels is not None:
         return soft, []
-    return soft, [f"The soft labels of random images are those of {pool.reference}."]
+    return soft, [f"The soft labels of random images are those of {pool.reference}{which and f', {which}'}."]

@@ -16,36 +16,45 @@ from dsactl.synthetic.full_data import whole_without_images
 _CHANGED = ("lr", "momentum", "weight_decay", "batch", "strategy", "seed", "precision")
 
 
-def whole_group(compared: Compared, protocol: Protocol, session: Session) -> Group | None:
+def whole_group(compared: Compared, protocol: Protocol, session: Session) -> tuple[Group | None, list[str]]:
     """Return the group of the whole training split, with all networks whose results are cached; None without any.
+
+    Results on this device are preferred to those on another, or by other numbers of threads, which differ by rounding.
 
     Args:
         compared: the set, whose dataset it is.
         protocol: with name, network and augmentation. Its epochs are not used: a whole dataset has its own.
-        session: has the store with the cache.
+        session: has the store with the cache, and the device.
+
+    Returns:
+        The group, and a remark if it was measured on another device or is not known.
     """
     dataset = compared.dataset
     whole, protocol = whole_without_images(dataset), replace(protocol, epochs=None)
     networks = resolve_networks(whole, dataset, protocol, session.device)
     key = evaluation_key(networks, protocol, session.device, session.executor.choose(protocol.networks).threads)
-    known = StoredResults(session.store).load(key)
-    if not known:
-        return None
-    return Group(
+    cache, remarks = StoredResults(session.store), list[str]()
+    if not (known := cache.load(key)):
+        known, where = cache.on_another_device(key, any_precision=protocol.precision == "auto")
+        if not known:
+            return None, [_how_to_measure(compared, protocol)]
+        remarks = [f"The whole training split was measured on another device: {where}."]
+    group = Group(
         WHOLE,
         ipc=whole.recipe.ipc,
         trained_on=len(whole),
         stored_bytes=dataset.train.images_NCHW.numel(),
         soft=False,
-        references=(whole.reference,),
+        references=(),
         digests=(whole.digest,),
         accuracies=tuple(result.accuracy for _, result in sorted(known.items())),
         seconds=sum(result.seconds for result in known.values()),
     )
+    return group, remarks
 
 
-def how_to_measure_whole(compared: Compared, protocol: Protocol) -> str:
-    """Return a remark with the call that measures the group of `whole_group`; same arguments."""
+def _how_to_measure(compared: Compared, protocol: Protocol) -> str:
+    """Return a remark with the call that measures the group; same arguments."""
     named = {} if protocol.name == DSA.name else {"protocol": protocol.name}
     usual, source = Protocol(), compared.source
     changed = {name: getattr(protocol, name) for name in _CHANGED if getattr(protocol, name) != getattr(usual, name)}

@@ -65,12 +65,12 @@ def relabel(
         pool: the experts, in the session's store.
         teacher: which of them.
         session: has the store for the new set, the device, and the meter, which counts decoded images.
-        name: of the new set; None for that of the source with "-soft".
+        name: of the new set; None for that of the source with "-soft", or that of the source if it ends so already.
 
     Raises:
         registry.KindError: the source is a pool of experts, or the pool is a set.
         DataError: the pool was trained on other images.
-        UsageError: the pool has no such network or epoch.
+        UsageError: the pool has no such network or epoch, or the name is the source's.
         RunError: the teacher gives probabilities that are not finite.
         registry.RegistryError: the set or the pool is damaged, or the store cannot be written to.
     """
@@ -96,8 +96,14 @@ def name_for(store: registry.Store, source: registry.StoredSet, name: registry.S
 
     Raises:
         registry.ConflictError: it is the name of a pool of experts.
-        UsageError: no name is given, and the usual one would be too long.
+        UsageError: it is the source's own, which does not end in "-soft"; no name is given, and the usual one would be
+            too long.
     """
+    if name == source.name and not name.name.endswith(ENDING):
+        raise UsageError(
+            f"{name} is the name of the set that is relabelled.",
+            f"Use another `name`, such as `name={f'{name}{ENDING}'!r}`.",
+        )
     name = name or usual_name(source.name)
     store.check_kind_of_name(name, registry.SET)
     return name
@@ -186,12 +192,14 @@ def _manifest(
     device: torch.device,
 ) -> registry.Manifest:
     own = source.manifest
+    imported = own.provenance.get("imported from", own.provenance.get("source imported from"))
     provenance: dict[str, registry.JsonValue] = {
         **program_and_time(),
         "environment": f"torch {torch.__version__}, {describe(device)}",
         "source": source.reference,
         "source digest": source.digest,
         "experts": pool.reference,
+        **({"source imported from": imported} if imported else {}),
         **folder_options(own.provenance),
     }
     return registry.Manifest(

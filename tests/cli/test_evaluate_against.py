@@ -54,6 +54,25 @@ def test_json_is_the_record_of_the_set_with_groups_and_scores(cli: Callable[...,
     assert not quiet[2]
 
 
+def test_references_are_identifiers_and_remarks_are_commands(
+    cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsactl.synthetic.full_data.STEPS", 5)
+    dsactl.experts("digits", networks=1, epochs=1, batch=512, network=dsactl.NetworkSpec(width=8))
+    soft = dsactl.relabel(NAME).reference
+    remarks = json.loads(cli("evaluate", soft, "--against", *FAST, "--json")[1])["remarks"]
+    assert remarks[-1].endswith(": dsactl evaluate --method whole digits --networks 2 --arch mlp")
+    assert cli("evaluate", "--method", "whole", "digits", "--networks", "2", "--arch", "mlp")[0] == 0
+    groups = {
+        group["name"]: group for group in json.loads(cli("evaluate", soft, "--against", *FAST, "--json")[1])["groups"]
+    }
+    assert groups["hard"]["references"] == groups["whole"]["references"] == []
+    assert groups["hard"]["digests"] == [dsactl.load(NAME).digest]
+    quiet = cli("evaluate", soft, "--against", *FAST, "-q")[1].splitlines()
+    assert quiet[0] == soft
+    assert all(dsactl.load(each).reference == each for each in quiet)
+
+
 def test_a_whole_dataset_is_refused(refused: Callable[..., str]) -> None:
     said = refused("evaluate", "--method", "whole", "digits", "--against")
     assert "--against compares a set, not a whole dataset." in said

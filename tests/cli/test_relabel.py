@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from reference import write_folder
 
@@ -47,7 +48,14 @@ def test_the_same_command_looks_the_set_up(cli: Cli) -> None:
     assert value["labels"]["teacher"] == 0
     assert value["repeated"] is True
     assert cli("relabel", SOURCE, "--teacher", "mean", "--epoch", "0", "--name", "mine", "--quiet")[1] == "mine:1\n"
-    assert f"The soft labels of {SOFT}:1 are replaced" in cli("relabel", SOFT, "--temperature", "2")[2]
+    replaced = f"The soft labels of {SOFT}:1 are replaced"
+    assert replaced in cli("relabel", f"{SOFT}:1", "--temperature", "2")[2]
+    assert replaced not in cli("relabel", f"{SOFT}:1", "--temperature", "2")[2], "looked up"
+    assert replaced not in cli("relabel", f"{SOFT}:1", "--temperature", "3", "--name", POOL)[2], "refused"
+    assert (
+        "the only pool that fits (1 network, 1 epoch, convnet-width8); --experts names another."
+        in (cli("relabel", SOURCE)[2])
+    )
 
 
 @pytest.mark.usefixtures("pool")
@@ -76,10 +84,33 @@ def test_other_commands_say_what_labels_a_set_has(cli: Cli, tmp_path: Path) -> N
     assert cli("export", SOFT, "-o", str(file))[0] == 0
     assert cli("import", str(file), "--quiet")[1] == f"{SOFT}:1\n"
     stored = registry.Store().find(registry.parse_reference(SOFT))
-    source, pool = (registry.Store().find(registry.parse_reference(name)).digest for name in (SOURCE, POOL))
-    command = f"dsactl relabel @sha256:{source} --experts @sha256:{pool} --teacher 0 --epoch 1 --temperature 1.0"
-    assert set_command(stored.manifest) == command
-    assert cli(*command.split()[1:], "--quiet")[1] == f"{SOFT}:1\n"
+    pool = registry.Store().find(registry.parse_reference(POOL)).digest
+    commands = [
+        "dsactl condense digits --ipc 1 --method random",
+        f"# Pull or import the pool of experts {POOL}:1 first.",
+        f"dsactl relabel {SOURCE} --experts @sha256:{pool} --teacher 0 --epoch 1 --temperature 1.0",
+    ]
+    assert (set_command(stored.manifest) or "").splitlines() == commands
+    cli("rm", SOURCE, "--yes")
+    assert cli(*commands[0].split()[1:])[0] == 0
+    assert cli(*commands[2].split()[1:], "--quiet")[1] == f"{SOFT}:1\n"
+
+
+@pytest.mark.usefixtures("source", "pool")
+def test_a_relabelled_set_of_another_program_names_the_source_to_pull(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "theirs.npz"
+    np.savez(file, images=np.zeros((10, 1, 8, 8), np.float32), labels=np.arange(10))
+    assert cli("import", str(file), "--dataset", "digits", "--name", "theirs", "--space", "pixels")[0] == 0
+    assert cli("relabel", "theirs")[0] == cli("relabel", "theirs-soft", "--temperature", "2")[0] == 0
+    theirs = registry.Store().find(registry.parse_reference("theirs"))
+    for reference, source in (("theirs-soft:1", "theirs:1"), ("theirs-soft:2", "theirs-soft:1")):
+        manifest = registry.Store().find(registry.parse_reference(reference)).manifest
+        first, _, last = (set_command(manifest) or "").splitlines()
+        assert first == f"# Pull or import the set {source} first."
+        digest = (
+            theirs.digest if source == "theirs:1" else registry.Store().find(registry.parse_reference(source)).digest
+        )
+        assert last.startswith(f"dsactl relabel @sha256:{digest} ")
 
 
 @pytest.mark.usefixtures("source")
@@ -173,4 +204,7 @@ def test_what_sets_cost_is_shown(cli: Cli, tmp_path: Path) -> None:
     card = (tmp_path / "card" / "README.md").read_text()
     labels = "soft labels, a distribution over the classes for each image (400 bytes)"
     assert f"It stores 640 numbers of float32 (2,560 bytes), and {labels}." in card
-    assert "dsactl relabel @sha256:" in card
+    assert (
+        f"    dsactl condense digits --ipc 1 --method random\n    # Pull or import the pool of experts {POOL}:1" in card
+    )
+    assert f"\n    dsactl relabel {SOURCE} --experts @sha256:" in card

@@ -15,7 +15,8 @@ from sessions import Stopping, session
 import dsactl
 import registry
 from dsactl.cli.flags import translate
-from dsactl.errors import DataError, UsageError
+from dsactl.engine.device import resolve_precision
+from dsactl.errors import DataError, UnknownNameError, UsageError
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import prepare
 from dsactl.runs.run import execute
@@ -100,7 +101,10 @@ def test_a_set_with_soft_labels_of_its_own_is_compared_with_those_of_the_newest_
     assert names(found) == ["set", "random", "random soft", "hard"]
     soft = [dsactl.relabel(each, experts=newest) for each in draws(1)]
     assert found.group("random soft").accuracies == by_hand(soft)
-    assert newest.reference in found.remarks[0]
+    assert (
+        f"{newest.reference}, the newest of 2 pools that fit (2 networks, 1 epoch, convnet-width8)."
+        in (found.remarks[0])
+    )
     assert found.group("hard").digests != found.group("set").digests
 
 
@@ -111,7 +115,7 @@ def test_a_teacher_that_is_gone_leaves_out_its_rows() -> None:
     store.remove([(known.name, known.version)])
     found = dsactl.compare_with_random(soft, **FAST)
     assert names(found) == ["set", "random", "random bytes", "hard"]
-    assert f"({known.reference}) is not in the store" in found.remarks[0]
+    assert f"({known.reference} @sha256:{known.digest}) is not in the store" in found.remarks[0]
 
 
 def test_groups_that_would_be_the_same_are_left_out() -> None:
@@ -224,6 +228,34 @@ def test_the_whole_is_a_group_once_it_is_measured(
     assert found.remarks == without.remarks[:-1]
 
 
+def test_the_whole_may_be_measured_on_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dsactl.synthetic.full_data.STEPS", 5)
+    condensed = dsactl.condense("digits", ipc=1, **DSA)
+    other = "float32" if resolve_precision("auto", torch.device("cpu")) == "bfloat16" else "bfloat16"
+    how = {**FAST, "epochs": None}
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("dsactl.evaluation.resolve.describe", lambda *_: "another device")
+        measured = dsactl.evaluate_whole("digits", precision=other, **how)
+        dsactl.evaluate_whole("digits", seed=1, **{**how, "networks": 3})  # by another protocol
+    found = dsactl.compare_with_random(condensed, **FAST)
+    assert found.group("whole").accuracies == measured.accuracies
+    assert found.remarks[-1] == "The whole training split was measured on another device: another device."
+    usual = resolve_precision("auto", torch.device("cpu"))
+    assert dsactl.compare_with_random(condensed, precision=usual, **FAST).find("whole") is None
+    here = dsactl.evaluate_whole("digits", **{**how, "networks": 1})
+    found = dsactl.compare_with_random(condensed, **FAST)
+    assert found.group("whole").accuracies == here.accuracies, "this device's are preferred"
+    assert not any("another device" in remark for remark in found.remarks)
+
+
+def test_the_number_of_networks_is_said_before_they_are_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    condensed, said = dsactl.condense("digits", ipc=1, **DSA), list[str]()
+    monkeypatch.setattr(Stopping, "remark", lambda _, text: said.append(text))
+    with pytest.raises(KeyboardInterrupt):
+        dsactl.compare_with_random(condensed, progress=Stopping(0), **FAST)
+    assert "3 groups of 2 networks each: 6 in all, less those whose results are cached." in said[-1]
+
+
 def comparison(evaluation: dsactl.Evaluation, **accuracies: tuple[float, ...]) -> Comparison:
     """Groups with these accuracies."""
     groups = [Group(name, 1, 1, 1, False, (name,), (name,), values, 0.0) for name, values in accuracies.items()]
@@ -244,8 +276,16 @@ def test_scores_by_hand() -> None:
     assert hard.hlr == pytest.approx(0.3), "the labels of the set are hard"
     assert label_robust_score(1, -1) == pytest.approx(1)
     assert label_robust_score(-1, 1) == 0
-    with pytest.raises(KeyError):
+    with pytest.raises(UnknownNameError, match="Unknown group 'hard'") as unknown:
         hard.group("hard")
+    assert "Known: random, set, whole." in unknown.value.hint
+    with pytest.raises(UnknownNameError, match="Unknown group 'randon'") as unknown:
+        hard.gain("randon")
+    assert "Did you mean 'random'?" in unknown.value.hint
+    for meaningless in (hard.gain, hard.standard_error):
+        with pytest.raises(UsageError, match="no gain over itself") as refused:
+            meaningless("set")
+        assert refused.value.hint == "Name another group: 'random', 'whole'."
 
 
 def imported(tmp_path: Path, dataset: Path | str, labels: list[int]) -> dsactl.SyntheticSet:

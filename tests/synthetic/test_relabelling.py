@@ -11,7 +11,11 @@ from torch import Tensor
 
 import dsactl
 import registry
+from dsactl.cli.flags import translate
+from dsactl.engine.progress import Progress
+from dsactl.expert_pools import fitting
 from dsactl.expert_pools.fitting import choose_pool
+from dsactl.expert_pools.recipe import PoolRequest
 from dsactl.expert_pools.teacher import Teacher
 from dsactl.networks.build import build
 from dsactl.recipes.recipe import Recipe, Relabelled
@@ -36,6 +40,20 @@ def naive(pool: dsactl.ExpertPool, index: int, epoch: int, images: Tensor, *, tr
     network.load_state_dict({**parameters, **buffers})
     with torch.no_grad():
         return network.train(training)(images)  # type: ignore[no-any-return]
+
+
+class Remarks(Progress):
+    """A meter that keeps the remarks."""
+
+    def __init__(self) -> None:
+        self.remarks = list[str]()
+
+    def update(self, done: float, total: int, doing: str = "") -> None:
+        """Show nothing."""
+
+    def remark(self, text: str) -> None:
+        """Keep the remark."""
+        self.remarks.append(text)
 
 
 def close(found: Tensor | None, expected: Tensor) -> bool:
@@ -181,7 +199,7 @@ def test_a_pool_of_another_dataset_is_refused_and_not_chosen(dataset: dict[str, 
     assert error.value.message == f"other:1 does not fit {source.reference}: {said}."
     assert "`experts('digits')`" in error.value.hint
     stored = store.find(registry.parse_reference(source.reference))
-    chosen = choose_pool(store, stored, None, Teacher())
+    chosen, _ = choose_pool(store, stored, None, Teacher())
     assert chosen is not None
     assert chosen.reference == POOL, "the newest that fits, not the newest"
 
@@ -204,6 +222,37 @@ def test_the_newest_pool_is_chosen() -> None:
     experts()
     newer, source = experts(seed=1), dsactl.condense("digits", ipc=1, method="random")
     assert dsactl.relabel(source).recipe.labels == Relabelled(newer.digest, 2, 0, 1.0)
+
+
+def test_a_pool_with_the_default_settings_is_preferred_to_newer_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = PoolRequest(network=dsactl.NetworkSpec(width=8), networks=2, epochs=2, batch=512)
+    monkeypatch.setattr(fitting, "PoolRequest", lambda: usual)
+    source, meter = dsactl.condense("digits", ipc=1, method="random"), Remarks()
+    experts(seed=1)
+    newest = experts(seed=2)
+    made = dsactl.relabel(source, progress=meter)
+    assert made.recipe.labels == Relabelled(newest.digest, 2, 0, 1.0)
+    assert meter.remarks == [
+        f"The soft labels are those of {newest.reference}, the newest of 2 pools that fit (2 networks, 2 epochs, "
+        "convnet-width8); `experts` names another."
+    ]
+    default, meter = experts(), Remarks()
+    experts(seed=3)
+    assert dsactl.relabel(source, progress=meter).recipe.labels == Relabelled(default.digest, 2, 0, 1.0)
+    dsactl.relabel(source, experts=newest, progress=meter)
+    assert meter.remarks == []
+
+
+def test_the_name_of_the_source_is_refused() -> None:
+    experts()
+    source = dsactl.condense("digits", ipc=1, method="random")
+    with pytest.raises(dsactl.Error, match="is the name of the set that is relabelled") as refused:
+        dsactl.relabel(source, name="digits-random-ipc1")
+    assert translate(refused.value.hint) == "Use another --name, such as --name digits-random-ipc1-soft."
+    assert [each.version for each in registry.Store().entries()[0] if str(each.name) == "digits-random-ipc1"] == [1]
+    soft = dsactl.relabel(source)
+    again = dsactl.relabel(soft, teacher=1, name="digits-random-ipc1-soft")
+    assert again.reference == "digits-random-ipc1-soft:2", "as without a name"
 
 
 @pytest.mark.parametrize("given", [None, POOL])

@@ -54,7 +54,9 @@ def command(
             autocompletion=options.one_of(*NAMED),
         ),
     ] = None,
-    networks: Annotated[int, typer.Option(help="Number of networks, each trained from scratch.")] = 20,
+    networks: Annotated[
+        int, typer.Option(help="Number of networks, each trained from scratch; with --against, of each group.")
+    ] = 20,
     epochs: Annotated[
         int | None,
         typer.Option(

@@ -26,8 +26,9 @@ def command(
         str | None,
         typer.Option(
             metavar="REF",
-            help="Pool of experts: name, name:version, name:tag or @sha256:…  \\[the newest of the same training "
-            "images; if there is none, one is trained with the defaults of dsactl experts]",
+            help="Pool of experts: name, name:version, name:tag or @sha256:…  \\[one of the same training images "
+            "with the defaults of dsactl experts, or else the newest of these images; if there is none, one is trained "
+            "with the defaults]",
             autocompletion=options.complete_reference,
         ),
     ] = None,
@@ -42,7 +43,10 @@ def command(
     ] = None,
     temperature: Annotated[float, typer.Option(help="Temperature of the softmax; above 1 for smoother labels.")] = 1.0,
     name: Annotated[
-        str | None, typer.Option(help="Name of the new set, as \\[namespace/]name.  \\[SOURCE-soft]")
+        str | None,
+        typer.Option(
+            help="Name of the new set, as \\[namespace/]name.  \\[SOURCE-soft, or SOURCE if it ends so already]"
+        ),
     ] = None,
     *,
     run: options.RunOptions,
@@ -51,17 +55,17 @@ def command(
     """Store the images of a set with one soft label each, from a network that was trained on the real images.
 
     The source stays as it is; soft labels that it has are replaced in the new set. The test images are never used. The
-    same command again prints the stored set. docs/relabelling.md says what the labels are.
+    same command again prints the stored set, as long as it finds the same pool. See docs/relabelling.md.
     """
     import registry
-    from dsactl.expert_pools.fitting import choose_pool
+    from dsactl.expert_pools.fitting import choose_pool, remark_on
     from dsactl.synthetic import bundled
 
     chosen = Teacher.parse(teacher, epoch, temperature)
     own = None if name is None else check_own_name(registry.parse_name(name))
     store = registry.Store()
     where, source = bundled.find(reference, store)
-    pool = choose_pool(store, source, experts, chosen)
+    pool, which = choose_pool(store, source, experts, chosen)
 
     from dsactl.engine.device import resolve_device
     from dsactl.engine.session import Session
@@ -74,11 +78,13 @@ def command(
         with output.reading() as reading:
             job = default_pool(where, source, chosen, replace(session, progress=reading), own)
         pool = expert_pools.make_missing(job, session.device, run, output)
-    if source.manifest.has_soft_labels:
-        output.remark(f"The soft labels of {source.reference} are replaced in the new set.")
     with output.progress(f"labelling {source.reference}", 1, "images") as bar:
         made = relabel(where, source, pool, chosen, replace(session, progress=bar), own)
     stored = made.stored
+    for remark in remark_on(pool, which):
+        output.remark(remark)
+    if source.manifest.has_soft_labels and not made.repeated:
+        output.remark(f"The soft labels of {source.reference} are replaced in the new set.")
     value = {
         **to_json(stored),
         "source": source.reference,
