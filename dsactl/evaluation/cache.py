@@ -150,7 +150,7 @@ class StoredResults(ResultCache):
     def read(self, key: EvaluationKey) -> tuple[NetworkResults, str]:
         """Return the results of a file, and when the last of them was finished: now, if there are none."""
         results, value = _read(self.path(key))
-        return (results, str(value["created"])) if value else ({}, now())
+        return (results, value["created"]) if value else ({}, now())
 
     def on_another_device(self, key: EvaluationKey, *, any_precision: bool) -> tuple[NetworkResults, str]:
         """Return the results of the file with the most networks of those that differ from a key in the device only.
@@ -170,8 +170,9 @@ class StoredResults(ResultCache):
         found, where, wanted = NetworkResults(), "", alike(json.loads(canonical(key.to_dict())))
         for path in sorted(self.path(key).parent.glob("*.json")):
             results, value = _read(path)
-            if len(results) > len(found) and alike(value["conditions"]) == wanted:
-                found, where = results, str(value["conditions"]["device"])
+            with contextlib.suppress(TypeError, KeyError, AttributeError):
+                if len(results) > len(found) and alike(value["conditions"]) == wanted:
+                    found, where = results, str(value["conditions"]["device"])
         return found, where
 
     def save(self, key: EvaluationKey, results: NetworkResults, *, fresh: int = 0) -> None:
@@ -205,8 +206,7 @@ def _read(path: Path) -> tuple[NetworkResults, dict[str, Any]]:
             int(number): NetworkResult(_finite(accuracy), _finite(seconds))
             for number, (accuracy, seconds) in dict.items(value["networks"])
         }
-        if {"device", "protocol"} <= value["conditions"].keys() and value["created"]:
-            return results, value
+        return results, {**value, "created": str(value["created"])}
     return {}, {}
 
 

@@ -237,6 +237,9 @@ def test_the_whole_may_be_measured_on_another_device(monkeypatch: pytest.MonkeyP
         elsewhere.setattr("dsactl.evaluation.resolve.describe", lambda *_: "another device")
         measured = dsactl.evaluate_whole("digits", precision=other, **how)
         dsactl.evaluate_whole("digits", seed=1, **{**how, "networks": 3})  # by another protocol
+    evaluations = registry.Store().home / "runs" / "evaluations"
+    for name, text in (("-first", "{"), ("-second", '{"networks": {"0": [1, 1]}, "created": "", "conditions": 1}')):
+        (evaluations / f"{name}.json").write_text(text)
     found = dsactl.compare_with_random(condensed, **FAST)
     assert found.group("whole").accuracies == measured.accuracies
     assert found.remarks[-1] == "The whole training split was measured on another device: another device."
