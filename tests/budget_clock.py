@@ -27,10 +27,12 @@ class Hands:
     Attributes:
         naps: number of sleeps.
         interrupted: number of the sleep in which Ctrl-C is pressed; 0 for none.
+        interrupt: what is raised then; of a signal, SystemExit.
     """
 
     def __init__(self) -> None:
         self.now, self.slow, self.naps, self.interrupted = 0.0, 1.0, 0, 0
+        self.interrupt: type[BaseException] = KeyboardInterrupt
 
     def perf_counter(self) -> float:
         return self.now
@@ -39,7 +41,7 @@ class Hands:
         self.now += seconds * self.slow
         self.naps += 1
         if self.naps == self.interrupted:
-            raise KeyboardInterrupt
+            raise self.interrupt
 
 
 @pytest.fixture

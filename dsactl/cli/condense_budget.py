@@ -1,7 +1,8 @@
 """The time budget of `dsactl condense`: the steps that fit, and the command that makes as many without it."""
 
 import shlex
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from dsactl.cli.output import Output
 from dsactl.cli.recipe_to_command import condense_command
@@ -27,6 +28,11 @@ def settle(
         output.remark(said)
     output.remark(f"The same without a budget: {command(job.with_steps(choice.steps), sets)}")
     return choice
+
+
+def to_json(choice: "Choice", job: "Job", sets: int) -> dict[str, Any]:
+    """Return a choice as JSON values, with the command that makes the sets of a job without the budget."""
+    return {**asdict(choice), "command": command(job, sets)}
 
 
 def command(job: "Job", sets: int) -> str:

@@ -123,14 +123,21 @@ class _UntilTerminated(ForwardedProgress):
         super().update(self._sets * done / total if total else 0.0, self._sets, doing, figures)
 
 
-def answer(outcomes: list["Outcome"], output: Output) -> None:
-    """Print the stored sets and the next command."""
+def answer(outcomes: list["Outcome"], output: Output, budget: Mapping[str, Any] | None) -> None:
+    """Print the stored sets and the next command.
+
+    Args:
+        outcomes: the sets.
+        output: prints them.
+        budget: what was chosen for the time budget, as JSON values, which each set's has too; None without a budget.
+    """
     import registry
 
     values, lines = [], []
     for outcome in outcomes:
         stored = outcome.stored
-        values.append({**to_json(stored), "seconds": round(outcome.seconds, 3), "repeated": outcome.repeated})
+        value = {**to_json(stored), "seconds": round(outcome.seconds, 3), "repeated": outcome.repeated}
+        values.append(value if budget is None else {**value, "budget": budget})
         how = "Already stored:" if outcome.repeated else "Stored"
         lines.append(
             f"{how} [bold]{stored.reference}[/]  {contents(stored)}{to_train_on(stored)}, {duration(outcome.seconds)}, "

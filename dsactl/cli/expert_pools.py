@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from dsactl.cli.options import RunOptions
 from dsactl.cli.output import Output
-from dsactl.text.formatting import bytes_in_words, duration, many
+from dsactl.text.formatting import bytes_in_words, many
 
 if TYPE_CHECKING:
     import torch
@@ -40,20 +40,14 @@ def make_missing(job: "PoolJob", device: "torch.device", run: RunOptions, output
         output: prints the notice and the progress.
     """
     from dsactl.engine.device import describe
-    from dsactl.expert_pools.estimate import estimate
+    from dsactl.expert_pools.estimate import estimate, in_words
 
     cost, recipe = estimate(job, device), job.recipe
     output.remark(
         f"The store has no fitting pool of experts for {recipe.dataset}. One is trained now: "
-        f"{in_words(job, cost.seconds)} one after the other on {describe(device)}, {bytes_in_words(cost.memory)} of "
-        "memory. It is stored for later commands. Ctrl-C is safe: the same command continues it."
+        f"{in_words(job, cost.seconds)} on {describe(device)}, {bytes_in_words(cost.memory)} of memory. "
+        "It is stored for later commands. Ctrl-C is safe: the same command continues it."
     )
     stored = make(job, device, run, output, fresh=False, wait=True).stored
     output.remark(f"Stored the experts {stored.reference}.")
     return stored
-
-
-def in_words(job: "PoolJob", seconds: float) -> str:
-    """Describe the training of a pool: "5 networks of 60 epochs, about 2 h"."""
-    recipe = job.recipe
-    return f"{many(recipe.networks, 'network')} of {many(recipe.epochs, 'epoch')}, about {duration(seconds)}"

@@ -11,6 +11,7 @@ from dsactl.engine.memory import keep_freed_memory, peak_memory, reset_peak_memo
 from dsactl.engine.random import generator
 from dsactl.expert_pools.expert import network_of, new_descent
 from dsactl.expert_pools.make import PoolJob
+from dsactl.text.formatting import about, many
 
 _STEPS = 3
 
@@ -43,3 +44,15 @@ def estimate(job: PoolJob, device: torch.device) -> PoolCost:
         clock.mark()
     first = 1 if len(batches) > 1 else 0  # the first step warms up
     return PoolCost(clock.fastest(first) * len(batches) * recipe.epochs * recipe.networks, peak_memory(device))
+
+
+def in_words(job: PoolJob, seconds: float) -> str:
+    """Describe the training of a pool: "5 networks of 60 epochs, about 2 h 00 min one after the other"."""
+    recipe = job.recipe
+    trained = f"{many(recipe.networks, 'network')} of {many(recipe.epochs, 'epoch')}"
+    return f"{trained}, {about(seconds)}{in_turn(job)}"
+
+
+def in_turn(job: PoolJob) -> str:
+    """Return the words that follow the time of training a pool; none for a single network."""
+    return " one after the other" if job.recipe.networks > 1 else ""

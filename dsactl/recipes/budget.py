@@ -2,6 +2,7 @@
 
 import math
 import re
+from decimal import ROUND_CEILING, Context, Decimal
 
 from dsactl.errors import UsageError
 from dsactl.recipes.methods import BUILT_IN, find
@@ -49,13 +50,21 @@ def _seconds(given: object) -> float:
 
 
 def as_budget(seconds: float) -> str:
-    """Return a time as a budget is given, rounded up to whole seconds, from an hour on to whole minutes: "1h30m"."""
+    """Return a time as a budget is given, rounded up: "0.67s", "1m30s", "1h30m".
+
+    Below 10 seconds it has two digits; then it is in whole seconds, and from an hour on in whole minutes.
+    """
+    if seconds < 10:
+        return as_exact_budget(float(Context(prec=2, rounding=ROUND_CEILING).create_decimal(repr(seconds))))
     whole = math.ceil(seconds)
-    if whole >= 3600:
-        whole = 60 * math.ceil(whole / 60)
-    hours, rest = divmod(whole, 3600)
-    parts = zip((hours, *divmod(rest, 60)), "hms", strict=True)
-    return "".join(f"{count}{unit}" for count, unit in parts if count)
+    return as_exact_budget(60 * math.ceil(whole / 60) if whole >= 3600 else whole)
+
+
+def as_exact_budget(seconds: float) -> str:
+    """Return a time as a budget is given, with up to ten digits: "10.5s", "1h30m"."""
+    minutes, rest = divmod(Decimal(f"{seconds:.10g}"), 60)
+    parts = zip((*divmod(minutes, 60), rest), "hms", strict=True)
+    return "".join(f"{count.normalize():f}{unit}" for count, unit in parts if count)
 
 
 def budget_of(request: Request, given: object) -> float:

@@ -53,8 +53,10 @@ class Asked(NamedTuple):
 
 
 class Checked(Protocol):
-    """What is checked of a recipe beside its settings: method, images per class and network."""
+    """What is checked of a recipe beside its settings: dataset, method, images per class and network."""
 
+    @property
+    def dataset(self) -> str: ...
     @property
     def method(self) -> str: ...
     @property

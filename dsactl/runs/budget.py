@@ -18,9 +18,9 @@ from dsactl.engine.device import describe
 from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.engine.session import Session
-from dsactl.errors import UsageError, explain_interrupt
+from dsactl.errors import INTERRUPTS, UsageError, explain_interrupt
 from dsactl.expert_pools.settings import needs_experts
-from dsactl.recipes.budget import as_budget
+from dsactl.recipes.budget import as_budget, as_exact_budget
 from dsactl.recipes.methods import find
 from dsactl.runs.job import Job
 from dsactl.runs.trial import Trial, measure, would_compile
@@ -70,8 +70,9 @@ class Choice:
         Args:
             job: that the budget is for.
         """
-        name, time = find(job.recipe.method).steps_setting.replace("_", " "), as_budget(self.budget / self.sets)
-        share = f"{time} of {as_budget(self.budget)}, for each of {self.sets} sets" if self.sets > 1 else time
+        name, share = find(job.recipe.method).steps_setting.replace("_", " "), as_exact_budget(self.budget)
+        if self.sets > 1:
+            share = f"{as_budget(self.budget / self.sets)} of {share}, for each of {self.sets} sets"
         each = f"{in_seconds(self.seconds)} each on {self.device}."
         if self.steps == self.default:
             chosen = f"All {self.steps:,} {name} fit in {share}, which is more than enough: {each}"
@@ -123,7 +124,7 @@ def settle(
         except UsageError:
             processes.broadcast(_REFUSED)
             raise
-        except KeyboardInterrupt as interrupt:
+        except INTERRUPTS as interrupt:
             explain_interrupt(interrupt, "Interrupted while measuring; nothing was kept.")
             raise
         choice = (None if fresh else _kept(path)) or choice  # an equal call may have kept one meanwhile
@@ -213,7 +214,7 @@ class _Trials:
             each = f" for each of {self._sets} sets" if self._sets > 1 else ""
             needed, whole = (trial.seconds * steps * self._sets for steps in (self._least, recipe.steps))
             raise UsageError(
-                f'`budget="{as_budget(self._budget)}"` is too short for method {recipe.method!r} at '
+                f'`budget="{as_exact_budget(self._budget)}"` is too short for method {recipe.method!r} at '
                 f"`ipc={recipe.ipc}`: {few} {in_seconds(self._least * trial.seconds)}{each} on {device}.",
                 f'Use at least `budget="{as_budget(_ROOM * needed)}"`; the default {recipe.steps:,} {name} take '
                 f"{as_budget(whole)}.",

@@ -20,7 +20,7 @@ import registry
 from dsactl.engine.device import describe, prepare_device
 from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.engine.session import Session
-from dsactl.errors import RunError, UsageError
+from dsactl.errors import INTERRUPTS, RunError, UsageError, continue_hint, explain_interrupt
 from dsactl.expert_pools.fitting import teacher_for
 from dsactl.expert_pools.pool import ExpertPool, pool_from_store
 from dsactl.expert_pools.teacher import MEAN, Teacher
@@ -73,6 +73,7 @@ def relabel(
         UsageError: the pool has no such network or epoch, or the name is the source's.
         RunError: the teacher gives probabilities that are not finite.
         registry.RegistryError: the set or the pool is damaged, or the store cannot be written to.
+        KeyboardInterrupt: with a note that the pool is stored.
     """
     source.check_kind(registry.SET)
     store, labels = session.store, teacher_for(source, pool, teacher)
@@ -85,7 +86,11 @@ def relabel(
         stored, known = found
         return Outcome(stored if stored.name == name else store.put(name, known, stored.manifest, picture), True)
     images_NCHW = decoded({"images": torch.from_numpy(tensors["images"])}, recipe)["images"]
-    soft_NK = soft_labels(pool_from_store(store, pool), labels, images_NCHW, session.device, session.progress)
+    try:
+        soft_NK = soft_labels(pool_from_store(store, pool), labels, images_NCHW, session.device, session.progress)
+    except INTERRUPTS as interrupt:
+        explain_interrupt(interrupt, f"Interrupted; the experts {pool.reference} are stored.", continue_hint())
+        raise
     tensors["soft_labels"] = soft_NK.view(len(tensors["labels"]), -1, soft_NK.shape[1]).mean(1).numpy()
     manifest = _manifest(source, pool, recipe, tensors, session.device)
     return Outcome(store.put(name, tensors, manifest, picture), False)

@@ -27,6 +27,11 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
+def about(seconds: float) -> str:
+    """Format an estimated duration in seconds: "about 3 min 20 s", "under a second"."""
+    return f"about {duration(seconds)}" if seconds >= 1 else "under a second"
+
+
 def bytes_in_words(count: float) -> str:
     """Format a number of bytes: 1,234,567 as "1.2 MB"."""
     for unit in ("B", "kB", "MB", "GB"):

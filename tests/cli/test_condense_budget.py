@@ -33,7 +33,10 @@ def test_the_choice_is_said_with_the_command_that_makes_the_same_set(cli: Callab
     assert command == "dsactl condense digits --ipc 1 --method mine --option iterations=28"
     code, again, err = cli(*shlex.split(command)[1:], "--json")
     assert code == 0, err
-    assert json.loads(again) == [{**json.loads(out)[0], "repeated": True}]
+    (made,) = json.loads(out)
+    budget = made.pop("budget")
+    assert (budget["steps"], budget["seconds"], budget["budget"], budget["command"]) == (28, 2, 60, command)
+    assert json.loads(again) == [{**made, "repeated": True}]
     _, _, err = cli("condense", "digits", *STEADILY, "--budget", "60s")
     assert "An equal call has timed them; --fresh does so again." in err
     assert "`" not in err
@@ -78,8 +81,10 @@ def test_sets_of_a_folder_share_a_budget_and_the_command_makes_them(cli: Callabl
     assert f"condense '{folder}'" in command
     code, again, err = cli(*shlex.split(command)[1:], "--json")
     assert code == 0, err
-    assert json.loads(again) == [{**each, "repeated": True} for each in json.loads(out)]
-    assert [each["reference"] for each in json.loads(out)] == ["me/two:1", "me/two:2"]
+    made = json.loads(out)
+    assert [each.pop("budget")["command"] for each in made] == [command] * 2
+    assert json.loads(again) == [{**each, "repeated": True} for each in made]
+    assert [each["reference"] for each in made] == ["me/two:1", "me/two:2"]
 
 
 @pytest.mark.parametrize(

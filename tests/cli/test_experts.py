@@ -1,13 +1,19 @@
 """dsactl experts, and what other commands do with a pool."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+import dsactl
 import registry
-from dsactl.expert_pools import expert
+from dsactl.expert_pools import estimate, expert
+from dsactl.expert_pools.make import prepare
+from dsactl.expert_pools.recipe import PoolRequest
+from dsactl.text.formatting import many
 
 Answer = tuple[int, str, str]
 Cli = Callable[..., Answer]
@@ -35,7 +41,22 @@ def test_a_dry_run_writes_nothing(cli: Cli) -> None:
     assert (code, value["name"], value["recipe"]["keep"]) == (0, NAME, [0, 2])
     assert value["seconds"] > 0
     assert not registry.default_home().exists()
-    assert "about" in cli("experts", "digits", *SMALL, "--dry-run")[1]
+    assert "one after the other, estimated from a few steps" in cli("experts", "digits", *SMALL, "--dry-run")[1]
+
+
+@pytest.mark.parametrize(
+    ("networks", "seconds", "time"),
+    [(1, 0.04, "under a second"), (1, 61, "about 1 min 01 s"), (2, 61, "about 1 min 01 s one after the other")],
+)
+def test_the_time_is_said_for_people(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, networks: int, seconds: float, time: str
+) -> None:
+    monkeypatch.setattr(estimate, "estimate", lambda *_: estimate.PoolCost(seconds, 0))
+    out = cli("experts", "digits", *SMALL, "--networks", str(networks), "--dry-run")[1]
+    assert re.search(rf"time +{time}, estimated from a few steps\n", out)
+    request = PoolRequest(networks=networks, epochs=1, network=dsactl.NetworkSpec(width=8))
+    job = prepare(request, dsactl.load_dataset("digits"), torch.device("cpu"))
+    assert estimate.in_words(job, seconds) == f"{many(networks, 'network')} of 1 epoch, {time}"
 
 
 def test_after_ctrl_c_the_same_command_continues(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,11 @@ from reference import write_folder
 import dsactl
 import registry
 from dsactl.cli.recipe_to_command import set_command
+from dsactl.errors import INTERRUPTS
 from dsactl.expert_pools import expert
 from dsactl.expert_pools.recipe import PoolRequest
 from dsactl.runs import default_pool
+from dsactl.synthetic import relabelling
 
 Cli = Callable[..., tuple[int, str, str]]
 SOURCE, POOL, SOFT = "digits-random-ipc1", "digits-experts-convnet-width8", "digits-random-ipc1-soft"
@@ -127,9 +129,7 @@ def test_a_missing_pool_is_announced_and_made(cli: Cli, monkeypatch: pytest.Monk
     monkeypatch.setattr(expert, "_epoch", interrupted)
     code, out, err = cli("relabel", SOURCE)
     assert (code, out) == (130, "")
-    assert (
-        "The store has no fitting pool of experts for digits. One is trained now: 1 network of 2 epochs, about" in err
-    )
+    assert "The store has no fitting pool of experts for digits. One is trained now: 1 network of 2 epochs, " in err
     assert "Ctrl-C is safe: the same command continues it." in err
     code, out, err = cli("relabel", SOURCE)
     assert code == 0, err
@@ -137,6 +137,21 @@ def test_a_missing_pool_is_announced_and_made(cli: Cli, monkeypatch: pytest.Monk
     assert f"Stored the experts {POOL}:1." in err
     assert "no pool" not in cli("relabel", SOURCE, "--temperature", "3")[2]
     assert len(calls) == 3
+
+
+@pytest.mark.usefixtures("source", "pool")
+@pytest.mark.parametrize("interrupt", INTERRUPTS)
+def test_an_interrupt_while_labelling_says_that_the_pool_is_stored(
+    monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise interrupt
+
+    monkeypatch.setattr(relabelling, "soft_labels", interrupted)
+    with pytest.raises(interrupt) as raised:
+        dsactl.relabel(SOURCE)
+    kept = f"Interrupted; the experts {POOL}:1 are stored."
+    assert raised.value.__notes__ == [f"{kept}\nRun the same again to continue from there."]
 
 
 def test_a_set_of_a_folder(

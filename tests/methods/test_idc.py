@@ -21,7 +21,7 @@ from dsactl.data.dataset import Dataset, sample_without_replacement
 from dsactl.engine.mode import PLAIN
 from dsactl.engine.processes import Processes
 from dsactl.engine.random import generator
-from dsactl.methods.gradient_matching import inner_step
+from dsactl.methods.gradient_matching import inner_network, inner_step
 from dsactl.methods.gradient_matching.condense import State, condense, initial, initial_images
 from dsactl.methods.gradient_matching.cost import count_work
 from dsactl.methods.gradient_matching.idc import IdcMatching
@@ -345,6 +345,15 @@ def test_two_processes_give_one_process_s_result() -> None:
     assert torch.equal(made[0].images_KICHW, made[1].images_KICHW)
     moved = (alone - initial(DATASET, case).images_KICHW).norm()
     assert (made[0].images_KICHW - alone).norm() / moved < 2e-3
+
+
+@pytest.mark.parametrize("data", ["real", "set"])
+def test_only_the_training_that_is_used_is_built(monkeypatch: pytest.MonkeyPatch, data: str) -> None:
+    built = list[str]()
+    monkeypatch.setattr(inner_network, "RealTraining", lambda *_: built.append("real"))
+    monkeypatch.setattr(inner_network, "training_of", lambda *_, captured: built.append("set"))
+    inner_network.InnerNetwork(DATASET, recipe(network_data=data), nn.Identity(), captured=True)
+    assert built == [data]
 
 
 @pytest.mark.parametrize("scheme", ["siamese", "both", "real", "none"])

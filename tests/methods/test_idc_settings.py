@@ -7,6 +7,7 @@ import pytest
 import dsactl
 from dsactl.methods.gradient_matching.idc import IdcMatching
 from dsactl.recipes.recipe import Request
+from dsactl.runs.request_check import check_request
 
 
 def settings_of(dataset: str, **values: object) -> IdcMatching:
@@ -57,3 +58,14 @@ def test_a_number_of_images_per_class_without_a_schedule_is_not_remarked_on(
     options = ("--ipc", "3", "--width", "8", "--dry-run")
     said = [cli("condense", "digits", "--method", method, *options)[2] for method in ("dsa", "idc")]
     assert ["no schedule" in each for each in said] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "usual"), [("digits", 500), ("digits@classes0-4", 500), ("cifar10@validation", 2000)]
+)
+def test_a_number_of_real_images_without_use_is_refused(dataset: str, usual: int) -> None:
+    how = {"dataset": dataset, "ipc": 1, "method": "idc", "network_data": "set"}
+    check_request(Request.parse({**how, "network_images": usual}))
+    with pytest.raises(dsactl.Error, match="`network_images` has no use with "):
+        check_request(Request.parse({**how, "network_images": 7}))
+    check_request(Request.parse({**how, "network_images": 7, "network_data": "real"}))

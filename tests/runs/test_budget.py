@@ -14,8 +14,8 @@ from sessions import Stopping, Told, session
 import dsactl
 import registry
 from dsactl.engine.processes import SINGLE_PROCESS
-from dsactl.errors import RunError, UsageError
-from dsactl.recipes.budget import as_budget, budget_of, parse_budget
+from dsactl.errors import INTERRUPTS, RunError, UsageError
+from dsactl.recipes.budget import as_budget, as_exact_budget, budget_of, parse_budget
 from dsactl.recipes.methods import BUILT_IN, find
 from dsactl.recipes.recipe import Request
 from dsactl.runs import trial
@@ -70,11 +70,28 @@ def test_what_is_no_time_is_refused_with_a_way_out(given: object, said: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "1s"), (59.5, "1m"), (90, "1m30s"), (1800, "30m"), (3600, "1h"), (5341, "1h30m")]
+    ("seconds", "text"),
+    [
+        *(
+            (0.0121, "0.013s"),
+            (0.07, "0.07s"),
+            (2 / 3, "0.67s"),
+            (2.0, "2s"),
+            (2.41, "2.5s"),
+            (9.95, "10s"),
+            (10.5, "11s"),
+        ),
+        *((59.5, "1m"), (90, "1m30s"), (1800, "30m"), (3600, "1h"), (5341, "1h30m")),
+    ],
 )
 def test_times_are_said_as_they_are_given_and_never_shorter(seconds: float, text: str) -> None:
     assert as_budget(seconds) == text
     assert parse_budget(text) >= seconds
+
+
+@pytest.mark.parametrize("given", ["0.01s", "2.345s", "10.5s", "30m", "1h", "2h0.5s", "1h30m"])
+def test_a_given_time_is_said_unrounded(given: str) -> None:
+    assert as_exact_budget(parse_budget(given)) == given
 
 
 @pytest.mark.usefixtures("steady")
@@ -147,11 +164,12 @@ def test_a_damaged_file_of_a_choice_is_measured_again(steady: Hands) -> None:
         assert make(budget="1m").recipe.options == {"iterations": 14}
 
 
-def test_nothing_is_kept_of_a_measurement_that_is_interrupted(steady: Hands) -> None:
-    steady.interrupted = 3
-    with pytest.raises(KeyboardInterrupt) as interrupt:
+@pytest.mark.parametrize("interrupt", INTERRUPTS)
+def test_nothing_is_kept_of_a_measurement_that_is_interrupted(steady: Hands, interrupt: type[BaseException]) -> None:
+    steady.interrupted, steady.interrupt = 3, interrupt
+    with pytest.raises(interrupt) as raised:
         make(budget="1m")
-    assert interrupt.value.__notes__ == ["Interrupted while measuring; nothing was kept."]
+    assert raised.value.__notes__ == ["Interrupted while measuring; nothing was kept."]
     assert not (registry.Store().home / "runs").exists()
 
 
@@ -162,8 +180,8 @@ def test_a_budget_that_is_too_short_is_refused_with_one_that_is_long_enough() ->
     assert refused.value.message.startswith(
         "`budget=\"2s\"` is too short for method 'mine' at `ipc=1`: 1 iteration takes 2 s on cpu, "
     )
-    assert refused.value.hint == 'Use at least `budget="3s"`; the default 100 iterations take 3m20s.'
-    assert make(budget="3s").recipe.options == {"iterations": 1}
+    assert refused.value.hint == 'Use at least `budget="2.4s"`; the default 100 iterations take 3m20s.'
+    assert make(budget="2.4s").recipe.options == {"iterations": 1}
     assert len(list((registry.Store().home / "runs" / "budgets").iterdir())) == 1
 
 
@@ -178,6 +196,7 @@ def test_sets_share_a_budget(steady: Hands) -> None:
     choice = settle(job, 300, session(), sets=5)
     assert choice.steps == 28
     assert "fit in 1m of 5m, for each of 5 sets" in choice.sentences(job)[0]
+    assert "fit in 6.7s of 20s, for each of 3 sets" in settle(job, 20, session(), sets=3).sentences(job)[0]
     with pytest.raises(UsageError, match="takes 2 s for each of 5 sets") as refused:
         settle(job, 9, session(), sets=5)
     assert '`budget="12s"`' in refused.value.hint

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,8 +107,8 @@ def command(
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="Kinds of augmentation (for idc, of networks that are trained on its sets), e.g. color_crop: "
-            f"{', '.join(KINDS)}, or none.  "
+            help=f"Kinds of augmentation, e.g. color_crop: {', '.join(KINDS)}, or none; for idc and dance, of networks "
+            "that are trained on their sets; while condensing they have --matching-strategy.  "
             "\\[all six; no flip where classes are digits or single letters; none for dc]",
             rich_help_panel=PANEL,
         ),
@@ -221,7 +220,8 @@ def command(
             else:
                 made, failed = condense_runs.side_by_side(job, sets, suited, output, **how)
         if made:
-            condense_runs.answer(made, output)
+            budgeted = None if choice is None else condense_budget.to_json(choice, job, sets)
+            condense_runs.answer(made, output, budgeted)
         if failed:
             raise RunError(
                 f"{failed} of {sets} sets failed (see above).",
@@ -314,6 +314,7 @@ def _dry_run(job: "Job", sets: int, output: Output, choice: "Choice | None") -> 
     from dsactl.engine.device import describe
     from dsactl.engine.memory import keep_freed_memory
     from dsactl.expert_pools.estimate import estimate as estimate_pool
+    from dsactl.expert_pools.estimate import in_words as pool_in_words
     from dsactl.runs.cost import try_a_step
     from dsactl.runs.experts import missing_pool
     from registry import Store
@@ -338,7 +339,7 @@ def _dry_run(job: "Job", sets: int, output: Output, choice: "Choice | None") -> 
         "device": describe(job.device),
     }
     if choice is not None:
-        value["budget"] = {**asdict(choice), "command": condense_budget.command(job, sets)}
+        value["budget"] = condense_budget.to_json(choice, job, sets)
     shown = Facts()
     for key, item in recipe.to_dict().items():
         shown.add(key.replace("_", " "), in_words(item))
@@ -359,7 +360,7 @@ def _dry_run(job: "Job", sets: int, output: Output, choice: "Choice | None") -> 
     if estimate:
         shown.add("memory", f"about {bytes_in_words(estimate.memory)}")
     if missing is not None:
-        shown.add("experts", f"{expert_pools.in_words(missing, pool_seconds)}, which are trained first")
+        shown.add("experts", f"{pool_in_words(missing, pool_seconds)}, which are trained first")
     if choice is not None:
         shown.add("command", condense_budget.command(job, sets))
     shown.add("would store", f"{job.name}, {many(sets, 'version')}")

@@ -12,7 +12,7 @@ from dsactl.data.load import check_name
 from dsactl.expert_pools.recipe import PoolRequest, parse_keep
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.synthetic.bundled import check_own_name
-from dsactl.text.formatting import bytes_in_words, duration, in_words
+from dsactl.text.formatting import about, bytes_in_words, in_words
 from dsactl.text.tables import Facts
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def command(
 def _dry_run(job: "PoolJob", device: "torch.device", output: Output) -> None:
     """Print the recipe and its cost, estimated from a few steps; nothing is written."""
     from dsactl.engine.device import describe
-    from dsactl.expert_pools.estimate import estimate
+    from dsactl.expert_pools.estimate import estimate, in_turn
 
     cost, recipe = estimate(job, device), job.recipe
     name = str(job.name or recipe.pool_name)
@@ -159,7 +159,7 @@ def _dry_run(job: "PoolJob", device: "torch.device", output: Output) -> None:
         shown.add(key.replace("_", " "), in_words(item))
     shown.add("", "")
     shown.add("device", describe(device))
-    shown.add("time", f"about {duration(cost.seconds)} one network after the other, estimated from a few steps")
+    shown.add("time", f"{about(cost.seconds)}{in_turn(job)}, estimated from a few steps")
     shown.add("memory", f"about {bytes_in_words(cost.memory)}")
     shown.add("would store", name)
     output.answer(value, [name], [shown])

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 
 from dsactl.augmentation.strategy import Combination, parse_strategy
+from dsactl.data.views import base_name
 from dsactl.errors import UsageError
 from dsactl.methods.gradient_matching.settings import DSA, GradientMatching
 from dsactl.methods.gradient_matching.variant import Match, NetworkData, Variant
@@ -135,13 +136,24 @@ class IdcMatching(GradientMatching):
             "distance": "l1" if asked.dataset in _IMAGE_LRS else "mse",
             "match": "all" if asked.arch == "mlp" else "conv",
             "matching_strategy": "color_crop" if tiled_mnist else "color_crop_cutout",
-            "network_images": 2000 if asked.dataset in ("cifar10", "cifar100") else 500,
+            "network_images": _usual_network_images(asked.dataset),
             "cutmix": 0.0 if tiled_mnist else 0.5,
         }
 
     def check(self, recipe: Checked) -> None:
+        """Refuse convolutions to match where there are none, and a number of real images that would not be used."""
         if self.match == "conv" and recipe.network is not None and recipe.network.arch == "mlp":
             raise UsageError('`match="conv"` needs convolutions, which `arch="mlp"` has not.', 'Use `match="all"`.')
+        if self.network_data == "set" and self.network_images != _usual_network_images(base_name(recipe.dataset)):
+            raise UsageError(
+                '`network_images` has no use with `network_data="set"`: the networks see no real images.',
+                "Leave `network_images` out.",
+            )
+
+
+def _usual_network_images(dataset: str) -> int:
+    """Return the default of `IdcMatching.network_images` for a dataset, by its name without views."""
+    return 2000 if dataset in ("cifar10", "cifar100") else 500
 
 
 IDC = Method(

@@ -31,16 +31,19 @@ class InnerNetwork:
         real: the dataset, on the device to compute on.
         recipe: of Algorithm 1.
         network: the structure; may be fused.
-        captured: whether steps are replayed as CUDA graphs.
+        captured: whether steps on synthetic images are replayed as CUDA graphs.
     """
 
     def __init__(self, real: Dataset, recipe: Recipe, network: nn.Module, *, captured: bool = False) -> None:
         self._recipe, self._network, self._device = recipe, network, real.train.images_NCHW.device
-        self._training = training_of(network, recipe, real.size, captured=captured)
         self._decode = parametrisation(recipe.formation).decode
         self._labels_N = real.labels(recipe.decoded)
         on_real = recipe.settings_as(GradientMatching).variant.network_data == "real"
-        self._real_training = RealTraining(real, recipe, network) if on_real else None
+        self._training: RealTraining | Training = (
+            RealTraining(real, recipe, network)
+            if on_real
+            else training_of(network, recipe, real.size, captured=captured)
+        )
 
     def fresh(self, k: int) -> tuple[Parameters, Buffers]:
         """Return parameters and buffers of outer iteration k before its first inner step."""
@@ -58,8 +61,8 @@ class InnerNetwork:
             k, t: outer iteration and inner step, the position of the draws.
         """
         source = generator(self._recipe.seed, "network-training", k, t)
-        if self._real_training is not None:
-            return self._real_training(parameters, buffers, velocity, source)
+        if isinstance(self._training, RealTraining):
+            return self._training(parameters, buffers, velocity, source)
         parameters_M, buffers_M = self._training(
             stack([parameters]),
             stack([buffers]),

@@ -7,13 +7,13 @@ import registry
 from dsactl.engine.session import Session
 from dsactl.evaluation.protocol import Protocol
 from dsactl.expert_pools.estimate import estimate as estimate_pool
+from dsactl.expert_pools.estimate import in_words
 from dsactl.expert_pools.make import PoolJob
 from dsactl.runs.experts import missing_pool
 from dsactl.studies.clock.curves import MINUTES, steps_at
 from dsactl.studies.clock.making import Prepared, known_seconds, seconds_done
 from dsactl.studies.costs import Trials
 from dsactl.studies.entries import Entry
-from dsactl.text.formatting import duration, many
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,5 @@ def announce_pools(prepared: Sequence[Prepared], session: Session) -> None:
         seconds = estimate_pool(pool, session.device).seconds
         session.progress.remark(
             f"The store has no pool of experts for {pool.recipe.dataset} that fits. One will be trained and stored: "
-            f"{many(pool.recipe.networks, 'network')} of {many(pool.recipe.epochs, 'epoch')}, about "
-            f"{duration(seconds)}."
+            f"{in_words(pool, seconds)}."
         )
