@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 from dsactl.data.dataset import Dataset
 from dsactl.engine.session import Session
-from dsactl.evaluation.cache import StoredResults
+from dsactl.evaluation.cache import EvaluationKey, NetworkResults, StoredResults
 from dsactl.evaluation.named import DSA
 from dsactl.evaluation.protocol import Protocol
 from dsactl.evaluation.resolve import evaluation_key, resolve_networks
@@ -12,8 +12,25 @@ from dsactl.networks.catalogue import NetworkSpec
 from dsactl.studies.comparison import WHOLE, Group
 from dsactl.studies.random_sets import Compared
 from dsactl.synthetic.full_data import whole_without_images
+from dsactl.synthetic.synthetic_set import SyntheticSet
 
 _CHANGED = ("lr", "momentum", "weight_decay", "batch", "strategy", "seed", "precision")
+
+
+def stored_whole(
+    dataset: Dataset, protocol: Protocol, session: Session
+) -> tuple[SyntheticSet, EvaluationKey, NetworkResults]:
+    """Return all training images as a set without images, the key of its networks, and their cached results.
+
+    Args:
+        dataset: of the training and the test images.
+        protocol: with name, network and augmentation. Its epochs are not used: a whole dataset has its own.
+        session: has the store with the cache.
+    """
+    whole, protocol = whole_without_images(dataset), replace(protocol, epochs=None)
+    networks = resolve_networks(whole, dataset, protocol, session.device)
+    key = evaluation_key(networks, protocol, session.device, session.executor.choose(protocol.networks).threads)
+    return whole, key, StoredResults(session.store).load(key)
 
 
 def whole_group(compared: Compared, protocol: Protocol, session: Session) -> tuple[Group | None, list[str]]:
@@ -23,27 +40,24 @@ def whole_group(compared: Compared, protocol: Protocol, session: Session) -> tup
 
     Args:
         compared: the set, whose dataset it is.
-        protocol: with name, network and augmentation. Its epochs are not used: a whole dataset has its own.
-        session: has the store with the cache, and the device.
+        protocol, session: see `stored_whole`.
 
     Returns:
         The group, and a remark if it was measured on another device or is not known.
     """
-    dataset = compared.dataset
-    whole, protocol = whole_without_images(dataset), replace(protocol, epochs=None)
-    networks = resolve_networks(whole, dataset, protocol, session.device)
-    key = evaluation_key(networks, protocol, session.device, session.executor.choose(protocol.networks).threads)
-    cache, remarks = StoredResults(session.store), list[str]()
-    if not (known := cache.load(key)):
+    whole, key, known = stored_whole(compared.dataset, protocol, session)
+    remarks = list[str]()
+    if not known:
+        cache = StoredResults(session.store)
         known, where = cache.on_another_device(key, any_precision=protocol.precision == "auto")
         if not known:
-            return None, [_how_to_measure(compared, protocol)]
+            return None, [_how_to_measure(compared, replace(protocol, epochs=None))]
         remarks = [f"The whole training split was measured on another device: {where}."]
     group = Group(
         WHOLE,
         ipc=whole.recipe.ipc,
         trained_on=len(whole),
-        stored_bytes=dataset.train.images_NCHW.numel(),
+        stored_bytes=compared.dataset.train.images_NCHW.numel(),
         soft=False,
         references=(),
         digests=(whole.digest,),

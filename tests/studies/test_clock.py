@@ -56,8 +56,8 @@ def job_of(method: str, **settings: Any) -> Job:
 
 def point(**values: Any) -> Point:
     usual = Point(
-        "digits", 1, "dsa", 1, 0, 1, 7, 60.0, "", None, "a:1", "d", "mlp", (50.0, 52.0), 2, "dsa crop", "dsa", 1.0,
-        "cpu", "dsactl 1", "dsactl 1, torch 2; native",
+        "digits", 1, "dsa", 1, 0, 1, 7, 60.0, "", None, 0, 0, "a:1", "d", "mlp", (50.0, 52.0), 2, "dsa crop", "dsa",
+        1.0, "cpu", "dsactl 1", "dsactl 1, torch 2; native",
     )  # fmt: skip
     return replace(usual, **values)
 
@@ -81,6 +81,9 @@ def test_every_method_is_on_the_page_with_its_numbers_and_a_plot(pool: str, tmp_
         name = label((each["method"], each["formation"]))
         (row,) = [line for line in text.splitlines() if line.startswith(f"| {name} |") and _steps(each) in line]
         assert row.endswith(f"| {each['mean']:.1f} ± {each['std']:.1f} | 2 | 1 | {each['protocol']} |")
+    assert "that fit in 1 and 2 minutes by" in text
+    assert "Not the default: `arch='mlp'`, `epochs=2`, `experts='tiny'`. All other settings of the methods" in text
+    assert "\nExperts: `tiny:1`, 2 networks of 1 epoch.\n" in text
     assert set(result.files) == {"accuracy.md", "clock.csv", "clock.json", "clock-digits-ipc1.png"}
     assert {each.name.namespace for each in registry.Store().sets()} == {STUDIES}
 
@@ -286,7 +289,7 @@ def test_a_plot_has_each_set_at_its_time_and_labels_apart(drawn: list[Figure]) -
         point(method=RELABEL, minutes=0, seconds=6.0, pool="p:1", pool_seconds=594.0, accuracies=(40.0, 40.0)),
     ]
     series = series_of(merged((), points))
-    whole = Whole("digits", "mlp", (70.0, 72.0), 10, "dsa crop")
+    whole = Whole("digits", "mlp", (70.0, 72.0), 10, "dsa crop", "dsa")
     assert over_minutes(series, whole, title="A title").startswith(b"\x89PNG")
     axes = drawn[0].axes[0]
     assert (axes.get_xscale(), axes.get_title(), axes.get_ylabel()) == ("log", "A title", "test accuracy, %")
@@ -303,7 +306,7 @@ def test_a_plot_has_each_set_at_its_time_and_labels_apart(drawn: list[Figure]) -
 
 def test_a_far_accuracy_of_all_images_is_stated_and_not_drawn(drawn: list[Figure]) -> None:
     series = series_of([point(), point(minutes=2, seconds=120.0, accuracies=(58.0, 60.0))])
-    over_minutes(series, Whole("digits", "mlp", (99.0,), 10, "dsa crop"), title="")
+    over_minutes(series, Whole("digits", "mlp", (99.0,), 10, "dsa crop", "dsa"), title="")
     (axes,) = drawn[0].axes
     assert axes.get_ylim()[1] < 70
     assert "all training images: 99.0 (n = 1), above this plot" in [text.get_text() for text in axes.texts]
@@ -311,24 +314,26 @@ def test_a_far_accuracy_of_all_images_is_stated_and_not_drawn(drawn: list[Figure
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_stored_results_of_all_training_images_are_shown(tmp_path: Path) -> None:
-    call = {**FAST, "methods": ["random"], "out": tmp_path / "out"}
-    dsactl.reproduce("clock", **call)
-    assert "all training images" not in (tmp_path / "out" / "accuracy.md").read_text()
-    mlp = dsactl.NetworkSpec("mlp")
-    dsactl.evaluate_whole("digits", networks=1, epochs=1)
-    registry.Store().add_evaluation(
-        dsactl.load_dataset("digits").train.checksum(),
-        {"network": "mlp", "test_checksum": dsactl.load_dataset("digits").test.checksum(), "accuracies": [1.0] * 9},
-    )
-    dsactl.reproduce("clock", **call)
-    assert "all training images" not in (tmp_path / "out" / "accuracy.md").read_text(), "of another network"
-    found = dsactl.evaluate_whole("digits", networks=2, epochs=1, network=mlp)
-    dsactl.reproduce("clock", **call)
-    assert (
-        f"| all training images | – | – | – | {found.mean:.1f} ± {found.std:.1f} | 2 |"
-        in (tmp_path / "out" / "accuracy.md").read_text()
-    )
+def test_stored_results_of_all_training_images_are_shown_if_they_are_the_usual_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsactl.synthetic.full_data.STEPS", 12)  # two epochs of digits
+    call = {**FAST, "epochs": 3, "methods": ["random"], "device": "cpu", "out": tmp_path / "out"}
+
+    def rows() -> list[str]:
+        dsactl.reproduce("clock", **call)
+        lines = (tmp_path / "out" / "accuracy.md").read_text().splitlines()
+        return [line for line in lines if "all training images" in line]
+
+    def measure(**how: Any) -> dsactl.Evaluation:
+        return dsactl.evaluate_whole("digits", device="cpu", **{"network": dsactl.NetworkSpec("mlp"), **how})
+
+    for other in ({"epochs": 1}, {"lr": 0.1}, {"protocol": "idc"}, {"strategy": "none"}, {"network": None}):
+        measure(networks=1, **other)
+    assert rows() == []
+    found = measure(networks=2)
+    shown = f"{found.mean:.1f} ± {found.std:.1f} | 2"
+    assert rows() == [f"| all training images, 2 epochs | – | – | – | {shown} | – | dsa |"]
 
 
 def test_points_survive_json_and_hand_made_ones_do_not() -> None:
@@ -344,6 +349,8 @@ def test_the_page_says_what_is_unknown() -> None:
     text = page([point(accuracies=(50.0,), pool="p:1")], {}, plan, 1)
     assert "| dsa | 1 min 00 s | 7 | unknown | 50.0 | 1 | 1 | dsa |" in text
     assert "Machine: a machine. Seed 3." in text
+    assert "that fit in 1 minute by" in text
+    assert "\nAll settings of the methods and" in text
     assert "1 point of the last call is not finished." in text
     assert "Sets made with dsactl 1, torch 2. Networks trained with dsactl 1, cpu." in text
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dsactl.studies.clock.curves import MINUTES
 from dsactl.studies.clock.plot import over_minutes
 from dsactl.studies.clock.points import Point, Whole, label, series_of
 from dsactl.text.formatting import duration, many
@@ -13,6 +14,8 @@ from dsactl.text.tables import Table
 TITLE = "Accuracy by the clock"
 _HEADS = ("set", "time", "steps", "experts", "accuracy, %", "n", "sets", "protocol")
 _RIGHT = ("time", "steps", "experts", "accuracy, %", "n", "sets")
+_OPTIONAL = ("arch", "protocol", "epochs", "experts")
+"""Settings of the study that are None by default, and then the methods' and the protocol's own."""
 _ABOUT = (
     "Test accuracy over the time that making a set took on one machine. Each set is used to train {networks} from "
     "scratch, each tested once, at the end. A row pools the networks of all its sets: mean ± population standard "
@@ -21,12 +24,13 @@ _ABOUT = (
     "training its network. Not in it: loading the dataset, compiling, timing the steps, and the evaluation. "
     "**Experts** is the time of training the pool of networks that `dance` and the soft labels use; the sets of a "
     "dataset share it. In the plots, an empty marker is at the time with the experts.",
-    "The sets of a curve are those of one run, after the numbers of steps that fit in 1, 2, 5, 10, 20, 40 and 60 "
-    "minutes by the time of a few steps, which was measured first. A run ends at its method's default number of steps. "
+    "The sets of a curve are those of one run, after the numbers of steps that fit in {minutes} by the time of a few "
+    "steps, which was measured first. A run ends at its method's default number of steps. "
     "F is the formation: with F = 2, each stored image holds four to train on. `random + soft` are random images with "
     "one soft label each, from an expert.",
-    "All settings are the methods' defaults; none was chosen by these results. Not measured: other settings and "
-    "networks, methods whose settings depend on when they end, such as `dd`, and longer runs.",
+    "{changed} of the methods and of training the networks are the defaults; none was chosen by these "
+    "results. Not measured: other settings and networks, methods whose settings depend on when they end, such as `dd`, "
+    "and longer runs.",
 )
 
 
@@ -43,7 +47,14 @@ def page(points: Sequence[Point], whole: Mapping[str, Whole], plan: Mapping[str,
     made_in = "; ".join(dict.fromkeys(point.made_in.partition(";")[0] for point in points))
     tested_in = "; ".join(dict.fromkeys(f"{point.program}, {point.device}" for point in points))
     lines = [f"# {TITLE}", "", 'Made by `dsactl.reproduce("clock")`.', ""]
-    lines += [line for text in _ABOUT for line in (text.format(networks=many(plan["networks"], "network")), "")]
+    words = {
+        "networks": many(plan["networks"], "network"),
+        "minutes": _minutes(points),
+        "changed": _changed(plan),
+    }
+    lines += [line for text in _ABOUT for line in (text.format(**words), "")]
+    pools = dict.fromkeys(_pool(point) for point in points if point.pool)
+    lines += [f"Experts: {'; '.join(pools)}.", ""] if pools else []
     lines += [f"Machine: {plan['machine']}. Seed {plan['seed']}.", ""]
     if points:
         lines += [f"Sets made with {made_in}. Networks trained with {tested_in}.", ""]
@@ -53,6 +64,23 @@ def page(points: Sequence[Point], whole: Mapping[str, Whole], plan: Mapping[str,
         lines += [f"## {caption}", "", f"![{caption}]({picture_name(dataset, ipc)})", ""]
         lines += [*_markdown(several, whole.get(dataset)), ""]
     return "\n".join(lines)
+
+
+def _minutes(points: Sequence[Point]) -> str:
+    """Return the times at which sets were taken: "1, 2 and 5 minutes"; those of the study if there are none yet."""
+    *first, last = sorted({point.minutes for point in points if point.minutes}) or MINUTES
+    return " and ".join(filter(None, (", ".join(map(str, first)), many(last, "minute"))))
+
+
+def _pool(point: Point) -> str:
+    """Return the experts of a point: "`name:1`, 5 networks of 60 epochs"."""
+    return f"`{point.pool}`, {many(point.pool_networks, 'network')} of {many(point.pool_epochs, 'epoch')}"
+
+
+def _changed(plan: Mapping[str, Any]) -> str:
+    """Return a sentence with the settings that are not the defaults, if any, and the subject of the next one."""
+    changed = [f"`{name}={plan[name]!r}`" for name in _OPTIONAL if plan.get(name) is not None]
+    return f"Not the default: {', '.join(changed)}. All other settings" if changed else "All settings"
 
 
 def pictures(points: Sequence[Point], whole: Mapping[str, Whole]) -> dict[str, bytes]:
@@ -112,4 +140,5 @@ def _markdown(points: Sequence[Point], whole: Whole | None) -> Iterator[str]:
         yield "| " + " | ".join(row) + " |"
     if whole is not None:
         accuracy = f"{whole.mean:.1f} ± {whole.std:.1f}"
-        yield f"| all training images | – | – | – | {accuracy} | {whole.n} | – | {whole.augmentation} |"
+        name = f"all training images, {many(whole.epochs, 'epoch')}"
+        yield f"| {name} | – | – | – | {accuracy} | {whole.n} | – | {whole.protocol} |"

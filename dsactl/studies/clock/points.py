@@ -1,16 +1,16 @@
 """The points of the study: a set, the time that it took, and the accuracies of networks that are trained on it."""
 
-import contextlib
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import registry
 from dsactl.data.dataset import Dataset
-from dsactl.evaluation.protocol import Evaluation, Sample
+from dsactl.engine.session import Session
+from dsactl.evaluation.protocol import Evaluation, Protocol, Sample
 from dsactl.studies.clock.curves import METHODS, RELABEL, Stop
 from dsactl.studies.clock.making import Made
+from dsactl.studies.whole_result import stored_whole
 
 Series = tuple[str, int]
 """A method of `curves.METHODS`, and F."""
@@ -29,6 +29,7 @@ class Point(Sample):
         seconds: that making it took, without the experts.
         pool: reference of the experts; empty without any.
         pool_seconds: that training them took; None if that is not known, and without any.
+        pool_networks, pool_epochs: their number, and the epochs of each; 0 without any.
         reference, digest: of the set.
         network, accuracies, epochs, augmentation, device, program: see `Evaluation`.
         protocol: name of the protocol.
@@ -46,6 +47,8 @@ class Point(Sample):
     seconds: float
     pool: str
     pool_seconds: float | None
+    pool_networks: int
+    pool_epochs: int
     reference: str
     digest: str
     network: str
@@ -75,6 +78,7 @@ class Whole(Sample):
     Attributes:
         dataset: its name.
         network, accuracies, epochs, augmentation: see `Evaluation`.
+        protocol: name of the protocol.
     """
 
     dataset: str
@@ -82,6 +86,7 @@ class Whole(Sample):
     accuracies: tuple[float, ...]
     epochs: int
     augmentation: str
+    protocol: str
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,7 @@ def point_of(stop: Stop, dataset: str, made: Made, result: Evaluation, protocol:
     """Return the point of a set and of its evaluation, by the protocol of this name."""
     request, provenance = stop.curve.request, made.stored.manifest.provenance
     taken = None if made.pool is None else made.pool.manifest.provenance.get("seconds")
+    experts = None if made.pool is None else made.pool.manifest.pool
     return Point(
         dataset=dataset,
         ipc=request.ipc,
@@ -131,6 +137,8 @@ def point_of(stop: Stop, dataset: str, made: Made, result: Evaluation, protocol:
         seconds=made.seconds,
         pool="" if made.pool is None else made.pool.reference,
         pool_seconds=float(taken) if isinstance(taken, int | float) else None,
+        pool_networks=0 if experts is None else experts.networks,
+        pool_epochs=0 if experts is None else experts.epochs[-1],
         reference=result.reference,
         digest=result.digest,
         network=result.network,
@@ -211,23 +219,22 @@ def _values(row: Mapping[str, Any], kind: type[Point | Whole]) -> dict[str, Any]
     found["accuracies"] = tuple(map(float, found["accuracies"]))
     if not found["accuracies"] or found.get("method", RELABEL) not in METHODS:
         raise ValueError("a result without accuracies, or of an unknown method")
-    for name in ("seconds", "minutes", "ipc", "formation", "number", "steps", "epochs"):
+    for name in ("seconds", "minutes", "ipc", "formation", "number", "steps", "epochs", "pool_networks", "pool_epochs"):
         if not isinstance(found.get(name, 0), int | float):
             raise TypeError(f"{name} is not a number")
     return found
 
 
-def find_whole(store: registry.Store, dataset: Dataset, network: str) -> Whole | None:
-    """Return the result of a whole training split with the most networks, the newest of several; None without one.
+def find_whole(dataset: Dataset, protocol: Protocol, session: Session) -> Whole | None:
+    """Return the cached result of the whole training split, trained for its usual epochs; None without one.
 
     Args:
-        store: has the results.
         dataset: of the training and the test images.
-        network: label of the networks.
+        protocol: of the points. Without a name it stands for the usual one of a whole training split.
+        session: has the store with the cache.
     """
-    found = list[Whole]()
-    for record in store.evaluations(dataset.train.checksum()):
-        if (record.get("network"), record.get("test_checksum")) == (network, dataset.test.checksum()):
-            with contextlib.suppress(KeyError, TypeError, ValueError):  # a file that was changed by hand
-                found.append(whole_from_json({**record, "dataset": dataset.name}))
-    return max(reversed(found), key=lambda whole: whole.n, default=None)
+    _, key, known = stored_whole(dataset, protocol, session)
+    if not known:
+        return None
+    accuracies = tuple(result.accuracy for _, result in sorted(known.items()))
+    return Whole(dataset.name, key.network, accuracies, key.plan.epochs, key.augmentation, key.protocol)

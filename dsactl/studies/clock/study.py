@@ -213,11 +213,12 @@ class Clock(Study):
 
         with folder.writing():
             known = merged(folder.earlier("points", point_from_json), points)
-            whole = {each.dataset: each for each in folder.earlier("whole", whole_from_json)}
-            for dataset in {each.job.dataset.name: each.job.dataset for each in prepared}.values():
-                networks = [point.network for point in known if point.dataset == dataset.name]
-                if networks and (found := find_whole(session.store, dataset, networks[0])) is not None:
-                    whole[dataset.name] = found
+            datasets = {each.job.dataset.name: each.job.dataset for each in prepared}
+            earlier = folder.earlier("whole", whole_from_json)
+            whole = {each.dataset: each for each in earlier if each.dataset not in datasets}
+            for name, dataset in datasets.items():
+                if (found := find_whole(dataset, self.tested, session)) is not None:
+                    whole[name] = found
             rows = [to_json(point) for point in known]
             folder.put_json({"points": rows, "whole": [to_json(each) for each in whole.values()]})
             folder.put(f"{NAME}.csv", to_csv(rows, COLUMNS).encode())
