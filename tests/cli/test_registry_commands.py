@@ -63,7 +63,7 @@ def test_a_set_without_a_picture(store: registry.Store, quick: Program, capsys: 
     assert "None" not in shown
     assert json.loads(quick("show", "bare", "--json").stdout)["picture"] is None
     for as_json in (False, True):
-        condense_runs.answer([Outcome(stored, 1.0)], Output(as_json=as_json))
+        condense_runs.answer([Outcome(stored, 1.0)], Output(as_json=as_json), None)
     said, value = capsys.readouterr().out.split("\n", 1)
     assert said.startswith("Stored bare:1")
     assert json.loads(value)[0]["picture"] is None

@@ -191,7 +191,11 @@ def test_without_an_input_nothing_is_removed(cli: Cli) -> None:
     assert cli("ls", "--quiet")[1] == "one:1\n"
 
 
-def test_a_terminal_of_no_columns_has_the_usual_number(program: Callable[..., CompletedProcess[str]]) -> None:
+def test_a_terminal_of_no_columns_has_the_usual_number(
+    program: Callable[..., CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
     usual = program("archs").stdout
     assert usual.startswith("name ")
     assert program("archs", COLUMNS="0", LINES="0").stdout == usual
