@@ -2,20 +2,22 @@
 
 import re
 import shlex
-import time
 from collections.abc import Callable
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import pytest
 import torch
 from away import Away
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 from sessions import Stopping, Told, session
 
 import dsactl
 import registry
 from dsactl.cli.recipe_to_command import set_command
+from dsactl.engine.locks import hold
+from dsactl.expert_pools import make
 from dsactl.expert_pools.make import find_pool, pool_folder
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes.recipe import Request
@@ -106,17 +108,29 @@ def test_a_missing_pool_is_announced_and_made(cli: Callable[..., tuple[int, str,
         assert (code, "trained now" in err) == (0, False)
 
 
-def test_experts_that_another_process_trains_are_waited_for(cli: Callable[..., tuple[int, str, str]]) -> None:
+def test_experts_that_another_process_trains_are_waited_for(
+    cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = ("--width", "8", "--iterations", "2", "--expert-networks", "2", "--expert-epochs", "1")
     job = prepare(Request.parse({"dataset": "digits", "ipc": 1, **FEW, **EXPERTS}), "cpu")
     folder = pool_folder(registry.Store(), pool_job(job).recipe)
     folder.mkdir(parents=True)
-    held = Event()
+    held, waited_for = Event(), Event()
 
     def train() -> None:
         with FileLock(folder / "lock"):
             held.set()
-            time.sleep(0.5)
+            waited_for.wait(60)
+
+    def told(path: Path, waiting: Callable[[], None] | None = None) -> BaseFileLock:
+        def wait() -> None:
+            assert waiting is not None
+            waiting()
+            waited_for.set()
+
+        return hold(path, wait)
+
+    monkeypatch.setattr(make, "hold", told)
 
     Thread(target=train).start()
     assert held.wait(10)
