@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from dsactl.benchmark.timing import WARM_UP, FirstClasses, wait, wants_more
+from dsactl.benchmark.timing import WARM_UP, FirstClasses, wants_more
 from dsactl.data.dataset import Dataset
+from dsactl.engine.clock import wait
 from dsactl.methods.work import MethodContext
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe

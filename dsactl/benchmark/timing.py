@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 
+from dsactl.engine.clock import wait
 from dsactl.engine.processes import SINGLE_PROCESS, DryRunGroup
 
 STEPS = 5  # timed, after two that warm up caches, allocators and compilers
@@ -76,12 +77,6 @@ def timed(step: Callable[[], object], device: torch.device) -> list[float]:
         wait(device)
         measured.append(time.perf_counter() - start)
     return measured
-
-
-def wait(device: torch.device) -> None:
-    """Wait for a GPU to finish its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def wants_more(repetitions: int, seconds: float) -> bool:

@@ -6,6 +6,12 @@ from itertools import pairwise
 import torch
 
 
+def wait(device: torch.device) -> None:
+    """Wait for a GPU to finish its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 class Clock:
     """The time between the steps of a trial, each measured after the device has finished.
 
@@ -18,8 +24,7 @@ class Clock:
 
     def mark(self) -> None:
         """Mark the end of a step, or the start of the first."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        wait(self._device)
         self.marks.append(time.perf_counter())
 
     def fastest(self, first: int = 0) -> float:

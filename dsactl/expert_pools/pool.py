@@ -55,6 +55,11 @@ class ExpertPool:
         return f"ExpertPool({self.reference}, {kept}, @sha256:{self.digest[:12]})"
 
     @property
+    def exact_reference(self) -> str:
+        """The reference with the digest, as provenance states it."""
+        return f"{self.reference} @sha256:{self.digest}"
+
+    @property
     def spec(self) -> NetworkSpec:
         """The network, resolved."""
         return self.recipe.network

@@ -191,13 +191,13 @@ def is_made(store: registry.Store, job: Job) -> bool:
 
 def find_made(store: registry.Store, job: Job) -> registry.StoredSet | None:
     """Return the set of a job under any name; None if it is not in the store."""
-    found = _find(run_folder(store, job.recipe), store)
+    found = recorded_set(run_folder(store, job.recipe) / FINISHED, store)
     return None if found is None else found[0]
 
 
 def _finished(folder: Path, job: Job, store: registry.Store) -> Outcome | None:
     """Return the set of a finished run under the job's name; None if unfinished, or the set is gone or damaged."""
-    found = _find(folder, store)
+    found = recorded_set(folder / FINISHED, store)
     if found is None:
         return None
     stored, tensors, seconds = found
@@ -207,10 +207,18 @@ def _finished(folder: Path, job: Job, store: registry.Store) -> Outcome | None:
     return Outcome(stored, seconds, repeated=True)
 
 
-def _find(folder: Path, store: registry.Store) -> tuple[registry.StoredSet, dict[str, Array], float] | None:
-    """Return the set of a finished run under any name, its tensors, and the run's seconds."""
+def recorded_set(path: Path, store: registry.Store) -> tuple[registry.StoredSet, dict[str, Array], float] | None:
+    """Return the set that a record of a run names, under any name, its tensors, and the run's seconds.
+
+    Args:
+        path: of the record, JSON with digest and seconds.
+        store: has the set.
+
+    Returns:
+        None if there is no record, it is damaged, or the set is gone or damaged.
+    """
     try:
-        done = json.loads((folder / FINISHED).read_text())
+        done = json.loads(path.read_text())
         stored = store.find(registry.Reference(None, digest=done["digest"]))
         return stored, store.tensors(stored), float(done["seconds"])
     except (FileNotFoundError, ValueError, KeyError, TypeError, registry.NotFoundError, registry.CorruptError):

@@ -66,7 +66,7 @@ def dance(work: MethodContext) -> CondensedSet:
             check_finite(work, images_KICHW, k)
         kept = {**state, "images": images_KICHW, "velocity": velocity_KICHW}
         work.keep(k + 1, settings.iterations, kept, figures=figures, doing="matching features", copy=False)
-    about = {} if work.experts is None else {"experts": f"{work.experts.reference} @sha256:{work.experts.digest}"}
+    about = {} if work.experts is None else {"experts": work.experts.exact_reference}
     return CondensedSet(images_KICHW.flatten(0, 1), real.labels(recipe.ipc), provenance=about)
 
 

@@ -33,7 +33,7 @@ from dsactl.methods.work import CondensedSet
 from dsactl.runs.experts import Pools, note_pool, pool_of_run
 from dsactl.runs.job import STUDIES, Job
 from dsactl.runs.made_check import checked
-from dsactl.runs.run import BusyError, carry_out, execute, store_product
+from dsactl.runs.run import BusyError, carry_out, execute, recorded_set, store_product
 from dsactl.runs.runner import CHECKPOINT, Product
 from dsactl.runs.trial import Trial, measure
 from dsactl.studies.clock.curves import Curve, steps_at
@@ -222,7 +222,7 @@ def _product(folder: Path, job: Job, steps: int, session: Session, experts: Expe
     made = CondensedSet(
         tensors["images"].flatten(0, 1),
         job.dataset.labels(job.recipe.ipc).cpu(),
-        provenance={} if experts is None else {"experts": f"{experts.reference} @sha256:{experts.digest}"},
+        provenance={} if experts is None else {"experts": experts.exact_reference},
     )
     return Product(checked(made, job), float(about["seconds"]), list(about["environments"]))
 
@@ -236,14 +236,11 @@ def _stored_pool(experts: ExpertPool, session: Session) -> registry.StoredSet:
 
 
 def _recorded(path: Path, store: registry.Store) -> tuple[registry.StoredSet, float] | None:
-    """Return the set and the seconds of a record; None without one, or if the set is gone or damaged."""
-    try:
-        known = json.loads(path.read_bytes())
-        stored = store.find(registry.Reference(None, digest=known["digest"]))
-        store.tensors(stored)
-        return stored, float(known["seconds"])
-    except (OSError, ValueError, KeyError, TypeError, registry.NotFoundError, registry.CorruptError):
-        return None
+    """Return the set and the seconds of a record; None without one that can be read."""
+    with contextlib.suppress(OSError):
+        found = recorded_set(path, store)
+        return None if found is None else (found[0], found[2])
+    return None
 
 
 def _write(path: Path, stored: registry.StoredSet, seconds: float) -> None:
