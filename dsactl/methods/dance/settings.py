@@ -9,7 +9,7 @@ import pydantic
 from dsactl.augmentation.strategy import Combination
 from dsactl.errors import UsageError
 from dsactl.expert_pools.settings import ExpertSettings
-from dsactl.methods.distribution_matching.settings import refuse_batch_statistics
+from dsactl.methods.batch_norm import refuse_batch_norm
 from dsactl.recipes.methods import Method
 from dsactl.recipes.settings import Asked, Checked, Count, Kinds, Rate, Value
 
@@ -89,7 +89,7 @@ class Dance(ExpertSettings):
 
     def check(self, recipe: Checked) -> None:
         """Refuse networks with batch norm, and experts that would not be used."""
-        refuse_batch_statistics(recipe)
+        refuse_batch_norm(recipe)
         unused = [each.name for each in fields(ExpertSettings) if getattr(self, each.name) != each.default]
         if unused and not self.needs_experts:
             raise UsageError(

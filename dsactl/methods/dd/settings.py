@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from dsactl.errors import UsageError
-from dsactl.methods.unrollable import refuse_batch_norm
+from dsactl.methods.batch_norm import refuse_batch_norm
 from dsactl.recipes.methods import Method
 from dsactl.recipes.settings import Checked, Count, Number, Rate, Settings, Value
 from dsactl.text.formatting import many

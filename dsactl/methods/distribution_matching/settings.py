@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
-from dsactl.errors import UsageError
+from dsactl.methods.batch_norm import refuse_batch_norm
 from dsactl.recipes.methods import Method
 from dsactl.recipes.settings import Asked, Checked, Count, Rate, Settings, Value
 
@@ -52,23 +52,7 @@ class DistributionMatching(Settings):
 
     def check(self, recipe: Checked) -> None:
         """Refuse networks with batch norm."""
-        refuse_batch_statistics(recipe)
-
-
-def refuse_batch_statistics(recipe: Checked) -> None:
-    """Refuse a network whose features of an image depend on the other images of its batch.
-
-    Real and synthetic images pass through it in batches of other sizes and classes, so that equal images would not have
-    equal features.
-
-    Raises:
-        UsageError: it has batch norm.
-    """
-    if recipe.network is not None and recipe.network.has_batch_norm:
-        raise UsageError(
-            f"The method {recipe.method!r} cannot use {recipe.network_label}, which has batch norm.",
-            'Use `norm="instance"`, or an `arch` without batch norm.',
-        )
+        refuse_batch_norm(recipe)
 
 
 DM = Method(

@@ -1,11 +1,14 @@
-"""The check that training can be unrolled through a network. Importing this loads no torch."""
+"""The check that a network has no batch norm, for methods that cannot use it. Importing this loads no torch."""
 
 from dsactl.errors import UsageError
 from dsactl.recipes.settings import Checked
 
 
 def refuse_batch_norm(recipe: Checked) -> None:
-    """Refuse a network with batch norm, whose statistics would have to be unrolled as well.
+    """Refuse a network with batch norm.
+
+    Where training is unrolled, its statistics would have to be as well. Where features are matched, those of an image
+    would depend on its batch: real and synthetic images pass in others, and equal images would not have equal features.
 
     Raises:
         UsageError: it has batch norm; the hint names the same network with instance norm.
