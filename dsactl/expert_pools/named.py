@@ -2,8 +2,11 @@
 
 import registry
 from dsactl.data.dataset import Dataset
+from dsactl.engine.session import opened
 from dsactl.errors import UsageError
-from dsactl.expert_pools.pool import ExpertPool, load_experts
+from dsactl.expert_pools.fitting import named_pool
+from dsactl.expert_pools.pool import ExpertPool
+from dsactl.expert_pools.recipe import PoolRecipe
 from dsactl.expert_pools.settings import ExpertSettings
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe, Request
@@ -26,17 +29,20 @@ def with_digest(request: Request, store: registry.Store | None = None) -> Reques
         store: has the pool; None for the default store.
 
     Raises:
-        registry.RegistryError: the pool does not exist, is a set, or is damaged.
+        registry.RegistryError: the pool does not exist, is a set, or its manifest is damaged; its tensors are not read.
+        DataError: its recipe is not known here.
         UsageError: a setting of the experts is given as well, and differs from the pool's.
     """
     if not names_pool(request):
         return request
-    pool = load_experts(str(request.settings["experts"]), store)
+    pool = named_pool(opened(store), str(request.settings["experts"]))
+    pool.check_kind(registry.EXPERTS)
+    recipe = PoolRecipe.from_dict(pool.manifest.recipe)
     own = {
-        "expert_networks": pool.networks,
-        "expert_epochs": pool.epochs[-1],
-        "expert_batch": pool.recipe.batch,
-        "expert_lr": pool.recipe.lr,
+        "expert_networks": recipe.networks,
+        "expert_epochs": recipe.keep[-1],
+        "expert_batch": recipe.batch,
+        "expert_lr": recipe.lr,
     }
     typed = request.method_settings().values()  # what is given may be text
     for name, value in own.items():
