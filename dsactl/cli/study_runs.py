@@ -183,7 +183,16 @@ def images_per_class(text: str) -> list[int]:
     Raises:
         UsageError: not positive integers.
     """
+    return _positive("--ipc", text, "a number of images per class, or a list such as 1,10,50")
+
+
+def formations(text: str) -> list[int]:
+    """Parse formations; errors as of `images_per_class`."""
+    return _positive("--formation", text, "a number of images along each side, or a list such as 1,2")
+
+
+def _positive(flag: str, text: str, what: str) -> list[int]:
     words = text.split(",")
     if not all(word.isascii() and word.strip().isdigit() and int(word) > 0 for word in words):
-        raise UsageError(f"--ipc {text!r} is not a number of images per class, or a list such as 1,10,50.")
+        raise UsageError(f"{flag} {text!r} is not {what}.")
     return list(map(int, words))

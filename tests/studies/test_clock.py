@@ -18,15 +18,15 @@ from dsactl.recipes.recipe import Request
 from dsactl.runs.job import STUDIES, Job, prepare
 from dsactl.runs.run import execute
 from dsactl.studies.clock import making, plot
-from dsactl.studies.clock.curves import RELABEL, curves, in_order, steps_at
+from dsactl.studies.clock.curves import MINUTES, RELABEL, curves, in_order, steps_at
 from dsactl.studies.clock.page import page
 from dsactl.studies.clock.plot import over_minutes
 from dsactl.studies.clock.points import Point, Whole, label, merged, point_from_json, series_of, to_json
 
 Cli = Callable[..., tuple[int, str, str]]
 measured = making.seconds_per_step
-STEP = 25.0
-"""Seconds of a step: two fit in a minute, four in two and twelve in five."""
+STEP = 60.0
+"""Seconds of a step: one fits in a minute, five in five."""
 FAST: dict[str, Any] = {"dataset": ["digits"], "ipc": [1], "arch": "mlp", "networks": 2, "epochs": 2, "sets": 1}
 FLAGS = ("--dataset", "digits", "--ipc", "1", "--arch", "mlp", "--networks", "2", "--epochs", "2", "--sets", "1")
 
@@ -56,17 +56,17 @@ def job_of(method: str, **settings: Any) -> Job:
 
 def point(**values: Any) -> Point:
     usual = Point(
-        "digits", 1, "dsa", 1, 0, 1, 7, 60.0, "", None, 0, 0, "a:1", "d", "mlp", (50.0, 52.0), 2, "dsa crop", "dsa",
-        1.0, "cpu", "dsactl 1", "dsactl 1, torch 2; native",
+        "digits", 1, "dsa", 1, 0, 1, 7, 60.0, 61.0, "", None, 0, 0, "a:1", "d", "mlp", (50.0, 52.0), 2, "dsa crop",
+        "dsa", 1.0, "cpu", "dsactl 1", "dsactl 1, torch 2; native",
     )  # fmt: skip
     return replace(usual, **values)
 
 
 def test_every_method_is_on_the_page_with_its_numbers_and_a_plot(pool: str, tmp_path: Path) -> None:
-    result = dsactl.reproduce("clock", **FAST, minutes=2, experts=pool, out=tmp_path / "out")
+    result = dsactl.reproduce("clock", **FAST, minutes=5, experts=pool, out=tmp_path / "out")
     points = result.values["points"]
     at_once = [("random", 0), ("herding", 0), ("relabel", 0)]
-    runs = [(method, steps) for method in ("dsa", "dm", "dance") for steps in (2, 4)]
+    runs = [(method, steps) for method in ("dsa", "dm", "dance") for steps in (1, 5)]
     assert [(each["method"], each["steps"]) for each in points if each["formation"] == 1] == at_once + runs
     assert len(points) == 2 * len(at_once + runs), "with formation 2, the same"
     assert {each["protocol"] for each in points} == {"dsa", "idc"}
@@ -81,8 +81,8 @@ def test_every_method_is_on_the_page_with_its_numbers_and_a_plot(pool: str, tmp_
         name = label((each["method"], each["formation"]))
         (row,) = [line for line in text.splitlines() if line.startswith(f"| {name} |") and _steps(each) in line]
         assert row.endswith(f"| {each['mean']:.1f} ± {each['std']:.1f} | 2 | 1 | {each['protocol']} |")
-    assert "that fit in 1 and 2 minutes by" in text
-    assert "Not the default: `arch='mlp'`, `epochs=2`, `experts='tiny'`. All other settings of the methods" in text
+    assert "that fit in 1 and 5 minutes by" in text
+    assert "Not the default: `arch='mlp'`, `epochs=2`. All other settings of the methods" in text
     assert "\nExperts: `tiny:1`, 2 networks of 1 epoch.\n" in text
     assert set(result.files) == {"accuracy.md", "clock.csv", "clock.json", "clock-digits-ipc1.png"}
     assert {each.name.namespace for each in registry.Store().sets()} == {STUDIES}
@@ -95,11 +95,12 @@ def _steps(row: dict[str, Any]) -> str:
 @pytest.mark.parametrize("method", ["dsa", "dm", "dance"])
 def test_a_set_on_the_way_is_the_set_of_a_shorter_run(method: str, pool: str) -> None:
     job = job_of(method, **({"experts": pool} if method == "dance" else {}))
-    first, second = (making.run_until(job, 0, minutes, session()) for minutes in (1, 2))
+    first, second = (making.run_until(job, 0, minutes, session()) for minutes in (1, 5))
     assert first is not None
     assert second is not None
-    assert (first.steps, second.steps) == (2, 4)
-    assert 0 < first.seconds < second.seconds
+    assert (first.steps, second.steps) == (1, 5)
+    assert 0 < first.elapsed < second.elapsed
+    assert (first.seconds, second.seconds) == (STEP, 5 * STEP)
     for made in (first, second):
         store = registry.Store()
         short = execute(job.with_steps(made.steps), session()).stored
@@ -112,18 +113,18 @@ def test_a_set_on_the_way_is_the_set_of_a_shorter_run(method: str, pool: str) ->
 
 def test_a_time_before_the_checkpoint_starts_the_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of("dm")
-    later = making.run_until(job, 0, 2, session())
+    later = making.run_until(job, 0, 5, session())
     earlier = making.run_until(job, 0, 1, session())
     assert later is not None
     assert earlier is not None
     monkeypatch.setattr(making, "carry_out", _fail)
-    for minutes, made in ((1, earlier), (2, later)):
+    for minutes, made in ((1, earlier), (5, later)):
         again = making.run_until(job, 0, minutes, session())
         assert again is not None
-        assert (again.stored.digest, again.seconds) == (made.stored.digest, made.seconds), "they are looked up"
+        assert (again.stored.digest, again.elapsed) == (made.stored.digest, made.elapsed), "they are looked up"
     registry.Store().remove([(later.stored.name, later.stored.version)])
     with pytest.raises(AssertionError, match="was not to be computed"):
-        making.run_until(job, 0, 2, session())
+        making.run_until(job, 0, 5, session())
 
 
 def _fail(*_: Any, **__: Any) -> None:
@@ -134,7 +135,7 @@ def _fail(*_: Any, **__: Any) -> None:
 def test_an_interrupted_study_continues_and_computes_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call = {**FAST, "methods": ["random", "dsa"], "minutes": 2, "out": tmp_path / "out"}
+    call = {**FAST, "methods": ["random", "dsa"], "minutes": 5, "out": tmp_path / "out"}
     with pytest.raises(KeyboardInterrupt) as stop:
         dsactl.reproduce("clock", **call, progress=Stopping(3.0))
     assert "2 of 6 points are done" in str(stop.value.__notes__)
@@ -145,7 +146,7 @@ def test_an_interrupted_study_continues_and_computes_nothing_twice(
     trained = _counted(monkeypatch, "dsactl.evaluation.evaluate.train_and_test")
     ran = _counted(monkeypatch, "dsactl.studies.clock.making.carry_out")
     whole = dsactl.reproduce("clock", **call).values["points"]
-    assert [each["steps"] for each in whole] == [0, 0, 2, 4, 2, 4]
+    assert [each["steps"] for each in whole] == [0, 0, 1, 5, 1, 5]
     assert len(ran) == 3, "the first set of the first run was made"
     before = len(trained)
     assert "not finished" not in (tmp_path / "out" / "accuracy.md").read_text()
@@ -170,13 +171,17 @@ def _counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[object]:
 def test_later_calls_add_curves_and_sets_and_other_plans_are_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     dsactl.reproduce("clock", **FAST, methods=["random"], out=out)
-    dsactl.reproduce("clock", **{**FAST, "sets": 2, "ipc": [2]}, methods=["dm"], minutes=1, out=out)
+    more = {**FAST, "sets": 2, "ipc": [2], "networks": 1}
+    dsactl.reproduce("clock", **more, methods=["dm"], minutes=1, out=out)
+    dsactl.reproduce("clock", **more, methods=["random"], formation=[2], out=out)
     points = json.loads((out / "clock.json").read_text())["points"]
     assert [(each["ipc"], each["method"], each["formation"], each["number"]) for each in points] == [
         (1, "random", 1, 0),
         (1, "random", 2, 0),
+        *((2, "random", 2, number) for number in (0, 1)),
         *((2, "dm", formation, number) for formation in (1, 2) for number in (0, 1)),
     ]
+    assert [each["n"] for each in points] == [2, 2, 1, 1, 1, 1, 1, 1]
     assert len({each["digest"] for each in points}) == len(points), "each set has a seed of its own"
     assert (out / "clock-digits-ipc2.png").exists()
     with pytest.raises(UsageError, match="another plan"):
@@ -235,27 +240,28 @@ def test_missing_experts_are_named_before_they_are_trained(monkeypatch: pytest.M
 
 def test_steps_of_times() -> None:
     def steps(seconds: float, most: int) -> list[int]:
-        return [steps_at(minutes, seconds, most) for minutes in (1, 2, 5, 10, 20, 40, 60)]
+        return [steps_at(minutes, seconds, most) for minutes in MINUTES]
 
-    assert steps(60, 1000) == [1, 2, 5, 10, 20, 40, 60]
-    assert steps(60, 15) == [1, 2, 5, 10, 15, 0, 0], "a run ends at its own number of steps"
-    assert steps(100, 1000) == [0, 1, 3, 6, 12, 24, 36]
-    assert steps(4000, 1000) == [0] * 7
+    assert steps(60, 1000) == [1, 5, 20, 60]
+    assert steps(60, 15) == [1, 5, 15, 0], "a run ends at its own number of steps"
+    assert steps(100, 1000) == [0, 3, 12, 36]
+    assert steps(4000, 1000) == [0] * 4
 
 
 def test_cheap_points_come_first_and_first_sets_before_second_ones() -> None:
-    found = curves(Request.of("digits", 1), [1], ["random", RELABEL, "dm", "dance"], None)
+    found = curves(Request.of("digits", 1), [1], ["random", RELABEL, "dm", "dance"], [1, 2], None)
     assert [each.request.formation for each in found] == [1] * 4 + [2] * 4
     late = {each.name for each in found if each.experts}
-    stops = in_order(found[:4], 2, 10, late)
+    stops = in_order(found[:4], 2, 20, late)
     assert [(each.number, each.curve.method, each.minutes) for each in stops if each.number == 0] == [
         (0, "random", 0),
-        *((0, "dm", minutes) for minutes in (1, 2, 5)),
+        *((0, "dm", minutes) for minutes in (1, 5)),
         (0, RELABEL, 0),
-        (0, "dm", 10),
-        *((0, "dance", minutes) for minutes in (1, 2, 5, 10)),
+        *((0, "dance", minutes) for minutes in (1, 5)),
+        (0, "dm", 20),
+        (0, "dance", 20),
     ]
-    assert [each.number for each in stops] == [0] * 10 + [1] * 10
+    assert [each.number for each in stops] == [0] * 8 + [1] * 8
     assert [each.curve.method for each in in_order(found[:4], 1, 1, ())] == ["random", RELABEL, "dm", "dance"]
 
 
@@ -345,7 +351,7 @@ def test_points_survive_json_and_hand_made_ones_do_not() -> None:
 
 
 def test_the_page_says_what_is_unknown() -> None:
-    plan = {"networks": 1, "seed": 3, "machine": "a machine"}
+    plan = {"seed": 3, "machine": "a machine"}
     text = page([point(accuracies=(50.0,), pool="p:1")], {}, plan, 1)
     assert "| dsa | 1 min 00 s | 7 | unknown | 50.0 | 1 | 1 | dsa |" in text
     assert "Machine: a machine. Seed 3." in text
@@ -386,6 +392,7 @@ def test_the_command_is_the_function(cli: Cli, tmp_path: Path) -> None:
         (("clock", "--methods", "dd"), "Unknown method 'dd'"),
         (("clock", "--dataset", "nothing"), "nothing"),
         (("clock", "--ipc", "x"), "--ipc 'x' is not a number of images per class"),
+        (("clock", "--formation", "0"), "--formation '0' is not a number of images along each side"),
         (("clock", "--experts", "tiny"), "--experts names a pool for one dataset."),
         (("clock", "--protocol", "magic"), "magic"),
         (("clock", "--protocol", "mtt"), "--protocol mtt needs learning rates that were learned with the sets"),

@@ -74,6 +74,14 @@ def command(
             rich_help_panel=_CLOCK,
         ),
     ] = None,
+    formation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="F,…",
+            help="Numbers of images along each side of a stored image.  \\[1, 2 where that divides the images]",
+            rich_help_panel=_CLOCK,
+        ),
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Longest time of a run, 1 to 60.  \\[60]", rich_help_panel=_CLOCK)
     ] = None,
@@ -129,6 +137,7 @@ def command(
         "dataset": None if dataset is None else study_runs.listed(dataset, "dataset"),
         "ipc": None if ipc is None else study_runs.images_per_class(ipc),
         "methods": None if methods is None else study_runs.listed(methods, "method"),
+        "formation": None if formation is None else study_runs.formations(formation),
         "minutes": minutes,
         "protocol": protocol,
         "epochs": epochs,

@@ -10,7 +10,7 @@ RELABEL = "relabel"
 RUNNING = ("dsa", "dm", "dance")
 """Methods whose settings do not depend on the number of steps: a longer run passes through the sets of shorter ones."""
 METHODS = ("random", "herding", RELABEL, *RUNNING)
-MINUTES = (1, 2, 5, 10, 20, 40, 60)
+MINUTES = (1, 5, 20, 60)
 """Times at which the set of a run is taken."""
 FORMATIONS = (1, 2)
 
@@ -58,17 +58,20 @@ class Stop:
     minutes: int
 
 
-def curves(base: Request, ipcs: Sequence[int], methods: Sequence[str], experts: str | None) -> list[Curve]:
+def curves(
+    base: Request, ipcs: Sequence[int], methods: Sequence[str], formations: Sequence[int], experts: str | None
+) -> list[Curve]:
     """Return the curves of a dataset.
 
     Args:
         base: names the dataset, the network and the seed.
         ipcs: numbers of images per class.
         methods: some of `METHODS`.
+        formations: of the sets.
         experts: reference of a pool of experts; None for the pool that DANCE's settings describe.
     """
     found = []
-    for formation in FORMATIONS:
+    for formation in formations:
         for ipc in ipcs:
             each = replace(base, ipc=ipc, formation=formation)
             dance = replace(each, method="dance").varied(experts=experts)

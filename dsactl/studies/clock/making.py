@@ -65,12 +65,14 @@ class Made:
 
     Attributes:
         stored: the set.
-        seconds: of work; the experts' are apart.
+        elapsed: seconds of work, however busy the machine was; the experts' are apart.
+        seconds: of a run's steps at the speed that was measured before the first of them; `elapsed` without steps.
         pool: of the experts; None without any.
         steps: of the run; 0 for a set that is made at once.
     """
 
     stored: registry.StoredSet
+    elapsed: float
     seconds: float
     pool: registry.StoredSet | None = None
     steps: int = 0
@@ -97,7 +99,8 @@ def run_until(job: Job, number: int, minutes: int, session: Session) -> Made | N
         RunError: see `dsactl.runs.run.execute`.
         KeyboardInterrupt: passed on after the checkpoint is written.
     """
-    steps = steps_at(minutes, seconds_per_step(job, session), job.recipe.steps)
+    each = seconds_per_step(job, session)
+    steps = steps_at(minutes, each, job.recipe.steps)
     if not steps:
         return None
     job = job.with_seed(number)
@@ -113,13 +116,13 @@ def run_until(job: Job, number: int, minutes: int, session: Session) -> Made | N
             stored = store_product(job.with_steps(steps).within(STUDIES), session.store, product)
             known = stored, product.seconds
             _write(record, stored, product.seconds)
-    return Made(*known, pool, steps)
+    return Made(*known, steps * each, pool, steps)
 
 
 def make_at_once(job: Job, number: int, session: Session) -> Made:
     """Make a set of a method without steps; errors as of `execute`."""
     outcome = execute(job.with_seed(number).within(STUDIES), session)
-    return Made(outcome.stored, outcome.seconds)
+    return Made(outcome.stored, outcome.seconds, outcome.seconds)
 
 
 def make_soft(job: Job, teacher: Job, number: int, session: Session) -> Made:
@@ -145,7 +148,7 @@ def make_soft(job: Job, teacher: Job, number: int, session: Session) -> Made:
         stored = relabel(session.store, images.stored, pool, Teacher(), session, name).stored
         known = stored, images.seconds + time.monotonic() - before
         _write(record, *known)
-    return Made(*known, pool)
+    return Made(*known, known[1], pool)
 
 
 def run_folder(store: registry.Store, job: Job) -> Path:
@@ -217,7 +220,7 @@ def _product(folder: Path, job: Job, steps: int, session: Session, experts: Expe
 
     if done < reports:
         with contextlib.suppress(_PauseError):
-            carry_out(folder, job, session.progress, experts, watch=pause)
+            carry_out(folder, job, session.progress.part(0, job.recipe.steps, steps), experts, watch=pause)
     tensors, about = _read(path)
     made = CondensedSet(
         tensors["images"].flatten(0, 1),

@@ -14,23 +14,25 @@ from dsactl.text.tables import Table
 TITLE = "Accuracy by the clock"
 _HEADS = ("set", "time", "steps", "experts", "accuracy, %", "n", "sets", "protocol")
 _RIGHT = ("time", "steps", "experts", "accuracy, %", "n", "sets")
-_OPTIONAL = ("arch", "protocol", "epochs", "experts")
+_OPTIONAL = ("arch", "protocol", "epochs")
 """Settings of the study that are None by default, and then the methods' and the protocol's own."""
 _ABOUT = (
-    "Test accuracy over the time that making a set took on one machine. Each set is used to train {networks} from "
+    "Test accuracy over the time that making a set took on one machine. Each set is used to train networks from "
     "scratch, each tested once, at the end. A row pools the networks of all its sets: mean ± population standard "
     "deviation over n networks.",
-    "**Time** is the mean over the sets of what one took: the seconds of the run's own steps, for herding those of "
-    "training its network. Not in it: loading the dataset, compiling, timing the steps, and the evaluation. "
+    "**Time** is what making one set takes: a run's steps at the speed that was measured before them, on the machine "
+    "with nothing else to do, so that it does not depend on what else the machine did then; for random and herding the "
+    "mean over the sets of what they took. Not in it: loading the dataset, compiling, timing the steps, and the "
+    "evaluation. "
     "**Experts** is the time of training the pool of networks that `dance` and the soft labels use; the sets of a "
     "dataset share it. In the plots, an empty marker is at the time with the experts.",
     "The sets of a curve are those of one run, after the numbers of steps that fit in {minutes} by the time of a few "
     "steps, which was measured first. A run ends at its method's default number of steps. "
     "F is the formation: with F = 2, each stored image holds four to train on. `random + soft` are random images with "
     "one soft label each, from an expert.",
-    "{changed} of the methods and of training the networks are the defaults; none was chosen by these "
-    "results. Not measured: other settings and networks, methods whose settings depend on when they end, such as `dd`, "
-    "and longer runs.",
+    "{changed} of the methods and of training the networks are the defaults, except for the experts where they are "
+    "others; none was chosen by these results. Not measured: other settings and networks, methods whose settings "
+    "depend on when they end, such as `dd`, and longer runs.",
 )
 
 
@@ -48,7 +50,6 @@ def page(points: Sequence[Point], whole: Mapping[str, Whole], plan: Mapping[str,
     tested_in = "; ".join(dict.fromkeys(f"{point.program}, {point.device}" for point in points))
     lines = [f"# {TITLE}", "", 'Made by `dsactl.reproduce("clock")`.', ""]
     words = {
-        "networks": many(plan["networks"], "network"),
         "minutes": _minutes(points),
         "changed": _changed(plan),
     }

@@ -26,7 +26,8 @@ class Point(Sample):
         number: of the set among those of the curve, from 0.
         minutes: after which it was to be taken; 0 for a set that is made at once.
         steps: after which it was taken; 0 for a set that is made at once.
-        seconds: that making it took, without the experts.
+        seconds: that making it takes on the machine when it does nothing else, without the experts; see `Made`.
+        elapsed: seconds that making it took.
         pool: reference of the experts; empty without any.
         pool_seconds: that training them took; None if that is not known, and without any.
         pool_networks, pool_epochs: their number, and the epochs of each; 0 without any.
@@ -45,6 +46,7 @@ class Point(Sample):
     minutes: int
     steps: int
     seconds: float
+    elapsed: float
     pool: str
     pool_seconds: float | None
     pool_networks: int
@@ -106,7 +108,7 @@ class Mean(Sample):
 
     @property
     def minutes(self) -> float:
-        """That making a set took, without the experts."""
+        """That making a set takes, without the experts."""
         return statistics.fmean(point.seconds for point in self.points) / 60
 
     @property
@@ -135,6 +137,7 @@ def point_of(stop: Stop, dataset: str, made: Made, result: Evaluation, protocol:
         minutes=stop.minutes,
         steps=made.steps,
         seconds=made.seconds,
+        elapsed=made.elapsed,
         pool="" if made.pool is None else made.pool.reference,
         pool_seconds=float(taken) if isinstance(taken, int | float) else None,
         pool_networks=0 if experts is None else experts.networks,

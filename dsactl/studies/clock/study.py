@@ -11,7 +11,7 @@ from dsactl.errors import DataError, RunError, UsageError
 from dsactl.evaluation.named import find_protocol
 from dsactl.evaluation.protocol import Protocol
 from dsactl.networks.catalogue import NetworkSpec
-from dsactl.studies.clock.curves import METHODS, MINUTES, Curve, Stop, curves, in_order
+from dsactl.studies.clock.curves import FORMATIONS, METHODS, MINUTES, Curve, Stop, curves, in_order
 from dsactl.studies.options import at_least_one, checked_names, request_of
 from dsactl.studies.result import StudyResult
 from dsactl.studies.study import Study, keeping_finished_work
@@ -38,6 +38,7 @@ class Clock(Study):
         dataset: names of datasets, or image folders.
         ipc: numbers of images per class.
         methods: some of `curves.METHODS`; None for all. "relabel" stands for random images with soft labels.
+        formation: numbers F of the sets; those that do not divide the images of a dataset are left out.
         minutes: the longest time of a run, 1 to 60; sets are taken at those of `curves.MINUTES` up to it.
         sets: number of sets of each curve, with derived seeds.
         networks: number of networks per set.
@@ -57,6 +58,7 @@ class Clock(Study):
     dataset: Sequence[str] = ("fashionmnist", "cifar10")
     ipc: Sequence[int] = (1, 10)
     methods: Sequence[str] | None = None
+    formation: Sequence[int] = FORMATIONS
     minutes: float = 60
     sets: int = 2
     networks: int = 5
@@ -72,11 +74,13 @@ class Clock(Study):
         check_real("minutes", self.minutes)
         if not MINUTES[0] <= self.minutes <= MINUTES[-1]:
             raise UsageError(f"`minutes` must be from {MINUTES[0]} to {MINUTES[-1]}, not {self.minutes:g}.")
-        if not self.ipc or not self.dataset:
-            missing, example = ("dataset", '["digits"]') if not self.dataset else ("ipc", "[1, 10]")
-            raise UsageError(f"No `{missing}` was given.", f"For example: `{missing}={example}`")
+        for name, example in (("dataset", '["digits"]'), ("ipc", "[1, 10]"), ("formation", "[1, 2]")):
+            if not getattr(self, name):
+                raise UsageError(f"No `{name}` was given.", f"For example: `{name}={example}`")
         for number in self.ipc:
             at_least_one(ipc=number)
+        for number in self.formation:
+            at_least_one(formation=number)
         if self.experts is not None and len(set(self.dataset)) > 1:
             raise UsageError("`experts` names a pool for one dataset.", 'Give one, for example `dataset=["cifar10"]`.')
         if self.protocol is not None and find_protocol(self.protocol).lr is None:
@@ -96,12 +100,13 @@ class Clock(Study):
     @cached_property
     def curves(self) -> list[Curve]:
         """The curves to draw."""
+        formations = list(dict.fromkeys(self.formation))
         methods = METHODS if self.methods is None else checked_names(self.methods, "method", METHODS)
         found = list[Curve]()
         for dataset in dict.fromkeys(self.dataset):
             # A method that trains a network checks its name, too.
             base = request_of(dataset, self.ipc[0], method="dm", arch=self.arch, seed=self.seed)
-            found += curves(base, list(dict.fromkeys(self.ipc)), methods, self.experts)
+            found += curves(base, list(dict.fromkeys(self.ipc)), methods, formations, self.experts)
         return found
 
     def prepared(self, session: "Session") -> "tuple[list[Prepared], int]":
@@ -154,7 +159,7 @@ class Clock(Study):
         from dsactl.studies.folder import Folder
 
         prepared, skipped = self.prepared(session)
-        plan = {name: getattr(self, name) for name in ("seed", "networks", "protocol", "epochs", "experts", "arch")}
+        plan = {name: getattr(self, name) for name in ("seed", "protocol", "epochs", "arch")}
         folder = Folder(out or Path(NAME), NAME, {**plan, "machine": describe(session.device)})
         by_name = {each.curve.name: each for each in prepared}
         curves = [each.curve for each in prepared]
