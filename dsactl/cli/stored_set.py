@@ -40,13 +40,6 @@ def to_train_on(stored: "registry.StoredSet") -> str:
     return "" if manifest.formation == 1 else f", {Cost.of_manifest(manifest).decoded_images:,} to train on"
 
 
-def labels_of(stored: "registry.StoredSet") -> str:
-    """Return what labels a set has: "hard", "soft", or "soft, of a teacher" for a relabelled set."""
-    if not stored.manifest.has_soft_labels:
-        return "hard"
-    return "soft, of a teacher" if "labels" in stored.manifest.recipe else "soft"
-
-
 def next_command(stored: "registry.StoredSet", more: str = "") -> str:
     """Return what to do with a set or pool that is new in the store.
 

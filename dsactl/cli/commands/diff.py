@@ -1,18 +1,14 @@
 """The command `dsactl diff`."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from dsactl.cli import options
 from dsactl.cli.output import Output
-from dsactl.cli.stored_set import labels_of
-from dsactl.text.formatting import accuracy, augmentation, bytes_in_words, in_words, many
+from dsactl.text.differences import differing, fact_in_words, facts_of
 from dsactl.text.tables import Table
-
-if TYPE_CHECKING:
-    import registry
 
 EXAMPLES = """Examples:
 
@@ -35,52 +31,13 @@ def command(
 
     store = registry.Store()
     sets = [bundled.find(text, store)[1] for text in (a, b)]
-    ours, theirs = (_facts(each, bundled.evaluations(each, store)) for each in sets)
-    differing = {
-        key: [ours.get(key), theirs.get(key)] for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)
-    }
+    found = differing([facts_of(each, bundled.evaluations(each, store)) for each in sets])
     same = sets[0].digest == sets[1].digest
-    value = {"a": sets[0].reference, "b": sets[1].reference, "same_content": same, "differing": differing}
+    value = {"a": sets[0].reference, "b": sets[1].reference, "same_content": same, "differing": found}
     shown = Table(("", *(each.reference for each in sets)))
     shown.rows = [
-        (key.replace("data set", "dataset"), *("–" if item is None else _words(key, item) for item in pair))
-        for key, pair in differing.items()
+        (key.replace("data set", "dataset"), *(fact_in_words(key, item) for item in pair))
+        for key, pair in found.items()
     ]
     verdict = f"{sets[0].reference} and {sets[1].reference} have {'the same' if same else 'different'} content"
-    output.answer(value, list(differing), [*([shown] if differing else []), escape(verdict)])
-
-
-def _facts(stored: "registry.StoredSet", evaluations: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return everything in which two sets can differ, by name."""
-    manifest = stored.manifest
-    facts: dict[str, Any] = {
-        "kind": stored.kind,
-        "digest": stored.digest,
-        "method": manifest.method,
-        "network": manifest.network,
-    }
-    facts |= {f"data set: {key}": item for key, item in manifest.dataset.model_dump(mode="json").items()}
-    if manifest.pool is None:
-        facts["images"] = list(manifest.tensors["images"].shape)
-        facts["labels"] = labels_of(stored)
-    else:
-        facts |= {"networks": manifest.pool.networks, "epochs": manifest.pool.epochs}
-    facts |= {f"recipe: {key}": item for key, item in manifest.recipe.items()}
-    facts |= {f"made: {key}": item for key, item in manifest.provenance.items()}
-    facts["file size"] = stored.size
-    for record in evaluations:  # keeps the newest of each protocol
-        epochs = many(record["epochs"], "epoch") if "epochs" in record else None
-        parts = (record.get("network", "?"), epochs, augmentation(record) if "augmentation" in record else None)
-        how = ", ".join(str(part) for part in parts if part is not None)
-        facts[f"accuracy % on {how}"] = f"{accuracy(record)}, n = {record.get('n', '?')}"
-    return facts
-
-
-def _words(key: str, item: Any) -> str:
-    if key in ("digest", "data set: checksum", "recipe: checksum"):
-        return f"{item[:12]}…"
-    if key == "images":
-        return "×".join(map(str, item))
-    if key == "file size":
-        return bytes_in_words(item)
-    return in_words(item)
+    output.answer(value, list(found), [*([shown] if found else []), escape(verdict)])

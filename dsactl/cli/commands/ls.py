@@ -12,9 +12,8 @@ from rich.markup import escape
 from dsactl.cli import options
 from dsactl.cli.output import Output
 from dsactl.errors import UnknownNameError
-from dsactl.networks.catalogue import ARCHITECTURES
-from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN
-from dsactl.text.formatting import accuracy, bytes_in_words, many, protocol_name
+from dsactl.evaluation.shown import accuracy_in_words, mean_accuracy
+from dsactl.text.formatting import bytes_in_words
 from dsactl.text.tables import Table
 from registry import collector
 from registry.cost import Cost
@@ -35,7 +34,7 @@ _ORDERS: dict[str, Callable[["registry.Entry"], Any]] = {
     "stored": lambda entry: entry.stored,
     "name": lambda entry: (entry.name, entry.version),
     "size": lambda entry: entry.size,
-    "accuracy": lambda entry: _mean(entry),
+    "accuracy": mean_accuracy,
 }
 _FILTERS = "Filters"
 _KINDS = ("set", "experts")
@@ -196,7 +195,7 @@ def _table(entries: list["registry.Entry"]) -> Table:
             _shape(tuple(entry.shape)) + (" soft" if entry.soft_labels else ""),
             _seed(entry.seed),
             "–" if entry.iterations is None else str(entry.iterations),
-            *_accuracy(entry),
+            *accuracy_in_words(entry),
             bytes_in_words(entry.size),
             entry.stored[:16].replace("T", " "),
         )
@@ -222,52 +221,3 @@ def _seed(seed: int) -> str:
     """Format the seed, shortened if it was derived from another set's."""
     text = str(seed)
     return text if len(text) <= _LONGEST_SEED else f"{text[: _LONGEST_SEED - 1]}…"
-
-
-def _accuracy(entry: "registry.Entry") -> tuple[str, str, str]:
-    """Return the accuracy, n, and the network with deviations from the usual training."""
-    record = _best(entry)
-    if record is None:
-        return "–", "", ""
-    unusual = "" if _is_usual(record) else f", {many(record.get('epochs'), 'epoch')}"
-    other = "" if record.get("own_augmentation", True) else f", augmentation {record.get('augmentation')}"
-    other = f", protocol {name}" if (name := protocol_name(record)) else other
-    return accuracy(record), str(record.get("n", "?")), f"{record.get('network', '?')}{unusual}{other}"
-
-
-def _is_usual(record: dict[str, Any]) -> bool:
-    """Return whether the training epochs are the paper's, which depend on augmentation."""
-    plain = record.get("augmentation") == "none"
-    return record.get("epochs") == (EPOCHS_PLAIN if plain else EPOCHS_AUGMENTED)
-
-
-def _mean(entry: "registry.Entry") -> float:
-    """Return the accuracy shown in the list, or -1 if there is none."""
-    record = _best(entry)
-    mean = record.get("mean") if record else None
-    return float(mean) if isinstance(mean, int | float) else -1.0
-
-
-def _best(entry: "registry.Entry") -> dict[str, Any] | None:
-    """Return the evaluation to show.
-
-    Criteria in this order: the set's own augmentation, the protocol dsa or dc, the paper's epochs, the set's own
-    network, most networks, latest date.
-    """
-    if len(entry.evaluations) <= 1:
-        return next(iter(entry.evaluations), None)
-    own = entry.network or "convnet"
-    twin = ARCHITECTURES[own].twin if own in ARCHITECTURES else None
-
-    def weight(record: dict[str, Any]) -> tuple[bool, bool, bool, bool, int, str]:
-        n = record.get("n")
-        return (
-            bool(record.get("own_augmentation", True)),
-            not protocol_name(record),
-            _is_usual(record),
-            record.get("network") in (own, twin),
-            n if isinstance(n, int) else 0,
-            str(record.get("created", "")),
-        )
-
-    return max(entry.evaluations, key=weight, default=None)

@@ -10,8 +10,9 @@ from rich.text import Text
 from dsactl.augmentation.strategy import KINDS, Strategy
 from dsactl.cli import options, terminal_image
 from dsactl.cli.output import Output
-from dsactl.cli.stored_set import contents, labels_of, to_json
+from dsactl.cli.stored_set import contents, to_json
 from dsactl.cli.streams import can_encode
+from dsactl.text.artifacts import cost_in_words, labels_of
 from dsactl.text.formatting import (
     accuracy,
     augmentation,
@@ -79,7 +80,7 @@ def command(
     colours = output.has_colours and can_encode(terminal_image.HALF_BLOCK)
     wanted = output.is_terminal and colours if picture is None else picture
     drawn = _drawn(where, stored, min(output.width, _WIDEST_PICTURE), colours) if wanted else []
-    output.answer(value, [stored.reference], [_about(stored, _words(cost, fitting)), *shown, *drawn])
+    output.answer(value, [stored.reference], [_about(stored, cost_in_words(cost, fitting)), *shown, *drawn])
     if not evaluations:
         output.note(f"Not evaluated yet. Next: dsactl evaluate {stored.reference}")
 
@@ -91,14 +92,6 @@ def _fit_in_8_bits(store: "registry.Reader", stored: "registry.StoredSet") -> bo
     with contextlib.suppress(registry.RegistryError):
         return fit_in_8_bits(store.tensors(stored)["images"], stored.manifest.dataset.mean, stored.manifest.dataset.std)
     return None
-
-
-def _words(cost: Cost, fitting: bool | None) -> str:
-    """Format the cost of a set: "640 numbers, 2.6 kB as float32, 640 B as 8-bit pixels without loss"."""
-    parts = [many(cost.numbers, "number", ","), f"{bytes_in_words(cost.image_bytes)} as float32"]
-    parts += [f"{bytes_in_words(cost.numbers)} as 8-bit pixels without loss"] if fitting else []
-    parts += [f"soft labels {bytes_in_words(cost.soft_label_bytes)}"] if cost.soft_label_bytes else []
-    return ", ".join([*parts, f"{many(cost.decoded_images, 'image', ',')} to train on"])
 
 
 def _about(stored: "registry.StoredSet", cost: str = "") -> Facts:

@@ -1,0 +1,57 @@
+"""The evaluation of a set that a list of sets shows. Importing this loads no torch."""
+
+from typing import Any
+
+from dsactl.networks.catalogue import ARCHITECTURES
+from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN
+from dsactl.text.formatting import accuracy, many, protocol_name
+from registry.index import Entry
+
+
+def accuracy_in_words(entry: Entry) -> tuple[str, str, str]:
+    """Return the accuracy, n, and the network with deviations from the usual training."""
+    record = _best(entry)
+    if record is None:
+        return "–", "", ""
+    unusual = "" if _is_usual(record) else f", {many(record.get('epochs'), 'epoch')}"
+    other = "" if record.get("own_augmentation", True) else f", augmentation {record.get('augmentation')}"
+    other = f", protocol {name}" if (name := protocol_name(record)) else other
+    return accuracy(record), str(record.get("n", "?")), f"{record.get('network', '?')}{unusual}{other}"
+
+
+def _is_usual(record: dict[str, Any]) -> bool:
+    """Return whether the training epochs are the paper's, which depend on augmentation."""
+    plain = record.get("augmentation") == "none"
+    return record.get("epochs") == (EPOCHS_PLAIN if plain else EPOCHS_AUGMENTED)
+
+
+def mean_accuracy(entry: Entry) -> float:
+    """Return the accuracy shown in the list, or -1 if there is none."""
+    record = _best(entry)
+    mean = record.get("mean") if record else None
+    return float(mean) if isinstance(mean, int | float) else -1.0
+
+
+def _best(entry: Entry) -> dict[str, Any] | None:
+    """Return the evaluation to show.
+
+    Criteria in this order: the set's own augmentation, the protocol dsa or dc, the paper's epochs, the set's own
+    network, most networks, latest date.
+    """
+    if len(entry.evaluations) <= 1:
+        return next(iter(entry.evaluations), None)
+    own = entry.network or "convnet"
+    twin = ARCHITECTURES[own].twin if own in ARCHITECTURES else None
+
+    def weight(record: dict[str, Any]) -> tuple[bool, bool, bool, bool, int, str]:
+        n = record.get("n")
+        return (
+            bool(record.get("own_augmentation", True)),
+            not protocol_name(record),
+            _is_usual(record),
+            record.get("network") in (own, twin),
+            n if isinstance(n, int) else 0,
+            str(record.get("created", "")),
+        )
+
+    return max(entry.evaluations, key=weight, default=None)

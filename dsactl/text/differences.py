@@ -1,0 +1,68 @@
+"""Differences of stored sets, or of pools of experts, in dataset, recipe, provenance and accuracies."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dsactl.text.artifacts import labels_of
+from dsactl.text.formatting import accuracy, augmentation, bytes_in_words, in_words, many
+from registry.records import StoredSet
+
+
+def differing(facts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the facts that are not the same in all sets, by name, with each set's value; None where it has none.
+
+    Args:
+        facts: of each set, see `facts_of`.
+    """
+    names = dict.fromkeys(name for each in facts for name in each)
+    values = {name: [each.get(name) for each in facts] for name in names}
+    return {name: found for name, found in values.items() if any(item != found[0] for item in found)}
+
+
+def facts_of(stored: StoredSet, evaluations: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return everything in which two sets can differ, by name.
+
+    Args:
+        stored: the set, or a pool of experts.
+        evaluations: its records, oldest first; of each protocol the newest counts.
+    """
+    manifest = stored.manifest
+    facts: dict[str, Any] = {
+        "kind": stored.kind,
+        "digest": stored.digest,
+        "method": manifest.method,
+        "network": manifest.network,
+    }
+    facts |= {f"data set: {key}": item for key, item in manifest.dataset.model_dump(mode="json").items()}
+    if manifest.pool is None:
+        facts["images"] = list(manifest.tensors["images"].shape)
+        facts["labels"] = labels_of(stored)
+    else:
+        facts |= {"networks": manifest.pool.networks, "epochs": manifest.pool.epochs}
+    facts |= {f"recipe: {key}": item for key, item in manifest.recipe.items()}
+    facts |= {f"made: {key}": item for key, item in manifest.provenance.items()}
+    facts["file size"] = stored.size
+    for record in evaluations:
+        epochs = many(record["epochs"], "epoch") if "epochs" in record else None
+        parts = (record.get("network", "?"), epochs, augmentation(record) if "augmentation" in record else None)
+        how = ", ".join(str(part) for part in parts if part is not None)
+        facts[f"accuracy % on {how}"] = f"{accuracy(record)}, n = {record.get('n', '?')}"
+    return facts
+
+
+def fact_in_words(key: str, item: Any) -> str:
+    """Format a value of `facts_of`; "–" for None, where a set has no such fact.
+
+    Args:
+        key: its name.
+        item: the value.
+    """
+    if item is None:
+        return "–"
+    if key in ("digest", "data set: checksum", "recipe: checksum"):
+        return f"{item[:12]}…"
+    if key == "images":
+        return "×".join(map(str, item))
+    if key == "file size":
+        return bytes_in_words(item)
+    return in_words(item)
