@@ -9,6 +9,7 @@
     experts        train a pool of networks on real images, for methods; load_experts loads a stored pool
     relabel        a set with soft labels from such a network
     pull           bring a set from the Hugging Face Hub
+    page           a set, several sets or the whole registry as an HTML file
     transfer, ablate, nas, continual, reproduce
                    the studies; each returns a `StudyResult`
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from dsactl.evaluation.protocol import Evaluation, Protocol
     from dsactl.expert_pools.pool import ExpertPool, load_experts
     from dsactl.networks.catalogue import NetworkSpec, architectures
+    from dsactl.pages.page import page
     from dsactl.studies.ablate import ablate
     from dsactl.studies.against import compare_with_random
     from dsactl.studies.continual.continual_learning import continual
@@ -73,6 +75,7 @@ _HOMES = {
     "load_experts": "dsactl.expert_pools.pool",
     "nas": "dsactl.studies.nas.architecture_search",
     "open_executor": "dsactl.engine.on_ray",
+    "page": "dsactl.pages.page",
     "pull": "dsactl.api",
     "relabel": "dsactl.api",
     "reproduce": "dsactl.studies.reproduce",
@@ -103,6 +106,7 @@ __all__ = [
     "load_experts",
     "nas",
     "open_executor",
+    "page",
     "pull",
     "relabel",
     "reproduce",

@@ -125,7 +125,7 @@ def export(
         raise KindError(
             f"{stored.reference} is a pool of experts, which has no images for {form}.", 'Use `form="safetensors"`.'
         )
-    _refuse_to_replace(output, form, force=force)
+    refuse_to_replace(output, form, force=force)
     arrays: Mapping[str, Array] = store.tensors(stored)
     shown = shown if spaces == ("pixels",) else None
     if shown is not None:
@@ -202,8 +202,13 @@ def _npz(images: "Array", arrays: Mapping[str, "Array"], manifest: Manifest) -> 
     return buffer.getvalue()
 
 
-def _refuse_to_replace(path: Path, form: str, *, force: bool) -> None:
+def refuse_to_replace(path: Path, form: str, *, force: bool) -> None:
     """Refuse an existing path, unless `force` is given and only a file or an earlier export would be replaced.
+
+    Args:
+        path: to be written.
+        form: "folder", or the name of a format that is one file.
+        force: replace a file, or an earlier export.
 
     Raises:
         RegistryError: the path must not be replaced.

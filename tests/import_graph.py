@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
     {"dsactl.synthetic"},
     {"dsactl.evaluation", "dsactl.runs"},
     {"dsactl.studies", "dsactl.api", "dsactl.benchmark"},
-    {"dsactl.studies.continual", "dsactl.studies.nas"},
+    {"dsactl.studies.continual", "dsactl.studies.nas", "dsactl.pages"},
     {"dsactl.cli", "dsactl.__main__"},
 ]
 """The rooms, lowest layer first; a room imports only lower ones."""

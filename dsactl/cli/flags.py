@@ -39,6 +39,7 @@ COMMANDS: dict[str, str] = {
     "evaluate_whole": "evaluate --method whole",
     "experts": "experts",
     "nas": "nas",
+    "page": "page",
     "relabel": "relabel",
     "reproduce": "reproduce",
     "transfer": "transfer",

@@ -24,7 +24,7 @@ from registry import collector
 PANELS = {
     "Condense and evaluate": ("condense", "evaluate", "experts", "relabel", "bench"),
     "Experiments": ("transfer", "ablate", "continual", "nas", "reproduce"),
-    "Manage sets": ("ls", "show", "diff", "tag", "rm", "verify", "prune", "export", "import"),
+    "Manage sets": ("ls", "show", "page", "diff", "tag", "rm", "verify", "prune", "export", "import"),
     "Hugging Face Hub": ("push", "pull"),
     "Info": ("datasets", "archs", "env"),
 }

@@ -162,12 +162,12 @@ class Output:
             plain.end()
 
     @contextmanager
-    def reading(self) -> Iterator["Progress"]:
-        """Show a progress bar while the block reads images, if that takes longer than two seconds."""
+    def reading(self, unit: str = "images") -> Iterator["Progress"]:
+        """Show a progress bar while the block reads images or sets, if that takes longer than two seconds."""
         from dsactl.cli.progress import LateBar
 
         with ExitStack() as stack:
-            yield LateBar(lambda: stack.enter_context(self.progress("reading", 1, "images")))
+            yield LateBar(lambda: stack.enter_context(self.progress("reading", 1, unit)))
 
 
 def _print(console: Console, text: str | Text) -> None:

@@ -1,5 +1,6 @@
 """The evaluation of a set that a list of sets shows. Importing this loads no torch."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from dsactl.networks.catalogue import ARCHITECTURES
@@ -10,7 +11,7 @@ from registry.index import Entry
 
 def accuracy_in_words(entry: Entry) -> tuple[str, str, str]:
     """Return the accuracy, n, and the network with deviations from the usual training."""
-    record = _best(entry)
+    record = best_of(entry.evaluations, entry.network)
     if record is None:
         return "–", "", ""
     unusual = "" if _is_usual(record) else f", {many(record.get('epochs'), 'epoch')}"
@@ -27,20 +28,24 @@ def _is_usual(record: dict[str, Any]) -> bool:
 
 def mean_accuracy(entry: Entry) -> float:
     """Return the accuracy shown in the list, or -1 if there is none."""
-    record = _best(entry)
+    record = best_of(entry.evaluations, entry.network)
     mean = record.get("mean") if record else None
     return float(mean) if isinstance(mean, int | float) else -1.0
 
 
-def _best(entry: Entry) -> dict[str, Any] | None:
-    """Return the evaluation to show.
+def best_of(records: Sequence[dict[str, Any]], network: str | None) -> dict[str, Any] | None:
+    """Return the evaluation to show; None if there is none.
 
     Criteria in this order: the set's own augmentation, the protocol dsa or dc, the paper's epochs, the set's own
     network, most networks, latest date.
+
+    Args:
+        records: of a set.
+        network: the set's own; None if there is none.
     """
-    if len(entry.evaluations) <= 1:
-        return next(iter(entry.evaluations), None)
-    own = entry.network or "convnet"
+    if len(records) <= 1:
+        return next(iter(records), None)
+    own = network or "convnet"
     twin = ARCHITECTURES[own].twin if own in ARCHITECTURES else None
 
     def weight(record: dict[str, Any]) -> tuple[bool, bool, bool, bool, int, str]:
@@ -54,4 +59,4 @@ def _best(entry: Entry) -> dict[str, Any] | None:
             str(record.get("created", "")),
         )
 
-    return max(entry.evaluations, key=weight, default=None)
+    return max(records, key=weight)

@@ -6,6 +6,7 @@ recorded images are kept in the run's folder.
 Shapes: K classes, I images per class, C, H, W.
 """
 
+import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ import registry
 from dsactl.data.dataset import Dataset
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.session import Session
+from dsactl.errors import RunError
 from dsactl.methods.gradient_matching.condense import initial
 from dsactl.methods.gradient_matching.settings import GradientMatching
 from dsactl.recipes.recipe import Request
@@ -50,6 +52,16 @@ def is_watched(store: registry.Store, job: Job) -> bool:
         for number in milestones(job.recipe.settings_as(GradientMatching).iterations)[1:]
     )
     return seen and is_made(store, job)
+
+
+def recorded(run: Path) -> Seen:
+    """Return the images that were recorded in a run's folder, from iteration 1 on, without damaged ones."""
+    seen: Seen = {}
+    for path in sorted((run / _SEEN).glob("*.safetensors")):
+        with contextlib.suppress(OSError, ValueError, KeyError, RunError):
+            images = read_checkpoint(path.read_bytes(), path, torch.device("cpu"))[0]["images"]
+            seen |= {int(path.stem): images} if images.dim() == 5 else {}
+    return seen
 
 
 def watch_condensing(

@@ -1,0 +1,238 @@
+"""Accuracies of sets beside those of baselines and of the paper, for every way in which networks were trained.
+
+Baselines are the sets of real images in the store that are chosen from the same training images, as many per class
+(random, herding, kcenter, forgetting), and the whole training split. Their accuracies count only if networks were
+trained and tested in the same way.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import registry
+from dsactl.evaluation.named import DSA
+from dsactl.evaluation.shown import best_of
+from dsactl.paper import full_data_accuracy
+from dsactl.text.formatting import augmentation, many, mean_and_deviation
+
+WIDTH = 300
+"""Width of the plot beside a table, in its own units."""
+
+_CHOSEN = {"random": "random real images", "herding": "herding", "kcenter": "k-center", "forgetting": "forgetting"}
+_WHOLE = "the whole training split"
+_STEP = 5.0  # points: limits of a plot are multiples
+
+Way = tuple[str, object, str, str]
+"""How networks were trained and tested: network, epochs, augmentation and what else is unusual, test checksum."""
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An accuracy.
+
+    Attributes:
+        what: whose it is.
+        kind: "set", "baseline" or "paper".
+        mean, deviation: in percent; the deviation is None for one network, or if it is not known.
+        n: number of networks; None if it is not known.
+        note: how many sets were tested, if several; of the whole split, its own number of epochs.
+    """
+
+    what: str
+    kind: str
+    mean: float
+    deviation: float | None
+    n: int | None
+    note: str = ""
+
+    @property
+    def words(self) -> str:
+        """The mean and the deviation as text."""
+        return f"{self.mean:.1f}" if self.deviation is None else mean_and_deviation(self.mean, self.deviation)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a row is in a plot: the mean, and the ends of its deviation."""
+
+    middle: float
+    left: float
+    right: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Accuracies that were measured in the same way.
+
+    Attributes:
+        way: how, in words.
+        rows: those of the sets first.
+        low, high: limits of the plot, in percent, the same for all of a page.
+    """
+
+    way: str
+    rows: tuple[Row, ...]
+    low: float
+    high: float
+
+    def mark(self, row: Row) -> Mark:
+        """Return where a row is in the plot."""
+        spread = row.deviation or 0.0
+        return Mark(self._place(row.mean), self._place(row.mean - spread), self._place(row.mean + spread))
+
+    def _place(self, value: float) -> float:
+        return round(10 + (WIDTH - 20) * (value - self.low) / (self.high - self.low), 1)
+
+
+def comparisons(
+    sets: Sequence[registry.StoredSet], evaluations: Sequence[Sequence[Record]], store: registry.Store
+) -> list[Comparison]:
+    """Return a comparison for each way in which networks were trained on one of the sets, the usual one first.
+
+    Args:
+        sets: one or several.
+        evaluations: the records of each.
+        store: has the baselines.
+    """
+    ways = list(dict.fromkeys(_way(record) for records in evaluations for record in records if _is_measured(record)))
+    own_network = sets[0].manifest.network
+    ways.sort(key=lambda way: way != _usual_way(own_network, evaluations))
+    baselines = _baselines(sets, store)
+    found = {_in_words(way): _rows(way, sets, evaluations, baselines) for way in ways}
+    every = [row for rows in found.values() for row in rows]
+    low = min((row.mean - (row.deviation or 0) for row in every), default=0)
+    high = max((row.mean + (row.deviation or 0) for row in every), default=0)
+    low, high = max(0.0, (low - 1) // _STEP * _STEP), min(100.0, -((-high - 1) // _STEP) * _STEP)
+    return [Comparison(words, tuple(rows), low, max(high, low + _STEP)) for words, rows in found.items()]
+
+
+def _in_words(way: Way) -> str:
+    network, epochs, augmented, _ = way
+    trained = many(epochs, "epoch") if isinstance(epochs, int) else "? epochs"
+    return f"{network}, {trained}, augmentation {augmented}"
+
+
+def _usual_way(network: str | None, evaluations: Sequence[Sequence[Record]]) -> Way | None:
+    """Return the way that a list of sets would show."""
+    found = best_of([dict(record) for records in evaluations for record in records if _is_measured(record)], network)
+    return None if found is None else _way(found)
+
+
+def _is_measured(record: Record) -> bool:
+    return isinstance(record.get("mean"), int | float)
+
+
+def _way(record: Record) -> Way:
+    trained = ", ".join([augmentation(record), *_unusual(record)])
+    return str(record.get("network", "?")), record.get("epochs"), trained, str(record.get("test_checksum", ""))
+
+
+def _unusual(record: Record) -> list[str]:
+    """Return the settings of SGD that are not those of DSA's protocol, in words."""
+    protocol = record.get("protocol")
+    if not isinstance(protocol, Mapping):
+        return []
+    usual = {"lr": DSA.lr, "momentum": DSA.momentum, "weight_decay": DSA.weight_decay, "batch": DSA.batch}
+    return [
+        f"{name.replace('_', ' ')} {protocol[name]}" for name in usual if protocol.get(name, usual[name]) != usual[name]
+    ]
+
+
+def _rows(
+    way: Way,
+    sets: Sequence[registry.StoredSet],
+    evaluations: Sequence[Sequence[Record]],
+    baselines: "Sequence[_Baseline]",
+) -> list[Row]:
+    """Return the accuracies of networks that were trained in one way."""
+    rows: list[Row] = []
+    papers: dict[tuple[str, float, float], Row] = {}
+    for stored, records in zip(sets, evaluations, strict=True):
+        own = [record for record in records if _is_measured(record) and _way(record) == way]
+        row = _pooled(stored.reference, "set", [own])
+        if row is not None:
+            rows.append(row)
+        for paper in (record.get("paper") for record in own):
+            if isinstance(paper, list) and len(paper) == 2:
+                what = f"the paper: {stored.manifest.method}, {stored.manifest.recipe.get('ipc', '?')} per class"
+                papers[what, paper[0], paper[1]] = Row(what, "paper", paper[0], paper[1], None)
+    for each in baselines:
+        row = _pooled(each.what, "baseline", each.fitting(way), whole=each.whole)
+        rows += [] if row is None else [row]
+    rows += papers.values()
+    whole = full_data_accuracy(sets[0].manifest.dataset.name) if papers else None
+    rows += [] if whole is None else [Row("the paper: the whole training split", "paper", *whole, None)]
+    return rows
+
+
+@dataclass(frozen=True)
+class _Baseline:
+    """Sets of one kind, or the whole training split.
+
+    Attributes:
+        what: in words.
+        records: evaluations of each set.
+        whole: whether it is the whole split, whose networks are trained for other numbers of epochs.
+    """
+
+    what: str
+    records: Sequence[Sequence[Record]]
+    whole: bool = False
+
+    def fitting(self, way: Way) -> list[list[Record]]:
+        """Return the evaluations of each set by networks that were trained in a way."""
+
+        def fits(record: Record) -> bool:
+            network, epochs, *rest = _way(record)
+            return [network, *rest] == [way[0], *way[2:]] and (self.whole or epochs == way[1])
+
+        return [[record for record in records if _is_measured(record) and fits(record)] for records in self.records]
+
+
+def _pooled(what: str, kind: str, tested: Iterable[Sequence[Record]], *, whole: bool = False) -> Row | None:
+    """Return the accuracy over all networks of several sets: of each set those of the record with the most networks.
+
+    Args:
+        what, kind: of the row.
+        tested: the records of each set.
+        whole: whether the note is the number of epochs.
+    """
+    chosen = []
+    for records in filter(None, tested):
+        chosen.append(max(records, key=lambda record: (record.get("n") or 0, str(record.get("created", "")))))
+    if not chosen:
+        return None
+    note = f"{len(chosen)} sets" if len(chosen) > 1 else ""
+    note = many(chosen[0].get("epochs", "?"), "epoch") if whole else note
+    accuracies = [value for record in chosen for value in record.get("accuracies") or ()]
+    if accuracies:
+        deviation = statistics.pstdev(accuracies) if len(accuracies) > 1 else None
+        return Row(what, kind, statistics.fmean(accuracies), deviation, len(accuracies), note)
+    (record,) = chosen[-1:]
+    return Row(what, kind, float(record["mean"]), record.get("std"), record.get("n"))
+
+
+def _baselines(sets: Sequence[registry.StoredSet], store: registry.Store) -> list[_Baseline]:
+    """Return the baselines of the sets' training images and numbers of images, without the sets themselves."""
+    groups: dict[str, list[Sequence[Record]]] = {}
+    wanted = {(each.manifest.dataset.checksum, each.manifest.tensors["images"].shape[0]) for each in sets}
+    seen = {each.digest for each in sets}
+    names = {each.manifest.dataset.name for each in sets}
+    several = len({count for _, count in wanted}) > 1
+    for entry in store.entries()[0]:
+        if entry.method not in _CHOSEN or entry.dataset not in names or not entry.evaluations or entry.digest in seen:
+            continue
+        seen.add(entry.digest)
+        try:
+            manifest = store.read(entry.name, entry.version).manifest
+        except registry.RegistryError:  # removed since, or damaged
+            continue
+        if (manifest.dataset.checksum, entry.shape[0]) in wanted:
+            what = _CHOSEN[entry.method] + (", soft labels" if entry.soft_labels else "")
+            what += f", {entry.shape[0]:,} images" if several else ""
+            groups.setdefault(what, []).append(store.evaluations(entry.digest))
+    checksums = dict.fromkeys(each.manifest.dataset.checksum for each in sets)
+    whole = [_Baseline(_WHOLE, [store.evaluations(checksum)], whole=True) for checksum in checksums]
+    return [*(_Baseline(what, records) for what, records in groups.items()), *whole]
