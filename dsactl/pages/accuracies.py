@@ -100,18 +100,22 @@ def comparisons(
     own_network = sets[0].manifest.network
     ways.sort(key=lambda way: way != _usual_way(own_network, evaluations))
     baselines = _baselines(sets, store)
-    found = {_in_words(way): _rows(way, sets, evaluations, baselines) for way in ways}
-    every = [row for rows in found.values() for row in rows]
+    found = [_rows(way, sets, evaluations, baselines) for way in ways]
+    every = [row for rows in found for row in rows]
     low = min((row.mean - (row.deviation or 0) for row in every), default=0)
     high = max((row.mean + (row.deviation or 0) for row in every), default=0)
     low, high = max(0.0, (low - 1) // _STEP * _STEP), min(100.0, -((-high - 1) // _STEP) * _STEP)
-    return [Comparison(words, tuple(rows), low, max(high, low + _STEP)) for words, rows in found.items()]
+    several = len({checksum for *_, checksum in ways}) > 1
+    words = [_in_words(way, several=several) for way in ways]
+    return [Comparison(how, tuple(rows), low, max(high, low + _STEP)) for how, rows in zip(words, found, strict=True)]
 
 
-def _in_words(way: Way) -> str:
-    network, epochs, augmented, _ = way
+def _in_words(way: Way, *, several: bool) -> str:
+    """Format how networks were trained; with the test images, if these are not the same in all."""
+    network, epochs, augmented, checksum = way
     trained = many(epochs, "epoch") if isinstance(epochs, int) else "? epochs"
-    return f"{network}, {trained}, augmentation {augmented}"
+    tested = f", test images {checksum[:8] or '?'}" if several else ""
+    return f"{network}, {trained}, augmentation {augmented}{tested}"
 
 
 def _usual_way(network: str | None, evaluations: Sequence[Sequence[Record]]) -> Way | None:
@@ -201,7 +205,7 @@ def _pooled(what: str, kind: str, tested: Iterable[Sequence[Record]], *, whole: 
     """
     chosen = []
     for records in filter(None, tested):
-        chosen.append(max(records, key=lambda record: (record.get("n") or 0, str(record.get("created", "")))))
+        chosen.append(max(reversed(records), key=lambda record: (record.get("n") or 0, str(record.get("created", "")))))
     if not chosen:
         return None
     note = f"{len(chosen)} sets" if len(chosen) > 1 else ""

@@ -81,12 +81,12 @@ def read_events(path: Path) -> dict[str, list[Point]]:
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             continue
         for name, value in values.items():
-            points = found.setdefault(name, [])
-            while points and points[-1][0] >= step:
-                points.pop()
             if 0 < step < _LARGEST and abs(value) < _LARGEST:
+                points = found.setdefault(name, [])
+                while points and points[-1][0] >= step:
+                    points.pop()
                 points.append((step, value))
-    return {name: points for name, points in found.items() if points}
+    return found
 
 
 def _is_figure(name: str, value: Any) -> bool:

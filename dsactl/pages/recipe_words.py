@@ -6,7 +6,7 @@ from typing import Any
 
 import registry
 from dsactl.errors import DataError, UsageError
-from dsactl.recipes.methods import find
+from dsactl.recipes.methods import IMPORTED, find
 from dsactl.recipes.recipe import Recipe
 from dsactl.text.formatting import in_words, many
 
@@ -20,6 +20,13 @@ _COMMON = {
     "short_classes": "What was done with classes that have too few images.",
     "formation": "Images along each side of a stored image.",
     "labels": "Teacher of the soft labels.",
+}
+_OF_POOLS = {
+    "seed": "Random seed.",
+    "image_shape": "Channels, height and width of an image.",
+    "strategy": "Kinds of augmentation, with parameters for each image.",
+    "network": "Network that is trained.",
+    "precision": "Precision of the numbers in training.",
     "networks": "Number of networks.",
     "epochs": "Epochs of training.",
     "keep": "Epochs after which each network is kept; 0 for its initial weights.",
@@ -28,6 +35,8 @@ _COMMON = {
     "momentum": "Momentum of SGD.",
     "weight_decay": "Weight decay of SGD.",
     "cutmix": "Probability of CutMix, for each batch.",
+    "decay_at": "Epochs after which the learning rate is divided.",
+    "decay_by": "What the learning rate is divided by.",
 }
 _LEFT_OUT = ("dataset", "checksum", "method", "options")
 
@@ -53,7 +62,7 @@ def settings_of(stored: registry.StoredSet) -> list[Setting]:
     recipe: dict[str, Any] = dict(stored.manifest.recipe)
     own = recipe.get("options")
     values = {**recipe, **(own if isinstance(own, dict) else {})}
-    meanings = dict(_COMMON)
+    meanings = dict(_COMMON if stored.kind == registry.SET else _OF_POOLS)
     with contextlib.suppress(UsageError):  # a method that is not known here
         meanings |= {name: doc.text for name, doc in find(stored.manifest.method).settings.docs().items()}
     return [
@@ -78,8 +87,12 @@ def sentence(stored: registry.StoredSet) -> str:
         return f"{networks} ({manifest.network}), trained for {many(manifest.pool.epochs[-1], 'epoch')} on {source}."
     count, classes = manifest.tensors["images"].shape[0], len(info.class_names)
     what = f"{many(count, 'image', ',')} of {many(classes, 'class', ',')}"
+    if manifest.has_soft_labels:
+        what += " with soft labels"
     if manifest.formation > 1:
         what += f", decoded into {manifest.formation**2 * count:,} to train on"
+    if manifest.method == IMPORTED:
+        return f"{what}, imported; another program made them from {source}."
     with contextlib.suppress(UsageError):
         about = find(manifest.method).description
         network, steps = manifest.network, manifest.recipe.get("iterations")

@@ -33,8 +33,8 @@ def render(template: str, *, script: str = "", **values: Any) -> bytes:
         f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(code)}; base-uri 'none'"
     )
     known = {"style": Markup(style), "script": Markup(code), "policy": f"{policy}; form-action 'none'"}  # our own files
-    program, written = f"dsactl {__version__}", datetime.now(UTC).date().isoformat()
-    return _environment().get_template(template).render(**known, program=program, written=written, **values).encode()
+    known |= {"version": __version__, "written": datetime.now(UTC).date().isoformat()}
+    return _environment().get_template(template).render(**known, **values).encode()
 
 
 def _source(code: str) -> str:

@@ -13,9 +13,11 @@ from dsactl.pages.curves import Point
 from dsactl.pages.images import Bytes, Picture, drawable, levels, sheet, usual_zoom
 from dsactl.pages.recipe_words import Setting, known_recipe, sentence, settings_of
 from dsactl.pages.run_record import Frame, figures_of, frames_of, run_of
+from dsactl.paper import paper_accuracy
+from dsactl.recipes.recipe import Recipe
 from dsactl.synthetic.exporting import pictures_of
 from dsactl.text.artifacts import cost_in_words, labels_of
-from dsactl.text.formatting import bytes_in_words, duration, in_words, many
+from dsactl.text.formatting import bytes_in_words, duration, in_words, many, mean_and_deviation
 from registry.cost import Cost, fit_in_8_bits
 from registry.tensors import Array
 
@@ -78,6 +80,7 @@ class View:
         figures: of its run.
         frames: images on the way.
         losses: training loss of each network of a pool.
+        paper: the paper's accuracy for the same recipe, evaluated in its way; "" if it has none.
     """
 
     reference: str
@@ -96,6 +99,7 @@ class View:
     figures: dict[str, list[Point]] = field(default_factory=dict)
     frames: list[Frame] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
+    paper: str = ""
 
 
 Neighbours = tuple[Bytes, Array]
@@ -169,7 +173,14 @@ def view_of_set(
         cost=_cost(stored, tensors["images"]),
         figures={} if run is None else figures_of(run),
         frames=[] if run is None else frames_of(run, stored),
+        paper="" if recipe is None else _paper(recipe),
     )
+
+
+def _paper(recipe: Recipe) -> str:
+    label = recipe.network_label
+    known = paper_accuracy(recipe.dataset, recipe.ipc, recipe.method, label, "convnet") if recipe.is_papers else None
+    return "" if known is None else mean_and_deviation(*known)
 
 
 def _common_facts(stored: registry.StoredSet) -> Facts:
@@ -181,12 +192,21 @@ def _common_facts(stored: registry.StoredSet) -> Facts:
         ("images", "×".join(map(str, shape))),
         ("normalised with", f"mean {in_words(info.mean)}, standard deviation {in_words(info.std)}"),
     ]
-    for name, item in manifest.provenance.items():
-        if name != "training loss":
-            facts.append((name, duration(item) if name == "seconds" and isinstance(item, float) else in_words(item)))
-    facts.append(("stored", stored.stored[:16].replace("T", " ")))
+    facts += [(name, _stated(name, item)) for name, item in manifest.provenance.items() if name != "training loss"]
+    facts.append(("stored", _time(stored.stored)))
     facts.append(("file", bytes_in_words(stored.size)))
     return [(term, value) for term, value in facts if value]
+
+
+def _stated(name: str, item: Any) -> str:
+    if name == "seconds" and isinstance(item, float):
+        return duration(item)
+    return _time(item) if name == "created" and isinstance(item, str) else in_words(item)
+
+
+def _time(text: str) -> str:
+    """Format a time in ISO 8601: "2026-01-31 08:30"."""
+    return text[:16].replace("T", " ")
 
 
 def _by_class(seen: Any, info: registry.DatasetInfo, neighbours: Neighbours | None) -> list[ClassImages]:
@@ -198,8 +218,8 @@ def _by_class(seen: Any, info: registry.DatasetInfo, neighbours: Neighbours | No
         drawn_NHWC = levels(images_NCHW[own], info.mean, info.std)
         note = ""
         if distances_N is not None:
-            near, far = distances_N[own].min(), distances_N[own].max()
-            note = f"{near:.3f}" if len(own) == 1 else f"{near:.3f} to {far:.3f}"
+            ends = [f"{each(distances_N[own]):.3f}" for each in (np.min, np.max)]
+            note = " to ".join(dict.fromkeys(ends))
         picture = sheet(drawn_NHWC, None if real_NHWC is None else real_NHWC[own])
         found.append(ClassImages(info.class_names[label], len(own), picture, note))
     return found

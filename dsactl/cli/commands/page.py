@@ -23,7 +23,7 @@ def command(
     references: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[REF]...",
+            metavar="REF",
             help="Sets or pools of experts: name, name:version, name:tag or @sha256:…  \\[all that there are]",
             autocompletion=options.complete_reference,
         ),

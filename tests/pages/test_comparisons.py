@@ -1,0 +1,86 @@
+"""Accuracies beside those of baselines: only those that were measured in the same way."""
+
+import numpy as np
+import pytest
+from samples import manifest, put, tensors
+
+import registry
+from dsactl.pages.accuracies import comparisons
+
+USUAL = {"network": "convnet", "epochs": 1000, "augmentation": "dsa crop", "test_checksum": "a" * 64}
+
+
+def record(accuracies: list[float], **changed: registry.JsonValue) -> dict[str, registry.JsonValue]:
+    mean, std = float(np.mean(accuracies)), float(np.std(accuracies))
+    return {**USUAL, "accuracies": list(accuracies), "mean": mean, "std": std, "n": len(accuracies), **changed}
+
+
+def random_set(seed: int, checksum: str = "0" * 64) -> registry.StoredSet:
+    """Random images of the images of `samples.manifest`, or of others."""
+    arrays = tensors(seed)
+    values = manifest(arrays).model_dump() | {"method": "random", "network": None, "seed": seed}
+    values["dataset"]["checksum"] = checksum
+    return registry.Store().put(
+        registry.parse_name(f"r-{seed}"), arrays, registry.Manifest.model_validate(values), None
+    )
+
+
+def rows(stored: registry.StoredSet, *records: dict[str, registry.JsonValue]) -> list[list[tuple[str, float, object]]]:
+    found = comparisons([stored], [records], registry.Store())
+    return [[(row.what, row.mean, row.n) for row in comparison.rows] for comparison in found]
+
+
+def test_random_sets_are_pooled_and_others_do_not_count() -> None:
+    store, stored = registry.Store(), put(registry.Store())
+    for seed, accuracies in ((1, [10.0, 20.0]), (2, [30.0])):
+        store.add_evaluation(random_set(seed).digest, record(accuracies))
+    for changed in ({"epochs": 300}, {"network": "mlp"}, {"augmentation": "none"}, {"test_checksum": "b" * 64}):
+        store.add_evaluation(random_set(1).digest, record([90.0, 90.0, 90.0], **changed))  # type: ignore[arg-type]
+    store.add_evaluation(random_set(1).digest, record([90.0, 90.0], protocol={"lr": 0.5}))
+    store.add_evaluation(random_set(3, checksum="1" * 64).digest, record([90.0]))
+    own = (stored.reference, 50.0, 2)
+    assert rows(stored, record([40.0, 60.0])) == [[own, ("random real images", 20.0, 3)]]
+
+
+def test_of_several_results_of_a_set_the_one_with_the_most_networks_counts() -> None:
+    stored = put(registry.Store())
+    ((row,),) = rows(stored, record([40.0, 60.0, 50.0, 50.0]), record([10.0]))
+    assert row == (stored.reference, 50.0, 4)
+
+
+def test_the_whole_split_has_epochs_of_its_own() -> None:
+    store, stored = registry.Store(), put(registry.Store())
+    store.add_evaluation(stored.manifest.dataset.checksum, record([99.0], epochs=43))
+    store.add_evaluation(stored.manifest.dataset.checksum, record([1.0], epochs=43, network="mlp"))
+    ((_, whole),) = rows(stored, record([40.0, 60.0]))
+    assert whole == ("the whole training split", 99.0, 1)
+
+
+def test_every_way_is_a_table_the_usual_one_first() -> None:
+    stored = put(registry.Store())
+    records = [record([30.0], epochs=5), record([40.0, 60.0]), record([35.0], test_checksum="b" * 64)]
+    records.append(record([20.0], protocol={"lr": 0.5, "batch": 256}))
+    found = comparisons([stored], [records], registry.Store())
+    assert found[0].way == "convnet, 1000 epochs, augmentation dsa crop, test images aaaaaaaa"
+    assert {each.way for each in found[1:]} == {
+        "convnet, 5 epochs, augmentation dsa crop, test images aaaaaaaa",
+        "convnet, 1000 epochs, augmentation dsa crop, test images bbbbbbbb",
+        "convnet, 1000 epochs, augmentation dsa crop, lr 0.5, test images aaaaaaaa",
+    }
+    assert {(each.low, each.high) for each in found} == {(15.0, 65.0)}, "all plots have the same axis"
+    (row,) = found[0].rows
+    mark = found[0].mark(row)
+    assert mark.left < mark.middle < mark.right
+    assert mark.middle == pytest.approx(10 + 280 * (50 - 15) / 50)
+
+
+def test_records_with_less_than_usual_do_no_harm() -> None:
+    stored = put(registry.Store())
+    found = comparisons([stored], [[{}, {"mean": 5.0}, {"mean": 7.0, "paper": [1.0, 2.0]}]], registry.Store())
+    (comparison,) = found
+    assert comparison.way == "?, ? epochs, augmentation ?"
+    assert [(row.what, row.words) for row in comparison.rows] == [
+        (stored.reference, "7.0"),
+        ("the paper: dsa, 2 per class", "1.0 ± 2.0"),
+    ]
+    assert comparisons([stored], [[]], registry.Store()) == []
