@@ -83,6 +83,7 @@ def test_a_store_and_pixels_must_be_what_they_are(condensed: dsactl.SyntheticSet
         lambda: dsactl.pull("a/b", store=store),
         lambda: dsactl.experts("digits", networks=1, store=store),
         lambda: dsactl.load_experts("a", store),
+        lambda: dsactl.page(store=store),
     ]
     for call in calls:
         with pytest.raises(dsactl.Error, match=r"registry\.Store"):

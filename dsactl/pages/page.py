@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import registry
 from dsactl.engine.progress import NO_PROGRESS, Progress
-from dsactl.engine.session import opened
 from dsactl.errors import UsageError
 from dsactl.pages.registry_page import registry_page
 from dsactl.synthetic.bundled import find
 from registry.export import refuse_to_replace
 from registry.files import write_atomically
+
+if TYPE_CHECKING:
+    from dsactl.expert_pools.pool import ExpertPool
+    from dsactl.synthetic.synthetic_set import SyntheticSet
 
 FORM = "html"
 
@@ -34,7 +38,7 @@ class Page:
 
 
 def page(
-    *references: str,
+    *references: "str | SyntheticSet | ExpertPool",
     output: str | Path | None = None,
     neighbours: bool = False,
     data: str | Path | None = None,
@@ -47,7 +51,8 @@ def page(
     The file has its images, style and script in itself, and a policy that forbids to fetch anything.
 
     Args:
-        references: of sets and pools, `name`, `name:version`, `name:tag` or `@sha256:…`; none for all that there are.
+        references: of sets and pools, `name`, `name:version`, `name:tag` or `@sha256:…`, or loaded ones; none for all
+            that there are.
         output: the file, or an existing folder. None for NAME-VERSION.html, comparison.html for several references, and
             registry.html for none, in the current folder.
         neighbours: put the nearest real training image of the same class, in pixel space, beside each image.
@@ -69,7 +74,11 @@ def page(
         >>> dsactl.page(force=True).path.name
         'registry.html'
     """
-    store, meter = opened(store), progress or NO_PROGRESS
+    if store is not None:
+        from dsactl.engine.session import opened  # loads torch
+
+        opened(store)
+    store, meter = store or registry.Store(), progress or NO_PROGRESS
     if data is not None and not neighbours:
         raise UsageError("`data` is for `neighbours` only.", "Leave it out, or use `neighbours=True` with it.")
     if neighbours and not references:
@@ -78,7 +87,8 @@ def page(
         )
     found: list[tuple[registry.Reader, registry.StoredSet]] = []
     for reference in references:
-        where, stored = find(reference, store)
+        given = reference if isinstance(reference, str) else f"@sha256:{getattr(reference, 'digest', reference)}"
+        where, stored = find(given, store)
         if all(stored.reference != other.reference for _, other in found):
             found.append((where, stored))
     path = _path(output, [stored for _, stored in found])

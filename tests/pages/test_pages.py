@@ -204,7 +204,7 @@ def test_sets_side_by_side() -> None:
     second = dsactl.condense("digits", ipc=1, **{**DM, "iterations": 2})  # type: ignore[arg-type]
     for each in (first, second):
         dsactl.evaluate(each, networks=1, epochs=1, network=dsactl.NetworkSpec("mlp"))
-    found = parsed(first.reference, second.reference, first.reference)
+    found = parsed(first.reference, second, first)  # type: ignore[arg-type]
     assert ["recipe: iterations", "3", "2"] in found.rows
     assert not [row for row in found.rows if row[0] == "recipe: width"]
     tested = [row for row in found.rows if len(row) == 4 and row[0] in (first.reference, second.reference)]
@@ -276,6 +276,9 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         dsactl.page(reference, output="-")
     with pytest.raises(dsactl.Error, match="There is no set"):
         dsactl.page("nothing")
+    for wrong in (3, None, b"x"):
+        with pytest.raises(dsactl.Error):
+            dsactl.page(wrong)  # type: ignore[arg-type]
     written = dsactl.page(reference).path
     assert written == Path("mnist-dsa-convnet-ipc1-1.html")
     written.write_text("mine")
