@@ -34,11 +34,13 @@ class Line:
 
     Attributes:
         label: of the set.
+        style: number of the run, from 0, the same in all charts of a page.
         points: "x,y x,y …" in units of the chart.
         dots: the same as numbers, if they are few; empty for a long curve.
     """
 
     label: str
+    style: int
     points: str
     dots: tuple[Point, ...]
 
@@ -100,12 +102,14 @@ def charts(runs: Mapping[str, Mapping[str, Sequence[Point]]]) -> list[Chart]:
         runs: the figures of each run, by the label of its set.
     """
     names = dict.fromkeys(name for figures in runs.values() for name in figures)
+    styles = {label: number for number, label in enumerate(runs)}
     return [
-        _chart(name, {label: figures[name] for label, figures in runs.items() if name in figures}) for name in names
+        _chart(name, {label: figures[name] for label, figures in runs.items() if name in figures}, styles)
+        for name in names
     ]
 
 
-def _chart(name: str, runs: Mapping[str, Sequence[Point]]) -> Chart:
+def _chart(name: str, runs: Mapping[str, Sequence[Point]], styles: Mapping[str, int]) -> Chart:
     thinned = {label: _thinned(points) for label, points in runs.items()}
     across = _Axis.over([x for points in thinned.values() for x, _ in points], LEFT, WIDTH - RIGHT)
     up = _Axis.over([y for points in thinned.values() for _, y in points], HEIGHT - BOTTOM, TOP)
@@ -113,7 +117,7 @@ def _chart(name: str, runs: Mapping[str, Sequence[Point]]) -> Chart:
     for label, points in thinned.items():
         placed = [(across.place(x), up.place(y)) for x, y in points]
         text = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
-        lines.append(Line(label, text, tuple(placed) if len(placed) <= 40 else ()))
+        lines.append(Line(label, styles[label], text, tuple(placed) if len(placed) <= 40 else ()))
     words = name.replace("_", " ")
     summary = "; ".join(
         f"{label}: {points[0][1]:.4g} at step {points[0][0]:.0f}, {points[-1][1]:.4g} at step {points[-1][0]:.0f}"

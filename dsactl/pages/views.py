@@ -252,4 +252,4 @@ def _cost(stored: registry.StoredSet, images_NCHW: Array) -> Facts:
     fitting = fit_in_8_bits(images_NCHW, info.mean, info.std)
     real = sum(info.counts)
     share = f"{100 * stored.manifest.tensors['images'].shape[0] / real:.2g} % of {real:,}" if real else "?"
-    return [("stores", cost_in_words(cost, fitting)), ("of the training images", share)]
+    return [("stores", cost_in_words(cost, fitting)), ("part of the training images", share)]

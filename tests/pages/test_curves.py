@@ -83,5 +83,6 @@ def test_values_of_every_kind_can_be_drawn(values: list[float]) -> None:
 def test_several_runs_share_the_axes_of_a_figure() -> None:
     found = charts({"a:1": {"loss": [(1, 1.0), (2, 2.0)]}, "b:1": {"loss": [(1, 3.0), (4, 2.0)], "norm": [(1, 1.0)]}})
     assert [chart.name for chart in found] == ["loss", "norm"]
-    assert [line.label for line in found[0].lines] == ["a:1", "b:1"]
+    assert [(line.label, line.style) for line in found[0].lines] == [("a:1", 0), ("b:1", 1)]
+    assert [(line.label, line.style) for line in found[1].lines] == [("b:1", 1)], "it looks the same in all figures"
     assert found[0].lines[0].dots[1][1] == pytest.approx(found[0].lines[1].dots[1][1]), "both are 2"

@@ -213,6 +213,8 @@ def test_sets_side_by_side() -> None:
     assert first.reference in str(chart["aria-label"])
     assert second.reference in str(chart["aria-label"])
     assert len(found.named("article")) == 2
+    cost = "640 numbers, 2.6 kB as float32, 10 images to train on"
+    assert [second.reference, cost, "0.7 % of 1,437"] in found.rows
     assert Path("comparison.html").exists()
 
 
