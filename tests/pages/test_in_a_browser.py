@@ -27,8 +27,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 
 @pytest.fixture
 def registry_page(tmp_path: Path) -> Path:
-    """Three sets of the user's beside the bundled ones, with 5, 10 and 20 % accuracy."""
-    for index, mean in enumerate((10.0, 5.0, 20.0)):
+    """Three sets of the user's with accuracies, and one without, beside the bundled ones."""
+    put(registry.Store(), 3, registry.parse_name("set-d"))
+    for index, mean in enumerate((9.5, 9.25, 20.0)):
         stored = put(registry.Store(), index, registry.parse_name(f"set-{'abc'[index]}"))
         result = {"network": "convnet", "mean": mean, "std": 1.0, "n": 2, "epochs": 1000, "augmentation": "dsa crop"}
         registry.Store().add_evaluation(stored.digest, result)
@@ -57,10 +58,13 @@ def test_nothing_is_fetched_and_every_image_is_shown(
 
 def test_a_column_is_sorted_by_click_and_by_keyboard(browser: Tab, registry_page: Path) -> None:
     browser.open(registry_page)
-    assert browser.value(NAMES)[:3] == ["set-a:1", "set-b:1", "set-c:1"]
+    assert browser.value(NAMES)[:4] == ["set-d:1", "set-a:1", "set-b:1", "set-c:1"], "as stored"
     browser.click("th:nth-child(8) button")
     assert browser.value(SORTED).split() == ["Accuracy", "%", "ascending"]
     assert browser.value(NAMES)[:3] == ["set-b:1", "set-a:1", "set-c:1"], "as numbers"
+    browser.click("th:nth-child(8) button")
+    assert browser.value(SORTED).split() == ["Accuracy", "%", "descending"]
+    assert browser.value(NAMES)[-4:] == ["set-c:1", "set-a:1", "set-b:1", "set-d:1"], "without a number: last"
     browser.value("document.getElementById('filter').focus()")
     browser.press("Tab")
     assert browser.value("document.activeElement.innerText") == "Set"
@@ -68,7 +72,7 @@ def test_a_column_is_sorted_by_click_and_by_keyboard(browser: Tab, registry_page
     assert browser.value(SORTED).split() == ["Set", "ascending"]
     browser.press(" ")
     assert browser.value(SORTED).split() == ["Set", "descending"]
-    assert browser.value(NAMES)[:3] == ["set-c:1", "set-b:1", "set-a:1"]
+    assert browser.value(NAMES)[:4] == ["set-d:1", "set-c:1", "set-b:1", "set-a:1"]
     assert browser.value("document.querySelectorAll('[aria-sort]').length") == 1
 
 
