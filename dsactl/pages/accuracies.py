@@ -23,8 +23,8 @@ _CHOSEN = {"random": "random real images", "herding": "herding", "kcenter": "k-c
 _WHOLE = "the whole training split"
 _STEP = 5.0  # points: limits of a plot are multiples
 
-Way = tuple[str, object, str, str]
-"""How networks were trained and tested: network, epochs, augmentation and what else is unusual, test checksum."""
+Way = tuple[str, object, str, str, str]
+"""How networks were trained and tested: network, epochs, augmentation and the unusual, dataset, test checksum."""
 Record = Mapping[str, Any]
 
 
@@ -96,41 +96,50 @@ def comparisons(
         evaluations: the records of each.
         store: has the baselines.
     """
-    ways = list(dict.fromkeys(_way(record) for records in evaluations for record in records if _is_measured(record)))
-    own_network = sets[0].manifest.network
-    ways.sort(key=lambda way: way != _usual_way(own_network, evaluations))
+    ways = list(
+        dict.fromkeys(
+            _way(record, stored.manifest.dataset.name)
+            for stored, records in zip(sets, evaluations, strict=True)
+            for record in records
+            if _is_measured(record)
+        )
+    )
+    usual = [_usual_way(stored, records) for stored, records in zip(sets, evaluations, strict=True)]
+    ways.sort(key=lambda way: way not in usual)
     baselines = _baselines(sets, store)
     found = [_rows(way, sets, evaluations, baselines) for way in ways]
     every = [row for rows in found for row in rows]
     low = min((row.mean - (row.deviation or 0) for row in every), default=0)
     high = max((row.mean + (row.deviation or 0) for row in every), default=0)
     low, high = max(0.0, (low - 1) // _STEP * _STEP), min(100.0, -((-high - 1) // _STEP) * _STEP)
-    several = len({checksum for *_, checksum in ways}) > 1
-    words = [_in_words(way, several=several) for way in ways]
+    datasets = {dataset for *_, dataset, _ in ways}
+    several = len({checksum for *_, checksum in ways}) > len(datasets)
+    words = [_in_words(way, named=len(datasets) > 1, several=several) for way in ways]
     return [Comparison(how, tuple(rows), low, max(high, low + _STEP)) for how, rows in zip(words, found, strict=True)]
 
 
-def _in_words(way: Way, *, several: bool) -> str:
-    """Format how networks were trained; with the test images, if these are not the same in all."""
-    network, epochs, augmented, checksum = way
+def _in_words(way: Way, *, named: bool, several: bool) -> str:
+    """Format how networks were trained; with the dataset, and the test images, where these are not always the same."""
+    network, epochs, augmented, dataset, checksum = way
+    about = f"{dataset}, " if named else ""
     trained = many(epochs, "epoch") if isinstance(epochs, int) else "? epochs"
     tested = f", test images {checksum[:8] or '?'}" if several else ""
-    return f"{network}, {trained}, augmentation {augmented}{tested}"
+    return f"{about}{network}, {trained}, augmentation {augmented}{tested}"
 
 
-def _usual_way(network: str | None, evaluations: Sequence[Sequence[Record]]) -> Way | None:
-    """Return the way that a list of sets would show."""
-    found = best_of([dict(record) for records in evaluations for record in records if _is_measured(record)], network)
-    return None if found is None else _way(found)
+def _usual_way(stored: registry.StoredSet, records: Sequence[Record]) -> Way | None:
+    """Return the way that a list of sets would show for a set."""
+    found = best_of([dict(record) for record in records if _is_measured(record)], stored.manifest.network)
+    return None if found is None else _way(found, stored.manifest.dataset.name)
 
 
 def _is_measured(record: Record) -> bool:
     return isinstance(record.get("mean"), int | float)
 
 
-def _way(record: Record) -> Way:
+def _way(record: Record, dataset: str) -> Way:
     trained = ", ".join([augmentation(record), *_unusual(record)])
-    return str(record.get("network", "?")), record.get("epochs"), trained, str(record.get("test_checksum", ""))
+    return str(record.get("network", "?")), record.get("epochs"), trained, dataset, str(record.get("test_checksum", ""))
 
 
 def _unusual(record: Record) -> list[str]:
@@ -154,7 +163,8 @@ def _rows(
     rows: list[Row] = []
     papers: dict[tuple[str, float, float], Row] = {}
     for stored, records in zip(sets, evaluations, strict=True):
-        own = [record for record in records if _is_measured(record) and _way(record) == way]
+        dataset = stored.manifest.dataset.name
+        own = [record for record in records if _is_measured(record) and _way(record, dataset) == way]
         row = _pooled(stored.reference, "set", [own])
         if row is not None:
             rows.append(row)
@@ -166,7 +176,7 @@ def _rows(
         row = _pooled(each.what, "baseline", each.fitting(way), whole=each.whole)
         rows += [] if row is None else [row]
     rows += papers.values()
-    whole = full_data_accuracy(sets[0].manifest.dataset.name) if papers else None
+    whole = full_data_accuracy(way[3]) if papers else None
     rows += [] if whole is None else [Row("the paper: the whole training split", "paper", *whole, None)]
     return rows
 
@@ -177,11 +187,13 @@ class _Baseline:
 
     Attributes:
         what: in words.
+        dataset: its name.
         records: evaluations of each set.
         whole: whether it is the whole split, whose networks are trained for other numbers of epochs.
     """
 
     what: str
+    dataset: str
     records: Sequence[Sequence[Record]]
     whole: bool = False
 
@@ -189,7 +201,7 @@ class _Baseline:
         """Return the evaluations of each set by networks that were trained in a way."""
 
         def fits(record: Record) -> bool:
-            network, epochs, *rest = _way(record)
+            network, epochs, *rest = _way(record, self.dataset)
             return [network, *rest] == [way[0], *way[2:]] and (self.whole or epochs == way[1])
 
         return [[record for record in records if _is_measured(record) and fits(record)] for records in self.records]
@@ -220,7 +232,7 @@ def _pooled(what: str, kind: str, tested: Iterable[Sequence[Record]], *, whole: 
 
 def _baselines(sets: Sequence[registry.StoredSet], store: registry.Store) -> list[_Baseline]:
     """Return the baselines of the sets' training images and numbers of images, without the sets themselves."""
-    groups: dict[str, list[Sequence[Record]]] = {}
+    groups: dict[tuple[str, str], list[Sequence[Record]]] = {}
     wanted = {(each.manifest.dataset.checksum, each.manifest.tensors["images"].shape[0]) for each in sets}
     seen = {each.digest for each in sets}
     names = {each.manifest.dataset.name for each in sets}
@@ -236,7 +248,7 @@ def _baselines(sets: Sequence[registry.StoredSet], store: registry.Store) -> lis
         if (manifest.dataset.checksum, entry.shape[0]) in wanted:
             what = _CHOSEN[entry.method] + (", soft labels" if entry.soft_labels else "")
             what += f", {entry.shape[0]:,} images" if several else ""
-            groups.setdefault(what, []).append(store.evaluations(entry.digest))
-    checksums = dict.fromkeys(each.manifest.dataset.checksum for each in sets)
-    whole = [_Baseline(_WHOLE, [store.evaluations(checksum)], whole=True) for checksum in checksums]
-    return [*(_Baseline(what, records) for what, records in groups.items()), *whole]
+            groups.setdefault((what, entry.dataset), []).append(store.evaluations(entry.digest))
+    splits = dict.fromkeys((each.manifest.dataset.name, each.manifest.dataset.checksum) for each in sets)
+    whole = [_Baseline(_WHOLE, name, [store.evaluations(checksum)], whole=True) for name, checksum in splits]
+    return [*(_Baseline(*group, records) for group, records in groups.items()), *whole]

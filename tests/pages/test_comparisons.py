@@ -74,6 +74,24 @@ def test_every_way_is_a_table_the_usual_one_first() -> None:
     assert mark.middle == pytest.approx(10 + 280 * (50 - 15) / 50)
 
 
+def test_sets_of_other_datasets_are_tables_of_their_own_with_the_whole_split_of_theirs() -> None:
+    store, sets = registry.Store(), []
+    for seed, name in enumerate(("mnist", "cifar10", "mnist")):
+        arrays = tensors(seed)
+        values = manifest(arrays).model_dump()
+        values["dataset"] |= {"name": name, "checksum": str(seed % 2) * 64}
+        reference = registry.parse_name(f"set-{seed}")
+        sets.append(store.put(reference, arrays, registry.Manifest.model_validate(values), None))
+    old = {name: value for name, value in record([50.0], paper=[1.0, 2.0]).items() if name != "test_checksum"}
+    found = comparisons(sets, [[old], [old], [old]], store)
+    assert [each.way.partition(",")[0] for each in found] == ["mnist", "cifar10"]
+    assert [[row.what for row in each.rows if row.kind == "set"] for each in found] == [
+        ["set-0:1", "set-2:1"],
+        ["set-1:1"],
+    ]
+    assert [each.rows[-1].mean for each in found] == [99.6, 84.8], "those of Table 1"
+
+
 def test_records_with_less_than_usual_do_no_harm() -> None:
     stored = put(registry.Store())
     found = comparisons([stored], [[{}, {"mean": 5.0}, {"mean": 7.0, "paper": [1.0, 2.0]}]], registry.Store())
