@@ -10,6 +10,7 @@
     relabel        a set with soft labels from such a network
     pull           bring a set from the Hugging Face Hub
     page           a set, several sets or the whole registry as an HTML file
+    doctor         what slows this machine, and what is broken on it
     transfer, ablate, nas, continual, reproduce
                    the studies; each returns a `StudyResult`
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from dsactl.api import condense, evaluate, evaluate_whole, experts, pull, relabel
     from dsactl.data.catalogue import datasets
     from dsactl.data.load import load_dataset
+    from dsactl.diagnosis.doctor import doctor
     from dsactl.engine.on_ray import open_executor
     from dsactl.engine.progress import Progress
     from dsactl.evaluation.protocol import Evaluation, Protocol
@@ -67,6 +69,7 @@ _HOMES = {
     "condense": "dsactl.api",
     "continual": "dsactl.studies.continual.continual_learning",
     "datasets": "dsactl.data.catalogue",
+    "doctor": "dsactl.diagnosis.doctor",
     "evaluate": "dsactl.api",
     "evaluate_whole": "dsactl.api",
     "experts": "dsactl.api",
@@ -98,6 +101,7 @@ __all__ = [
     "condense",
     "continual",
     "datasets",
+    "doctor",
     "evaluate",
     "evaluate_whole",
     "experts",

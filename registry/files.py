@@ -38,7 +38,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
-                _flush(file.fileno(), path, _WITHOUT_FSYNC)
+                _flush(file.fileno(), path, WITHOUT_FSYNC)
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -145,13 +145,13 @@ def _flush_folder(folder: Path) -> None:
     except PermissionError:  # a folder that may be written to and not be listed
         return
     try:
-        _flush(handle, folder, _WITHOUT_FOLDER_FSYNC)
+        _flush(handle, folder, WITHOUT_FOLDER_FSYNC)
     finally:
         os.close(handle)
 
 
-_WITHOUT_FSYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-_WITHOUT_FOLDER_FSYNC = {*_WITHOUT_FSYNC, errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR, errno.EIO}
+WITHOUT_FSYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+WITHOUT_FOLDER_FSYNC = {*WITHOUT_FSYNC, errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR, errno.EIO}
 """What network shares, folders shared with virtual machines and FUSE answer for folders. EIO for a file is a fault."""
 
 

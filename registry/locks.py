@@ -10,7 +10,7 @@ from registry.notices import notify_once
 if TYPE_CHECKING:
     from filelock import AcquireReturnProxy
 
-_WITHOUT_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+WITHOUT_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 def acquire(path: Path, timeout: float = -1, poll_interval: float = 0.05) -> "AcquireReturnProxy[Any]":
@@ -45,7 +45,7 @@ def acquire(path: Path, timeout: float = -1, poll_interval: float = 0.05) -> "Ac
                 f"The file system of {path.parent} does not grant locks ({error.strerror}).",
                 "Start its lock service (for NFS, lockd), or set `home` to a folder on another file system.",
             ) from error
-        if error.errno not in _WITHOUT_FLOCK:
+        if error.errno not in WITHOUT_FLOCK:
             raise
     notify_once(
         "The file system here has no flock: a lock is a file named *.held, which stays if its process is killed on "

@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"dsactl.methods"},
     {"dsactl.synthetic"},
     {"dsactl.evaluation", "dsactl.runs"},
-    {"dsactl.studies", "dsactl.api", "dsactl.benchmark"},
+    {"dsactl.studies", "dsactl.api", "dsactl.benchmark", "dsactl.diagnosis"},
     {"dsactl.studies.continual", "dsactl.studies.nas", "dsactl.pages"},
     {"dsactl.cli", "dsactl.__main__"},
 ]

@@ -9,7 +9,11 @@ import pytest
 import dsactl
 
 PUBLIC = [name for name in dsactl.__all__ if name != "__version__"]
-SKIPPED = {"pull": "needs the Hub and a repository of the user", "reproduce": "needs MNIST, and minutes"}
+SKIPPED = {
+    "doctor": "measures the machine for ten seconds",
+    "pull": "needs the Hub and a repository of the user",
+    "reproduce": "needs MNIST, and minutes",
+}
 """Names whose examples are not run, and why."""
 
 

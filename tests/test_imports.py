@@ -53,6 +53,18 @@ ALLOWED = {
 }
 """What the registry says of the command line all the same, by file, and why."""
 ALLOWED_IN_DSACTL = {
+    "dsactl/diagnosis/compilers.py": {
+        "--version": "a flag of the C++ compiler",
+        "--install": "a flag of xcode-select",
+    },
+    "dsactl/diagnosis/gpu.py": {
+        "--format": "a flag of nvidia-smi",
+        "--query-gpu": "a flag of nvidia-smi",
+        "--force-reinstall": "a flag of pip",
+    },
+    "dsactl/diagnosis/memory.py": {"--memory": "a flag of docker", "--shm-size": "a flag of docker"},
+    "dsactl/diagnosis/packages.py": {"--upgrade": "a flag of pip", "--force-reinstall": "a flag of pip"},
+    "dsactl/diagnosis/processor.py": {"--cpus": "a flag of docker"},
     "dsactl/engine/native.py": {"--version": "a flag of the C++ compiler"},
     "dsactl/engine/on_ray.py": {"dsactl ": "the program and its version, compared between machines"},
     "dsactl/evaluation/cache.py": {"dsactl ": "the program and its version, stored with results"},

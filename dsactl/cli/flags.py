@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "condense": "condense",
     "continual": "continual",
     "datasets": "datasets",
+    "doctor": "doctor",
     "evaluate": "evaluate",
     "evaluate_whole": "evaluate --method whole",
     "experts": "experts",

@@ -26,7 +26,7 @@ PANELS = {
     "Experiments": ("transfer", "ablate", "continual", "nas", "reproduce"),
     "Manage sets": ("ls", "show", "page", "diff", "tag", "rm", "verify", "prune", "export", "import"),
     "Hugging Face Hub": ("push", "pull"),
-    "Info": ("datasets", "archs", "env"),
+    "Info": ("datasets", "archs", "env", "doctor"),
 }
 """The commands by panel of the help. Each is a module of the same name, with an underscore if that is a keyword."""
 

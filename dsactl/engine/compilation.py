@@ -28,14 +28,23 @@ def can_compile(device_type: str) -> bool:
 @functools.cache
 def _compiles() -> bool:
     """Return whether a trivial function can be compiled on the CPU."""
+    return compilation_error() is None
+
+
+def compilation_error(constant: float = 1.0) -> Exception | None:
+    """Compile a trivial function on the CPU, run it, and return what it fails with; None if it works.
+
+    Args:
+        constant: a number in the function. The code for one that was not used before is in no cache.
+    """
     # A CUDA build of torch on a CPU-only machine warns that it finds no CUDA runtime.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         with _without_log("torch._dynamo"):
-            compiled(lambda x: x.sin() + 1)(torch.ones(8))
-    except Exception:  # any failure means that compilation is unavailable
-        return False
-    return True
+            compiled(lambda x: x.sin() + constant)(torch.ones(8))
+    except Exception as error:  # any failure means that compilation is unavailable
+        return error
+    return None
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The cores that this process may use: those of its affinity, and no more than the CPU quota of its container."""
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator
@@ -26,6 +27,18 @@ def cpu_quota(proc: Path = _PROC, mounts: Path = _MOUNTS) -> float:
 
 
 def _quotas(proc: Path, mounts: Path) -> Iterator[float]:
+    for version, folder in control_groups("cpu", proc, mounts):
+        with contextlib.suppress(OSError, ValueError, ZeroDivisionError):  # no such group, or "max"
+            yield (_quota_of_2 if version == 2 else _quota_of_1)(folder)
+
+
+def control_groups(controller: str, proc: Path = _PROC, mounts: Path = _MOUNTS) -> Iterator[tuple[int, Path]]:
+    """Yield the version and the folder of each control group that may limit this process; some may not exist.
+
+    Args:
+        controller: "cpu" or "memory".
+        proc, mounts: see `cpu_quota`.
+    """
     try:
         lines = proc.read_text().splitlines()
     except OSError:  # no Linux
@@ -33,20 +46,18 @@ def _quotas(proc: Path, mounts: Path) -> Iterator[float]:
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if not controllers:  # version 2
-            roots, read = (mounts, mounts / "unified"), _quota_of_2
-        elif "cpu" in controllers.split(","):
-            roots, read = (mounts / controllers, mounts / "cpu"), _quota_of_1
+        if not controllers:
+            version, roots = 2, (mounts, mounts / "unified")
+        elif controller in controllers.split(","):
+            version, roots = 1, (mounts / controllers, mounts / controller)
         else:
             continue
         group = PurePosixPath(path)
         for root in roots:
             # In a container the path may be the host's, where only the root of the mount is the container's own group.
             for part in (group, *group.parents):
-                try:
-                    yield read(root / part.relative_to("/"))
-                except (OSError, ValueError, ZeroDivisionError):  # no such group, or "max"
-                    continue
+                with contextlib.suppress(ValueError):
+                    yield version, root / part.relative_to("/")
 
 
 def _quota_of_2(folder: Path) -> float:

@@ -44,6 +44,22 @@ def compiler_remark(device: torch.device) -> list[str]:
     return [f"Compiled code cannot be kept ({problem}); every start compiles it again. Set XDG_CACHE_HOME to a folder."]
 
 
+def fault() -> str | None:
+    """Return why the library cannot be built or loaded; None if it can."""
+    found, why = _found()
+    return None if found is not None else why
+
+
+def compilers() -> list[list[str]]:
+    """Return the commands of the C++ compilers to try, in this order.
+
+    Raises:
+        ValueError: CXX is not a command.
+    """
+    chosen = shlex.split(os.environ.get("CXX", ""))
+    return [chosen] if chosen else [[name] for name in ("c++", "g++", "clang++") if shutil.which(name)]
+
+
 def _is_off() -> bool:
     return os.environ.get("DSACTL_NATIVE") == "0"
 
@@ -52,12 +68,11 @@ def _is_off() -> bool:
 def _found() -> tuple[ctypes.CDLL | None, str]:
     """Return the library, or None and why there is none."""
     try:
-        chosen = shlex.split(os.environ.get("CXX", ""))
+        tried = compilers()
     except ValueError as error:
         return None, f"CXX is not a command ({error})"
-    compilers = [chosen] if chosen else [[name] for name in ("c++", "g++", "clang++") if shutil.which(name)]
     why = "No C++ compiler (c++, g++ or clang++)"
-    for compiler in compilers:
+    for compiler in tried:
         try:
             folder = code_cache.code_cache("native")
         except OSError as error:
