@@ -79,4 +79,4 @@ def _compiler() -> str:
 def _reason(error: Exception) -> str:
     """Return what a compiler complains of, else the first line of what torch says."""
     lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if "error:" in line), first_line(error)).rstrip(".:")
+    return next((line for line in lines if "error:" in line), first_line(error)).rstrip(".")

@@ -68,7 +68,7 @@ def guarded(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
     except ImportError as error:
         findings.append(Finding(name, "unknown", f"Not checked: {first_line(error)}."))
     except Exception as error:  # whatever is wrong with the machine, the other checks go on
-        what = f"The check itself failed: {type(error).__name__}, {first_line(error)}"
+        what = f"The check itself failed: {type(error).__name__}, {first_line(error)}."
         findings.append(Finding(name, "unknown", what, "Please report it, with all lines here."))
     return findings
 

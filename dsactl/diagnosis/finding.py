@@ -32,5 +32,5 @@ class Finding:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's text; the name of its class if it has none."""
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    """Return the first line of an exception's text, without a full stop; the name of its class if it has none."""
+    return next(iter(str(error).strip().splitlines()), "").rstrip(".:") or type(error).__name__

@@ -30,7 +30,7 @@ def store() -> Iterator[Finding]:
         found += f" Nothing can be stored ({why})."
         yield Finding("store", "broken", found, "Set `home` to a folder that you can write to.", figures)
     elif faults:
-        found += f" {many(len(faults), 'version')} cannot be read: {first_line(faults[0])}"
+        found += f" {many(len(faults), 'version')} cannot be read: {first_line(faults[0])}."
         yield Finding("store", "broken", found, "See what is damaged: `verify(store)`", figures)
     else:
         yield Finding("store", "ok", found, "To check every file: `verify(store)`" if entries else "", figures)

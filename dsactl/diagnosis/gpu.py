@@ -39,7 +39,9 @@ def cuda() -> Iterator[Finding]:
             yield from computed(device)
             yield _graphs(device)
         except RuntimeError as error:
-            yield Finding(name, "broken", f"It does not compute: {first_line(error)}", 'Restart it, or `device="cpu"`.')
+            yield Finding(
+                name, "broken", f"It does not compute: {first_line(error)}.", 'Restart it, or `device="cpu"`.'
+            )
 
 
 def _absent(why: str) -> Finding:
@@ -100,7 +102,7 @@ def mps() -> Iterator[Finding]:
     try:
         yield from computed(torch.device("mps"))
     except RuntimeError as error:
-        yield Finding("MPS", "broken", f"It does not compute: {first_line(error)}", 'Use `device="cpu"`.')
+        yield Finding("MPS", "broken", f"It does not compute: {first_line(error)}.", 'Use `device="cpu"`.')
 
 
 def computed(device: torch.device) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ def settings() -> Iterator[Finding]:
     try:
         from huggingface_hub import constants, get_token
     except ValueError as error:  # it reads its variables when it is imported
-        found = f"The Hub's client does not start: {masked(first_line(error))}"
+        found = f"The Hub's client does not start: {masked(first_line(error))}."
         yield Finding("Hub", "broken", found, "Check the environment variables HF_….")
         return
     source = next((name for name in _VARIABLES if os.environ.get(name, "").strip()), "")
@@ -35,7 +35,7 @@ def settings() -> Iterator[Finding]:
             "Hub", "ok", f"{token}. HF_HUB_OFFLINE is set: it is not asked.", "To ask it: unset HF_HUB_OFFLINE"
         )
     else:
-        yield Finding("Hub", "ok", f"{token}. It was not asked.", advice or "To ask it: `doctor(online=True)`")
+        yield Finding("Hub", "ok", f"{token}.", advice or "To ask it: `doctor(online=True)`")
 
 
 def reach() -> Iterator[Finding]:
@@ -62,7 +62,7 @@ def _asked() -> Finding:
         status = get_session().get(constants.ENDPOINT + path, headers=headers, timeout=_SECONDS).status_code
     except Exception as error:  # of the network library, whichever it is
         advice = "Check the network, a proxy (HTTPS_PROXY) and HF_ENDPOINT."
-        return Finding(name, "broken", f"{where} cannot be reached: {masked(first_line(error))}", advice)
+        return Finding(name, "broken", f"{where} cannot be reached: {masked(first_line(error))}.", advice)
     if status in (401, 403):
         return Finding(name, "broken", f"{where} does not accept the token ({status}).", "hf auth login")
     if status >= 400:

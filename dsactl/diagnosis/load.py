@@ -40,11 +40,10 @@ def measure(seconds: float = 1.0, proc: Path = _PROC) -> Load:
     Raises:
         OSError: this system has no /proc/stat.
     """
-    per_second = os.sysconf("SC_CLK_TCK")
     before, processes, own, began = _cores(proc), _processes(proc), time.process_time(), time.perf_counter()
     time.sleep(seconds)
     after, later, own_after, ended = _cores(proc), _processes(proc), time.process_time(), time.perf_counter()
-    elapsed = ended - began
+    elapsed, per_second = ended - began, os.sysconf("SC_CLK_TCK")
     busy = (after[0] - before[0]) / per_second - (own_after - own)
     stolen = (after[1] - before[1]) / per_second
     used = {

@@ -36,8 +36,9 @@ def required() -> Iterator[Finding]:
         for package in ("torch", "torchvision"):
             importlib.import_module(package)
     except (ImportError, OSError, RuntimeError) as error:
-        found = f"Torch or torchvision cannot be loaded: {first_line(error)}"
+        found = f"Torch or torchvision cannot be loaded: {first_line(error)}."
         yield Finding("packages", "broken", found, "pip install --force-reinstall torch torchvision")
+        return
     faults = _faults(REQUIRED)
     if faults:
         yield Finding("packages", "broken", f"{'; '.join(faults)}.", "pip install --upgrade dsactl")

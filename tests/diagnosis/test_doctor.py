@@ -72,7 +72,7 @@ def test_a_check_that_fails_says_so_and_the_others_go_on(monkeypatch: pytest.Mon
     assert module.guarded("first", fails) == [
         Finding("first", "ok", "Fine."),
         Finding(
-            "first", "unknown", "The check itself failed: ValueError, one", "Please report it, with all lines here."
+            "first", "unknown", "The check itself failed: ValueError, one.", "Please report it, with all lines here."
         ),
     ]
     [found] = module.guarded("second", cannot_be_loaded)
@@ -243,3 +243,20 @@ def test_the_default_precision_and_why(monkeypatch: pytest.MonkeyPatch, can: dic
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
         [found] = instructions()
         assert (found.state, found.advice) == ("slow", "unset ONEDNN_MAX_CPU_ISA")
+
+
+def test_torch_that_cannot_be_loaded(tmp_path: Path) -> None:
+    """The lines that do not need torch are there all the same, and the report."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text('raise ImportError("libtorch.so: cannot open shared object file")')
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "dsactl", "doctor", "--report"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 1
+    lines = ended.stdout.splitlines()
+    assert lines[2] == (
+        "broken    packages: Torch or torchvision cannot be loaded: libtorch.so: cannot open shared object file."
+    )
+    assert "unknown   speed: Not checked: libtorch.so: cannot open shared object file." in lines
+    assert any(line.startswith("ok        store: ") for line in lines)
+    assert "Traceback" not in ended.stderr

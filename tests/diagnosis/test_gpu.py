@@ -93,7 +93,7 @@ def test_gpus_that_fail(fake: Callable[..., None], monkeypatch: pytest.MonkeyPat
     assert (general.check, general.state, "CUDA 12.8" in general.found) == ("CUDA", "ok", True)
     assert (old.check, old.state, old.found) == ("cuda:0", "broken", "GPU 1 is of compute capability 3.0.")
     assert (failing.check, failing.state) == ("cuda:1", "broken")
-    assert failing.found == "It does not compute: CUDA error: unknown error"
+    assert failing.found == "It does not compute: CUDA error: unknown error."
 
 
 @pytest.mark.parametrize(("free", "state"), [(10**8, "slow"), (10**10, "ok")])

@@ -69,7 +69,9 @@ def test_what_dsactl_needs(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("libtorch_cpu.so: cannot open shared object file")
 
     monkeypatch.setattr(packages.importlib, "import_module", fail)
-    assert next(packages.required()).found.endswith("cannot be loaded: libtorch_cpu.so: cannot open shared object file")
+    [finding] = packages.required()
+    assert finding.state == "broken"
+    assert finding.found.endswith("cannot be loaded: libtorch_cpu.so: cannot open shared object file.")
 
 
 HUB = "from dsactl.diagnosis import hub; print(*((f.check, f.state, f.found, f.advice) for f in hub.{}()), sep='\\n')"

@@ -78,10 +78,12 @@ def _screen(findings: Sequence["Finding"], width: int | None) -> Iterator[Text]:
         for index, text in enumerate(texts):
             facts.add("" if narrow else head if index == 0 else " " * len(head), text)
         lines = ([head.rstrip()] if narrow else []) + list(facts.lines(width))
+        advice = False
         for index, line in enumerate(lines):
             shown = Text(printable(line))
+            advice = advice or line.lstrip().startswith("→")
             if index == 0:
                 shown.stylize(_COLOURS[each.state], 0, len(each.state))
-            elif line.lstrip().startswith("→"):
-                shown.stylize("bold")
+            elif advice:
+                shown.stylize("bold" if each.state in ("slow", "broken") else "dim")
             yield shown
