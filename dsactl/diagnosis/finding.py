@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any, Literal
 
 State = Literal["ok", "slow", "broken", "not here", "unknown"]
@@ -27,8 +28,8 @@ class Finding:
     figures: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes as JSON values."""
-        return asdict(self)
+        """Return the attributes as JSON values, without figures that are no numbers, which JSON does not have."""
+        return {**asdict(self), "figures": {name: value for name, value in self.figures.items() if isfinite(value)}}
 
 
 def first_line(error: BaseException) -> str:

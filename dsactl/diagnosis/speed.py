@@ -61,7 +61,7 @@ def judged(rates: dict[str, dict[int, Rate]]) -> Finding:
     one, every = rates["float32"][1], rates["float32"][count]
     found, advice = f"Matrix products: {'; '.join(f'{name} {_words(each)}' for name, each in rates.items())}.", []
     if one.share < _SHARE:
-        found += f" One thread had {100 * one.share:.0f} % of a core."
+        found += f" One thread had {one.share:.2f} of a core."
         advice.append("A CPU quota or another process takes the rest: see the lines above.")
     elif every.gflops < _GAIN * one.gflops and count > 1:
         found += f" {count} threads are not faster than one ({every.gflops / one.gflops:.1f} times)."

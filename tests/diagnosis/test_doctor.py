@@ -108,6 +108,19 @@ def test_the_command_ends_with_1_if_something_is_broken(
     assert cli("doctor", "--quiet") == (1, "store\n", "")
 
 
+def test_the_hub_is_asked_only_on_request(
+    cli: Callable[..., Answer], only: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dsactl.diagnosis import hub
+
+    only()
+    monkeypatch.setattr(hub, "_asked", lambda: Finding("Hub, online", "broken", "No.", "", {"nan": float("nan")}))
+    assert json.loads(cli("doctor", "--json")[1])["findings"] == []
+    code, out, _ = cli("doctor", "--online", "--json")
+    [found] = json.loads(out)["findings"]
+    assert (code, found["check"], found["figures"]) == (1, "Hub, online", {})
+
+
 FINDINGS = (
     Finding(
         "threads", "slow", "2 threads on 8 cores, and a rather long text follows here.", "export A=1, and then go."

@@ -33,7 +33,7 @@ def test_the_speed_is_that_of_products(monkeypatch: pytest.MonkeyPatch) -> None:
             "2 threads are not faster than one (1.1 times)",
             "quota",
         ),
-        (Rate(50, 0.5), Rate(50, 0.5), Rate(300, 0.5), "bfloat16", "One thread had 50 % of a core.", "above"),
+        (Rate(50, 0.5), Rate(50, 0.5), Rate(300, 0.5), "bfloat16", "One thread had 0.50 of a core.", "above"),
         (Rate(50, 1.0), Rate(99, 1.0), Rate(20, 1.0), "bfloat16", "is the slower one here", 'precision="float32"'),
         (Rate(50, 1.0), Rate(99, 1.0), Rate(20, 1.0), "float32", "bfloat16 20 GFLOP/s", ""),
         (Rate(50, 1.0), Rate(99, 1.0), None, "float32", "float32 50 GFLOP/s with 1 thread, 99 with 2.", ""),

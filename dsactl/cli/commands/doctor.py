@@ -69,7 +69,7 @@ def _translated(finding: "Finding") -> dict[str, Any]:
 
 def _screen(findings: Sequence["Finding"], width: int | None) -> Iterator[Text]:
     """Yield the lines of the findings: state, name and what was found, and below that what to do."""
-    states, names = max(map(len, _COLOURS)), max(len(each.check) for each in findings)
+    states, names = max(map(len, _COLOURS)), max((len(each.check) for each in findings), default=0)
     for each in findings:
         texts = [translate(each.found), *([f"→ {translate(each.advice)}"] if each.advice else [])]
         head = f"{each.state:<{states}}  {each.check:<{names}}"
