@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import NamedTuple
 
 from dsactl.diagnosis.finding import Finding
+from dsactl.diagnosis.processor import thread_count
 from dsactl.text.formatting import many
 
 _PROC = Path("/proc")
@@ -47,12 +47,12 @@ def measure(seconds: float = 1.0, proc: Path = _PROC) -> Load:
     busy = (after[0] - before[0]) / per_second - (own_after - own)
     stolen = (after[1] - before[1]) / per_second
     used = {
-        pid: (ticks - processes[pid][1]) / per_second / elapsed
-        for pid, (_, ticks) in later.items()
-        if pid in processes and pid != os.getpid()
+        pid: (process.ticks - (processes[pid].ticks if pid in processes else 0)) / per_second / elapsed
+        for pid, process in later.items()
+        if process.core in _usable() and pid != os.getpid()
     }
     top = max(used, key=used.__getitem__, default=0)
-    busiest = (later[top][0], top, used[top]) if used.get(top, 0) > 0.05 else None
+    busiest = (later[top].name, top, used[top]) if used.get(top, 0) > 0.05 else None
     return Load(len(_usable()), max(0.0, busy / elapsed), max(0.0, stolen / elapsed), busiest)
 
 
@@ -72,16 +72,24 @@ def _cores(proc: Path) -> tuple[int, int]:
     return busy, stolen
 
 
-def _processes(proc: Path) -> dict[int, tuple[str, int]]:
-    """Return the name and the ticks so far of every visible process that was on the cores that this one may use."""
+class _Process(NamedTuple):
+    """Name of a process, its ticks so far, and the core that it was on last."""
+
+    name: str
+    ticks: int
+    core: int
+
+
+def _processes(proc: Path) -> dict[int, _Process]:
+    """Return every visible process by its number."""
     found = {}
     for folder in proc.iterdir():
         if folder.name.isdigit():
             with contextlib.suppress(OSError, ValueError, IndexError):  # it has ended
                 head, _, tail = (folder / "stat").read_text(errors="replace").rpartition(")")
                 columns = tail.split()
-                if int(columns[36]) in _usable():
-                    found[int(folder.name)] = (head.partition("(")[2], int(columns[11]) + int(columns[12]))
+                ticks = int(columns[11]) + int(columns[12])
+                found[int(folder.name)] = _Process(head.partition("(")[2], ticks, int(columns[36]))
     return found
 
 
@@ -92,7 +100,7 @@ def others() -> Iterator[Finding]:
     except OSError:
         yield Finding("other processes", "not here", "This system has no /proc/stat to measure them by.")
         return
-    yield judged(load, torch.get_num_threads())
+    yield judged(load, thread_count())
 
 
 def judged(load: Load, threads: int) -> Finding:
@@ -104,7 +112,7 @@ def judged(load: Load, threads: int) -> Finding:
         found = found[:-1] + (
             "; the busiest is {} (process {}, {:.1f} cores).".format(*load.busiest)
             if load.busiest
-            else ", and are not visible from here."
+            else ", and none of them can be named: they have ended, or are hidden."
         )
     if load.stolen > _MARGIN:
         found += f" Other virtual machines of this host take {load.stolen:.1f}."

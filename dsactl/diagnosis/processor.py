@@ -59,9 +59,14 @@ def _why(can: Mapping[str, object]) -> str:
     return "since this processor has no bfloat16"
 
 
+def thread_count() -> int:
+    """Return the number of torch's threads; `engine.device`, imported above, has fitted it to the CPU quota."""
+    return torch.get_num_threads()
+
+
 def threads() -> Iterator[Finding]:
     """Compare torch's threads with the cores that this process may use, and look how threads wait."""
-    total, count, usable, quota = os.cpu_count() or 1, torch.get_num_threads(), usable_cores(), cpu_quota()
+    total, count, usable, quota = os.cpu_count() or 1, thread_count(), usable_cores(), cpu_quota()
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
     given = os.environ.get("OMP_NUM_THREADS")
     figures = {"threads": count, "cores": total, "usable_cores": min(affinity, quota)}

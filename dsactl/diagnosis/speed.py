@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from dsactl.diagnosis.finding import Finding
-from dsactl.diagnosis.processor import has_bfloat16
+from dsactl.diagnosis.processor import has_bfloat16, thread_count
 from dsactl.engine.device import resolve_precision
 from dsactl.text.formatting import many
 
@@ -50,7 +50,7 @@ def measure(dtype: torch.dtype, threads: int, seconds: float = _SECONDS) -> Rate
 
 def speed() -> Iterator[Finding]:
     """Measure float32, and bfloat16 where the processor has it, with one thread and with all."""
-    count = torch.get_num_threads()
+    count = thread_count()
     types = {"float32": torch.float32} | ({"bfloat16": torch.bfloat16} if has_bfloat16() else {})
     yield judged({name: {n: measure(dtype, n) for n in sorted({1, count})} for name, dtype in types.items()})
 
