@@ -9,6 +9,7 @@ from dsactl.diagnosis.finding import Finding, first_line
 
 REQUIRED: Mapping[str, str] = {
     "filelock": "4.2.11",
+    "jinja2": "3.1",
     "numpy": "2.0",
     "pillow": "11.0",
     "platformdirs": "4.3",
