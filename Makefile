@@ -1,5 +1,7 @@
 # `make demo` condenses a data set and evaluates the result; `make test` runs everything that must hold, by two workers,
 # `make test FILES=tests/studies/nas` a part of it, `make test-long` some of it at ten times the size, `make bench` the benchmarks.
+# `make gpu` checks a machine with a GPU (docs/gpu.md): LIMIT=540 OUT=gpu, AUTHORS=DIR, ONLY=bench,cell, AGAIN=1;
+# `make gpu DEVICE=cpu SCALE=0.01 CELLS=digits:1` rehearses it. It installs nothing.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,8 +9,9 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 DEMO_HOME := $(CURDIR)/demo
+GPU_PYTHON ?= $(or $(if $(VENV),$(wildcard $(VENV)/bin/python)),$(PYTHON))
 
-.PHONY: demo test test-long bench lint format clean
+.PHONY: demo test test-long bench gpu lint format clean
 .DEFAULT_GOAL := demo
 
 # What the demo needs; and what the checks need besides, extras included.
@@ -46,6 +49,12 @@ test-long: $(INSTALLED_DEV)
 
 bench: $(INSTALLED_DEV)
 	$(VENV)/bin/python -m pytest benchmarks --benchmark-sort=fullname --benchmark-columns=median,min,max,rounds
+
+gpu:
+	@PYTHONPATH='$(CURDIR)'"$${PYTHONPATH:+:$$PYTHONPATH}" $(GPU_PYTHON) -m benchmarks.gpu \
+		$(if $(LIMIT),--limit $(LIMIT)) $(if $(OUT),--out '$(OUT)') $(if $(DEVICE),--device $(DEVICE)) \
+		$(if $(SCALE),--scale $(SCALE)) $(if $(CELLS),--cells $(CELLS)) $(if $(AUTHORS),--authors '$(AUTHORS)') \
+		$(if $(ONLY),--only $(ONLY)) $(if $(AGAIN),--again)
 
 lint: $(INSTALLED_DEV)
 	$(VENV)/bin/ruff format --check .
