@@ -22,7 +22,6 @@ import processes
 import pytest
 import torch
 from foreign_methods import install as install
-from xdist.scheduler import LoadScopeScheduling
 
 from dsactl.cli.main import main
 from dsactl.engine.memory import keep_freed_memory
@@ -54,20 +53,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the longest groups begin; skip what needs a GPU that is not here."""
     items.sort(key=lambda item: LONGEST.index(name) if (name := group(item.path)) in LONGEST else len(LONGEST))
     for item in items:
-        if "gpu" in item.keywords and not torch.cuda.is_available():
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 
-class ByGroup(LoadScopeScheduling):
-    """Hands a worker one group after the other."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return group(Path(nodeid.partition("::")[0]))
-
-
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByGroup:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     """Share the tests out by groups, whatever is said on the command line."""
+    from xdist.scheduler import LoadScopeScheduling  # only here: without workers no xdist is needed
+
+    class ByGroup(LoadScopeScheduling):
+        """Hands a worker one group after the other."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            return group(Path(nodeid.partition("::")[0]))
+
     return ByGroup(config, log)
 
 

@@ -35,10 +35,10 @@ def authors_speed(outputs: list[str]) -> Results:
 
 
 def cell(outputs: list[str]) -> Results:
-    """Read the JSON of `dsactl condense` and `dsactl evaluate`; only the first, if the second is not there yet."""
+    """Read the JSON of `dsactl condense` and `dsactl evaluate`; only the first, if the second has none yet."""
     (made,) = json.loads(outputs[0])
     results: Results = {"reference": made["reference"], "digest": made["digest"], "making": made["seconds"]}
-    return results if len(outputs) < 2 else {**results, **evaluation(outputs)}
+    return {**results, **evaluation(outputs)} if outputs[1:] and outputs[1] else results
 
 
 def evaluation(outputs: list[str]) -> Results:

@@ -135,30 +135,28 @@ class Runner:
         return record
 
     def _commands(self, step: Step, record: Record) -> None:
+        """Run the commands until one fails or the time is up, and read what they said."""
         own, most = step.most < self.left, min(self.left, step.most)
         ends, outputs = time.monotonic() + most, list[str]()
-        record.state, record.why = DONE, ""
+        record.state = DONE
         for number, command in enumerate(step.commands, start=1):
             argv = [reference_of(outputs[0]) if word == REFERENCE else word for word in command]
             said = self._folder / f"{step.name}-{number}"
             try:
-                code, cut = _call(argv, step.folder, self._environment(), said, ends - time.monotonic())
+                record.exit, cut = _call(argv, step.folder, self._environment(), said, ends - time.monotonic())
             finally:
                 record.tail = _tail(said, (".out",) if step.kind == "tests" else (".err", ".out"))
-            record.exit = code
+            outputs.append(said.with_suffix(".out").read_text(encoding="utf-8", errors="replace"))
             if cut and not step.cut:
                 record.state = FAILED if own else UNFINISHED
                 record.why = f"ended after {most:.0f} s" if own else "the time was up"
                 break
-            if code and not cut:
-                record.state, record.why = FAILED, f"exit status {code}"
-                if step.kind != "tests":
-                    break
-            outputs.append(said.with_suffix(".out").read_text(encoding="utf-8", errors="replace"))
+            if record.exit and not cut:
+                record.state, record.why = FAILED, f"exit status {record.exit}"
+                break
         try:
-            record.results = step.read(outputs) if outputs else {}
+            record.results = step.read(outputs)
         except (ValueError, KeyError, TypeError, IndexError) as error:
-            record.results = {}
             record.why = record.why or f"its output cannot be read ({type(error).__name__}: {error})"
         if record.state == DONE and not record.results:
             record.state, record.why = FAILED, record.why or "its output has no results"

@@ -26,6 +26,7 @@ class Graph(Generic[Result]):
 
     Raises:
         RuntimeError: the function cannot be captured.
+        torch.OutOfMemoryError: the memory does not suffice for the graph.
     """
 
     def __init__(self, function: Callable[[], Result]) -> None:
@@ -36,8 +37,18 @@ class Graph(Generic[Result]):
                 function()
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, stream=stream):
-            self.result = function()
+        before, reason = torch.cuda.current_stream(), None
+        try:
+            with torch.cuda.graph(self._graph, stream=stream):
+                try:
+                    self.result = function()
+                except Exception as error:
+                    reason = error
+                    raise
+        except Exception as error:
+            # The end of a broken capture fails too, with an error that hides the reason, before it leaves the stream.
+            torch.cuda.set_stream(before)
+            raise (reason or error) from None
 
     def replay(self) -> Result:
         """Run the captured work again and return its result, which overwrites that of the previous replay."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from devices import ON_EACH_DEVICE
 from reference import small_dataset
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -235,6 +236,26 @@ def test_real_graphs_train_like_the_uncaptured_loop(networks: int, precision: st
         result, _ = captured(*begin, images, labels, sources[1])
         for name, tensor in expected.items():
             torch.testing.assert_close(result[name], tensor, rtol=1e-2, atol=1e-3)
+
+
+@ON_EACH_DEVICE
+@pytest.mark.parametrize("networks", [1, 20])
+def test_captured_training_on_soft_labels(networks: int, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if device == "cpu":
+        use(Again, monkeypatch)
+    compute_reproducibly()
+    there = torch.device(device)
+    network = build(NetworkSpec(width=8), 1, (8, 8), 3)
+    images = DATASET.normalise(DATASET.train.images_NCHW)[::4].to(there)
+    labels = torch.rand(len(images), 3, generator=generator(0, "labels")).softmax(1).to(there)
+    plan, augment = Plan(epochs=3, lr=0.05, momentum=0.9, batch=5), Augmenter(("crop", "scale", "cutout"), (8, 8))
+    states = [initial_state(network, generator(0, "network", index), there) for index in range(networks)]
+    begin = stack([parameters for parameters, _ in states]), stack([buffers for _, buffers in states])
+    sources = [[generator(0, "training", index) for index in range(networks)] for _ in range(2)]
+    expected, _ = PlainTraining(network, plan, augment)(*begin, images, labels, sources[0])
+    result, _ = CapturedTraining(network, plan, augment)(*begin, images, labels, sources[1])
+    for name, tensor in expected.items():
+        torch.testing.assert_close(result[name], tensor, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.gpu

@@ -1,0 +1,387 @@
+"""`make gpu`: a rehearsal on a CPU; its parts, with small programs that the tests write in place of slow commands."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.gpu import __main__ as command
+from benchmarks.gpu import authors, running
+from benchmarks.gpu.cells import Cell, default_cells
+from benchmarks.gpu.options import Options, parse
+from benchmarks.gpu.report import in_words, report
+from benchmarks.gpu.running import DONE, FAILED, GRACE, PASSED_OVER, UNFINISHED, Record, Runner, set_aside
+from benchmarks.gpu.steps import Step, steps
+from dsactl.paper import tables
+
+ROOT = Path(__file__).resolve().parents[2]
+GO_ON = """
+    import pathlib, signal, sys, time
+    kept = pathlib.Path(sys.argv[1])
+    if kept.exists():
+        print('{"mean": 1.0, "std": 0.0, "n": 2}')
+        sys.exit()
+    def stop(*_):
+        kept.write_text("checkpoint")
+        sys.exit(130)
+    signal.signal(signal.SIGINT, stop)
+    print("begun", file=sys.stderr, flush=True)
+    time.sleep(60)
+"""
+
+
+def options(out: Path, *more: str) -> Options:
+    return parse(["--out", str(out), "--device", "cpu", "--cells", "digits:1", *more])
+
+
+def program(folder: Path, text: str) -> tuple[str, ...]:
+    """A command that runs a program."""
+    path = folder / f"program-{len(list(folder.glob('program-*')))}.py"
+    path.write_text(textwrap.dedent(text))
+    return ("python", str(path))
+
+
+def step(*commands: tuple[str, ...], **more: Any) -> Step:
+    values = {"name": "one", "kind": "evaluation", "title": "One", "least": 0.0} | more
+    return Step(commands=commands, read=lambda outputs: json.loads(outputs[-1]), **values)
+
+
+def runner(out: Path, seconds: float = 60.0) -> Runner:
+    return Runner(options(out, "--limit", str(seconds + GRACE)), "a machine", time.monotonic())
+
+
+def take(one: Step, out: Path, capsys: pytest.CaptureFixture[str], seconds: float = 60.0) -> str:
+    """Run a step as the command does, and return what it says."""
+    command._take(one, runner(out, seconds), "one")
+    return capsys.readouterr().out
+
+
+def check(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.slow
+def test_a_rehearsal_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DSACTL_HOME")
+    arguments = ("--device", "cpu", "--scale", "0.002", "--out", str(tmp_path / "out"), "--cells", "digits:1,mnist:1")
+    arguments = (*arguments, "--only", "machine,cell,study-continual,evaluation", "--limit", "250")
+    first = check(*arguments)
+    assert first.returncode == 0, first.stdout + first.stderr
+    records = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out" / "steps").glob("*.json")}
+    assert {name: record["state"] for name, record in records.items()} == {
+        "machine": DONE,
+        "cell-digits-1-dsa": DONE,
+        "cell-mnist-1-dsa": PASSED_OVER,
+        "study-continual": DONE,
+        "evaluation": DONE,
+    }
+    assert records["machine"]["results"]["torch"] == torch.__version__
+    cell = records["cell-digits-1-dsa"]
+    assert cell["results"]["reference"] == "digits-dsa-convnet-ipc1:1"
+    assert (cell["exit"], cell["results"]["n"], cell["results"]["epochs"]) == (0, 1, 2)
+    assert (tmp_path / "out" / "store" / "sets").is_dir()
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "no figure here is a result" in page
+    assert "| passed over: mnist is not in " in page
+    assert f"{cell['results']['mean']:.1f} ± 0.0 %, n = 1" in page
+
+    again = check(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("done before") == 4
+    assert (tmp_path / "out" / "report.md").read_text() == page
+
+
+def test_a_step_goes_on_where_the_time_was_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = step((*program(tmp_path, GO_ON), str(tmp_path / "kept")))
+    assert "unfinished: the time was up" in take(one, tmp_path, capsys, seconds=2)
+    first = runner(tmp_path).record(one)
+    assert first is not None
+    assert (first.exit, first.tail, first.state) == (130, ["begun"], UNFINISHED)
+    assert "    done (" in take(one, tmp_path, capsys)
+    second = runner(tmp_path).record(one)
+    assert second is not None
+    assert (second.results, second.tail) == ({"mean": 1.0, "std": 0.0, "n": 2}, [])
+    assert second.seconds > first.seconds
+    assert "done before: 1.0 ± 0.0 %, n = 2" in take(one, tmp_path, capsys)
+
+
+def test_an_interruption_ends_the_step_and_keeps_its_record(tmp_path: Path) -> None:
+    one = step((*program(tmp_path, GO_ON), str(tmp_path / "kept")))
+    begun = """
+        import os, pathlib, signal, sys, time
+        said = pathlib.Path(sys.argv[1])
+        while not said.is_file() or not said.stat().st_size:
+            time.sleep(0.05)
+        os.kill(os.getppid(), signal.SIGINT)
+    """
+    _, path = program(tmp_path, begun)
+    interrupter = subprocess.Popen([sys.executable, path, str(tmp_path / "steps" / "one-1.err")])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            runner(tmp_path).run(one)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        interrupter.wait(60)
+    record = runner(tmp_path).record(one)
+    assert record is not None
+    assert (record.state, record.why, record.tail) == (UNFINISHED, "interrupted", ["begun"])
+    assert (tmp_path / "kept").read_text() == "checkpoint"
+
+
+def test_a_failed_step_is_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = step(
+        program(
+            tmp_path,
+            f"""
+            import pathlib, sys
+            mended = pathlib.Path({str(tmp_path / "mended")!r})
+            sys.exit("a line\\nthe reason") if not mended.exists() else print('{{"mean": 2, "std": 0, "n": 1}}')
+            """,
+        )
+    )
+    assert "failed: exit status 1" in take(one, tmp_path, capsys)
+    record = runner(tmp_path).record(one)
+    assert record is not None
+    assert record.tail == ["a line", "the reason"]
+    (tmp_path / "mended").touch()
+    assert "done (" in take(one, tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("print('no JSON')", "its output cannot be read (JSONDecodeError"),
+        ("print('{}')", "its output has no results"),
+        ("import time; time.sleep(60)", "ended after 1 s"),
+    ],
+)
+def test_what_fails_without_an_exit_status(text: str, why: str, tmp_path: Path) -> None:
+    record = runner(tmp_path).run(step(program(tmp_path, text), most=1.0))
+    assert record.state == FAILED
+    assert record.why.startswith(why)
+
+
+def test_a_program_that_is_not_there(tmp_path: Path) -> None:
+    record = runner(tmp_path).run(step((str(tmp_path / "nothing"),)))
+    assert (record.state, record.exit) == (FAILED, 127)
+    assert "No such file" in record.tail[0]
+
+
+def test_the_second_command_gets_the_set_of_the_first(tmp_path: Path) -> None:
+    first = program(tmp_path, """print('[{"reference": "a-set:3"}]')""")
+    second = program(tmp_path, "import json, sys; print(json.dumps({'given': sys.argv[1]}))")
+    record = runner(tmp_path).run(step(first, (*second, "@reference")))
+    assert record.results == {"given": "a-set:3"}
+
+
+def test_steps_that_cannot_be_run_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = program(tmp_path, """print('{"mean": 2, "std": 0, "n": 1}')""")
+    assert "passed over: no data" in take(step(good, impossible="no data"), tmp_path, capsys)
+    assert "passed over: needs 100 s, " in take(step(good, least=100.0), tmp_path, capsys)
+    assert "passed over: other is not done yet" in take(step(good, needs="other"), tmp_path, capsys)
+    take(step(good, name="other"), tmp_path, capsys)
+    assert "done (" in take(step(good, needs="other"), tmp_path, capsys)
+    # A failure stays in the report when there is no time to repeat it.
+    bad = step(program(tmp_path, "raise SystemExit(3)"), name="bad", least=1.0)
+    take(bad, tmp_path, capsys)
+    assert "passed over: needs 1 s, 0 s are left" in take(bad, tmp_path, capsys, seconds=0.0)
+    record = runner(tmp_path).record(bad)
+    assert record is not None
+    assert record.state == FAILED
+
+
+def test_other_commands_are_another_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = program(tmp_path, """print('{"mean": 2, "std": 0, "n": 1}')""")
+    take(step(good), tmp_path, capsys)
+    assert "done before" not in take(step((*good, "--more")), tmp_path, capsys)
+
+
+AUTHORS = """
+    import argparse, signal, sys, time
+    parser = argparse.ArgumentParser()
+    for name in ("dataset", "model", "method", "dsa_strategy", "init", "data_path", "save_path"):
+        parser.add_argument(f"--{name}")
+    for name in ("ipc", "Iteration", "num_exp", "num_eval"):
+        parser.add_argument(f"--{name}", type=int)
+    given = parser.parse_args()
+    assert (given.dataset, given.method, given.num_eval) == ("CIFAR10", "DSA", 0)
+    begun = time.mktime((2026, 1, 31, 23, 59, 30, 0, 0, -1))
+    def say(seconds, text):
+        print(time.strftime("[%Y-%m-%d %H:%M:%S]", time.localtime(begun + seconds)), text, flush=True)
+    say(0, "training begins")
+    for iteration in range(given.Iteration + 1):
+        if iteration % 10 == 0:
+            say(20 + 3 * iteration, "iter = %04d, loss = %.4f" % (iteration, 1.5))
+    if given.ipc == 10:
+        time.sleep(60)
+"""
+
+
+def test_the_authors_program_beside_ours(tmp_path: Path) -> None:
+    """A program with their options and log; with 10 images per class it does not end, and its times count."""
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    (checkout / "main.py").write_text(textwrap.dedent(AUTHORS))
+    planned = {each.name: each for each in steps(options(tmp_path, "--authors", str(checkout)))}
+    assert list(planned)[2:8:2] == ["bench-dsa-1", "bench-dsa-10", "bench-dsa-50"]
+    assert planned["authors-dsa-1"].impossible.startswith("cifar10 is not in ")
+    for name, most, iterations in (("authors-dsa-1", 60, 200), ("authors-dsa-10", 3, 20)):
+        record = runner(tmp_path).run(replace(planned[name], impossible="", most=most))
+        assert (record.state, record.why) == (DONE, "")
+        assert record.results == {"seconds_per_iteration": 3.0, "iterations": iterations}
+
+
+def test_the_times_of_a_short_log() -> None:
+    begins, first = "[2026-01-01 10:00:00] training begins\n", "[2026-01-01 10:00:09] iter = 0000, loss = 1.0\n"
+    assert authors.seconds_per_iteration(begins + first) == {"seconds_per_iteration": 9.0, "iterations": 1}
+    assert authors.seconds_per_iteration(begins) == {}
+    assert authors.seconds_per_iteration("Traceback (most recent call last):") == {}
+
+
+def test_the_plan_at_full_scale(tmp_path: Path) -> None:
+    planned = {each.name: each for each in steps(parse(["--out", str(tmp_path)]))}
+    kinds = list(dict.fromkeys(each.kind for each in planned.values()))
+    assert kinds == ["machine", "tests", "bench", "cell", "study", "evaluation"]
+    cell = planned["cell-cifar10-10-dsa"]
+    condense = "python -m dsactl condense cifar10 --ipc 10 --method dsa --device cuda --json"
+    evaluate = "python -m dsactl evaluate @reference --networks 5 --device cuda --json"
+    assert [" ".join(words) for words in cell.commands] == [condense, evaluate]
+    assert cell.paper == (52.1, 0.5)
+    assert planned["evaluation"].needs == "cell-cifar10-10-dsa"
+    assert "--networks 20" in " ".join(planned["evaluation"].commands[1])
+    assert "--formation 2" in " ".join(planned["cell-cifar10-10-dance-formation2"].commands[0])
+    assert planned["cell-cifar10-10-dance-formation2"].paper is None
+    files = planned["tests"].commands[0]
+    assert {"tests/engine/test_each_device.py", "tests/engine/test_gpu_memory.py"} <= set(files)
+
+
+def test_the_plan_of_a_rehearsal(tmp_path: Path) -> None:
+    given = options(tmp_path, "--scale", "0.001", "--cells", "digits:1:dance:2")
+    planned = {each.name: " ".join(each.commands[0]) for each in steps(given)}
+    made = planned["cell-digits-1-dance-formation2"]
+    assert "--iterations 10 --expert-epochs 1 --expert-networks 1 --device cpu" in made
+    assert "--dataset digits" in planned["bench-dsa-10"], "the shapes of CIFAR-10 take minutes on a CPU"
+
+
+def test_cells_begin_with_what_is_worth_most_per_minute() -> None:
+    cells = default_cells()
+    with_data = [cell.name for cell in cells if cell.dataset in ("mnist", "cifar10", "fashionmnist")]
+    first = ["mnist-1-dsa", "cifar10-1-dsa", "fashionmnist-1-dsa", "cifar10-10-dsa", "mnist-10-dsa"]
+    assert with_data[:5] == first
+    assert [name for name in with_data if "-50-" in name] == with_data[-5:-2]
+    assert with_data[-2:] == ["cifar10-10-dm-formation2", "cifar10-10-dance-formation2"]
+    rows = tables()["accuracy"]["rows"]
+    assert {(cell.dataset, cell.ipc) for cell in cells} == {(row["dataset"], row["ipc"]) for row in rows if row["dsa"]}
+    assert Cell("cifar10", 10).paper == (52.1, 0.5)
+
+
+@pytest.mark.parametrize(
+    "cells", ["digits", "digits:0", "nothing:1", "digits:1:dsa:2:3", "digits:1:nothing", "digits:x"]
+)
+def test_cells_that_are_none(cells: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse(["--cells", cells])
+    assert stop.value.code == 2
+    assert "write DATASET:IPC" in capsys.readouterr().err
+
+
+def test_a_checkout_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--authors", str(tmp_path)])
+    assert "has no main.py" in capsys.readouterr().err
+
+
+def test_starting_over_keeps_what_was_there(tmp_path: Path) -> None:
+    assert set_aside(tmp_path / "out") is None
+    for number in (1, 2):
+        (tmp_path / "out" / "steps").mkdir(parents=True)
+        (tmp_path / "out" / "report.md").write_text(str(number))
+        assert set_aside(tmp_path / "out") == tmp_path / "out" / f"earlier-{number}"
+    assert (tmp_path / "out" / "earlier-1" / "report.md").read_text() == "1"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["earlier-1", "earlier-2"]
+
+
+def record(name: str, kind: str, **more: Any) -> Record:
+    values: dict[str, Any] = {"title": name, "commands": [["python", "-m", "dsactl"]], "paper": None, "tag": None}
+    return Record(name, kind, machine="a GPU", **{**values, **more})
+
+
+def timing(seconds: float) -> dict[str, float]:
+    return {"median": seconds, "low": seconds, "high": seconds, "repetitions": 5, "operations": 1e9, "share": 0.25}
+
+
+def test_the_report() -> None:
+    bench = {"dataset": "cifar10", "network": "convnet", "precision": "bfloat16", "mode": "cuda, captured graphs"}
+    bench |= {"memory": 2.5e9, "inner_step": timing(0.02), "network_step": timing(0.001), "evaluation": timing(1.5)}
+    theirs = {"seconds_per_iteration": 6.5, "iterations": 20}
+    cell = {"making": 600, "mean": 52.04, "std": 0.3, "n": 5, "reference": "a:1"}
+    records = [
+        record("tests", "tests", state=FAILED, why="exit status 1", seconds=61, tail=["E   a | b", "1 failed"]),
+        record("bench", "bench", state=DONE, seconds=30, results=bench, tag=["dsa", 10]),
+        record("theirs", "authors", state=DONE, results=theirs, tag=["dsa", 10]),
+        record("CIFAR-10, 10", "cell", state=DONE, seconds=700, paper=[52.1, 0.5], results=cell),
+        record("later", "cell", why="needs 20 s, 3 s are left"),
+    ]
+    records[0].results = {"passed": 12, "failed": 1, "names": ["tests/a.py::test_b"]}
+    page = report(records, 1.0)
+    assert "5 steps: 3 done, 1 failed, 1 passed over." in page
+    assert "| CIFAR-10, 10 | 52.0 ± 0.3 %, n = 5 | 52.1 ± 0.5 | 11 min 40 s (making 10 min 00 s) | done |" in page
+    assert "| tests | 12 passed, 1 failed | – | 1 min 01 s | **failed**: exit status 1 |" in page
+    assert "| later | – | – | – | passed over: needs 20 s, 3 s are left |" in page
+    # 10 steps of 20 ms, and between them 9 times 50 epochs of one step of 1 ms.
+    assert "| dsa, 10 | 20 ms | 25 % | 1 ms | 650 ms | 6,500 ms | 10.0× | 1,500 ms | 2.5 GB |" in page
+    assert "- `tests/a.py::test_b`" in page
+    assert "```text\nE   a | b\n1 failed\n```" in page
+    assert "no figure here is a result" not in page
+
+
+def test_results_in_words() -> None:
+    assert in_words(record("a", "cell", results={"making": 3.0, "reference": "a:1"})) == "made, not yet evaluated"
+    assert (
+        in_words(record("a", "study", results={"accuracies": [10, 20.25], "folder": "x"})) == "accuracies 10.0, 20.2 %"
+    )
+    assert in_words(record("a", "bench")) == "–"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_what_to_do(tmp_path: Path) -> None:
+    done = check("--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "make gpu DEVICE=cpu SCALE=0.01" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: None if name in ("typer", "PIL") else name)
+    with pytest.raises(SystemExit) as stop:
+        command._check_packages()
+    assert stop.value.code == 2
+    assert "has no pillow, typer; name another Python" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+def test_make_installs_nothing(tmp_path: Path) -> None:
+    variables = ("PYTHON=python9", f"VENV={tmp_path}/none", "LIMIT=5", "OUT=a b", "DEVICE=cpu", "AGAIN=1", "ONLY=cell")
+    done = subprocess.run(["make", "-n", "gpu", *variables], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    words = " ".join(done.stdout.replace("\\\n", " ").split())
+    assert words.endswith("python9 -m benchmarks.gpu --limit 5 --out 'a b' --device cpu --only cell --again")
+    assert "pip" not in words
+
+
+def test_a_limit_leaves_time_for_a_checkpoint(tmp_path: Path) -> None:
+    assert runner(tmp_path, 30.0).left == pytest.approx(30.0, abs=1)
+    assert running.GRACE > 10
