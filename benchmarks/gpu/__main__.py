@@ -29,13 +29,15 @@ def main() -> int:
     from benchmarks.gpu.steps import steps
 
     options = parse()
+    planned = list(steps(options))
+    wanted = [step for step in planned if not options.only or step.name.startswith(options.only)]
+    if not wanted:
+        _stop(f"No step begins with {' or '.join(options.only)}: {', '.join(step.name for step in planned)}")
     machine = _check_device(options.device)
     if options.again and (kept := running.set_aside(options.out)) is not None:
         print(f"The results before are in {kept}.")
     runner = running.Runner(options, machine, began)
     print(f"On {machine}. Results: {options.out / 'report.md'}. Seconds: {options.limit:.0f}.", flush=True)
-    planned = list(steps(options))
-    wanted = [step for step in planned if not options.only or step.name.startswith(options.only)]
     try:
         for number, step in enumerate(wanted, start=1):
             _take(step, runner, f"[{number}/{len(wanted)}] {step.title}")
@@ -82,7 +84,8 @@ def _check_packages() -> None:
     listed = re.search(r"^dependencies = \[(.*?)^\]", text, re.DOTALL | re.MULTILINE)
     names = re.findall(r'"([\w-]+)', listed[1]) if listed else []
     if missing := [name for name in names if find_spec(MODULES.get(name, name)) is None]:
-        _stop(f"{sys.executable} has no {', '.join(missing)}; name another Python: make gpu GPU_PYTHON=…")
+        there = "put them on PYTHONPATH, or name another Python: make gpu GPU_PYTHON=…"
+        _stop(f"{sys.executable} has no {', '.join(missing)}; {there}")
 
 
 def _check_device(name: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.gpu.cells import Cell, default_cells
+from dsactl.errors import UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ def parse(arguments: list[str] | None = None) -> Options:
     """Parse the command line; ends the program with code 2 where it cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--limit", type=float, default=540, help="seconds in all (540)")
-    parser.add_argument("--out", type=Path, default=Path("gpu"), help="folder for the results (gpu)")
+    parser.add_argument("--out", type=_path, default=Path("gpu").absolute(), help="folder for the results (gpu)")
     parser.add_argument("--device", default="cuda", help="device; cpu to rehearse (cuda)")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on iterations, epochs and networks (1)")
     parser.add_argument("--cells", help="sets, e.g. cifar10:10,cifar10:10:dance:2 (Tables 1 and 2 of the paper)")
-    parser.add_argument("--authors", type=Path, help="checkout of the authors' program, to compare the speed with")
+    parser.add_argument("--authors", type=_path, help="checkout of the authors' program, to compare the speed with")
     parser.add_argument("--only", default="", help="beginnings of the names of steps, e.g. bench,cell-mnist (all)")
     parser.add_argument("--again", action="store_true", help="start over; earlier results are kept in OUT/earlier-N")
     given = parser.parse_args(arguments)
@@ -54,15 +55,19 @@ def parse(arguments: list[str] | None = None) -> Options:
         parser.error(f"--authors: {given.authors} has no main.py; name a checkout of VICO-UoE/DatasetCondensation")
     try:
         cells = default_cells() if given.cells is None else [Cell.parse(text) for text in given.cells.split(",")]
-    except Exception as error:  # of `int`, of the catalogue of methods, or our own
-        parser.error(f"--cells: {error}; write DATASET:IPC, or DATASET:IPC:METHOD:FORMATION, e.g. cifar10:10:dm:2")
+    except (ValueError, UnknownNameError):
+        parser.error(f"--cells {given.cells}: write DATASET:IPC or DATASET:IPC:METHOD:FORMATION, e.g. cifar10:10:dm:2")
     return Options(
         given.limit,
-        given.out.absolute(),
+        given.out,
         given.device,
         given.scale,
         tuple(cells),
-        None if given.authors is None else given.authors.absolute(),
+        given.authors,
         tuple(given.only.split(",")) if given.only else (),
         given.again,
     )
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()

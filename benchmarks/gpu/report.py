@@ -40,7 +40,9 @@ def in_words(record: Record) -> str:
         case _ if not found:
             return DASH
         case "machine":
-            return f"{found['gpu'] or 'no GPU'}; {found['env']['engine']}; {found['env']['precision']}"
+            gpu = f"{found['gpu']}, {bytes_in_words(found['memory'])}" if found["gpu"] else "no GPU"
+            driver = f", driver {found['driver']}" if found["driver"] else ""
+            return f"{gpu}{driver}; {found['env']['engine']}; {found['env']['precision']}"
         case "tests":
             counts = [f"{count} {outcome}" for outcome, count in found.items() if isinstance(count, int)]
             return ", ".join(counts)

@@ -12,8 +12,10 @@ Results = dict[str, Any]
 
 def machine(outputs: list[str]) -> Results:
     """Read torch's JSON and that of `dsactl env`, the last two outputs; before them is the head of nvidia-smi."""
-    *head, torch, env = outputs
-    return {**json.loads(torch), "env": json.loads(env), "nvidia_smi": head[0].splitlines()[:12] if head else []}
+    *smi, torch, env = outputs
+    head = smi[0].splitlines()[:12] if smi else []
+    driver = re.search(r"Driver Version: *([\d.]+)", "\n".join(head))
+    return {**json.loads(torch), "driver": driver and driver[1], "env": json.loads(env), "nvidia_smi": head}
 
 
 def tests(outputs: list[str]) -> Results:

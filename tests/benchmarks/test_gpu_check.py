@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import authors, running
+from benchmarks.gpu import authors, results, running
 from benchmarks.gpu.cells import Cell, default_cells
 from benchmarks.gpu.options import Options, parse
 from benchmarks.gpu.report import in_words, report
@@ -294,7 +294,7 @@ def test_cells_that_are_none(cells: str, capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit) as stop:
         parse(["--cells", cells])
     assert stop.value.code == 2
-    assert "write DATASET:IPC" in capsys.readouterr().err
+    assert f"--cells {cells}: write DATASET:IPC" in capsys.readouterr().err
 
 
 def test_a_checkout_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -364,12 +364,28 @@ def test_without_a_gpu_it_says_what_to_do(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_only_steps_that_there_are(tmp_path: Path) -> None:
+    done = check("--device", "cpu", "--out", str(tmp_path / "out"), "--only", "nothing")
+    assert done.returncode == 2
+    assert done.stderr.startswith("No step begins with nothing: machine, tests, bench-dsa-1, ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_machine_in_words() -> None:
+    smi = "| NVIDIA-SMI 580.1 \n| NVIDIA-SMI 580.159.03     Driver Version: 580.159.03    CUDA Version: 13.0 |"
+    torch_says = json.dumps({"gpu": "NVIDIA H200", "memory": 150e9, "torch": "2.11.0"})
+    env = json.dumps({"engine": "cuda, captured graphs", "precision": "bfloat16"})
+    found = results.machine([smi, torch_says, env])
+    words = "NVIDIA H200, 150.0 GB, driver 580.159.03; cuda, captured graphs; bfloat16"
+    assert in_words(record("a", "machine", results=found)) == words
+
+
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(command, "find_spec", lambda name: None if name in ("typer", "PIL") else name)
     with pytest.raises(SystemExit) as stop:
         command._check_packages()
     assert stop.value.code == 2
-    assert "has no pillow, typer; name another Python" in capsys.readouterr().err
+    assert "has no pillow, typer; put them on PYTHONPATH" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
