@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -117,7 +118,7 @@ class Runner:
         try:
             self._commands(step, record)
         except KeyboardInterrupt:
-            record.state, record.why = UNFINISHED, "interrupted"
+            record.state, record.why = UNFINISHED, f"interrupted{_position(record.tail)}"
             raise
         finally:
             before = earlier.seconds if earlier is not None and earlier.state == UNFINISHED else 0.0
@@ -149,7 +150,7 @@ class Runner:
             outputs.append(said.with_suffix(".out").read_text(encoding="utf-8", errors="replace"))
             if cut and not step.cut:
                 record.state = FAILED if own else UNFINISHED
-                record.why = f"ended after {most:.0f} s" if own else "the time was up"
+                record.why = f"ended after {most:.0f} s" if own else f"the time was up{_position(record.tail)}"
                 break
             if record.exit and not cut:
                 record.state, record.why = FAILED, f"exit status {record.exit}"
@@ -228,6 +229,12 @@ def _tail(said: Path, endings: tuple[str, ...]) -> list[str]:
         if lines := [line.rstrip() for line in lines if line.strip()]:
             return lines[-TAIL:]
     return []
+
+
+def _position(tail: list[str]) -> str:
+    """Return where `dsactl` says that it was interrupted, as " at step 3 of 9"; empty if it does not."""
+    found = re.search(r"Interrupted( at step \d+ of \d+)", "\n".join(tail))
+    return found[1] if found else ""
 
 
 def set_aside(out: Path) -> Path | None:

@@ -99,8 +99,7 @@ def _tests() -> Step:
     paths = (path for path in (ROOT / "tests").rglob("test_*.py") if marked.search(path.read_text(encoding="utf-8")))
     files = sorted(str(path.relative_to(ROOT)) for path in paths)
     command = ("python", "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", *files)
-    missing = "" if find_spec("pytest") else "pytest is not installed"
-    title = "Tests marked gpu"
+    missing, title = _not_installed("pytest"), "Tests marked gpu"
     return Step("tests", "tests", title, (command,), results.tests, least=30, most=180, impossible=missing)
 
 
@@ -132,6 +131,12 @@ def _speed(options: Options) -> Iterator[Step]:
 def _without(dataset: str) -> str:
     """Return that a dataset is missing; empty if it is here."""
     return f"{dataset} is not in {data_root()}" if missing_files(dataset) else ""
+
+
+def _not_installed(*modules: str) -> str:
+    """Return which modules are missing; empty if all are there."""
+    missing = [module for module in modules if find_spec(module) is None]
+    return f"not installed: {', '.join(missing)}" if missing else ""
 
 
 def _condense(options: Options, cell: Cell) -> Command:
@@ -194,7 +199,9 @@ def _studies(options: Options) -> Iterator[Step]:
             *("--epochs", str(options.scaled(300)), "--whole-epochs", str(options.scaled(20))),
         ),
     }
+    missing = _not_installed("matplotlib", "scipy")
     for name, form in forms.items():
         out = options.out / "studies" / f"{name}-{options.device}-{options.scale:g}"
         command = (*DSACTL, *form, "--device", options.device, "--out", str(out), "--json")
-        yield Step(f"study-{name}", "study", f"Study {name} on digits", (command,), results.study, least=20, most=300)
+        title = f"Study {name} on digits"
+        yield Step(f"study-{name}", "study", title, (command,), results.study, least=20, most=300, impossible=missing)

@@ -16,6 +16,7 @@ import torch
 
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import authors, results, running
+from benchmarks.gpu import steps as steps_module
 from benchmarks.gpu.cells import Cell, default_cells
 from benchmarks.gpu.options import Options, parse
 from benchmarks.gpu.report import in_words, report
@@ -32,6 +33,7 @@ GO_ON = """
         sys.exit()
     def stop(*_):
         kept.write_text("checkpoint")
+        print("Error: Interrupted at step 3 of 9; the checkpoint was written.", file=sys.stderr)
         sys.exit(130)
     signal.signal(signal.SIGINT, stop)
     print("begun", file=sys.stderr, flush=True)
@@ -104,10 +106,10 @@ def test_a_rehearsal_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_step_goes_on_where_the_time_was_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = step((*program(tmp_path, GO_ON), str(tmp_path / "kept")))
-    assert "unfinished: the time was up" in take(one, tmp_path, capsys, seconds=2)
+    assert "unfinished: the time was up at step 3 of 9 (" in take(one, tmp_path, capsys, seconds=2)
     first = runner(tmp_path).record(one)
     assert first is not None
-    assert (first.exit, first.tail, first.state) == (130, ["begun"], UNFINISHED)
+    assert (first.exit, first.tail[0], first.state) == (130, "begun", UNFINISHED)
     assert "    done (" in take(one, tmp_path, capsys)
     second = runner(tmp_path).record(one)
     assert second is not None
@@ -136,7 +138,7 @@ def test_an_interruption_ends_the_step_and_keeps_its_record(tmp_path: Path) -> N
         interrupter.wait(60)
     record = runner(tmp_path).record(one)
     assert record is not None
-    assert (record.state, record.why, record.tail) == (UNFINISHED, "interrupted", ["begun"])
+    assert (record.state, record.why, record.tail[0]) == (UNFINISHED, "interrupted at step 3 of 9", "begun")
     assert (tmp_path / "kept").read_text() == "checkpoint"
 
 
@@ -265,6 +267,15 @@ def test_the_plan_at_full_scale(tmp_path: Path) -> None:
     assert planned["cell-cifar10-10-dance-formation2"].paper is None
     files = planned["tests"].commands[0]
     assert {"tests/engine/test_each_device.py", "tests/engine/test_gpu_memory.py"} <= set(files)
+
+
+def test_what_is_not_installed_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = steps_module.find_spec
+    monkeypatch.setattr(steps_module, "find_spec", lambda name: None if name in ("pytest", "scipy") else there(name))
+    why = {each.name: each.impossible for each in steps(options(tmp_path))}
+    assert why["tests"] == "not installed: pytest"
+    assert why["study-nas"] == "not installed: scipy"
+    assert why["bench-dsa-1"] == ""
 
 
 def test_the_plan_of_a_rehearsal(tmp_path: Path) -> None:

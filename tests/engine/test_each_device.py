@@ -154,7 +154,7 @@ def test_twenty_networks_side_by_side_are_like_one_alone(
         options = {"networks": networks, "epochs": 40, "network": NetworkSpec("mlp"), "precision": precision}
         found.append(dsactl.evaluate(made, **options, device=device, store=store))
     assert len(set(found[0].accuracies)) > 5, "each has its own weights and batches"
-    assert found[1].accuracies[0] == pytest.approx(found[0].accuracies[0], abs=3)
+    assert found[1].accuracies[0] == pytest.approx(found[0].accuracies[0], abs=4)
 
 
 @ON_EACH_DEVICE
