@@ -100,7 +100,7 @@ def _check_device(name: str) -> str:
     try:
         device = resolve_device(name)
     except DeviceError as error:
-        _stop(f"{error} Run this on a machine with a GPU, or rehearse: make gpu DEVICE=cpu SCALE=0.01")
+        _stop(f"{error.message} Run this on a machine with a GPU, or rehearse: make gpu DEVICE=cpu SCALE=0.01")
     return f"{describe(device)}, torch {torch.__version__}, Python {platform.python_version()}"
 
 

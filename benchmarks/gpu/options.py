@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from benchmarks.gpu.cells import Cell, default_cells
 from dsactl.errors import UnknownNameError
@@ -39,7 +40,7 @@ class Options:
 
 def parse(arguments: list[str] | None = None) -> Options:
     """Parse the command line; ends the program with code 2 where it cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser = _Parser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--limit", type=float, default=540, help="seconds in all (540)")
     parser.add_argument("--out", type=_path, default=Path("gpu").absolute(), help="folder for the results (gpu)")
     parser.add_argument("--device", default="cuda", help="device; cpu to rehearse (cuda)")
@@ -67,6 +68,13 @@ def parse(arguments: list[str] | None = None) -> Options:
         tuple(given.only.split(",")) if given.only else (),
         given.again,
     )
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message}\n")
 
 
 def _path(text: str) -> Path:

@@ -48,13 +48,14 @@ def in_words(record: Record) -> str:
             return ", ".join(counts)
         case "bench":
             first, timing = next(iter(_timings(found).items()))
-            return f"{first.replace('_', ' ')} {_milliseconds(timing['median'])}"
+            return f"{first.replace('_', ' ')} {_short_time(timing['median'])}"
         case "authors":
             return f"{found['seconds_per_iteration']:.3g} s per iteration, over {found['iterations']}"
         case "study":
             return f"accuracies {', '.join(f'{accuracy:.1f}' for accuracy in found['accuracies'])} %"
         case _ if "mean" in found:
-            return f"{found['mean']:.1f} ± {found['std']:.1f} %, n = {found['n']}"
+            spread = f" ± {found['std']:.1f}" if found["n"] > 1 else ""
+            return f"{found['mean']:.1f}{spread} %, n = {found['n']}"
         case _:
             return "made, not yet evaluated"
 
@@ -99,13 +100,13 @@ def _speed(records: Sequence[Record]) -> list[str]:
         rows.append(
             (
                 f"{method}, {ipc}",
-                _milliseconds(first["median"]),
+                _short_time(first["median"]),
                 f"{100 * first['share']:.0f} %",
-                _milliseconds(timings["network_step"]["median"]) if "network_step" in timings else DASH,
-                _milliseconds(ours),
-                _milliseconds(authors) if authors else DASH,
+                _short_time(timings["network_step"]["median"]) if "network_step" in timings else DASH,
+                _short_time(ours),
+                _short_time(authors) if authors else DASH,
                 f"{authors / ours:.1f}×" if authors else DASH,
-                _milliseconds(timings["evaluation"]["median"]),
+                _short_time(timings["evaluation"]["median"]),
                 bytes_in_words(found["memory"]),
             )
         )
@@ -146,13 +147,9 @@ def _short(command: Sequence[str]) -> list[str]:
     return ["…" if "\n" in word else word for word in command]
 
 
-def _milliseconds(seconds: float) -> str:
-    """Return a time in ms, in s from 10 s on, with three digits."""
-    return f"{seconds:.3g} s" if seconds >= 10 else f"{1000 * seconds:,.0f} ms" if seconds >= 0.1 else _small(seconds)
-
-
-def _small(seconds: float) -> str:
-    return f"{1000 * seconds:.3g} ms"
+def _short_time(seconds: float) -> str:
+    """Return a time of one step with three digits, in ms below a second."""
+    return f"{seconds:.3g} s" if seconds >= 0.9995 else f"{1000 * seconds:.3g} ms"
 
 
 def _table(heads: Row, rows: Iterable[Row]) -> str:
