@@ -174,7 +174,8 @@ class Runner:
 def _call(argv: list[str], folder: Path, environment: dict[str, str], said: Path, seconds: float) -> tuple[int, bool]:
     """Run a command; its output goes to files. Return its exit status, and whether it was ended at its limit.
 
-    It has a process group of its own, so that Ctrl-C comes to this process, which hands it on and waits.
+    It has a process group of its own, so that Ctrl-C comes to this process, which hands it on and waits. A shell
+    without job control has its background processes ignore SIGINT; the command does not.
 
     Args:
         argv: "python" stands for this Python.
@@ -197,6 +198,7 @@ def _call(argv: list[str], folder: Path, environment: dict[str, str], said: Path
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         except OSError as error:
             err.write(f"{error}\n".encode())

@@ -63,7 +63,7 @@ def take(one: Step, out: Path, capsys: pytest.CaptureFixture[str], seconds: floa
 
 def test_a_step_goes_on_where_the_time_was_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = step((*program(tmp_path, GO_ON), str(tmp_path / "kept")))
-    assert "unfinished: the time was up at step 3 of 9 (" in take(one, tmp_path, capsys, seconds=2)
+    assert "unfinished: the time was up at step 3 of 9 (" in take(one, tmp_path, capsys, seconds=4)
     first = runner(tmp_path).record(one)
     assert first is not None
     assert (first.exit, first.tail[0], first.state) == (130, "begun", UNFINISHED)
@@ -73,6 +73,22 @@ def test_a_step_goes_on_where_the_time_was_up(tmp_path: Path, capsys: pytest.Cap
     assert (second.results, second.tail) == ({"mean": 1.0, "std": 0.0, "n": 2}, [])
     assert second.seconds > first.seconds
     assert "done before: 1.0 ± 0.0 %, n = 2" in take(one, tmp_path, capsys)
+
+
+def test_a_command_keeps_its_work_where_the_check_runs_in_the_background(tmp_path: Path) -> None:
+    text = """
+        import sys, time
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            sys.exit("Error: Interrupted at step 5 of 9")
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        record = runner(tmp_path, seconds=4).run(step(program(tmp_path, text)))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (record.state, record.why) == (UNFINISHED, "the time was up at step 5 of 9")
 
 
 def test_an_interruption_ends_the_step_and_keeps_its_record(tmp_path: Path) -> None:
