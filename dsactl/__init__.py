@@ -7,6 +7,7 @@
                    evaluate a set and random real images of the same size
     load_dataset   a dataset, to test on; datasets and architectures list names
     experts        train a pool of networks on real images, for methods; load_experts loads a stored pool
+    list_runs      the runs that make sets and pools, finished or not
     relabel        a set with soft labels from such a network
     pull           bring a set from the Hugging Face Hub
     page           a set, several sets or the whole registry as an HTML file
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from dsactl.expert_pools.pool import ExpertPool, load_experts
     from dsactl.networks.catalogue import NetworkSpec, architectures
     from dsactl.pages.page import page
+    from dsactl.runs.listing import Run, list_runs
     from dsactl.studies.ablate import ablate
     from dsactl.studies.against import compare_with_random
     from dsactl.studies.continual.continual_learning import continual
@@ -61,6 +63,7 @@ _HOMES = {
     "NetworkSpec": "dsactl.networks.catalogue",
     "Progress": "dsactl.engine.progress",
     "Protocol": "dsactl.evaluation.protocol",
+    "Run": "dsactl.runs.listing",
     "StudyResult": "dsactl.studies.result",
     "SyntheticSet": "dsactl.synthetic.synthetic_set",
     "ablate": "dsactl.studies.ablate",
@@ -73,6 +76,7 @@ _HOMES = {
     "evaluate": "dsactl.api",
     "evaluate_whole": "dsactl.api",
     "experts": "dsactl.api",
+    "list_runs": "dsactl.runs.listing",
     "load": "dsactl.synthetic.synthetic_set",
     "load_dataset": "dsactl.data.load",
     "load_experts": "dsactl.expert_pools.pool",
@@ -92,6 +96,7 @@ __all__ = [
     "NetworkSpec",
     "Progress",
     "Protocol",
+    "Run",
     "StudyResult",
     "SyntheticSet",
     "__version__",
@@ -105,6 +110,7 @@ __all__ = [
     "evaluate",
     "evaluate_whole",
     "experts",
+    "list_runs",
     "load",
     "load_dataset",
     "load_experts",

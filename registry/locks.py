@@ -1,6 +1,9 @@
 """Locks between processes, also on file systems without flock."""
 
+import contextlib
 import errno
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +13,11 @@ from registry.notices import notify_once
 if TYPE_CHECKING:
     from filelock import AcquireReturnProxy
 
+if sys.platform != "win32":
+    import fcntl
+
+MOMENT_SECONDS = 0.2
+"""How long one who wants a lock at once should wait: `is_held` may have it for a moment."""
 WITHOUT_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -52,6 +60,41 @@ def acquire(path: Path, timeout: float = -1, poll_interval: float = 0.05) -> "Ac
         "another machine."
     )
     return SoftFileLock(marker(path)).acquire(timeout=timeout, poll_interval=poll_interval)
+
+
+def is_held(path: Path) -> bool:
+    """Return whether another process, or another lock of this one, holds the lock of a file, without creating any.
+
+    To find it out, the lock is taken for a moment where it is free (`MOMENT_SECONDS`). A lock that cannot be asked is
+    taken for free.
+    """
+    if sys.platform == "win32" or marker(path).exists():
+        return _is_held_without_flock(path)
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return True
+        finally:
+            os.close(handle)
+    return False
+
+
+def _is_held_without_flock(path: Path) -> bool:
+    """Return whether a lock of another kind is held; a marker that a killed process left is removed."""
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    try:
+        if marker(path).exists():
+            SoftFileLock(marker(path)).acquire(timeout=0).lock.release()
+        elif path.exists():
+            FileLock(path).acquire(timeout=0).lock.release()
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def marker(path: Path) -> Path:

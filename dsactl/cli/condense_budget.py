@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dsactl.cli.output import Output
 from dsactl.cli.recipe_to_command import condense_command
 from dsactl.data.catalogue import entry_of
+from dsactl.data.paths import folder_options
 
 if TYPE_CHECKING:
     from dsactl.engine.processes import Processes
@@ -38,7 +39,6 @@ def to_json(choice: "Choice", job: "Job", sets: int) -> dict[str, Any]:
 def command(job: "Job", sets: int) -> str:
     """Return the command that makes the sets of a job, with the number of steps written out."""
     from dsactl.runs.job import default_name
-    from dsactl.synthetic.storage import folder_options
 
     recipe = job.recipe
     folder = {} if entry_of(recipe.dataset) else folder_options(job.source)

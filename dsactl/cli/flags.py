@@ -39,6 +39,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "evaluate",
     "evaluate_whole": "evaluate --method whole",
     "experts": "experts",
+    "list_runs": "runs",
     "nas": "nas",
     "page": "page",
     "relabel": "relabel",

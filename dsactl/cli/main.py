@@ -22,7 +22,7 @@ from dsactl.errors import ProcessError, UsageError
 from registry import collector
 
 PANELS = {
-    "Condense and evaluate": ("condense", "evaluate", "experts", "relabel", "bench"),
+    "Condense and evaluate": ("condense", "evaluate", "experts", "relabel", "runs", "bench"),
     "Experiments": ("transfer", "ablate", "continual", "nas", "reproduce"),
     "Manage sets": ("ls", "show", "page", "diff", "tag", "rm", "verify", "prune", "export", "import"),
     "Hugging Face Hub": ("push", "pull"),

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -160,6 +160,21 @@ class Output:
             plain = progress.PlainBar(bar, self._err, title, total, unit)
             yield plain
             plain.end()
+
+    @contextmanager
+    def live(self) -> Iterator[Callable[[Sequence[Text]], None] | None]:
+        """Let the block show texts in place of those that it showed before; None where the answer is no live terminal.
+
+        What was shown last is gone when the block ends.
+        """
+        if self.as_json or self.quiet or not (sys.stdout.isatty() and self._out.encoding.startswith("utf")):
+            yield None
+            return
+        from rich.console import Group
+        from rich.live import Live
+
+        with Live(console=self._out, auto_refresh=False, transient=True) as shown:
+            yield lambda texts: shown.update(Group(*texts), refresh=True)
 
     @contextmanager
     def reading(self, unit: str = "images") -> Iterator["Progress"]:

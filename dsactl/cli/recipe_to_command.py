@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dsactl.data.catalogue import entry_of, keeps_mirrored
+from dsactl.data.paths import folder_options
 from dsactl.errors import DataError, UsageError
 from dsactl.expert_pools.recipe import PoolRecipe, PoolRequest
 from dsactl.networks.catalogue import NetworkSpec
@@ -13,6 +14,7 @@ from dsactl.recipes import methods as methods
 from dsactl.recipes.recipe import Recipe, Relabelled
 
 if TYPE_CHECKING:
+    from dsactl.runs.listing import Run
     from registry import Manifest
 
 _FOLDER = {"image_size": None, "test_fraction": None, "split_seed": 0}
@@ -37,16 +39,42 @@ def set_command(manifest: "Manifest") -> str | None:
     return _method_command(manifest, recipe)
 
 
+def continue_command(run: "Run") -> str | None:
+    """Return the command that goes on with a run where it stopped; None if there is none."""
+    recipe = run.recipe
+    if isinstance(recipe, PoolRecipe):
+        command, usual_name = _pool_command(recipe, folder_options(run.source)), recipe.pool_name
+    elif _is_known(recipe):
+        folder = {} if entry_of(recipe.dataset) else folder_options(run.source)
+        # The classes of a folder are not read for this; with `mirrored` so, the strategy is written out.
+        mirrored = None if entry_of(recipe.dataset) else "flip" not in recipe.strategy
+        where = run.source.get("name")
+        command = condense_command(recipe, folder, mirrored, where if isinstance(where, str) else None)
+        usual_name = recipe.set_name
+    else:
+        return None
+    if run.name != usual_name:
+        command += f" --name {shlex.quote(run.name)}"
+    if run.mode.get("device") in ("cpu", "cuda", "mps"):
+        command += f" --device {run.mode['device']}"
+    processes = run.mode.get("processes")
+    if isinstance(processes, int) and processes > 1:
+        command = f"torchrun --nproc-per-node {processes} -m {command}"
+    return command
+
+
+def _is_known(recipe: Recipe) -> bool:
+    """Return whether the method of a recipe is known here, and uses a network if the recipe has one."""
+    try:
+        return (recipe.network is not None) == methods.find(recipe.method).network
+    except UsageError:  # an unknown method, or its package is broken
+        return False
+
+
 def _method_command(manifest: "Manifest", recipe: Recipe) -> str | None:
     """Return the `dsactl condense` command of a recipe with hard labels; None if there is none."""
-    try:
-        uses_network = methods.find(recipe.method).network
-    except UsageError:  # an unknown method, or its package is broken
+    if not _is_known(recipe):
         return None
-    if (recipe.network is not None) != uses_network:
-        return None
-    from dsactl.synthetic.storage import folder_options
-
     mirrored = None if entry_of(recipe.dataset) else keeps_mirrored(manifest.dataset.class_names)
     return condense_command(recipe, folder_options(manifest.provenance), mirrored)
 
@@ -130,6 +158,16 @@ def _experts_command(manifest: "Manifest") -> str | None:
         recipe = PoolRecipe.from_dict(manifest.recipe)
     except (DataError, UsageError):
         return None
+    return _pool_command(recipe, folder_options(manifest.provenance))
+
+
+def _pool_command(recipe: PoolRecipe, folder: Mapping[str, Any]) -> str:
+    """Return the shortest `dsactl experts` command that resolves to a recipe.
+
+    Args:
+        recipe: of the pool.
+        folder: options with which an image folder was read.
+    """
     usual = PoolRequest(network=NetworkSpec(recipe.network.arch), epochs=recipe.epochs, precision=recipe.precision)
     usual_recipe = usual.resolve(recipe.dataset, recipe.checksum, recipe.image_shape, recipe.precision)
     given: dict[str, Any] = {} if recipe.network.arch == "convnet" else {"arch": recipe.network.arch}
@@ -141,9 +179,6 @@ def _experts_command(manifest: "Manifest") -> str | None:
     if recipe.augmentations != usual_recipe.augmentations:
         given["strategy"] = recipe.augmentations
     given["precision"] = recipe.precision
-    from dsactl.synthetic.storage import folder_options
-
-    folder = folder_options(manifest.provenance)
     given |= {name: value for name, value in folder.items() if value != _FOLDER[name]}
     entry = entry_of(recipe.dataset)
     words = ["dsactl", "experts", recipe.dataset if entry else f"FOLDER/{recipe.dataset}"]

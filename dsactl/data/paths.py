@@ -2,11 +2,15 @@
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dsactl.data.catalogue import entry_of
 from dsactl.data.views import base_name
 from dsactl.errors import DataError
+
+_FOLDER_OPTIONS = {"image_size": int, "test_fraction": float, "split_seed": int}
 
 
 def is_folder(name: str) -> bool:
@@ -52,3 +56,8 @@ def check_folder(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder.", "Give a folder with one sub-folder of images per class.")
+
+
+def folder_options(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Extract the options that an image folder was read with from a set's provenance or a run's source."""
+    return {name: known[name] for name, kind in _FOLDER_OPTIONS.items() if type(known.get(name)) is kind}

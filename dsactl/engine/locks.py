@@ -8,7 +8,7 @@ from filelock import BaseFileLock, Timeout
 
 import registry
 from registry.files import write_hint
-from registry.locks import acquire
+from registry.locks import MOMENT_SECONDS, acquire
 
 
 @contextlib.contextmanager
@@ -43,7 +43,7 @@ def hold(path: Path, waiting: Callable[[], None] | None = None) -> BaseFileLock:
     """
     with writable_folder(path.parent):
         try:
-            lock: BaseFileLock = acquire(path, timeout=0).lock
+            lock: BaseFileLock = acquire(path, timeout=MOMENT_SECONDS).lock
         except Timeout:
             if waiting is None:
                 raise

@@ -4,6 +4,8 @@ A pool that is being made has a folder in the store's home, keyed by its recipe'
 
     runs/experts/DIGEST/lock                    held by the process that makes the pool
     runs/experts/DIGEST/recipe.json             the recipe
+    runs/experts/DIGEST/run.json, source.json   the name of the pool, and how an image folder was read
+    runs/experts/DIGEST/finished.json           the digest of the pool, once it is stored
     runs/experts/DIGEST/network-N.safetensors   checkpoint of a network, until the pool is stored
     runs/experts/DIGEST/.network-N              held by the process that trains it: the same one, or a worker of it
     runs/experts/DIGEST/.here                   the marker by which workers recognise the folder
@@ -179,15 +181,22 @@ def find_or_make(
     with _claimed(job, store, fresh=fresh, waiting=waiting if wait else None) as folder:
         if not fresh and (found := _found(job, store)):  # made by another process meanwhile
             return found
+        (folder / "finished.json").unlink(missing_ok=True)  # its pool was removed, or is not wanted
         try:
             experts = _train(job, folder, session, checkpoint_every)
         except INTERRUPTS as interrupt:
             _explain(interrupt, folder, job.recipe, fresh=fresh)
             raise
         stored = _store(job, store, experts)
+        seconds = stored.manifest.provenance["seconds"]
+        _write(folder / "finished.json", {"digest": stored.digest, "reference": stored.reference, "seconds": seconds})
         for expert in experts:
             checkpoint_path(folder, expert.index).unlink(missing_ok=True)
         return PoolOutcome(stored, repeated=False)
+
+
+def _write(path: Path, value: Mapping[str, registry.JsonValue]) -> None:
+    write_atomically(path, json.dumps(dict(value), indent=1).encode())
 
 
 def _name(job: PoolJob) -> registry.SetName:
@@ -224,7 +233,9 @@ def _claimed(job: PoolJob, store: registry.Store, *, fresh: bool, waiting: Calla
         if fresh:
             for index in range(job.recipe.networks):
                 checkpoint_path(folder, index).unlink(missing_ok=True)
-        write_atomically(folder / "recipe.json", json.dumps(job.recipe.to_dict(), indent=1).encode())
+        _write(folder / "recipe.json", job.recipe.to_dict())
+        _write(folder / "run.json", {"name": str(_name(job))})
+        _write(folder / "source.json", job.folder)
         yield folder
     finally:
         lock.release()

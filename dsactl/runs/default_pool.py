@@ -1,6 +1,7 @@
 """The pool of experts that is made for a set if the store has none that fits."""
 
 import registry
+from dsactl.data.paths import folder_options
 from dsactl.engine.session import Session
 from dsactl.errors import DataError
 from dsactl.expert_pools.fitting import how_to_make
@@ -10,7 +11,6 @@ from dsactl.expert_pools.teacher import Teacher
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.job import load_source
 from dsactl.synthetic.relabelling import name_for
-from dsactl.synthetic.storage import folder_options
 
 
 def default_pool(

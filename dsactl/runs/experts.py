@@ -20,8 +20,8 @@ from dsactl.expert_pools.pool import ExpertPool, load_experts, pool_from_store, 
 from dsactl.expert_pools.recipe import PoolRecipe
 from dsactl.expert_pools.settings import ExpertSettings, needs_experts
 from dsactl.recipes.recipe import Recipe
+from dsactl.runs.files import CHECKPOINT
 from dsactl.runs.job import Job
-from dsactl.runs.runner import CHECKPOINT
 from registry.files import write_atomically
 
 POOL = "experts.json"

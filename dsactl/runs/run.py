@@ -5,9 +5,10 @@ A run has a folder in the store's home, keyed by its recipe's digest:
     runs/DIGEST/lock               held by the process that works on it
     runs/DIGEST/recipe.json        the recipe
     runs/DIGEST/source.json        where its dataset was read from on this machine
+    runs/DIGEST/run.json           the name of its set
     runs/DIGEST/experts.json       the pool of experts that it learns from, if its method needs one
     runs/DIGEST/checkpoint.safetensors
-    runs/DIGEST/events.jsonl       step, mean distance or loss, and seconds, about once a second
+    runs/DIGEST/events.jsonl       step, all steps, mean distance or loss, and seconds, about once a second
     runs/DIGEST/finished.json      the digest of the set, once it is stored
     runs/DIGEST/.worker            held by the process that computes: the same one, or a worker of it
     runs/DIGEST/.here              the marker by which workers recognise the folder
@@ -26,6 +27,7 @@ from filelock import Timeout
 
 import registry
 from dsactl.data.catalogue import entry_of
+from dsactl.data.paths import folder_options
 from dsactl.engine.checkpoint import read_checkpoint
 from dsactl.engine.device import prepare_device
 from dsactl.engine.locks import hold
@@ -37,15 +39,15 @@ from dsactl.expert_pools.pool import ExpertPool
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.experts import Pools, note_pool, pool_of_run, share_experts
+from dsactl.runs.files import CHECKPOINT, EVENTS, FINISHED, RECIPE, RUN, SOURCE, steps_of, write_json
 from dsactl.runs.job import Job, run_folder
 from dsactl.runs.made_check import doubt_of_range
-from dsactl.runs.runner import CHECKPOINT, CHECKPOINT_SECONDS, EVENTS, Product, Watch, run_method, steps_of
-from dsactl.synthetic.storage import folder_options, store_set
+from dsactl.runs.runner import CHECKPOINT_SECONDS, Product, Watch, run_method
+from dsactl.synthetic.storage import store_set
 from registry.files import write_atomically
 from registry.locks import acquire
 from registry.tensors import Array
 
-FINISHED = "finished.json"
 _WORK, _NOTHING = b"work", b"nothing"  # messages of process 0 to the others
 
 
@@ -158,8 +160,9 @@ def claim(
         if fresh:
             for name in (FINISHED, CHECKPOINT, EVENTS):
                 (folder / name).unlink(missing_ok=True)
-        write_atomically(folder / "recipe.json", json.dumps(job.recipe.to_dict(), indent=1).encode())
-        write_atomically(folder / "source.json", json.dumps(job.source, indent=1).encode())
+        write_json(folder / RECIPE, job.recipe.to_dict())
+        write_json(folder / SOURCE, job.source)
+        write_json(folder / RUN, {"name": str(job.name)})
         outcome = _finished(folder, job, store)
         if outcome is not None:
             (folder / CHECKPOINT).unlink(missing_ok=True)  # left by a process that was killed before it removed it

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -29,13 +29,11 @@ from dsactl.errors import ProcessError, RunError, is_out_of_memory
 from dsactl.expert_pools.pool import ExpertPool
 from dsactl.methods.work import CondensedSet, MethodContext
 from dsactl.recipes.methods import BUILT_IN, find
-from dsactl.recipes.recipe import Recipe
+from dsactl.runs.files import CHECKPOINT, EVENTS, steps_of
 from dsactl.runs.job import Job
 from dsactl.runs.made_check import checked
 from registry.errors import Error
 
-CHECKPOINT = "checkpoint.safetensors"
-EVENTS = "events.jsonl"
 CHECKPOINT_SECONDS = 30.0  # a checkpoint takes milliseconds, and half a minute of work is little to lose
 EVENT_SECONDS = 1.0
 
@@ -111,21 +109,6 @@ def run_in(work: "CheckpointedContext", job: Job) -> Product:
     product = Product(checked(made, job), work.seconds, work.environments)
     work.save()
     return product
-
-
-def steps_of(about: Mapping[str, Any], recipe: Recipe) -> int:
-    """Return the number of steps that a checkpoint has.
-
-    Args:
-        about: the checkpoint's description; that of dsactl 0.1 has iteration and inner step of Algorithm 1.
-        recipe: of the run.
-
-    Raises:
-        KeyError, TypeError, ValueError: the description is damaged.
-    """
-    if "done" in about:
-        return int(about["done"])
-    return int(about["iteration"]) * int(recipe.settings.option("inner_steps")) + int(about["step"])
 
 
 class CheckpointedContext(MethodContext):
@@ -230,6 +213,7 @@ class CheckpointedContext(MethodContext):
         if self._tensors and self._path is not None:
             about = {
                 "done": self.done,
+                "total": self._total,
                 "seconds": self._seconds,
                 "mode": self.mode.to_dict(),
                 "environments": self.environments,
@@ -254,6 +238,7 @@ class CheckpointedContext(MethodContext):
             return
         event = {
             "step": self.done,
+            "total": self._total,
             **figures,
             "seconds": round(self._seconds, 3),
             "time": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 import registry
+from dsactl.data.paths import folder_options
 from dsactl.engine.device import describe, prepare_device
 from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.engine.session import Session
@@ -28,7 +29,7 @@ from dsactl.networks.build import structure
 from dsactl.recipes.recipe import Recipe, Relabelled
 from dsactl.synthetic.bundled import bare
 from dsactl.synthetic.decoding import decoded
-from dsactl.synthetic.storage import folder_options, program_and_time
+from dsactl.synthetic.storage import program_and_time
 from registry.tensors import Array
 from registry.tensors import describe as describe_tensors
 

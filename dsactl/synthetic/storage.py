@@ -5,7 +5,6 @@ Shapes: N images, sorted by class, C, H, W.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import registry
 from dsactl import __version__
@@ -15,13 +14,6 @@ from dsactl.recipes.recipe import Recipe
 from dsactl.synthetic.decoding import decoded
 from registry.pictures import grid_png
 from registry.tensors import describe
-
-_FOLDER_OPTIONS = {"image_size": int, "test_fraction": float, "split_seed": int}
-
-
-def folder_options(known: Mapping[str, Any]) -> dict[str, Any]:
-    """Extract the options that an image folder was read with from a set's provenance or a run's source."""
-    return {name: known[name] for name, kind in _FOLDER_OPTIONS.items() if type(known.get(name)) is kind}
 
 
 def program_and_time() -> dict[str, registry.JsonValue]:

@@ -14,6 +14,7 @@ from torch import Tensor
 import registry
 from dsactl.augmentation.strategy import Strategy
 from dsactl.augmentation.transforms import augment, draw
+from dsactl.data.paths import folder_options
 from dsactl.engine.arguments import check_seed, check_whole
 from dsactl.engine.random import generator
 from dsactl.engine.session import opened
@@ -21,7 +22,6 @@ from dsactl.errors import UsageError
 from dsactl.recipes.recipe import Recipe
 from dsactl.synthetic.bundled import find
 from dsactl.synthetic.decoding import decoded
-from dsactl.synthetic.storage import folder_options
 
 
 @dataclass(frozen=True)

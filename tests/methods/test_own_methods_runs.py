@@ -16,7 +16,7 @@ from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.errors import RunError, UsageError
 from dsactl.methods import work
 from dsactl.methods.work import MethodContext
-from dsactl.runs.runner import CHECKPOINT
+from dsactl.runs.files import CHECKPOINT
 
 FAILS = """
 def fails(work):

@@ -11,8 +11,9 @@ from dsactl.engine.mode import Mode
 from dsactl.engine.processes import SINGLE_PROCESS
 from dsactl.engine.progress import Progress
 from dsactl.recipes.recipe import Request
+from dsactl.runs.files import CHECKPOINT
 from dsactl.runs.job import Job, prepare
-from dsactl.runs.runner import CHECKPOINT, CheckpointedContext
+from dsactl.runs.runner import CheckpointedContext
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 KEPT = {"images": torch.tensor([0.5, 1.5]), "done": torch.tensor(3)}

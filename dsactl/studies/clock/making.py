@@ -31,10 +31,11 @@ from dsactl.expert_pools.pool import ExpertPool
 from dsactl.expert_pools.teacher import Teacher
 from dsactl.methods.work import CondensedSet
 from dsactl.runs.experts import Pools, note_pool, pool_of_run
+from dsactl.runs.files import CHECKPOINT
 from dsactl.runs.job import STUDIES, Job
 from dsactl.runs.made_check import checked
 from dsactl.runs.run import BusyError, carry_out, execute, recorded_set, store_product
-from dsactl.runs.runner import CHECKPOINT, Product
+from dsactl.runs.runner import Product
 from dsactl.runs.trial import Trial, measure
 from dsactl.studies.clock.curves import Curve, steps_at
 from dsactl.synthetic.relabelling import ENDING, relabel

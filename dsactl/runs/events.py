@@ -1,0 +1,135 @@
+"""The log of a run's events, read from its end while the run may be writing it. Importing this loads no torch."""
+
+import itertools
+import json
+import math
+import os
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+TAIL_BYTES = 2**14
+"""What a list of runs reads of a log: some hundred events."""
+MAX_EVENTS = 20_000
+"""Of a log that is followed: some six hours."""
+_WHOLE_BYTES = 2**22
+_RATE_SECONDS = 60.0
+"""Of work, by which the speed is measured."""
+_NO_FIGURES = ("step", "total", "iteration", "seconds", "time")
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a run has said of a step.
+
+    Attributes:
+        step: steps done.
+        total: all steps; None in logs of earlier versions.
+        seconds: of work, including those before interruptions.
+        figures: measured values by name, such as the mean matching distance, or the loss.
+    """
+
+    step: int
+    total: int | None
+    seconds: float
+    figures: Mapping[str, float]
+
+    @property
+    def figure(self) -> tuple[str, float] | None:
+        """The distance or the loss with its name, or else the first figure; None without any."""
+        for name in ("distance", "loss", *self.figures):
+            if name in self.figures:
+                return name, self.figures[name]
+        return None
+
+
+class EventLog:
+    """The events of a run, as far as they have been read.
+
+    Lines that cannot be read are passed over: a killed process may leave a part of one. Of steps that were taken again
+    after an interruption, the last events count.
+
+    Args:
+        path: of the log, which need not exist.
+        whole: read all of it, up to `MAX_EVENTS`; otherwise its last `TAIL_BYTES`.
+
+    Attributes:
+        events: in the order of their steps.
+    """
+
+    def __init__(self, path: Path, *, whole: bool = False) -> None:
+        self._path, self._limit = path, _WHOLE_BYTES if whole else TAIL_BYTES
+        self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self._file, self._read = 0, 0
+
+    def read(self) -> None:
+        """Read what was added since the last time; everything, if the run was started over.
+
+        Raises:
+            OSError: the log cannot be read.
+        """
+        try:
+            with self._path.open("rb") as file:
+                self._continue(file)
+        except FileNotFoundError:
+            self.events.clear()
+            self._file = self._read = 0
+
+    def _continue(self, file: BinaryIO) -> None:
+        now = os.fstat(file.fileno())
+        if now.st_ino != self._file or now.st_size < self._read:
+            self.events.clear()
+            self._file, self._read = now.st_ino, max(0, now.st_size - self._limit)
+        file.seek(self._read)
+        # Not what another process is about to complete.
+        data, _, _ = file.read(now.st_size - self._read).rpartition(b"\n")
+        self._read += len(data) + 1 if data else 0
+        for line in data.split(b"\n"):
+            event = _event(line)
+            if event is not None:
+                while self.events and self.events[-1].step >= event.step:
+                    self.events.pop()
+                self.events.append(event)
+
+    @property
+    def last(self) -> Event | None:
+        """The last event; None if none was read."""
+        return self.events[-1] if self.events else None
+
+    def seconds_per_step(self) -> float | None:
+        """Return the seconds of a step, in the last minute of work; None if fewer than two events are known."""
+        last = self.last
+        if last is None:
+            return None
+        first = last
+        for event in itertools.islice(reversed(self.events), 1, None):
+            if event.seconds > last.seconds or (first is not last and last.seconds - event.seconds > _RATE_SECONDS):
+                break
+            first = event
+        steps, seconds = last.step - first.step, last.seconds - first.seconds
+        return seconds / steps if steps else None
+
+    def curve(self) -> list[float]:
+        """Return the figure of each event that has the last one's."""
+        figure = None if self.last is None else self.last.figure
+        if figure is None:
+            return []
+        name, _ = figure
+        return [event.figures[name] for event in self.events if name in event.figures]
+
+
+def _event(line: bytes) -> Event | None:
+    """Return the event of a line; None if it has none."""
+    try:
+        value = json.loads(line)
+        total = value.get("total")
+        figures = {
+            name: float(number)
+            for name, number in value.items()
+            if name not in _NO_FIGURES and isinstance(number, int | float) and math.isfinite(number)
+        }
+        return Event(int(value["step"]), None if total is None else int(total), float(value["seconds"]), figures)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
