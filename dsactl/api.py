@@ -30,6 +30,7 @@ from dsactl.runs.budget import settle
 from dsactl.runs.default_pool import default_pool
 from dsactl.runs.job import OF_STUDIES, load_source, prepare
 from dsactl.runs.run import execute
+from dsactl.runs.tensorboard import check_log_dir, logged
 from dsactl.synthetic.bundled import check_own_name, find, own_name
 from dsactl.synthetic.full_data import whole_set
 from dsactl.synthetic.relabelling import relabel as relabel_stored
@@ -44,6 +45,7 @@ def condense(
     budget: str | float | None = None,
     device: str = "auto",
     fresh: bool = False,
+    log_dir: str | Path | None = None,
     store: registry.Store | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -58,14 +60,17 @@ def condense(
             with the same budget uses it again. None for a number of steps that does not depend on time.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         fresh: ignore an earlier run of the same recipe, and time the steps again.
+        log_dir: folder for TensorBoard, in which the run writes a folder of its own: distance or loss, seconds per
+            step, images, and the recipe. It is no part of the recipe. None for no log.
         store: where the set goes; None for the default store.
         progress: the meter, which counts steps; None for none.
         options: any other field of `dsactl.recipes.recipe.Request`, or a setting of the method, e.g. `method="dc"`,
             `iterations=100`, `seed=1`.
 
     Raises:
-        dsactl.Error: bad input; the store cannot be used; the run diverged; another process is making the set. For an
-            unknown option it names the closest ones.
+        dsactl.Error: bad input; the store cannot be used; the run diverged; another process is making the set;
+            `log_dir` is given, and the extra `tensorboard` is not installed. For an unknown option it names the closest
+            ones.
 
     Examples:
         >>> import dsactl
@@ -77,6 +82,7 @@ def condense(
         >>> dsactl.condense("digits", ipc=2, method="herding", width=16, epochs=1).labels[:4]
         tensor([0, 0, 1, 1])
     """
+    logs = check_log_dir(log_dir)
     session = Session.open(device, store, progress=progress)
     request = Request.parse({"dataset": str(dataset), "ipc": ipc, **options}, keywords_of(condense))
     seconds = None if budget is None else budget_of(request, budget)
@@ -86,7 +92,8 @@ def condense(
         for said in choice.sentences(job):
             session.progress.remark(said)
         job = job.with_steps(choice.steps)
-    return from_store(session.store, execute(job, session, fresh=fresh).stored)
+    with logged(logs, job, session) as (session, watch):
+        return from_store(session.store, execute(job, session, fresh=fresh, watch=watch).stored)
 
 
 def evaluate(

@@ -122,6 +122,7 @@ def test_light_commands_do_not_load_torch() -> None:
         "import sys; import dsactl, dsactl.recipes.recipe, dsactl.cli.main as m; "
         "program = m.program_of([]); "
         "program(['ls'], standalone_mode=False); program(['datasets', '-q'], standalone_mode=False); "
+        "program(['runs'], standalone_mode=False); dsactl.list_runs(); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False).returncode == 0

@@ -1,17 +1,21 @@
 """Execution of `dsactl condense`: sequential, parallel, or as a follower of process 0; and its answer."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from dsactl.cli import signals
+from dsactl.cli.options import RunOptions
 from dsactl.cli.output import Output
 from dsactl.cli.stored_set import contents, picture_lines, remarks_on_name, to_json, to_train_on
 from dsactl.engine.progress import NO_FIGURES, ForwardedProgress, Progress
-from dsactl.errors import ProcessError, RunError, continue_hint, explain_interrupt
+from dsactl.engine.words import OFF
+from dsactl.errors import ProcessError, RunError, UsageError, continue_hint, explain_interrupt
 from dsactl.recipes.recipe import Request
 from dsactl.text.formatting import duration
+from registry.extras import require
 
 if TYPE_CHECKING:
     from dsactl.engine.processes import Processes
@@ -56,16 +60,36 @@ def follow(
         raise
 
 
-def run(job: "Job", index: int, sets: int, output: Output, processes: "Processes", **how: Any) -> "Outcome":
+def check_log(run: RunOptions) -> None:
+    """Check that TensorBoard's files can be written by this process, before torch is loaded.
+
+    Raises:
+        UsageError: workers would have to write them.
+        MissingPackageError: TensorBoard is not installed.
+    """
+    if run.ray != OFF:
+        raise UsageError(
+            "--log-dir and --ray cannot be combined: workers may be on other machines.", "Leave one of them out."
+        )
+    require("`log_dir`", "tensorboard", "tensorboard")
+
+
+def run(
+    job: "Job", index: int, sets: int, output: Output, processes: "Processes", log_dir: Path | None, **how: Any
+) -> "Outcome":
     """Condense one of the sets in this process and those that torchrun started with it."""
     from dsactl.engine.session import Session
     from dsactl.runs.run import execute
+    from dsactl.runs.tensorboard import logged
 
     job = job.with_seed(index)
     title = str(job.name) if sets == 1 else f"{job.name} ({index + 1} of {sets})"
-    with output.progress(title, 1, "steps") as bar:
+    with (
+        output.progress(title, 1, "steps") as bar,
+        logged(log_dir, job, Session.open(job.device, progress=bar)) as (session, watch),
+    ):
         try:
-            return execute(job, Session.open(job.device, progress=bar), processes=processes, **how)
+            return execute(job, session, processes=processes, watch=watch, **how)
         except SystemExit:
             # The checkpoint is already written. torchrun terminates the remaining processes when one dies.
             death = processes.death()

@@ -79,7 +79,7 @@ def how_to_continue(runs: Sequence[Run]) -> list[str]:
 def as_line(run: Run) -> str:
     """Return a run on one line, as plain text."""
     words = [_ended(run)] if run.state != "running" else _progress(run)
-    return f"{run.name}: {', '.join(filter(None, [*words, _figure(run)]))}"
+    return f"{run.reference or run.name}: {', '.join(filter(None, [*words, _figure(run)]))}"
 
 
 def as_bar(run: Run, width: int) -> Text:
@@ -92,7 +92,8 @@ def as_bar(run: Run, width: int) -> Text:
     words = "  ".join(filter(None, _progress(run))) if run.state == "running" else _ended(run)
     bar = min(_BAR, width - len(words) - len(run.name) - 4) if run.state == "running" else 0
     room = max(8, width - len(words) - (bar + 1 if bar >= 8 else 0) - 3)
-    name = run.name if len(run.name) <= room else f"{run.name[: room - 1]}…"
+    name = run.reference or run.name
+    name = name if len(name) <= room else f"{name[: room - 1]}…"
     line = Text(f"{name} ", no_wrap=True, overflow="ellipsis")
     if bar >= 8:
         full = round(bar * (run.share or 0.0))
@@ -117,7 +118,7 @@ def _progress(run: Run) -> list[str]:
 
 def _ended(run: Run) -> str:
     if run.state == "finished":
-        return f"finished, stored as {run.reference}"
+        return f"finished in {duration(run.seconds)}" if run.seconds else "finished"
     return f"{run.state} at {_steps(run)}"
 
 

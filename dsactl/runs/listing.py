@@ -21,8 +21,8 @@ from registry.locks import is_held
 State = Literal["running", "stopped", "finished", "removed"]
 STATES: tuple[State, ...] = ("running", "stopped", "finished", "removed")
 UNFINISHED: tuple[State, ...] = ("running", "stopped")
-_INNER_STEPS = ("dsa", "dc")
-"""Methods of version 0.1 that count inner steps."""
+_INNER_STEPS = ("dsa", "dc", "idc")
+"""Methods whose steps are the inner ones."""
 _EXPERTS = "experts"
 
 
@@ -346,4 +346,4 @@ def _written(folder: Path, *, finished: bool) -> str:
     names = [files.FINISHED] if finished else [files.RECIPE, files.CHECKPOINT, files.EVENTS]
     times = [_time(folder / name) for name in names]
     times += [] if finished else [_time(path) for path in folder.glob("network-*.safetensors")]
-    return datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds")
+    return datetime.fromtimestamp(max(times), UTC).isoformat(timespec="milliseconds")

@@ -19,11 +19,12 @@ from dsactl.cli.output import Output
 from registry import extras
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-OPTIONAL = ("matplotlib", "scipy", "pyarrow", "huggingface_hub", "pandas", "sklearn", "ray", "datasets")
+OPTIONAL = ("matplotlib", "scipy", "pyarrow", "huggingface_hub", "pandas", "sklearn", "ray", "datasets", "tensorboard")
 STUDIES, HUB, SVHN = ({"matplotlib", "scipy"}, "studies"), ({"huggingface_hub", "pyarrow"}, "hub"), ({"scipy"}, "svhn")
 PLOTS, CLIENT = ({"matplotlib"}, "studies"), ({"huggingface_hub"}, "hub")
 
 LIGHT = {
+    "condense digits --ipc 1 --log-dir logs": ("--log-dir", {"tensorboard"}, "tensorboard"),
     "transfer digits": ("dsactl transfer", *PLOTS),
     "ablate ipc digits": ("dsactl ablate", *PLOTS),
     "reproduce table1": ("dsactl reproduce", *PLOTS),

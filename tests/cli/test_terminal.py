@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -157,6 +158,25 @@ def test_a_terminal_shows_a_bar_and_pictures() -> None:
     assert "▀" in shown
     assert "\x1b[38;2;" in shown or "\x1b[38;5;" in shown
     assert "convnet-width8" in shown
+
+
+def test_a_terminal_shows_a_run_of_another_process_to_its_end(tmp_path: Path) -> None:
+    options = ("--ipc", "1", "--width", "8", "--batch-real", "16", "--iterations", "150")
+    run = processes.start("condense", "digits@classes0-3", *options)
+    end = time.monotonic() + 120
+    while not list((tmp_path / "home").glob("runs/*/events.jsonl")):
+        assert run.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    said = on_a_terminal("runs", "--follow")
+    run.communicate()
+    assert said.count("\x1b[?25l") == said.count("\x1b[?25h") == 1, "the cursor is hidden meanwhile"
+    drawn = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said)
+    name = "digits-classes0-3-dsa-convnet-width8-ipc1"
+    assert re.search(rf"{name} ━+ \d+/150 steps  \d+ %", drawn)
+    assert re.search(r"\n  distance \d+\.?\d*  ", drawn)
+    assert re.search(rf"{name}:1 finished in \d", drawn)
+    assert re.search(rf"{name}:1 +0? *finished +150/150", drawn.splitlines()[-1]), "and the list stays"
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")

@@ -1,6 +1,7 @@
 """A store as dsactl 0.1 wrote it: sets, an evaluation, finished runs and an unfinished one. Some seconds."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,10 @@ import pytest
 from sessions import Told, session
 
 import registry
+from dsactl.cli.recipe_to_command import continue_command
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import prepare, run_folder
+from dsactl.runs.listing import list_runs
 from dsactl.runs.run import execute, has_checkpoint, steps_done
 
 SETS = ("digits-random-ipc1", "digits-dd-convnet-depth1-width4-ipc1", "digits-dsa-convnet-depth1-width4-ipc1")
@@ -45,6 +48,16 @@ def test_its_sets_are_listed_shown_verified_and_evaluated_again(cli: Callable[..
         assert code == 0, err
     assert cli("verify")[0] == 0
     assert json.loads(cli("show", "digits-random-ipc1:best", "--json")[1])["reference"] == "digits-random-ipc1:1"
+
+
+def test_its_runs_are_listed(store: registry.Store) -> None:
+    runs = list_runs(store=store)
+    assert sorted(run.reference for run in runs if run.reference) == sorted(f"{name}:1" for name in SETS)
+    [stopped] = list_runs(unfinished=True, store=store)
+    assert (stopped.name, stopped.state, stopped.done, stopped.total) == (SETS[2], "stopped", 3, 8)
+    assert {run.state for run in runs} == {"stopped", "finished"}
+    code = shlex.split(continue_command(stopped) or "")
+    assert code[:5] == ["dsactl", "condense", "digits", "--ipc", "1"]
 
 
 @pytest.mark.parametrize("asked", FINISHED, ids=lambda asked: asked.get("method", "dsa"))

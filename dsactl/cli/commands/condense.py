@@ -91,6 +91,14 @@ def command(
         float | None,
         typer.Option(metavar="SECONDS", help="Time between checkpoints.  \\[30; 5 on Ray]", min=0, max=60),
     ] = None,
+    log_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder for TensorBoard (extra: tensorboard): distance or loss, seconds per step, images and recipe; "
+            "each run has a folder of its own in it.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Recipe and estimated work, time and memory only; nothing is written.")
     ] = False,
@@ -170,6 +178,8 @@ def command(
     with naming(config, in_file):
         request = _request({**given, **flags})
     seconds = None if budget is None else _seconds(request, budget, run)
+    if log_dir is not None:
+        condense_runs.check_log(run)
     if dry_run:
         downloads.check([request.dataset])
 
@@ -180,6 +190,7 @@ def command(
     from dsactl.runs.experts import Pools, missing_pool
     from dsactl.runs.run import is_made
     from dsactl.runs.runner import CHECKPOINT_SECONDS
+    from dsactl.runs.tensorboard import check_log_dir
     from dsactl.runs.together import prepare_together
     from registry import Store
 
@@ -205,6 +216,7 @@ def command(
         if dry_run:
             _dry_run(job, sets, output, choice)
             return
+        logs = check_log_dir(log_dir)
         output.remark(_format_recipe(job.recipe))
         store = Store()
         missing = missing_pool(job, store) if processes.count == 1 else None
@@ -216,7 +228,7 @@ def command(
             if isinstance(suited := executor.choose(sets), LocalExecutor):
                 how["checkpoint_every"] = CHECKPOINT_SECONDS if checkpoint_every is None else checkpoint_every
                 how["pools"] = Pools()
-                made = [condense_runs.run(job, index, sets, output, processes, **how) for index in range(sets)]
+                made = [condense_runs.run(job, index, sets, output, processes, logs, **how) for index in range(sets)]
             else:
                 made, failed = condense_runs.side_by_side(job, sets, suited, output, **how)
         if made:

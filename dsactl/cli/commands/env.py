@@ -16,7 +16,7 @@ EXAMPLES = """Examples:
   dsactl env --json"""
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "safetensors", "pydantic", "typer")
-_OF_EXTRAS = ("matplotlib", "scipy", "huggingface_hub", "pyarrow", "ray")
+_OF_EXTRAS = ("matplotlib", "scipy", "huggingface_hub", "pyarrow", "ray", "tensorboard")
 
 
 def command(*, output: Output) -> None:
