@@ -13,7 +13,19 @@ from dsactl.cli.flags import keep
 from dsactl.errors import UsageError
 
 _NOT_IN_FILES = (
-    *("sets", "config", "device", "ray", "gpu_share", "fresh", "budget", "checkpoint_every", "dry_run", "option"),
+    *(
+        "sets",
+        "config",
+        "device",
+        "ray",
+        "gpu_share",
+        "fresh",
+        "budget",
+        "checkpoint_every",
+        "dry_run",
+        "option",
+        "log_dir",
+    ),
     *("json", "quiet"),
 )
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

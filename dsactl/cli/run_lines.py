@@ -12,7 +12,7 @@ from dsactl.text.formatting import duration
 from dsactl.text.sparkline import sparkline
 from dsactl.text.tables import Table
 
-_BAR, _CURVE = 24, 60
+_BAR, _LEAST_BAR, _CURVE = 24, 8, 60
 
 
 def to_json(run: Run) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def table(runs: Sequence[Run]) -> Table:
     shown = Table(
         columns,
         right=("seed", "steps", "%", "s/step", "time", "left"),
-        optional=("seed", "time", "written", "s/step", "%"),
+        optional=("seed", "time", "written", "s/step", "%", "latest", "left"),
     )
     for run in runs:
         left = run.seconds_left
@@ -83,22 +83,21 @@ def as_line(run: Run) -> str:
 
 
 def as_bar(run: Run, width: int) -> Text:
-    """Return a run on two lines of a terminal: its progress, and its curve.
+    """Return a run on two or three lines of a terminal: its progress, and its curve.
 
     Args:
         run: the run.
         width: of the terminal, in columns.
     """
-    words = "  ".join(filter(None, _progress(run))) if run.state == "running" else _ended(run)
-    bar = min(_BAR, width - len(words) - len(run.name) - 4) if run.state == "running" else 0
-    room = max(8, width - len(words) - (bar + 1 if bar >= 8 else 0) - 3)
-    name = run.reference or run.name
-    name = name if len(name) <= room else f"{name[: room - 1]}…"
-    line = Text(f"{name} ", no_wrap=True, overflow="ellipsis")
-    if bar >= 8:
+    running, name = run.state == "running", run.reference or run.name
+    words = "  ".join(filter(None, _progress(run))) if running else _ended(run)
+    fits = len(name) + len(words) + 1 <= width
+    bar = min(_BAR, width - len(words) - 3 - (len(name) if fits else 0)) if running else 0
+    line = Text(name if fits else f"{name}\n ", no_wrap=True, overflow="ellipsis").append(" ")
+    if bar >= _LEAST_BAR:
         full = round(bar * (run.share or 0.0))
         line.append("━" * full, "bar.complete").append("━" * (bar - full), "bar.back").append(" ")
-    line.append(words, {"finished": "green", "running": ""}.get(run.state, "yellow"))
+    line.append(words, "green" if run.state == "finished" else "" if running else "yellow")
     figure = _figure(run)
     if figure:
         curve = sparkline(run.curve, max(0, min(_CURVE, width - len(figure) - 5)))

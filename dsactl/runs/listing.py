@@ -50,6 +50,13 @@ class Run:
         source: the arguments of `load_dataset` with which the images were read.
         mode: how its checkpoint was computed, such as {"device": "cpu"}; empty without one.
         workers: how many of the steps are made at once.
+
+    Examples:
+        >>> import dsactl
+        >>> condensed = dsactl.condense("digits", ipc=1, method="dm", width=8, iterations=3)
+        >>> [run] = dsactl.list_runs("digits-dm-*")
+        >>> run.state, run.percent, run.reference
+        ('finished', 100, 'digits-dm-convnet-width8-ipc1:1')
     """
 
     key: str
