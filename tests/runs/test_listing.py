@@ -125,10 +125,29 @@ def test_what_a_list_says_of_finished_removed_and_stopped_runs(cli: Cli) -> None
     assert dsactl.list_runs(stopped.key[:12] + "*") == [stopped]
     assert cli("runs", "-q")[1].splitlines() == [run.key for run in (finished, removed, stopped)]
     assert "No unfinished run matches. List all: dsactl runs" in cli("runs", "x", "--unfinished")[2]
+    for order in ([stopped, removed, finished], [finished, removed, stopped]):
+        for number, run in enumerate(order):
+            for each in run.folder.iterdir():
+                os.utime(each, (0, 1000 + number / 10))
+        assert [run.key for run in dsactl.list_runs()] == [run.key for run in order], "the last written at the end"
     heads, *rows = cli("runs")[1].splitlines()
     assert heads.split()[:4] == ["run", "seed", "state", "steps"]
     assert [row.split()[2] for row in rows[:3]] == ["finished", "removed", "stopped"]
     assert rows[3] == "To continue the stopped run:"
+
+
+def test_steps_after_the_last_checkpoint_are_lost() -> None:
+    """Unless the process that took them still works; events of an earlier one tell of none of this one's steps."""
+    stop_at(2, iterations=9, **DD)
+    [run] = dsactl.list_runs()
+    log = run.folder / files.EVENTS
+    with log.open("a") as file:
+        file.write('{"step": 4, "total": 9, "loss": 1, "seconds": 2}\n')
+    assert dsactl.list_runs()[0].done == 2
+    with FileLock(run.folder / "lock"):
+        assert [(run.state, run.done) for run in dsactl.list_runs()] == [("running", 4)]
+        os.utime(run.folder / files.RECIPE, (0, log.stat().st_mtime + 1))
+        assert [(run.state, run.done) for run in dsactl.list_runs()] == [("running", 2)]
 
 
 def test_a_pool_of_experts_is_a_run(cli: Cli) -> None:
@@ -155,7 +174,7 @@ def test_the_command_of_a_folder_of_images(tmp_path: Path, cli: Cli) -> None:
     photos = write_folder(tmp_path / "my photos")
     for number, each in enumerate(sorted(photos.iterdir())):
         each.rename(photos / str(number))
-    stop_at(1, photos, ipc=1, width=8, iterations=3, image_size=8, strategy="flip_crop")
+    stop_at(1, photos, ipc=1, width=8, iterations=3, image_size=8, strategy="color_crop_cutout_flip_scale_rotate")
     [line] = [line for line in cli("runs")[1].splitlines() if line.startswith("  dsactl")]
     assert f"'{photos}'" in line
     code, out, err = cli(*shlex.split(line)[1:], "--json")

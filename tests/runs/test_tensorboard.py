@@ -102,6 +102,14 @@ def test_images_of_formation_are_decoded(tmp_path: Path, method: str) -> None:
     assert shown.Tags()["scalars"] == [{"dsa": "distance", "dm": "loss"}[method], "seconds per step"]
 
 
+def test_figures_that_are_measured_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The meter is told the last ones again at each step between, which are not written again."""
+    monkeypatch.setattr(runner, "EVENT_SECONDS", 1000.0)
+    dsactl.condense("digits", ipc=1, width=8, iterations=4, device="cpu", log_dir=tmp_path)
+    [folder] = tmp_path.glob("digits-*")
+    assert steps(read(folder), "distance") == [1, 4]
+
+
 def test_a_method_without_images_or_figures_writes_what_it_has(tmp_path: Path, cli: Cli) -> None:
     dsactl.condense("digits", ipc=1, method="random", log_dir=tmp_path)
     assert not list(tmp_path.glob("digits-*")), "it has no steps"
