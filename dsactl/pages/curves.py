@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dsactl.runs.events import NOT_FIGURES
+
 Point = tuple[float, float]
 
 WIDTH, HEIGHT = 480, 220
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 34
 """Sizes of a chart, and of its margins, in its own units."""
 
-_NO_FIGURES = ("step", "iteration", "seconds", "time")  # what events have beside figures
 _MOST_POINTS = 400
 _LARGEST = 1e30  # values beyond it, and those that are not numbers, are no figures
 _LOG_FROM = 30.0  # ratio of the largest and the smallest value from which an axis is logarithmic
@@ -92,7 +93,7 @@ def read_events(path: Path) -> dict[str, list[Point]]:
 
 
 def _is_figure(name: str, value: Any) -> bool:
-    return name not in _NO_FIGURES and isinstance(value, int | float) and not isinstance(value, bool)
+    return name not in NOT_FIGURES and isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def charts(runs: Mapping[str, Mapping[str, Sequence[Point]]]) -> list[Chart]:

@@ -11,9 +11,8 @@ import registry
 from dsactl.pages.curves import Point, read_events
 from dsactl.pages.images import Picture, drawable, levels, sheet
 from dsactl.recipes.recipe import Recipe
+from dsactl.runs.files import EVENTS, FINISHED
 from dsactl.runs.job import run_folder
-from dsactl.runs.run import FINISHED
-from dsactl.runs.runner import EVENTS
 from dsactl.studies.evolution import recorded
 
 _MOST_FRAMES = 8

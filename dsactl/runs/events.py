@@ -17,7 +17,8 @@ MAX_EVENTS = 20_000
 _WHOLE_BYTES = 2**22
 _RATE_SECONDS = 60.0
 """Of work, by which the speed is measured."""
-_NO_FIGURES = ("step", "total", "iteration", "seconds", "time")
+NOT_FIGURES = ("step", "total", "iteration", "seconds", "time")
+"""What events have beside figures."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,10 @@ def _event(line: bytes) -> Event | None:
         figures = {
             name: float(number)
             for name, number in value.items()
-            if name not in _NO_FIGURES and isinstance(number, int | float) and math.isfinite(number)
+            if name not in NOT_FIGURES
+            and isinstance(number, int | float)
+            and not isinstance(number, bool)
+            and math.isfinite(number)
         }
         return Event(int(value["step"]), None if total is None else int(total), float(value["seconds"]), figures)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):

@@ -17,7 +17,7 @@ def log(path: Path, *events: object) -> Path:
 def test_every_figure_of_a_log_is_read(tmp_path: Path) -> None:
     path = log(
         tmp_path / "events.jsonl",
-        {"step": 1, "iteration": 1, "distance": 4.5, "seconds": 1.0, "time": "2026-01-01T00:00:00+00:00"},
+        {"step": 1, "total": 9, "iteration": 1, "distance": 4.5, "seconds": 1.0, "time": "2026-01-01T00:00:00+00:00"},
         {"step": 2, "iteration": 2, "distance": 4.0, "norm of images": 7, "seconds": 2.0, "note": "text"},
     )
     assert read_events(path) == {"distance": [(1, 4.5), (2, 4.0)], "norm of images": [(2, 7)]}
