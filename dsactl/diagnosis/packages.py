@@ -27,6 +27,7 @@ EXTRAS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "hub": ("Sharing sets through the Hub, parquet files", {"huggingface_hub": "1.0", "pyarrow": "18.0"}),
     "svhn": ("Reading SVHN", {"scipy": "1.15"}),
     "ray": ("Tasks on several machines, GPUs or processes", {"ray": "2.40"}),
+    "tensorboard": ("Logs of runs for TensorBoard", {"tensorboard": "2.18"}),
 }
 """For each extra what it is for, and its packages with the oldest version."""
 

@@ -97,7 +97,7 @@ def test_the_command_ends_with_1_if_something_is_broken(
     monkeypatch.setenv("DSACTL_HOME", str(tmp_path / "file"))
     code, out, err = cli("doctor")
     assert code == 1
-    assert f"broken    store          The store {tmp_path / 'file'} is not a folder." in out
+    assert f"broken store The store {tmp_path / 'file'} is not a folder." in " ".join(out.split())
     assert "→ Set DSACTL_HOME to a folder." in out
     assert "Broken: store." in err
     code, out, _ = cli("doctor", "--json")
