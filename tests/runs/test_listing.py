@@ -1,9 +1,15 @@
 """Lists of runs: going on in other processes, stopped, finished, damaged. Some seconds."""
 
+import errno
+import fcntl
 import json
 import os
 import shlex
 import shutil
+import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +28,7 @@ from dsactl.runs import files, watching
 from dsactl.runs.events import EventLog
 from dsactl.runs.job import prepare, run_folder
 from dsactl.text.sparkline import sparkline
-from registry.locks import is_held
+from registry.locks import acquire, is_held, marker
 
 Cli = Callable[..., tuple[int, str, str]]
 LONG = ("condense", "digits@classes0-3", "--ipc", "1", "--width", "8", "--batch-real", "16", "--name", "lab/tiny")
@@ -260,12 +266,27 @@ def test_asking_for_a_lock_neither_makes_nor_holds_it(tmp_path: Path) -> None:
         assert is_held(path)
     assert not is_held(path)
     other = os.open(path, os.O_RDONLY)  # one who asks at this moment
-    import fcntl
-    import threading
-
     fcntl.flock(other, fcntl.LOCK_SH)
     threading.Timer(0.05, lambda: os.close(other)).start()
     hold(path).release()
+
+
+def test_locks_that_are_files_are_asked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On file systems without flock; what a process that is no more has left is no lock."""
+
+    def flock(_file: int, _how: int) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    path = tmp_path / "lock"
+    lock = acquire(path).lock
+    assert is_held(path)
+    lock.release()
+    assert not is_held(path)
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    marker(path).write_text(f"{process.pid}\n{socket.gethostname()}\n")
+    assert not is_held(path)
 
 
 def test_a_run_before_its_first_step_has_its_total() -> None:
