@@ -7,7 +7,7 @@ import pytest
 
 import dsactl
 import registry
-from dsactl.cli.commands import diff
+from dsactl.text.differences import facts_of
 
 Answer = tuple[int, str, str]
 FAST = ("--networks", "2", "--epochs", "3", "--arch", "mlp")
@@ -41,7 +41,7 @@ def test_lists_prefer_the_set_s_own_protocol_and_name_others(cli: Callable[..., 
     shown = " ".join(cli("show", "digits-random-ipc1")[1].split())
     assert "dsa color crop cutout scale rotate, protocol mtt" in shown
     (stored,) = registry.Store().sets()
-    facts = diff._facts(stored, registry.Store().evaluations(stored.digest))
+    facts = facts_of(stored, registry.Store().evaluations(stored.digest))
     assert len([fact for fact in facts if fact.startswith("accuracy")]) == 4, "of each protocol one"
 
 
