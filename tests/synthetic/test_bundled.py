@@ -1,11 +1,7 @@
 """The bundled sets: intact, and usable by name."""
 
 import json
-import subprocess
-import sys
-import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
@@ -35,28 +31,6 @@ def test_every_one_is_whole_at_the_paper_s_scale_and_evaluated() -> None:
         assert any(record["n"] == 20 and record["epochs"] == 1000 for record in records), stored.reference
     whole = sum(path.stat().st_size for path in bundled().home.rglob("*") if path.is_file())
     assert whole < 25e6
-
-
-def test_they_travel_with_the_package(tmp_path: Path) -> None:
-    root = Path(dsactl.__file__).parents[1]
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(tmp_path),
-        str(root),
-    ]
-    made = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert made.returncode == 0, made.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
-    for path in [*bundled().home.rglob("*"), *Path(dsactl.__file__).parent.rglob("*.cpp")]:
-        if path.is_file():
-            assert str(path.relative_to(root)) in names
 
 
 def test_load_and_show_take_their_names(program: Program) -> None:
