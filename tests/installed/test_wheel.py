@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import dsactl
+from dsactl.cli.man_page import man_page
 from installed.program import ROOT, Installation
 
 pytest_plugins = ["installed.fixtures"]
@@ -42,6 +44,14 @@ def test_the_source_distribution_has_what_the_checkout_has(installation: Install
         pytest.skip("not in a git repository")
     tracked = {name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()}
     assert {name for name in tracked if not name.startswith(".ci/")} <= names
+
+
+def test_the_manual_page_is_installed_where_man_looks_for_it(installation: Installation, tmp_path: Path) -> None:
+    page = installation.environment / "share" / "man" / "man1" / "dsactl.1"
+    assert page.read_text() == man_page()
+    if shutil.which("man") is None:
+        pytest.skip("man is not installed")
+    assert installation.run("man", "-w", "dsactl", cwd=tmp_path).stdout == f"{page}\n"
 
 
 def test_the_installed_program_runs_away_from_the_checkout(installation: Installation, tmp_path: Path) -> None:
