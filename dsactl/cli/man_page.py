@@ -83,8 +83,10 @@ def _command(name: str) -> Iterator[str]:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    for paragraph in text.split("\n\n"):
-        yield from (".PP", _line(paragraph))
+    for number, paragraph in enumerate(text.split("\n\n")):
+        if number:
+            yield ".PP"
+        yield _line(paragraph)
 
 
 def _list(described: Described) -> Iterator[str]:

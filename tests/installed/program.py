@@ -33,7 +33,7 @@ class Installation:
             whole.pop(name, None)
         program = bin_folder / words[0]
         command = [str(program) if program.exists() else words[0], *words[1:]]
-        return subprocess.run(command, env=whole, cwd=cwd, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, env=whole, cwd=cwd, capture_output=True, text=True, timeout=600)
 
 
 def install(folder: Path) -> Installation:
