@@ -15,6 +15,8 @@ from dsactl.errors import DsactlError, UsageError
 _ASKED = "_DSACTL_COMPLETE"
 _INSTALL, _SHOW = "--install-completion", "--show-completion"
 _SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
+_ZSH_CALL = "[[ $funcstack[1] == _%(prog_name)s ]] && %(complete_func)s\n"
+"""The last line of the script for zsh, which loads it as a function at the first Tab; typer's does not answer that."""
 
 
 def set_up(words: Sequence[str]) -> None:
@@ -40,6 +42,7 @@ def set_up(words: Sequence[str]) -> None:
         raise UsageError(
             f"There is no completion for {of}.", f"Name one of {', '.join(_SHELLS)}: dsactl {words[0]} bash"
         )
+    scripts._completion_scripts["zsh"] = scripts.COMPLETION_SCRIPT_ZSH + _ZSH_CALL
     if words[0] == _SHOW:
         sys.stdout.write(scripts.get_completion_script(prog_name="dsactl", complete_var=_ASKED, shell=shell) + "\n")
     else:

@@ -26,6 +26,16 @@ def test_a_shell_that_is_named_needs_not_be_the_own_one(
     assert (code, "_DSACTL_COMPLETE" in out) == (0, True)
 
 
+def test_zsh_answers_the_first_tab(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zsh loads the script as the body of the function `_dsactl` and calls that."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cli("--install-completion", "zsh")
+    installed = (tmp_path / ".zfunc" / "_dsactl").read_text()
+    assert installed.splitlines()[0] == "#compdef dsactl"
+    assert installed.splitlines()[-1] == "[[ $funcstack[1] == _dsactl ]] && _dsactl_completion"
+    assert cli("--show-completion", "zsh")[1].strip() == installed.strip()
+
+
 @pytest.mark.parametrize("option", ["--install-completion", "--show-completion"])
 @pytest.mark.parametrize("own", ["sh", None])
 def test_a_shell_without_completion_is_refused(
