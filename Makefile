@@ -11,7 +11,7 @@ INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 DEMO_HOME := $(CURDIR)/demo
 GPU_PYTHON ?= $(or $(if $(VENV),$(wildcard $(VENV)/bin/python)),$(PYTHON))
 
-.PHONY: demo test test-long bench gpu lint format clean
+.PHONY: demo test test-long bench gpu lint format reference clean
 .DEFAULT_GOAL := demo
 
 # What the demo needs; and what the checks need besides, extras included.
@@ -64,6 +64,11 @@ lint: $(INSTALLED_DEV)
 format: $(INSTALLED_DEV)
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+# What is made from the help texts.
+reference: $(INSTALLED_DEV)
+	$(VENV)/bin/python -m dsactl.cli.reference > docs/commands.md
+	$(VENV)/bin/python -m dsactl.cli.man_page > docs/dsactl.1
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

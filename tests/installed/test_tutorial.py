@@ -67,5 +67,5 @@ def test_the_tutorial_works_as_it_is_written(installation: Installation, tmp_pat
     assert "480 training and 120 test images" in done.stderr
     assert "as many bytes" in done.stdout
     assert re.search(r"^\d+% of 120 photographs, after training on 6 images$", done.stdout, re.MULTILINE)
-    assert {path.name for path in tmp_path.iterdir()} >= {"signs.png", "signs.npz", "store", "elsewhere"}
+    assert {path.name for path in tmp_path.iterdir()} >= {"signs.html", "signs.png", "signs.npz", "store", "elsewhere"}
     assert list(tmp_path.glob("elsewhere/sets/user/signs-ipc1/1.json"))
