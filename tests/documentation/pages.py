@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,3 +56,9 @@ def commands(page: Path) -> Iterator[list[str]]:
             words = shlex.split(found[1], comments=True)
             ends = [place for place, word in enumerate(words) if word in ("|", ">", "&&", "&")]
             yield words[: min(ends, default=len(words))]
+
+
+def python(page: Path) -> list[str]:
+    """Return the code of a page that is fenced as Python."""
+    blocks = re.findall(r"^( *)```python\n(.*?)^ *```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(code) for _, code in blocks]

@@ -1,12 +1,15 @@
 """Links of the documentation lead somewhere, and its commands exist with their options."""
 
+import ast
+import inspect
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import typer
 
-from documentation.pages import PAGES, ROOT, anchors, commands, links, text_and_code
+import dsactl
+from documentation.pages import PAGES, ROOT, anchors, commands, links, python, text_and_code
 from dsactl.cli.main import program_of
 
 WITHOUT = {
@@ -62,6 +65,20 @@ def test_commands_and_their_options_exist(page: Path) -> None:
             parse(words)
         except PARSE_ERROR as error:
             pytest.fail(f"dsactl {' '.join(words)}: {error.format_message()}")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CONTRIBUTING.md"], ids=lambda page: page.stem)
+def test_python_code_uses_functions_that_exist(page: Path) -> None:
+    """With the keywords that they have; those of methods are options of `dsactl.condense`."""
+    for code in python(page):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "dsactl":
+                assert node.attr in dsactl.__all__ or f"import dsactl.{node.attr}" in code, node.attr
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("dsactl."):
+                function = getattr(dsactl, ast.unparse(node.func).partition(".")[2])
+                parameters = inspect.signature(function).parameters
+                if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+                    assert {each.arg for each in node.keywords if each.arg} <= set(parameters), ast.unparse(node)
 
 
 @pytest.mark.parametrize(
