@@ -69,7 +69,7 @@ def test_commands_and_their_options_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CONTRIBUTING.md"], ids=lambda page: page.stem)
 def test_python_code_uses_functions_that_exist(page: Path) -> None:
-    """With the keywords that they have; those of methods are options of `dsactl.condense`."""
+    """With keywords that they have, unless they pass others on, as `dsactl.condense` does."""
     for code in python(page):
         for node in ast.walk(ast.parse(code)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "dsactl":
