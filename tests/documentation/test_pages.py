@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+import re
+import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,6 +41,14 @@ def test_links_and_anchors_exist(page: Path) -> None:
 def test_every_page_is_reached_from_the_index() -> None:
     listed = {(ROOT / "docs" / link.partition("#")[0]).resolve() for link in links(ROOT / "docs" / "README.md")}
     assert {page for page in PAGES if page.parent == ROOT / "docs" and page.name != "README.md"} <= listed
+
+
+def test_every_extra_is_described() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    described = re.findall(
+        r"^\| `(\w+)` \|", (ROOT / "docs" / "installation.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert set(described) == set(extras) - {"dev"}
 
 
 def parse(words: list[str]) -> None:
