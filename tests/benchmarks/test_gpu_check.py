@@ -213,7 +213,9 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 def test_make_installs_nothing(tmp_path: Path) -> None:
     variables = ("PYTHON=python9", f"VENV={tmp_path}/none", "LIMIT=5", "OUT=a b", "DEVICE=cpu", "AGAIN=1", "ONLY=cell")
-    done = subprocess.run(["make", "-n", "gpu", *variables], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-n", "gpu", *variables], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     words = " ".join(done.stdout.replace("\\\n", " ").split())
     assert words.endswith("python9 -m benchmarks.gpu --limit 5 --out 'a b' --device cpu --only cell --again")

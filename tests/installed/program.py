@@ -29,7 +29,7 @@ class Installation:
         """Run a command with the programs of the environment, and without the checkout on Python's path."""
         bin_folder = self.environment / "bin"
         whole = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1", **variables}
-        for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
+        for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "COLUMNS", "LINES"):
             whole.pop(name, None)
         program = bin_folder / words[0]
         command = [str(program) if program.exists() else words[0], *words[1:]]
