@@ -1,11 +1,12 @@
-"""The evaluation of a set that a list of sets shows. Importing this loads no torch."""
+"""Evaluations of a set in words, and the one that a list of sets shows. Importing this loads no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dsactl.evaluation.named import DSA
 from dsactl.networks.catalogue import ARCHITECTURES
 from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN
-from dsactl.text.formatting import accuracy, many, protocol_name
+from dsactl.text.formatting import accuracy, augmentation, many, protocol_name
 from registry.index import Entry
 
 
@@ -18,6 +19,17 @@ def accuracy_in_words(entry: Entry) -> tuple[str, str, str]:
     other = "" if record.get("own_augmentation", True) else f", augmentation {record.get('augmentation')}"
     other = f", protocol {name}" if (name := protocol_name(record)) else other
     return accuracy(record), str(record.get("n", "?")), f"{record.get('network', '?')}{unusual}{other}"
+
+
+def training(record: Mapping[str, Any]) -> str:
+    """Format how networks were trained, but for the epochs: augmentation, protocol, and SGD where it is not DSA's."""
+    protocol = record.get("protocol")
+    known = protocol if isinstance(protocol, Mapping) else {}
+    usual = {"lr": DSA.lr, "momentum": DSA.momentum, "weight_decay": DSA.weight_decay, "batch": DSA.batch}
+    unusual = [
+        f"{name.replace('_', ' ')} {known[name]}" for name in usual if known.get(name, usual[name]) != usual[name]
+    ]
+    return ", ".join([augmentation(record), *unusual])
 
 
 def _is_usual(record: dict[str, Any]) -> bool:

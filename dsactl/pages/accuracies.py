@@ -2,7 +2,7 @@
 
 Baselines are the sets of real images in the store that are chosen from the same training images, as many per class
 (random, herding, kcenter, forgetting), and the whole training split. Their accuracies count only if networks were
-trained and tested in the same way.
+trained and tested in the same way. Those of another network or formation are a row of their own.
 """
 
 import statistics
@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import registry
-from dsactl.evaluation.named import DSA
-from dsactl.evaluation.shown import best_of
+from dsactl.evaluation.shown import best_of, training
 from dsactl.paper import full_data_accuracy
-from dsactl.text.formatting import augmentation, many, mean_and_deviation
+from dsactl.text.formatting import many, mean_and_deviation, protocol_name
 
 WIDTH = 300
 """Width of the plot beside a table, in its own units."""
@@ -138,19 +137,8 @@ def _is_measured(record: Record) -> bool:
 
 
 def _way(record: Record, dataset: str) -> Way:
-    trained = ", ".join([augmentation(record), *_unusual(record)])
-    return str(record.get("network", "?")), record.get("epochs"), trained, dataset, str(record.get("test_checksum", ""))
-
-
-def _unusual(record: Record) -> list[str]:
-    """Return the settings of SGD that are not those of DSA's protocol, in words."""
-    protocol = record.get("protocol")
-    if not isinstance(protocol, Mapping):
-        return []
-    usual = {"lr": DSA.lr, "momentum": DSA.momentum, "weight_decay": DSA.weight_decay, "batch": DSA.batch}
-    return [
-        f"{name.replace('_', ' ')} {protocol[name]}" for name in usual if protocol.get(name, usual[name]) != usual[name]
-    ]
+    network, checksum = str(record.get("network", "?")), str(record.get("test_checksum", ""))
+    return network, record.get("epochs"), training(record), dataset, checksum
 
 
 def _rows(
@@ -162,21 +150,25 @@ def _rows(
     """Return the accuracies of networks that were trained in one way."""
     rows: list[Row] = []
     papers: dict[tuple[str, float, float], Row] = {}
+    by_paper = False
     for stored, records in zip(sets, evaluations, strict=True):
         dataset = stored.manifest.dataset.name
         own = [record for record in records if _is_measured(record) and _way(record, dataset) == way]
         row = _pooled(stored.reference, "set", [own])
         if row is not None:
             rows.append(row)
-        for paper in (record.get("paper") for record in own):
+        for record in own:
+            paper = record.get("paper")
             if isinstance(paper, list) and len(paper) == 2:
                 what = f"the paper: {stored.manifest.method}, {stored.manifest.recipe.get('ipc', '?')} per class"
                 papers[what, paper[0], paper[1]] = Row(what, "paper", paper[0], paper[1], None)
+                by_paper = by_paper or not protocol_name(record)
     for each in baselines:
         row = _pooled(each.what, "baseline", each.fitting(way), whole=each.whole)
         rows += [] if row is None else [row]
     rows += papers.values()
-    whole = full_data_accuracy(way[3]) if papers else None
+    # That of the whole split is of ConvNet, by the paper's protocol.
+    whole = full_data_accuracy(way[3]) if by_paper and way[0] == "convnet" else None
     rows += [] if whole is None else [Row("the paper: the whole training split", "paper", *whole, None)]
     return rows
 
@@ -220,14 +212,15 @@ def _pooled(what: str, kind: str, tested: Iterable[Sequence[Record]], *, whole: 
         chosen.append(max(reversed(records), key=lambda record: (record.get("n") or 0, str(record.get("created", "")))))
     if not chosen:
         return None
-    note = f"{len(chosen)} sets" if len(chosen) > 1 else ""
-    note = many(chosen[0].get("epochs", "?"), "epoch") if whole else note
-    accuracies = [value for record in chosen for value in record.get("accuracies") or ()]
-    if accuracies:
+    known = [record for record in chosen if record.get("accuracies")]
+    note = f"{len(known)} sets" if len(known) > 1 else ""
+    note = many((known or chosen)[0].get("epochs", "?"), "epoch") if whole else note
+    if known:
+        accuracies = [value for record in known for value in record["accuracies"]]
         deviation = statistics.pstdev(accuracies) if len(accuracies) > 1 else None
         return Row(what, kind, statistics.fmean(accuracies), deviation, len(accuracies), note)
     (record,) = chosen[-1:]
-    return Row(what, kind, float(record["mean"]), record.get("std"), record.get("n"))
+    return Row(what, kind, float(record["mean"]), record.get("std"), record.get("n"), note)
 
 
 def _baselines(sets: Sequence[registry.StoredSet], store: registry.Store) -> list[_Baseline]:
@@ -246,8 +239,10 @@ def _baselines(sets: Sequence[registry.StoredSet], store: registry.Store) -> lis
         except registry.RegistryError:  # removed since, or damaged
             continue
         if (manifest.dataset.checksum, entry.shape[0]) in wanted:
-            what = _CHOSEN[entry.method] + (", soft labels" if entry.soft_labels else "")
-            what += f", {entry.shape[0]:,} images" if several else ""
+            parts = [_CHOSEN[entry.method], f"by {entry.network}" if entry.network else ""]
+            parts += [f"formation {entry.formation}" if entry.formation > 1 else ""]
+            parts += ["soft labels" if entry.soft_labels else "", f"{entry.shape[0]:,} images" if several else ""]
+            what = ", ".join(filter(None, parts))
             groups.setdefault((what, entry.dataset), []).append(store.evaluations(entry.digest))
     splits = dict.fromkeys((each.manifest.dataset.name, each.manifest.dataset.checksum) for each in sets)
     whole = [_Baseline(_WHOLE, name, [store.evaluations(checksum)], whole=True) for name, checksum in splits]

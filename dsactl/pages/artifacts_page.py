@@ -6,9 +6,10 @@ from pathlib import Path
 import registry
 from dsactl.data.load import load_again
 from dsactl.engine.progress import Progress
+from dsactl.evaluation.differences import differing, fact_in_words, facts_of
 from dsactl.evaluation.resolve import check_matches
 from dsactl.pages.accuracies import WIDTH, comparisons
-from dsactl.pages.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, charts
+from dsactl.pages.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, Point, charts
 from dsactl.pages.curves import WIDTH as CHART_WIDTH
 from dsactl.pages.images import ZOOMS
 from dsactl.pages.neighbours import nearest
@@ -17,7 +18,6 @@ from dsactl.pages.views import Neighbours, View, view_of_pool, view_of_set
 from dsactl.runs.job import load_source
 from dsactl.synthetic.bundled import evaluations
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
-from dsactl.text.differences import differing, fact_in_words, facts_of
 
 Found = tuple[registry.Reader, registry.StoredSet]
 
@@ -51,7 +51,7 @@ def artifacts_page(
         title=title,
         views=views,
         comparisons=comparisons(sets, measured, store) if sets else [],
-        charts=charts({view.reference: view.figures for view in views if view.figures}),
+        charts=charts(_figures(views, stored)),
         differences=_differences(stored, store),
         zooms=ZOOMS,
         neighbours=neighbours,
@@ -96,6 +96,16 @@ def _neighbours(synthetic: SyntheticSet, store: registry.Store, data: str | Path
     check_matches(synthetic, real)
     places_N, distances_N = nearest(synthetic.pixels(), synthetic.labels, real)
     return real.train.images_NCHW[places_N].permute(0, 2, 3, 1).numpy(), distances_N.numpy()
+
+
+def _figures(views: Sequence[View], stored: Sequence[registry.StoredSet]) -> dict[str, dict[str, list[Point]]]:
+    """Return the figures of the runs of sets, with the method if there are several: each has a distance of its own."""
+    runs = [(view, each.manifest.method) for view, each in zip(views, stored, strict=True) if view.figures]
+    several = len({method for _, method in runs}) > 1
+    return {
+        view.reference: {f"{name}, {method}" if several else name: points for name, points in view.figures.items()}
+        for view, method in runs
+    }
 
 
 def _differences(stored: Sequence[registry.StoredSet], store: registry.Store) -> list[tuple[str, list[str]]]:

@@ -7,7 +7,7 @@ import pytest
 
 import dsactl
 import registry
-from dsactl.text.differences import facts_of
+from dsactl.evaluation.differences import facts_of
 
 Answer = tuple[int, str, str]
 FAST = ("--networks", "2", "--epochs", "3", "--arch", "mlp")
@@ -36,13 +36,14 @@ def test_lists_prefer_the_set_s_own_protocol_and_name_others(cli: Callable[..., 
     assert "mlp, 3 epochs, protocol mtt" in listed(cli), "its augmentation is the set's own"
     cli("evaluate", "--strategy", "none", *FAST)
     cli("evaluate", *FAST)
+    cli("evaluate", "--lr", "0.5", *FAST)
     assert "protocol" not in listed(cli)
     assert "augmentation" not in listed(cli)
     shown = " ".join(cli("show", "digits-random-ipc1")[1].split())
     assert "dsa color crop cutout scale rotate, protocol mtt" in shown
     (stored,) = registry.Store().sets()
     facts = facts_of(stored, registry.Store().evaluations(stored.digest))
-    assert len([fact for fact in facts if fact.startswith("accuracy")]) == 4, "of each protocol one"
+    assert len([fact for fact in facts if fact.startswith("accuracy")]) == 5, "of each protocol and learning rate one"
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ def record(accuracies: list[float], **changed: registry.JsonValue) -> dict[str, 
     return {**USUAL, "accuracies": list(accuracies), "mean": mean, "std": std, "n": len(accuracies), **changed}
 
 
-def random_set(seed: int, checksum: str = "0" * 64) -> registry.StoredSet:
+def random_set(seed: int, checksum: str = "0" * 64, **changed: object) -> registry.StoredSet:
     """Random images of the images of `samples.manifest`, or of others."""
     arrays = tensors(seed)
-    values = manifest(arrays).model_dump() | {"method": "random", "network": None, "seed": seed}
+    values = manifest(arrays).model_dump() | {"method": "random", "network": None, "seed": seed} | changed
     values["dataset"]["checksum"] = checksum
     return registry.Store().put(
         registry.parse_name(f"r-{seed}"), arrays, registry.Manifest.model_validate(values), None
@@ -38,8 +38,47 @@ def test_random_sets_are_pooled_and_others_do_not_count() -> None:
         store.add_evaluation(random_set(1).digest, record([90.0, 90.0, 90.0], **changed))  # type: ignore[arg-type]
     store.add_evaluation(random_set(1).digest, record([90.0, 90.0], protocol={"lr": 0.5}))
     store.add_evaluation(random_set(3, checksum="1" * 64).digest, record([90.0]))
+    store.add_evaluation(random_set(4).digest, {**USUAL, "mean": 90.0, "n": 2})  # without its accuracies
     own = (stored.reference, 50.0, 2)
     assert rows(stored, record([40.0, 60.0])) == [[own, ("random real images", 20.0, 3)]]
+    (found,) = comparisons([stored], [[record([40.0, 60.0])]], store)
+    assert found.rows[1].note == "2 sets"
+
+
+def test_baselines_of_another_formation_or_network_are_rows_of_their_own() -> None:
+    store, stored = registry.Store(), put(registry.Store())
+    kinds: list[dict[str, object]] = [
+        {},
+        {"recipe": {"ipc": 2, "strategy": ["crop"], "formation": 2}},
+        {"method": "herding", "network": "convnet"},
+        {"method": "herding", "network": "mlp"},
+    ]
+    for seed, changed in enumerate(kinds, 1):
+        store.add_evaluation(random_set(seed, **changed).digest, record([10.0 * seed]))
+    ((_, *baselines),) = rows(stored, record([50.0]))
+    assert sorted(baselines) == [
+        ("herding, by convnet", 30.0, 1),
+        ("herding, by mlp", 40.0, 1),
+        ("random real images", 10.0, 1),
+        ("random real images, formation 2", 20.0, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "there"),
+    [({}, True), ({"network": "mlp"}, False), ({"protocol": {"name": "idc", "batch": 64}}, False)],
+)
+def test_the_paper_s_whole_split_stands_beside_what_was_trained_like_it(
+    changed: dict[str, registry.JsonValue], there: bool
+) -> None:
+    """It is of ConvNet, by the paper's protocol; other papers' figures and those of other networks are not."""
+    arrays = tensors()
+    values = manifest(arrays).model_dump()
+    values["dataset"]["name"] = "mnist"
+    stored = registry.Store().put(registry.parse_name("x"), arrays, registry.Manifest.model_validate(values), None)
+    ((own, paper, *more),) = rows(stored, record([50.0], paper=[88.7, 0.6], **changed))
+    assert (own[1], paper[1]) == (50.0, 88.7)
+    assert [row[0] for row in more] == (["the paper: the whole training split"] if there else [])
 
 
 def test_of_several_results_of_a_set_the_one_with_the_most_networks_counts() -> None:

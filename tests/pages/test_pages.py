@@ -218,6 +218,15 @@ def test_sets_side_by_side() -> None:
     assert Path("comparison.html").exists()
 
 
+def test_distances_of_two_methods_have_charts_of_their_own() -> None:
+    made = [dsactl.condense("digits", ipc=1, **{**DM, **more}) for more in ({}, {"method": "dd"}, {"seed": 1})]  # type: ignore[arg-type]
+    found = parsed(*(each.reference for each in made))
+    labels = [str(each["aria-label"]) for each in found.named("svg") if each.get("role") == "img"]
+    assert [label.partition(" by step")[0] for label in labels] == ["loss, dm", "loss, dd"]
+    assert [sum(each.reference in label for label in labels) for each in made] == [1, 1, 1]
+    assert all(made[index].reference in labels[0] for index in (0, 2))
+
+
 def test_a_pool_of_experts() -> None:
     pool = dsactl.experts("digits", networks=2, epochs=2, network=dsactl.NetworkSpec(width=8))
     found = parsed(pool.reference)

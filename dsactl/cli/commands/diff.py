@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from dsactl.cli import options
 from dsactl.cli.output import Output
-from dsactl.text.differences import differing, fact_in_words, facts_of
+from dsactl.evaluation.differences import differing, fact_in_words, facts_of
 from dsactl.text.tables import Table
 
 EXAMPLES = """Examples:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dsactl.evaluation.shown import training
 from dsactl.text.artifacts import labels_of
-from dsactl.text.formatting import accuracy, augmentation, bytes_in_words, in_words, many
+from dsactl.text.formatting import accuracy, bytes_in_words, in_words, many
 from registry.records import StoredSet
 
 
@@ -24,7 +25,7 @@ def facts_of(stored: StoredSet, evaluations: list[dict[str, Any]]) -> dict[str, 
 
     Args:
         stored: the set, or a pool of experts.
-        evaluations: its records, oldest first; of each protocol the newest counts.
+        evaluations: its records, oldest first; of each way of training the newest counts.
     """
     manifest = stored.manifest
     facts: dict[str, Any] = {
@@ -44,7 +45,7 @@ def facts_of(stored: StoredSet, evaluations: list[dict[str, Any]]) -> dict[str, 
     facts["file size"] = stored.size
     for record in evaluations:
         epochs = many(record["epochs"], "epoch") if "epochs" in record else None
-        parts = (record.get("network", "?"), epochs, augmentation(record) if "augmentation" in record else None)
+        parts = (record.get("network", "?"), epochs, training(record) if "augmentation" in record else None)
         how = ", ".join(str(part) for part in parts if part is not None)
         facts[f"accuracy % on {how}"] = f"{accuracy(record)}, n = {record.get('n', '?')}"
     return facts
