@@ -1,14 +1,13 @@
 """The figures of a run, step by step, as curves: what the run's log of events keeps after it is finished."""
 
+import contextlib
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dsactl.runs.events import NOT_FIGURES
+from dsactl.runs.events import EventLog
 
 Point = tuple[float, float]
 
@@ -17,7 +16,7 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 34
 """Sizes of a chart, and of its margins, in its own units."""
 
 _MOST_POINTS = 400
-_LARGEST = 1e30  # values beyond it, and those that are not numbers, are no figures
+_LARGEST = 1e30  # values beyond it are no figures
 _LOG_FROM = 30.0  # ratio of the largest and the smallest value from which an axis is logarithmic
 
 
@@ -67,33 +66,16 @@ class Chart:
 
 
 def read_events(path: Path) -> dict[str, list[Point]]:
-    """Return the values of each figure by step, from a run's log; unreadable lines are left out.
-
-    Steps that a resumed run took again replace the earlier ones.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return {}
+    """Return the values of each figure by step, from a run's whole log; none if it cannot be read."""
+    log = EventLog(path, end=None)
+    with contextlib.suppress(OSError):
+        log.read()
     found: dict[str, list[Point]] = {}
-    for line in lines:
-        try:
-            event: Any = json.loads(line)
-            step = float(event["step"])
-            values = {name: float(value) for name, value in event.items() if _is_figure(name, value)}
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-            continue
-        for name, value in values.items():
-            if 0 < step < _LARGEST and abs(value) < _LARGEST:
-                points = found.setdefault(name, [])
-                while points and points[-1][0] >= step:
-                    points.pop()
-                points.append((step, value))
+    for event in log.events:
+        for name, value in event.figures.items():
+            if 0 < event.step < _LARGEST and abs(value) < _LARGEST:
+                found.setdefault(name, []).append((event.step, value))
     return found
-
-
-def _is_figure(name: str, value: Any) -> bool:
-    return name not in NOT_FIGURES and isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def charts(runs: Mapping[str, Mapping[str, Sequence[Point]]]) -> list[Chart]:

@@ -13,11 +13,12 @@ from typing import BinaryIO
 TAIL_BYTES = 2**14
 """What a list of runs reads of a log: some hundred events."""
 MAX_EVENTS = 20_000
-"""Of a log that is followed: some six hours."""
-_WHOLE_BYTES = 2**22
+"""Of a log of which only the end is read: some six hours."""
+FOLLOWED_BYTES = 2**22
+"""What is read at first of a log that is followed."""
 _RATE_SECONDS = 60.0
 """Of work, by which the speed is measured."""
-NOT_FIGURES = ("step", "total", "iteration", "seconds", "time")
+_NOT_FIGURES = ("step", "total", "iteration", "seconds", "time")
 """What events have beside figures."""
 
 
@@ -54,15 +55,15 @@ class EventLog:
 
     Args:
         path: of the log, which need not exist.
-        whole: read all of it, up to `MAX_EVENTS`; otherwise its last `TAIL_BYTES`.
+        end: the bytes at its end that are read at first, up to `MAX_EVENTS`; None for the whole log.
 
     Attributes:
         events: in the order of their steps.
     """
 
-    def __init__(self, path: Path, *, whole: bool = False) -> None:
-        self._path, self._limit = path, _WHOLE_BYTES if whole else TAIL_BYTES
-        self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
+    def __init__(self, path: Path, end: int | None = TAIL_BYTES) -> None:
+        self._path, self._end = path, end
+        self.events: deque[Event] = deque(maxlen=None if end is None else MAX_EVENTS)
         self._file, self._read = 0, 0
 
     def read(self) -> None:
@@ -82,7 +83,7 @@ class EventLog:
         now = os.fstat(file.fileno())
         if now.st_ino != self._file or now.st_size < self._read:
             self.events.clear()
-            self._file, self._read = now.st_ino, max(0, now.st_size - self._limit)
+            self._file, self._read = now.st_ino, 0 if self._end is None else max(0, now.st_size - self._end)
         file.seek(self._read)
         # Not what another process is about to complete.
         data, _, _ = file.read(now.st_size - self._read).rpartition(b"\n")
@@ -129,11 +130,12 @@ def _event(line: bytes) -> Event | None:
         figures = {
             name: float(number)
             for name, number in value.items()
-            if name not in NOT_FIGURES
+            if name not in _NOT_FIGURES
             and isinstance(number, int | float)
             and not isinstance(number, bool)
             and math.isfinite(number)
         }
-        return Event(int(value["step"]), None if total is None else int(total), float(value["seconds"]), figures)
+        step, seconds = int(value["step"]), float(value["seconds"])
+        return None if step < 0 else Event(step, None if total is None else int(total), seconds, figures)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None

@@ -15,7 +15,7 @@ from dsactl.expert_pools.recipe import PoolRecipe
 from dsactl.recipes.methods import BUILT_IN
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs import files
-from dsactl.runs.events import EventLog
+from dsactl.runs.events import FOLLOWED_BYTES, TAIL_BYTES, EventLog
 from registry.locks import is_held
 
 State = Literal["running", "stopped", "finished", "removed"]
@@ -187,12 +187,13 @@ class RunReader:
         return None
 
     def _set(self, key: str, folder: Path, recipe: Recipe) -> Run:
+        held = self.is_held(key)  # before the record: a run that ends meanwhile has written it
         about = self._json(folder, files.RUN)
         source = self._json(folder, files.SOURCE)
         finished = self._json(folder, files.FINISHED)
         kept = self._description(folder / files.CHECKPOINT)
-        held = self.is_held(key)
-        log = self._logs.setdefault(key, EventLog(folder / files.EVENTS, whole=self._live))
+        end = FOLLOWED_BYTES if self._live else TAIL_BYTES
+        log = self._logs.setdefault(key, EventLog(folder / files.EVENTS, end))
         with contextlib.suppress(OSError):
             log.read()
         last = log.last
@@ -231,10 +232,10 @@ class RunReader:
         )
 
     def _pool(self, key: str, folder: Path, recipe: PoolRecipe) -> Run:
+        held, total = self.is_held(key), recipe.networks * recipe.epochs  # held: before the record, as of a set
         finished, about = self._json(folder, files.FINISHED), self._json(folder, files.RUN)
         networks = [folder / f"network-{index}.safetensors" for index in range(recipe.networks)]
         kept = [each for path in networks if (each := self._description(path))]
-        held, total = self.is_held(key), recipe.networks * recipe.epochs
         done = sum(int(_number(each, "epoch") or 0) for each in kept)
         seconds = math.fsum(_number(each, "seconds") or 0.0 for each in kept)
         if not (finished or kept or held):

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from dsactl.pages.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, charts, read_events
+from dsactl.runs.events import FOLLOWED_BYTES, MAX_EVENTS
 
 
-def log(path: Path, *events: object) -> Path:
-    path.write_text("".join(f"{each if isinstance(each, str) else json.dumps(each)}\n" for each in events))
+def log(path: Path, *events: str | dict[str, object]) -> Path:
+    lines = [each if isinstance(each, str) else json.dumps({"seconds": 1.0, **each}) for each in events]
+    path.write_text("".join(f"{line}\n" for line in lines))
     return path
 
 
@@ -30,11 +32,20 @@ def test_steps_that_were_taken_again_replace_the_earlier_ones(tmp_path: Path) ->
     assert read_events(path) == {"loss": [(1, 10.0), (5, 9.5), (7, 8.5)]}
 
 
+def test_a_log_of_days_is_read_from_its_beginning(tmp_path: Path) -> None:
+    steps = range(1, MAX_EVENTS + 2)
+    path = log(tmp_path / "events.jsonl", *({"step": step, "loss": 1.0, "text": "x" * 200} for step in steps))
+    assert path.stat().st_size > FOLLOWED_BYTES
+    assert [step for step, _ in read_events(path)["loss"]] == list(steps)
+
+
 @pytest.mark.parametrize(
     "line",
-    ["", "no JSON", "[1]", "7", '{"loss": 1}', '{"step": null, "loss": 1}', '{"step": 3, "loss": NaN}',
-     '{"step": 3, "loss": 1e999}', '{"step": 1e999, "loss": 1}', '{"step": -3, "loss": 1}', '{"step": 3, "loss": true}',
-     '{"step": 3, "loss": ' + "1" * 5000 + "}", "[" * 5000],
+    ["", "no JSON", "[1]", "7", '{"loss": 1, "seconds": 1}', '{"step": null, "loss": 1, "seconds": 1}',
+     '{"step": 3, "loss": 1}', '{"step": 3, "loss": NaN, "seconds": 1}', '{"step": 3, "loss": 1e999, "seconds": 1}',
+     '{"step": 1e999, "loss": 1, "seconds": 1}', '{"step": -3, "loss": 1, "seconds": 1}',
+     '{"step": 3, "loss": true, "seconds": 1}',
+     '{"step": 3, "loss": ' + "1" * 5000 + ', "seconds": 1}', "[" * 5000],
 )  # fmt: skip
 def test_lines_that_make_no_sense_are_passed_over(tmp_path: Path, line: str) -> None:
     path = log(tmp_path / "events.jsonl", {"step": 1, "loss": 2.0}, line, {"step": 4, "loss": 1.0})
