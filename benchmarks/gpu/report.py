@@ -12,6 +12,7 @@ from dsactl.text.formatting import bytes_in_words, duration
 DASH = "–"
 BATCH = 256  # images of a training step in condensing
 CLASSES = 10  # of the benchmark's dataset
+AUTHORS_DATASET = "cifar10"  # in a rehearsal ours is a smaller one
 
 Row = tuple[str, ...]
 
@@ -84,17 +85,17 @@ def _row(record: Record) -> Row:
 
 
 def _speed(records: Sequence[Record]) -> list[str]:
-    """Return the table of the benchmarks, beside the authors' program; nothing without benchmarks."""
-    theirs = {tuple(each.tag): each for each in records if each.kind == "authors" and each.tag}
+    """Return the table of the benchmarks, beside the authors' program on the same machine and dataset; or nothing."""
+    theirs = {(each.machine, *each.tag): each for each in records if each.kind == "authors" and each.tag}
     rows: list[Row] = []
     shapes: dict[str, None] = {}
     for record in records:
         if record.kind != "bench" or not record.results or not record.tag:
             continue
         found, (method, ipc) = record.results, record.tag
-        timings, other = _timings(found), theirs.get((method, ipc))
+        timings, other = _timings(found), theirs.get((record.machine, method, ipc))
         ours = _iteration(timings, int(ipc))
-        authors = other.results.get("seconds_per_iteration") if other else None
+        authors = other.results.get("seconds_per_iteration") if other and found["dataset"] == AUTHORS_DATASET else None
         first = next(iter(timings.values()))
         shapes[f"{found['dataset']}, {found['network']}, {found['precision']}, {found['mode']}"] = None
         rows.append(

@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from benchmarks.gpu.steps import REFERENCE, ROOT, Step
 GRACE = 15.0  # seconds for a checkpoint after SIGINT, then the processes are killed
 TAIL = 15  # lines of a failed step's output
 
+PARTS = ("report.md", "steps", "store", "studies", "authors")
+"""What the check writes in the folder for its results."""
 DONE, FAILED, UNFINISHED, PASSED_OVER = "done", "failed", "unfinished", "passed over"
 
 
@@ -240,12 +243,14 @@ def _position(tail: list[str]) -> str:
 
 
 def set_aside(out: Path) -> Path | None:
-    """Move the results in a folder to its sub-folder `earlier-N`; return that, or None if there are none."""
-    parts = [each for each in out.glob("*") if not each.name.startswith("earlier-")] if out.is_dir() else []
+    """Move the results in a folder to its sub-folder `earlier-N`; return that, or None if there are none.
+
+    What else is in the folder stays where it is.
+    """
+    parts = [out / name for name in PARTS if (out / name).exists()]
     if not parts:
         return None
-    number = 1 + sum(1 for _ in out.glob("earlier-*"))
-    kept = out / f"earlier-{number}"
+    kept = next(path for number in count(1) if not (path := out / f"earlier-{number}").exists())
     kept.mkdir()
     for each in parts:
         shutil.move(each, kept / each.name)

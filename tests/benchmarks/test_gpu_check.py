@@ -167,6 +167,10 @@ def test_the_report() -> None:
     assert "- `tests/a.py::test_b`" in page
     assert "```text\nE   a | b\n1 failed\n```" in page
     assert "no figure here is a result" not in page
+    records[2].machine = "another GPU"
+    assert "| 650 ms | – | – | 1.5 s |" in report(records, 1.0), "speeds of two machines are not compared"
+    records[2].machine, bench["dataset"] = records[1].machine, "digits"
+    assert "| 650 ms | – | – | 1.5 s |" in report(records, 0.1), "nor those of two datasets"
 
 
 def test_results_in_words() -> None:

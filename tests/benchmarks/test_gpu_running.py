@@ -55,15 +55,37 @@ def runner(out: Path, seconds: float = 60.0) -> Runner:
     return Runner(options(out, "--limit", str(seconds + GRACE)), "a machine", time.monotonic())
 
 
+def up_when(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Let the time of a command be up as soon as it has said a text, however slow the machine is."""
+
+    class Timed(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            self.files, self.up = [Path(more[name].name) for name in ("stdout", "stderr")], False
+
+        def wait(self, timeout: float | None = None) -> int:
+            while not self.up and self.poll() is None:
+                self.up = any(text in path.read_text() for path in self.files)
+                if self.up:
+                    raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+                time.sleep(0.02)
+            return super().wait(timeout)
+
+    monkeypatch.setattr(running.subprocess, "Popen", Timed)
+
+
 def take(one: Step, out: Path, capsys: pytest.CaptureFixture[str], seconds: float = 60.0) -> str:
     """Run a step as the command does, and return what it says."""
     command._take(one, runner(out, seconds), "one")
     return capsys.readouterr().out
 
 
-def test_a_step_goes_on_where_the_time_was_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_step_goes_on_where_the_time_was_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up_when(monkeypatch, "begun")
     one = step((*program(tmp_path, GO_ON), str(tmp_path / "kept")))
-    assert "unfinished: the time was up at step 3 of 9 (" in take(one, tmp_path, capsys, seconds=4)
+    assert "unfinished: the time was up at step 3 of 9 (" in take(one, tmp_path, capsys)
     first = runner(tmp_path).record(one)
     assert first is not None
     assert (first.exit, first.tail[0], first.state) == (130, "begun", UNFINISHED)
@@ -75,17 +97,21 @@ def test_a_step_goes_on_where_the_time_was_up(tmp_path: Path, capsys: pytest.Cap
     assert "done before: 1.0 ± 0.0 %, n = 2" in take(one, tmp_path, capsys)
 
 
-def test_a_command_keeps_its_work_where_the_check_runs_in_the_background(tmp_path: Path) -> None:
+def test_a_command_keeps_its_work_where_the_check_runs_in_the_background(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up_when(monkeypatch, "begun")
     text = """
         import sys, time
         try:
+            print("begun", flush=True)
             time.sleep(60)
         except KeyboardInterrupt:
             sys.exit("Error: Interrupted at step 5 of 9")
     """
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        record = runner(tmp_path, seconds=4).run(step(program(tmp_path, text)))
+        record = runner(tmp_path).run(step(program(tmp_path, text)))
     finally:
         signal.signal(signal.SIGINT, before)
     assert (record.state, record.why) == (UNFINISHED, "the time was up at step 5 of 9")
@@ -139,11 +165,14 @@ def test_a_failed_step_is_repeated(tmp_path: Path, capsys: pytest.CaptureFixture
     [
         ("print('no JSON')", "its output cannot be read (JSONDecodeError"),
         ("print('{}')", "its output has no results"),
-        ("import time; time.sleep(60)", "ended after 1 s"),
+        ("import time; print('begun', flush=True); time.sleep(60)", "ended after 50 s"),
     ],
 )
-def test_what_fails_without_an_exit_status(text: str, why: str, tmp_path: Path) -> None:
-    record = runner(tmp_path).run(step(program(tmp_path, text), most=1.0))
+def test_what_fails_without_an_exit_status(
+    text: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up_when(monkeypatch, "begun")
+    record = runner(tmp_path).run(step(program(tmp_path, text), most=50.0))
     assert record.state == FAILED
     assert record.why.startswith(why)
 
@@ -204,7 +233,7 @@ AUTHORS = """
 """
 
 
-def test_the_authors_program_beside_ours(tmp_path: Path) -> None:
+def test_the_authors_program_beside_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program with their options and log; with 10 images per class it does not end, and its times count."""
     checkout = tmp_path / "checkout"
     checkout.mkdir()
@@ -212,20 +241,24 @@ def test_the_authors_program_beside_ours(tmp_path: Path) -> None:
     planned = {each.name: each for each in steps(options(tmp_path, "--authors", str(checkout)))}
     assert list(planned)[2:8:2] == ["bench-dsa-1", "bench-dsa-10", "bench-dsa-50"]
     assert planned["authors-dsa-1"].impossible.startswith("cifar10 is not in ")
-    for name, most, iterations in (("authors-dsa-1", 60, 200), ("authors-dsa-10", 3, 20)):
-        record = runner(tmp_path).run(replace(planned[name], impossible="", most=most))
+    for name, iterations in (("authors-dsa-1", 200), ("authors-dsa-10", 20)):
+        record = runner(tmp_path).run(replace(planned[name], impossible="", most=50.0))
+        up_when(monkeypatch, "iter = 0020")
         assert (record.state, record.why) == (DONE, "")
         assert record.results == {"seconds_per_iteration": 3.0, "iterations": iterations}
 
 
 def test_starting_over_keeps_what_was_there(tmp_path: Path) -> None:
     assert set_aside(tmp_path / "out") is None
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").touch()
+    assert set_aside(tmp_path / "out") is None
     for number in (1, 2):
-        (tmp_path / "out" / "steps").mkdir(parents=True)
+        (tmp_path / "out" / "steps").mkdir()
         (tmp_path / "out" / "report.md").write_text(str(number))
         assert set_aside(tmp_path / "out") == tmp_path / "out" / f"earlier-{number}"
     assert (tmp_path / "out" / "earlier-1" / "report.md").read_text() == "1"
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["earlier-1", "earlier-2"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["earlier-1", "earlier-2", "mine.txt"]
 
 
 def test_a_limit_leaves_time_for_a_checkpoint(tmp_path: Path) -> None:
