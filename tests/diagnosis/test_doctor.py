@@ -162,7 +162,8 @@ def _run(code: str, **environment: str) -> str:
     return ended.stdout
 
 
-THREADS = "from dsactl.diagnosis.processor import threads; f = next(threads()); print(f.state, f.found, f.advice)"
+THREADS = "from dsactl.diagnosis import processor; processor.cpu_quota = lambda: float('inf'); "
+THREADS += "f = next(processor.threads()); print(f.state, f.found, f.advice)"
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity")

@@ -1,6 +1,6 @@
 """The command `dsactl doctor`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,14 +41,14 @@ def command(
     packages. docs/troubleshooting.md explains each. Takes about ten seconds; the exit code is 1 if something is broken.
     """
     from dsactl.diagnosis.doctor import CHECKS, doctor
-    from dsactl.diagnosis.report import lines, versions
+    from dsactl.diagnosis.report import lines, versions, without_private
 
     with output.progress("checking", len(CHECKS) + online, "checks") as progress:
         findings = doctor(online=online, progress=progress)
     broken = [finding.check for finding in findings if finding.state == "broken"]
     slow = [finding.check for finding in findings if finding.state == "slow"]
     value = {
-        "findings": [_translated(each) for each in findings],
+        "findings": [_translated(each, without_private if report else str) for each in findings],
         "versions": versions(),
     }
     if report:
@@ -63,8 +63,9 @@ def command(
         raise typer.Exit(1)
 
 
-def _translated(finding: "Finding") -> dict[str, Any]:
-    return {**finding.to_dict(), "found": translate(finding.found), "advice": translate(finding.advice)}
+def _translated(finding: "Finding", shown: Callable[[str], str]) -> dict[str, Any]:
+    texts = {"found": finding.found, "advice": finding.advice}
+    return finding.to_dict() | {name: shown(translate(text)) for name, text in texts.items()}
 
 
 def _screen(findings: Sequence["Finding"], width: int | None) -> Iterator[Text]:
