@@ -38,9 +38,11 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 GROUPS = {"test_ray.py": "cluster", "test_ray_clusters.py": "cluster", "test_ray_sets.py": "cluster"}
 GROUPS |= {"test_ray_pools.py": "cluster"}
 GROUPS |= {"test_processes.py": "cluster", "test_store_survives.py": "open to all", "test_upkeep.py": "open to all"}
-GROUPS |= {"test_file_systems.py": "open to all"}
-"""Modules that must not run beside each other: that have several processes at work, or open a folder of all tests."""
-LONGEST = ("cluster", "open to all")
+GROUPS |= {"test_file_systems.py": "open to all", "test_tutorial.py": "installed", "test_wheel.py": "installed"}
+"""Modules that must not run beside each other: that have several processes at work, or open a folder of all tests; and
+those that share an installed program.
+"""
+LONGEST = ("cluster", "open to all", "installed")
 """Groups that begin first, so that none of them is left over at the end."""
 
 

@@ -227,7 +227,7 @@ def test_continual_learning_and_architecture_search(device: str, stores: list[re
     for number, (store, where) in enumerate(zip(stores, ("cpu", device), strict=True)):
         out: dict[str, Any] = {"out": tmp_path / f"continual-{number}", "device": where, "store": store}
         course = {"splits": 2, "memory": ["random"], "ipc": 2, "distillation": "on", "repeats": 1}
-        result = dsactl.continual(["digits"], **course, steps=30, balance_steps=10, precision="float32", **out)
+        result = dsactl.continual(["digits"], **course, steps=12, balance_steps=4, precision="float32", **out)
         learned.append(result.values["lines"][0]["means"][-1]["mean"])
         out["out"] = tmp_path / f"nas-{number}"
         search = {"where": "width=32,depth<=1", "sample": 2, "proxies": ["random"], "repeats": 1}
