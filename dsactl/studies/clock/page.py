@@ -20,10 +20,10 @@ _ABOUT = (
     "Test accuracy over the time that making a set took on one machine. Each set is used to train networks from "
     "scratch, each tested once, at the end. A row pools the networks of all its sets: mean ± population standard "
     "deviation over n networks.",
-    "**Time** is what making one set takes: a run's steps at the speed that was measured before them, on the machine "
-    "with nothing else to do, so that it does not depend on what else the machine did then; for random and herding the "
-    "mean over the sets of what they took. Not in it: loading the dataset, compiling, timing the steps, and the "
-    "evaluation. "
+    "**Time** is what making one set takes: a run's steps at the speed that a few of them had before, so that what "
+    "else the machine did during the run does not count; what it did while these few were timed does. For random, "
+    "herding and soft labels it is the mean over the sets of what they took. Not in it: loading the dataset, "
+    "compiling, timing the steps, and the evaluation. "
     "**Experts** is the time of training the pool of networks that `dance` and the soft labels use; the sets of a "
     "dataset share it. In the plots, an empty marker is at the time with the experts.",
     "The sets of a curve are those of one run, after the numbers of steps that fit in {minutes} by the time of a few "

@@ -26,7 +26,7 @@ class Point(Sample):
         number: of the set among those of the curve, from 0.
         minutes: after which it was to be taken; 0 for a set that is made at once.
         steps: after which it was taken; 0 for a set that is made at once.
-        seconds: that making it takes on the machine when it does nothing else, without the experts; see `Made`.
+        seconds: that making it takes at the measured speed, without the experts; see `Made`.
         elapsed: seconds that making it took.
         pool: reference of the experts; empty without any.
         pool_seconds: that training them took; None if that is not known, and without any.
