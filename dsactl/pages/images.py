@@ -97,7 +97,7 @@ def usual_zoom(height: int, width: int, ipc: int) -> int:
 
 
 def _small(levels_HWC: Bytes) -> Bytes:
-    """Return an image as a tile of a thumbnail, in its proportions on a transparent ground; RGB or grey."""
+    """Return an image as a square tile of a thumbnail; RGB or grey."""
     grey = levels_HWC.shape[2] == 1
     image = Image.fromarray(levels_HWC[:, :, 0] if grey else levels_HWC)
     how = Image.Resampling.BOX if max(image.size) > _THUMB else Image.Resampling.NEAREST

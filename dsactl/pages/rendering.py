@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dsactl import __version__
-from dsactl.text.formatting import bytes_in_words, in_words
+from dsactl.text.formatting import bytes_in_words
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -57,5 +57,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"bytes_in_words": bytes_in_words, "in_words": in_words}
+    made.filters["bytes_in_words"] = bytes_in_words
     return made
