@@ -65,8 +65,8 @@ def acquire(path: Path, timeout: float = -1, poll_interval: float = 0.05) -> "Ac
 def is_held(path: Path) -> bool:
     """Return whether another process, or another lock of this one, holds the lock of a file, without creating any.
 
-    To find it out, the lock is taken for a moment where it is free (`MOMENT_SECONDS`). A lock that cannot be asked is
-    taken for free.
+    To find it out, the lock is taken for a moment where it is free (`MOMENT_SECONDS`). Where that is not permitted, a
+    lock is taken for free, and one whose `marker` exists for held.
     """
     if sys.platform == "win32" or marker(path).exists():
         return _is_held_without_flock(path)
@@ -93,7 +93,7 @@ def _is_held_without_flock(path: Path) -> bool:
     except Timeout:
         return True
     except OSError:
-        return False
+        return marker(path).exists()
     return False
 
 

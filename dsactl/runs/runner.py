@@ -7,6 +7,7 @@ the method ends early.
 """
 
 import json
+import math
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -137,7 +138,7 @@ class CheckpointedContext(MethodContext):
         self._begun: Mode | None = None
         self._environments: list[str] = []
         self._earlier = 0.0
-        self._logged = 0.0
+        self._logged = -math.inf
         self.from_caller: Exception | None = None
         self._read(processes.broadcast(self._bytes()))
         self._started = self._saved = time.monotonic()

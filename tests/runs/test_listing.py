@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 import processes
 import pytest
-from filelock import FileLock
+from filelock import FileLock, SoftFileLock
 from reference import write_folder
 from sessions import Stopping, Told
 
@@ -310,6 +310,13 @@ def test_locks_that_are_files_are_asked_too(tmp_path: Path, monkeypatch: pytest.
     path = tmp_path / "lock"
     lock = acquire(path).lock
     assert is_held(path)
+
+    def deny(_lock: SoftFileLock, timeout: float) -> None:
+        raise PermissionError(errno.EACCES, f"Permission denied after {timeout} s")
+
+    with monkeypatch.context() as denied:
+        denied.setattr(SoftFileLock, "acquire", deny)
+        assert is_held(path), "it is not permitted to find out whose it is"
     lock.release()
     assert not is_held(path)
     process = subprocess.Popen([sys.executable, "-c", ""])
