@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -115,14 +116,21 @@ def test_references_are_completed(store: registry.Store, program: Program, typed
     assert "Traceback" not in completed.stderr
 
 
-def on_a_terminal(*arguments: str, columns: int = 100, code: int = 0) -> str:
-    """Return the output of a command on a terminal."""
+def on_a_terminal(
+    *arguments: str, columns: int = 100, code: int = 0, at: tuple[str, Callable[[], None]] | None = None
+) -> str:
+    """Return the output of a command on a terminal; at some text, a function is called."""
     ours, theirs = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     environment |= {"TERM": "xterm-256color", "COLUMNS": str(columns)}
     process = processes.start(*arguments, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
-    said = read_until(ours, None)
+    said = ""
+    if at is not None:
+        text, call = at
+        said = read_until(ours, text)
+        call()
+    said += read_until(ours, None)
     os.close(ours)
     assert process.wait() == code, said
     return said
@@ -168,8 +176,12 @@ def test_a_terminal_shows_a_run_of_another_process_to_its_end(tmp_path: Path) ->
         assert run.poll() is None
         assert time.monotonic() < end
         time.sleep(0.02)
-    said = on_a_terminal("runs", "--follow")
-    run.communicate()
+    run.send_signal(signal.SIGSTOP)  # so that it cannot end before it is seen
+    try:
+        said = on_a_terminal("runs", "--follow", at=("━", lambda: run.send_signal(signal.SIGCONT)))
+        run.communicate()
+    finally:
+        run.kill()
     assert said.count("\x1b[?25l") == said.count("\x1b[?25h") == 1, "the cursor is hidden meanwhile"
     drawn = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said)
     name = "digits-classes0-3-dsa-convnet-width8-ipc1"

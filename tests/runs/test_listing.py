@@ -108,8 +108,11 @@ def test_a_run_is_followed_to_its_end(tmp_path: Path, cli: Cli, monkeypatch: pyt
         time.sleep(0.02)
 
     monkeypatch.setattr(command, "time", SimpleNamespace(sleep=sleep))
-    code, out, err = cli("runs", "--follow", "lab/*", "--json")
-    process.communicate()
+    try:
+        code, out, err = cli("runs", "--follow", "lab/*", "--json")
+        process.communicate()
+    finally:
+        process.kill()
     seen = [json.loads(line) for line in out.splitlines()]
     assert (code, err) == (0, "")
     assert {each["name"] for each in seen} == {"lab/tiny"}
