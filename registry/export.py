@@ -219,6 +219,8 @@ def refuse_to_replace(path: Path, form: str, *, force: bool) -> None:
         raise RegistryError(f"{path} already exists.", "Replace it with `force=True`, or give another `output`.")
     if form != "folder" and path.is_dir():
         raise RegistryError(f"{path} is a folder.", "Give the name of a file with `output`.")
+    if form != "folder" and path.exists() and not path.is_file():
+        raise RegistryError(f"{path} is a device or a pipe.", "Give the name of a file with `output`.")
     if form == "folder" and not _is_export(path):
         raise RegistryError(
             f"{path} contains more than an exported set and is not replaced.", "Give another `output`, or remove it."

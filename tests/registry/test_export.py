@@ -1,4 +1,5 @@
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,14 @@ def test_force_takes_away_no_folder_but_an_export(store: registry.Store, tmp_pat
     with pytest.raises(registry.RegistryError, match="is a folder"):
         export(store, put(store), folder, "npz", force=True)
     assert (folder / entry).read_text() == "precious"
+
+
+def test_force_replaces_no_pipe(store: registry.Store, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(registry.RegistryError, match="is a device or a pipe"):
+        export(store, put(store), pipe, "npz", force=True)
+    assert pipe.is_fifo()
 
 
 def test_a_link_is_not_followed(store: registry.Store, tmp_path: Path) -> None:
