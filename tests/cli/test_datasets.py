@@ -53,6 +53,20 @@ def test_a_folder_with_a_test_split_of_one_size(tmp_path: Path, cli: Cli) -> Non
     }
 
 
+def test_a_folder_with_the_name_of_a_dataset(
+    tmp_path: Path, cli: Cli, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`condense digits` takes the dataset, even where there is a folder `digits`."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        put(Path("digits", name, "1.png"), (8, 8))
+    for name in ("digits", "digits@classes0-4"):
+        assert f"'{name}' is the name of a dataset.\n  Named ones: dsactl datasets. A folder" in refused(
+            "datasets", name
+        )
+    assert cli("datasets", "./digits", "-q") == (0, "a\nb\n", "")
+
+
 def test_what_is_no_folder_of_images_is_refused(tmp_path: Path, refused: Callable[..., str]) -> None:
     assert "nowhere is not a folder" in refused("datasets", str(tmp_path / "nowhere"))
     (tmp_path / "class").mkdir()

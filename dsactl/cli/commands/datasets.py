@@ -7,7 +7,8 @@ import typer
 from rich.markup import escape
 
 from dsactl.cli.output import Output
-from dsactl.data.catalogue import CATALOGUE, data_root, missing_files
+from dsactl.data.catalogue import CATALOGUE, data_root, entry_of, missing_files
+from dsactl.errors import UsageError
 from dsactl.text.tables import Table
 
 EXAMPLES = """Examples:
@@ -69,8 +70,12 @@ def _list_names(output: Output) -> None:
 
 def _describe_folder(folder: str, output: Output) -> None:
     from dsactl.data.contents import read_contents
-    from dsactl.data.paths import expand
+    from dsactl.data.paths import expand, is_folder
 
+    if entry_of(folder) is not None and not is_folder(folder):  # every command takes it for the name
+        raise UsageError(
+            f"{folder!r} is the name of a dataset.", f"Named ones: `datasets()`. A folder of that name is ./{folder}"
+        )
     with output.reading() as progress:
         found = read_contents(expand(folder), progress)
     test = found.test
