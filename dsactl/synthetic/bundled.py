@@ -36,6 +36,10 @@ def find(reference: str, store: registry.Store) -> tuple[registry.Reader, regist
     """
     wanted = registry.parse_reference(reference)
     if wanted.name is not None and wanted.name.namespace == NAMESPACE:
+        if wanted.name not in (known := names()):
+            raise registry.NotFoundError(
+                f"There is no set {str(wanted.name)!r}.", f"Those that come with dsactl: {', '.join(map(str, known))}."
+            )
         return bundled(), _find_bundled(wanted)
     try:
         return store, store.find(wanted)

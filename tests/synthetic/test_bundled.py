@@ -50,6 +50,9 @@ def test_load_and_show_take_their_names(program: Program) -> None:
     missing = program("show", "mnist-dsa-convnet-ipc2")
     assert missing.returncode == 1
     assert "There is no set 'mnist-dsa-convnet-ipc2'" in missing.stderr
+    with pytest.raises(registry.NotFoundError, match="There is no set 'bundled/mnist'") as refusal:
+        find("bundled/mnist", registry.Store())
+    assert "bundled/mnist-dsa-convnet-ipc1" in refusal.value.hint
 
 
 def test_a_set_of_one_s_own_comes_first() -> None:
