@@ -57,6 +57,8 @@ def check_log_dir(log_dir: str | Path | None) -> Path | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK | os.X_OK)
+    except FileExistsError:
+        raise UsageError(f"{folder} is not a folder.", "Give another folder as `log_dir`.") from None
     except OSError as error:
         raise UsageError(
             f"Cannot write to {folder}: {error.strerror or error}.", "Give another folder as `log_dir`."
@@ -68,7 +70,7 @@ def check_log_dir(log_dir: str | Path | None) -> Path | None:
 
 @contextlib.contextmanager
 def logged(log_dir: Path | None, job: Job, session: Session) -> Iterator[tuple[Session, Watch]]:
-    """Log a run in a block; nothing is written for a set that is only looked up.
+    """Log a run in a block; of a set that is only looked up, a remark says that nothing is written.
 
     Args:
         log_dir: see `check_log_dir`; None for no log.
@@ -84,6 +86,8 @@ def logged(log_dir: Path | None, job: Job, session: Session) -> Iterator[tuple[S
     log = _Log(log_dir / f"{job.name}-{job.recipe.digest()[:8]}", job, session)
     try:
         yield replace(session, progress=log), log.watch
+        if not log.has_steps:
+            session.progress.remark(f"No log in {log_dir}: there was no step to make.")
     finally:
         log.close()
 
@@ -96,6 +100,9 @@ class _Log(ForwardedProgress):
     Args:
         folder: of the run.
         job, session: of the run.
+
+    Attributes:
+        has_steps: whether it was told of a step.
     """
 
     def __init__(self, folder: Path, job: Job, session: Session) -> None:
@@ -107,6 +114,7 @@ class _Log(ForwardedProgress):
         self._figures = NO_FIGURES
         self._before: tuple[int, float] | None = None
         self._next_grid = 0.0
+        self.has_steps = False
 
     def watch(self, done: int, tensors: Mapping[str, Tensor]) -> None:  # noqa: ARG002
         """Take the tensors of a step, which are valid until `update` returns."""
@@ -114,6 +122,7 @@ class _Log(ForwardedProgress):
 
     def update(self, done: float, total: float, doing: str = "", figures: Mapping[str, float] = NO_FIGURES) -> None:
         if self._kept is not None and not self._broken:
+            self.has_steps = True
             try:
                 self._write(int(done), total, self._kept, figures)
             except OSError as error:

@@ -111,8 +111,10 @@ def test_figures_that_are_measured_now_and_then(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_method_without_images_or_figures_writes_what_it_has(tmp_path: Path, cli: Cli) -> None:
-    dsactl.condense("digits", ipc=1, method="random", log_dir=tmp_path)
+    told = Told()
+    dsactl.condense("digits", ipc=1, method="random", log_dir=tmp_path, progress=told)
     assert not list(tmp_path.glob("digits-*")), "it has no steps"
+    assert f"No log in {tmp_path}: there was no step to make." in told.remarks
     code, _, err = cli(
         *("condense", "digits", "--ipc", "1", "--method", "ld", "--iterations", "3", "--width", "8"),
         *("--log-dir", str(tmp_path), "--name", "lab/ld"),
@@ -140,7 +142,7 @@ def test_logs_that_cannot_be_are_refused_before_the_run(
 ) -> None:
     condense = ("condense", "digits", "--ipc", "1", "--method", "random", "--log-dir")
     (tmp_path / "file").write_text("")
-    assert "Give another folder as --log-dir." in refused(*condense, str(tmp_path / "file"))
+    assert "file is not a folder.\n  Give another folder as --log-dir." in refused(*condense, str(tmp_path / "file"))
     assert "--log-dir and --ray cannot be combined" in refused(*condense, str(tmp_path), "--ray", "auto")
     monkeypatch.setattr(extras, "is_installed", lambda package: package != "tensorboard")
     assert "pip install 'dsactl[tensorboard]'" in refused(*condense, str(tmp_path))
