@@ -53,6 +53,12 @@ def test_nothing_is_fetched_and_every_image_is_shown(
         grounds.append(browser.value("getComputedStyle(document.documentElement).backgroundColor"))
         browser.open(page, scheme=scheme, width=400)
         assert browser.value("document.documentElement.scrollWidth") <= 400, "a narrow screen is not exceeded"
+    for width in (1300, 1100):
+        browser.open(registry_page, scheme=scheme, width=width)
+        table = browser.value(
+            "(({scrollWidth, clientWidth}) => [scrollWidth, clientWidth])(document.querySelector('.wide'))"
+        )
+        assert table[0] <= table[1], f"at {width} pixels no column is cut off"
     assert set(grounds) == {"rgb(253, 253, 252)" if scheme == "light" else "rgb(22, 24, 27)"}
 
 
