@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -84,12 +85,29 @@ def logged(log_dir: Path | None, job: Job, session: Session) -> Iterator[tuple[S
         yield session, lambda done, tensors: None
         return
     log = _Log(log_dir / f"{job.name}-{job.recipe.digest()[:8]}", job, session)
+    with _no_traceback_of_writers():
+        try:
+            yield replace(session, progress=log), log.watch
+            if not log.has_steps:
+                session.progress.remark(f"No log in {log_dir}: there was no step to make.")
+        finally:
+            log.close()
+
+
+@contextlib.contextmanager
+def _no_traceback_of_writers() -> Iterator[None]:
+    """Let TensorBoard's thread that writes files print no traceback; its error reaches who adds to the log."""
+    usual = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if not (isinstance(failed.exc_value, OSError) and type(failed.thread).__module__.startswith("tensorboard.")):
+            usual(failed)
+
+    threading.excepthook = hook
     try:
-        yield replace(session, progress=log), log.watch
-        if not log.has_steps:
-            session.progress.remark(f"No log in {log_dir}: there was no step to make.")
+        yield
     finally:
-        log.close()
+        threading.excepthook = usual
 
 
 class _Log(ForwardedProgress):
@@ -126,16 +144,25 @@ class _Log(ForwardedProgress):
             try:
                 self._write(int(done), total, self._kept, figures)
             except OSError as error:
-                self._broken = True
-                self.remark(f"The log in {self._folder} ends here: {error.strerror or error}.")
+                self._end(error)
         self._kept = None
         super().update(done, total, doing, figures)
 
     def close(self) -> None:
         """Write what is left, and close the files."""
         if self._writer is not None:
+            try:
+                self._writer.flush()  # closing does not raise what the writing thread met
+            except OSError as error:
+                self._end(error)
             with contextlib.suppress(OSError):
                 self._writer.close()
+
+    def _end(self, error: OSError) -> None:
+        """Write no more, and say why, once."""
+        if not self._broken:
+            self._broken = True
+            self.remark(f"The log in {self._folder} ends here: {error.strerror or error}.")
 
     def _write(self, done: int, total: float, tensors: Mapping[str, Tensor], figures: Mapping[str, float]) -> None:
         """Write the figures of a step if it has new ones, and the images if it is time."""

@@ -137,6 +137,21 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path: Path, monke
     assert max(told.seen) == 3
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_full_disk_is_said_once_and_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorBoard writes in a thread of its own, which fails between two steps, or after the last one."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
+    told = Told()
+    dsactl.condense("digits", iterations=3, log_dir=tmp_path, progress=told, **DD)
+    assert [each.partition(" ends here: ")[2] for each in told.remarks if "The log" in each] == [
+        "No space left on device."
+    ]
+
+
 def test_logs_that_cannot_be_are_refused_before_the_run(
     tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
