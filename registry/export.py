@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from registry.class_folders import class_folders
 from registry.errors import KindError, RegistryError, StoreError
 from registry.extras import require
-from registry.files import write_atomically, write_folder_atomically
+from registry.files import WITHOUT_ROOM, write_atomically, write_folder_atomically
 from registry.manifest import SET, Manifest
 from registry.reader import Reader
 from registry.records import StoredSet
@@ -146,7 +146,7 @@ def export(
         else:
             write_folder_atomically(output, content)
     except StoreError as error:
-        raise StoreError(error.message, "Free space, or choose another place with `output`.") from error
+        raise StoreError(error.message, place_hint(error)) from error
     values = arrays["images"].size if stored.kind == SET else 0
     return Exported(output, clipped, values, form in ("png", "folder") and stored.manifest.has_soft_labels)
 
@@ -225,6 +225,13 @@ def refuse_to_replace(path: Path, form: str, *, force: bool) -> None:
         raise RegistryError(
             f"{path} contains more than an exported set and is not replaced.", "Give another `output`, or remove it."
         )
+
+
+def place_hint(error: StoreError) -> str:
+    """Return what to do if an export could not be written."""
+    cause = error.__cause__
+    full = isinstance(cause, OSError) and cause.errno in WITHOUT_ROOM
+    return f"{'Free space, or choose' if full else 'Choose'} another place with `output`."
 
 
 def _is_export(folder: Path) -> bool:

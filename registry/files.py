@@ -155,6 +155,10 @@ WITHOUT_FOLDER_FSYNC = {*WITHOUT_FSYNC, errno.EBADF, errno.EACCES, errno.EPERM, 
 """What network shares, folders shared with virtual machines and FUSE answer for folders. EIO for a file is a fault."""
 
 
+WITHOUT_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""The disk is full, or a limit of the user or of the file system is reached."""
+
+
 def _flush(handle: int, path: Path, unable: Container[int]) -> None:
     """Flush a file or folder to disk; where the file system cannot, say so once and go on."""
     try:
@@ -171,7 +175,7 @@ def _flush(handle: int, path: Path, unable: Container[int]) -> None:
 
 def write_hint(folder: Path, error: OSError) -> str:
     """Return what to do if a file in a folder of a store cannot be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in WITHOUT_ROOM:
         return "Free space or set `home` to another folder."
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "Raise the limit of open files: ulimit -n 4096"

@@ -10,7 +10,7 @@ from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.errors import UsageError
 from dsactl.pages.registry_page import registry_page
 from dsactl.synthetic.bundled import find
-from registry.export import refuse_to_replace
+from registry.export import place_hint, refuse_to_replace
 from registry.files import write_atomically
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def page(
     try:
         write_atomically(path, content)
     except registry.StoreError as error:
-        raise registry.StoreError(error.message, "Free space, or choose another place with `output`.") from error
+        raise registry.StoreError(error.message, place_hint(error)) from error
     return Page(path, len(content), tuple(shown), tuple(faults))
 
 

@@ -169,7 +169,7 @@ def test_an_export_that_fails_leaves_what_was_there(
     monkeypatch.setattr(Path, "write_bytes", write_some)
     for target in (folder, folder.with_name("other")):
         left[0] = 3
-        with pytest.raises(registry.StoreError, match=r"No space left on device.*`output`"):
+        with pytest.raises(registry.StoreError, match=r"No space left on device\. Free space, or .*`output`"):
             export(store, stored, target, "folder", force=True)
     monkeypatch.undo()
     assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before
@@ -179,7 +179,7 @@ def test_an_export_that_fails_leaves_what_was_there(
 def test_what_cannot_be_written(store: registry.Store, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for form in FORMATS:
-        with pytest.raises(registry.StoreError, match=r"Cannot write.*choose another place"):
+        with pytest.raises(registry.StoreError, match=r"Cannot write.*\. Choose another place"):
             export(store, put(store), tmp_path / "file" / "set", form)
     stored = put(store, IMAGES[:, :2], MEAN[:2], STD[:2])
     for form in ("png", "folder", "parquet"):
