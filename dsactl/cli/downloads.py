@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from dsactl.data.views import base_name
 from dsactl.errors import DataError
 
 
@@ -19,7 +20,7 @@ def check(names: Iterable[str], more: str = "") -> None:
         verb = "is" if len(absent) == 1 else "are"
         raise DataError(
             f"{', '.join(absent)} {verb} not on this machine, and --dry-run downloads nothing.",
-            f"List the datasets: dsactl datasets{more}",
+            f"Commands without it do, such as: dsactl condense {base_name(absent[0])} --ipc 1 --method random{more}",
         )
 
 

@@ -107,7 +107,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(cli: Callable[..., Answer]
 def test_a_dry_run_downloads_nothing(cli: Callable[..., Answer], command: tuple[str, ...], tmp_path: Path) -> None:
     code, out, err = cli(*command, "--dry-run")
     assert (code, out) == (1, "")
-    assert "mnist@3x32x32 is not on this machine, and --dry-run downloads nothing." in err
+    assert "mnist@3x32x32 is not on this machine, and --dry-run downloads nothing.\n" in err
+    assert "  Commands without it do, such as: dsactl condense mnist --ipc 1 --method random\n" in err
     assert not (tmp_path / "data").exists()
 
 
