@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.gpu.running import DONE, FAILED, PASSED_OVER, UNFINISHED, Record
 from dsactl.paper import SCHEDULE
-from dsactl.text.formatting import bytes_in_words, duration
+from dsactl.text.formatting import bytes_in_words, duration, many
 
 DASH = "–"
 BATCH = 256  # images of a training step in condensing
@@ -66,7 +66,7 @@ def _about(records: Sequence[Record], scale: float) -> str:
     machines = dict.fromkeys(record.machine for record in records)
     counts = {state: sum(record.state == state for record in records) for state in _STATES}
     said = [f"{count} {state}" for state, count in counts.items() if count]
-    lines = [f"On {'; '.join(machines)}.", f"{len(records)} steps: {', '.join(said)}."]
+    lines = [f"On {'; '.join(machines)}.", f"{many(len(records), 'step')}: {', '.join(said)}."]
     if scale < 1:
         lines.append(f"Iterations, epochs and networks are {scale:g} of the full numbers: no figure here is a result.")
     return "\n".join(lines)

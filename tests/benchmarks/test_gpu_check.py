@@ -159,6 +159,7 @@ def test_the_report() -> None:
     records[0].results = {"passed": 12, "failed": 1, "names": ["tests/a.py::test_b"]}
     page = report(records, 1.0)
     assert "5 steps: 3 done, 1 failed, 1 passed over." in page
+    assert "\n1 step: 1 done." in report(records[1:2], 1.0)
     assert "| CIFAR-10, 10 | 52.0 ± 0.3 %, n = 5 | 52.1 ± 0.5 | 11 min 40 s (making 10 min 00 s) | done |" in page
     assert "| tests | 12 passed, 1 failed | – | 1 min 01 s | **failed**: exit status 1 |" in page
     assert "| later | – | – | – | passed over: needs 20 s, 3 s are left |" in page
