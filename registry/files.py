@@ -60,7 +60,7 @@ def write_folder_atomically(folder: Path, files: Mapping[str, bytes]) -> None:
         StoreError: the disk is full, or the path is not writable; the error has no hint.
     """
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder.parent)
         with _temporary_sibling(folder) as made, _temporary_sibling(folder) as old:
             for name, content in files.items():
                 (made / name).parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,10 @@ def _make_folder(folder: Path) -> None:
     """Create a folder and its parents, and flush each into its parent."""
     if not folder.is_dir():
         _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileExistsError:  # a file, of which "File exists" would say the wrong thing
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
         _flush_folder(folder.parent)
 
 

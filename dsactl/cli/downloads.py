@@ -18,9 +18,10 @@ def check(names: Iterable[str], more: str = "") -> None:
     """
     if absent := missing(names):
         verb = "is" if len(absent) == 1 else "are"
+        fetching = f"dsactl condense {base_name(absent[0])} --ipc 1 --method random"
         raise DataError(
             f"{', '.join(absent)} {verb} not on this machine, and --dry-run downloads nothing.",
-            f"Commands without it do, such as: dsactl condense {base_name(absent[0])} --ipc 1 --method random{more}",
+            f"Commands without it do, such as: {fetching}{'.' if more else ''}{more}",
         )
 
 

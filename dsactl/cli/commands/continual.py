@@ -91,7 +91,7 @@ def command(
     own = (distillation, repeats, precision, new_data, image_size, steps, lr, balance_steps, balance_lr)
     study = ContinualLearning(names, splits, memories, ipc, iterations, *own, distillation_weight, seed)
     if run.dry_run:
-        downloads.check(names, f".{study.hint_without_svhn()}")
+        downloads.check(names, study.hint_without_svhn())
         _dry_run(study, run.device, output)
     else:
         study_runs.run(study, run, output, "percent")

@@ -273,6 +273,7 @@ def test_what_makes_no_sense_is_refused(
         (("--tasks", "digits,digts"), "Unknown dataset 'digts'"),
         (("--tasks", "digits", "--splits", "5", "--balance-lr", "nan"), "--balance-lr must be above 0"),
         ((), "Without SVHN: --tasks mnist,usps,digits"),
+        (("--tasks", "usps,digits", "--dry-run"), "dsactl condense usps --ipc 1 --method random\n"),
     ):
         assert said in refused("continual", *arguments)
     with pytest.raises(UsageError, match="Two tasks have the same name"):
