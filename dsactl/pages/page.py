@@ -53,8 +53,8 @@ def page(
     Args:
         references: of sets and pools, `name`, `name:version`, `name:tag` or `@sha256:…`, or loaded ones; none for all
             that there are.
-        output: the file, or an existing folder. None for NAME-VERSION.html, comparison.html for several references, and
-            registry.html for none, in the current folder.
+        output: the file, or an existing folder. None for NAME-vVERSION.html, comparison.html for several references,
+            and registry.html for none, in the current folder.
         neighbours: put the nearest real training image of the same class, in pixel space, beside each image.
         data: the image folder, for neighbours in one that was moved; None for where the set's run read it.
         force: replace an existing file.
@@ -70,7 +70,7 @@ def page(
         >>> condensed = dsactl.condense("digits", ipc=1, method="random")
         >>> written = dsactl.page(condensed.reference, neighbours=True)
         >>> written.path.name, written.references
-        ('digits-random-ipc1-1.html', ('digits-random-ipc1:1',))
+        ('digits-random-ipc1-v1.html', ('digits-random-ipc1:1',))
         >>> dsactl.page(force=True).path.name
         'registry.html'
     """
@@ -112,10 +112,16 @@ def _path(output: str | Path | None, found: Sequence[registry.StoredSet]) -> Pat
     """Return the path of a page's file.
 
     Raises:
-        UsageError: it is "-", which is no file.
+        UsageError: it is "-", which is no file, or its ending is that of another format.
     """
     if str(output) == "-":
         raise UsageError("A page is written to a file, not to standard output.", "Give a name with `output`.")
-    usual = "comparison" if len(found) > 1 else f"{found[0].name.name}-{found[0].version}" if found else "registry"
+    usual = "comparison" if len(found) > 1 else f"{found[0].name.name}-v{found[0].version}" if found else "registry"
     path = Path(f"{usual}.{FORM}" if output is None else output)
-    return path / f"{usual}.{FORM}" if path.is_dir() else path
+    if path.is_dir():
+        return path / f"{usual}.{FORM}"
+    if path.suffix.lower() not in ("", ".html", ".htm"):
+        raise UsageError(
+            f"A page is an HTML file: {path} has another ending.", f"`output={path.with_suffix('.html').name!r}`"
+        )
+    return path

@@ -24,6 +24,7 @@ UNFINISHED: tuple[State, ...] = ("running", "stopped")
 _INNER_STEPS = ("dsa", "dc", "idc")
 """Methods whose steps are the inner ones."""
 _EXPERTS = "experts"
+_SHORT = 8  # characters of a key, as in the folders of `log_dir`
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ def list_runs(
     The same call or command that began a run goes on with it.
 
     Args:
-        pattern: of names of sets and pools, or of the runs' keys, with * and ?.
+        pattern: of names of sets and pools, or of the runs' keys, with * and ?; or the first 8 or more characters of a
+            key.
         unfinished: leave out those whose set was stored.
         store: None for the default store.
         progress: is told of folders and files that are damaged; what can be read is listed.
@@ -137,8 +139,9 @@ def list_runs(
 
 
 def is_wanted(run: Run, pattern: str) -> bool:
-    """Return whether a run's name or key matches a pattern."""
-    return any(fnmatch.fnmatchcase(text, pattern) for text in (run.name, run.key))
+    """Return whether a pattern matches a run's name or key, or is the beginning of its key as short digests are."""
+    short = len(pattern) >= _SHORT and run.key.startswith(pattern)
+    return short or any(fnmatch.fnmatchcase(text, pattern) for text in (run.name, run.key))
 
 
 class RunReader:

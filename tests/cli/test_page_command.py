@@ -21,9 +21,9 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_path_and_the_size_are_said(cli: Cli, tmp_path: Path) -> None:
     code, out, err = cli("page", MNIST)
-    path = tmp_path / "mnist-dsa-convnet-ipc1-1.html"
+    path = tmp_path / "mnist-dsa-convnet-ipc1-v1.html"
     assert (code, err) == (0, "")
-    assert out == f"Wrote mnist-dsa-convnet-ipc1-1.html ({path.stat().st_size / 1000:.1f} kB)\n"
+    assert out == f"Wrote mnist-dsa-convnet-ipc1-v1.html ({path.stat().st_size / 1000:.1f} kB)\n"
     assert cli("page", MNIST, "-q", "-o", "a.html")[1] == "a.html\n"
     assert json.loads(cli("page", MNIST, "--json", "--force")[1]) == {
         "path": str(path),
@@ -41,6 +41,9 @@ def test_an_existing_file_stays(refused: Callable[..., str], tmp_path: Path) -> 
     assert "--data is for --neighbours only" in refused("page", MNIST, "--data", "x", "--force")
     assert "Name sets: dsactl page NAME --neighbours" in refused("page", "--neighbours")
     assert "Give a name with --output" in refused("page", MNIST, "-o", "-")
+    wrong = refused("page", MNIST, "-o", "a.pdf")
+    assert "A page is an HTML file: a.pdf has another ending." in wrong
+    assert "--output a.html" in wrong
     assert "Cannot write" in refused("page", MNIST, "-o", str(tmp_path / "registry.html" / "a.html"))
 
 

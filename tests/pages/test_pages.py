@@ -291,12 +291,12 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         with pytest.raises(dsactl.Error):
             dsactl.page(wrong)  # type: ignore[arg-type]
     written = dsactl.page(reference).path
-    assert written == Path("mnist-dsa-convnet-ipc1-1.html")
+    assert written == Path("mnist-dsa-convnet-ipc1-v1.html")
     written.write_text("mine")
     with pytest.raises(dsactl.Error, match="already exists"):
         dsactl.page(reference)
     assert written.read_text() == "mine"
     assert dsactl.page(reference, force=True).size > 1000
     (tmp_path / "there").mkdir()
-    assert dsactl.page(reference, output="there").path == Path("there/mnist-dsa-convnet-ipc1-1.html")
+    assert dsactl.page(reference, output="there").path == Path("there/mnist-dsa-convnet-ipc1-v1.html")
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".tmp-")]

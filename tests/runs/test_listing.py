@@ -76,6 +76,8 @@ def test_a_run_of_another_process_that_is_killed_goes_on_with_the_listed_command
         process.communicate()
     [stopped] = json.loads(cli("runs", "--unfinished", "--json")[1])
     assert (stopped["run"], stopped["state"]) == (running["run"], "stopped")
+    assert [run.key for run in dsactl.list_runs(stopped["run"][:8])] == [stopped["run"]]
+    assert dsactl.list_runs(stopped["run"][:7]) == [], "it may be the whole name of a set"
     kept = files.read_description(Path(stopped["folder"]) / files.CHECKPOINT)
     assert kept is not None
     assert stopped["done"] == kept["done"], "steps after the last checkpoint are lost"

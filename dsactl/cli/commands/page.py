@@ -33,7 +33,7 @@ def command(
         typer.Option(
             "--output",
             "-o",
-            help="File to write.  \\[NAME-VERSION.html, comparison.html for several, registry.html for none, in the "
+            help="File to write.  \\[NAME-vVERSION.html, comparison.html for several, registry.html for none, in the "
             "current folder]",
             metavar="FILE.html",
         ),

@@ -39,7 +39,7 @@ def command(
         str,
         typer.Argument(
             metavar="NAME",
-            help="Name of the set or pool, or key of the run, with * and ? (glob).",
+            help="Name of the set or pool, or key of the run, with * and ? (glob), or the key's first 8 characters.",
             autocompletion=_complete_run,
         ),
     ] = "*",
