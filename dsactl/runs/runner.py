@@ -190,8 +190,10 @@ class CheckpointedContext(MethodContext):
         self.done, self._tensors = done, _copies(tensors) if copy else dict(tensors)
         figures = {**({} if loss is None else {"loss": loss}), **(figures or {})}
         self._total, self._seconds = total, self.seconds
+        logged = bool(figures) and (now - self._logged >= EVENT_SECONDS or done == total)
+        figures |= _norms(tensors) if logged else {}
         self._figures, self._doing = figures or self._figures, doing or self._doing
-        if figures and (now - self._logged >= EVENT_SECONDS or done == total):
+        if logged:
             self._logged = now
             self._log(figures)
         self._tell(lambda: self._watch(done, tensors))
@@ -318,6 +320,12 @@ def _failure(try_out: Callable[[Mode], object], mode: Mode) -> Exception | None:
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return copies of tensors, which may then be changed in place."""
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def _norms(tensors: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return the norms of the images and of their gradient with momentum, normalised, of methods that keep them."""
+    names = {"images": "image norm", "velocity": "gradient norm"}
+    return {names[name]: tensors[name].detach().float().norm().item() for name in names if name in tensors}
 
 
 def _is_a_fault(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import processes
 import pytest
@@ -15,6 +16,7 @@ from compilers import needs_torch_compile
 from reference import write_folder
 from sessions import Stopping, Told, session
 
+import dsactl
 import registry
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.compilation import can_compile
@@ -160,6 +162,14 @@ def test_ctrl_c_says_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(run, "Outcome", interrupted)
         assert notes() == ["Interrupted; the set is stored."]
     assert execute(job(), session(store)).repeated
+
+
+def test_events_have_the_norms_of_images_and_gradient() -> None:
+    small: dict[str, Any] = {"ipc": 1, "method": "dm", "width": 8, "image_lr": 0.5, "device": "cpu"}
+    before, after = (dsactl.condense("digits", iterations=steps, **small).images for steps in (1, 2))
+    [figures] = [run.figures for run in dsactl.list_runs() if run.total == 2]
+    assert figures["image norm"] == pytest.approx(after.norm().item(), rel=1e-5)
+    assert 0.5 * figures["gradient norm"] == pytest.approx((after - before).norm().item(), rel=1e-4)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
