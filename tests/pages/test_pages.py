@@ -61,9 +61,10 @@ def test_a_set_that_was_evaluated() -> None:
     assert f'condensed = dsactl.load("{made.reference}")' in found.text
     assert f"@sha256:{made.digest}" in found.text
     assert "640 numbers, 2.6 kB as float32, 10 images to train on" in found.text
-    (chart,) = [each for each in found.named("svg") if each.get("role") == "img"]
-    assert str(chart["aria-label"]).startswith(f"loss by step. {made.reference}: ")
-    assert "at step 3" in str(chart["aria-label"])
+    charts = [str(each["aria-label"]) for each in found.named("svg") if each.get("role") == "img"]
+    starts = [f"{figure} by step. {made.reference}: " for figure in ("loss", "image norm", "gradient norm")]
+    assert [label[: len(start)] for label, start in zip(charts, starts, strict=True)] == starts
+    assert all("at step 3" in label for label in charts)
     assert "Soft labels" not in found.text
     assert "On the way" not in found.text
 
@@ -209,9 +210,9 @@ def test_sets_side_by_side() -> None:
     assert not [row for row in found.rows if row[0] == "recipe: width"]
     tested = [row for row in found.rows if len(row) == 4 and row[0] in (first.reference, second.reference)]
     assert [row[0] for row in tested] == [first.reference, second.reference], "in one table"
-    (chart,) = [each for each in found.named("svg") if each.get("role") == "img"]
-    assert first.reference in str(chart["aria-label"])
-    assert second.reference in str(chart["aria-label"])
+    charts = [str(each["aria-label"]) for each in found.named("svg") if each.get("role") == "img"]
+    assert len(charts) == 3
+    assert all(each.reference in label for label in charts for each in (first, second))
     assert len(found.named("article")) == 2
     cost = "640 numbers, 2.6 kB as float32, 10 images to train on"
     assert [second.reference, cost, "0.7 % of 1,437"] in found.rows
@@ -222,9 +223,10 @@ def test_distances_of_two_methods_have_charts_of_their_own() -> None:
     made = [dsactl.condense("digits", ipc=1, **{**DM, **more}) for more in ({}, {"method": "dd"}, {"seed": 1})]  # type: ignore[arg-type]
     found = parsed(*(each.reference for each in made))
     labels = [str(each["aria-label"]) for each in found.named("svg") if each.get("role") == "img"]
-    assert [label.partition(" by step")[0] for label in labels] == ["loss, dm", "loss, dd"]
-    assert [sum(each.reference in label for label in labels) for each in made] == [1, 1, 1]
-    assert all(made[index].reference in labels[0] for index in (0, 2))
+    of_dm = ["loss, dm", "image norm, dm", "gradient norm, dm"]
+    assert [label.partition(" by step")[0] for label in labels] == [*of_dm, "loss, dd", "image norm, dd"]
+    for index, own in ((0, labels[:3]), (1, labels[3:]), (2, labels[:3])):
+        assert [label for label in labels if made[index].reference in label] == own
 
 
 def test_a_pool_of_experts() -> None:
