@@ -2,13 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from sessions import Stopping, Told, session
 
 import dsactl
@@ -17,11 +14,9 @@ from dsactl.errors import RunError, UsageError
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import STUDIES, Job, prepare
 from dsactl.runs.run import execute
-from dsactl.studies.clock import making, plot
+from dsactl.studies.clock import making
 from dsactl.studies.clock.curves import MINUTES, RELABEL, curves, in_order, steps_at
-from dsactl.studies.clock.page import page
-from dsactl.studies.clock.plot import over_minutes
-from dsactl.studies.clock.points import Point, Whole, label, merged, point_from_json, series_of, to_json
+from dsactl.studies.clock.points import label
 
 Cli = Callable[..., tuple[int, str, str]]
 measured = making.seconds_per_step
@@ -52,14 +47,6 @@ def pool() -> str:
 
 def job_of(method: str, **settings: Any) -> Job:
     return prepare(Request.of("digits", 2, method=method, arch="mlp", **settings), "cpu")
-
-
-def point(**values: Any) -> Point:
-    usual = Point(
-        "digits", 1, "dsa", 1, 0, 1, 7, 60.0, 61.0, "", None, 0, 0, "a:1", "d", "mlp", (50.0, 52.0), 2, "dsa crop",
-        "dsa", 1.0, "cpu", "dsactl 1", "dsactl 1, torch 2; native",
-    )  # fmt: skip
-    return replace(usual, **values)
 
 
 def test_every_method_is_on_the_page_with_its_numbers_and_a_plot(pool: str, tmp_path: Path) -> None:
@@ -277,48 +264,6 @@ def test_the_time_of_a_step_is_measured_once(monkeypatch: pytest.MonkeyPatch) ->
         measured(job_of("dm", image_lr=0.5), session())
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are made."""
-    made, draw = list[Figure](), plot.to_png
-    monkeypatch.setattr(plot, "to_png", lambda figure: made.append(figure) or draw(figure))
-    return made
-
-
-def test_a_plot_has_each_set_at_its_time_and_labels_apart(drawn: list[Figure]) -> None:
-    points = [
-        point(seconds=50.0, number=0),
-        point(seconds=70.0, number=1, accuracies=(54.0, 56.0)),
-        point(minutes=2, seconds=120.0, accuracies=(58.0, 60.0)),
-        point(method="dm", seconds=120.0, accuracies=(59.0, 59.0)),
-        point(method="random", minutes=0, seconds=0.3, accuracies=(30.0, 30.0)),
-        point(method=RELABEL, minutes=0, seconds=6.0, pool="p:1", pool_seconds=594.0, accuracies=(40.0, 40.0)),
-    ]
-    series = series_of(merged((), points))
-    whole = Whole("digits", "mlp", (70.0, 72.0), 10, "dsa crop", "dsa")
-    assert over_minutes(series, whole, title="A title").startswith(b"\x89PNG")
-    axes = drawn[0].axes[0]
-    assert (axes.get_xscale(), axes.get_title(), axes.get_ylabel()) == ("log", "A title", "test accuracy, %")
-    assert axes.get_xlabel() == "minutes of making a set (empty markers: with training the experts)"
-    lines = [[(float(x), float(y)) for x, y in each.lines[0].get_xydata()] for each in axes.containers]
-    assert lines == [[(0.1, 30.0)], [(0.1, 40.0)], [(1.0, 53.0), (2.0, 59.0)], [(2.0, 59.0)]]
-    empty = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
-    assert [tuple(line.get_xydata()[0]) for line in empty] == [(10.0, 40.0)]
-    assert [71.0, 71.0] in [list(line.get_ydata()) for line in axes.lines]
-    words = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}
-    assert set(words) == {"random", "random + soft", "dsa", "dm", "all training images: 71.0 (n = 2)"}
-    assert not words["dsa"].overlaps(words["dm"]), "they would be in the same place"
-
-
-def test_a_far_accuracy_of_all_images_is_stated_and_not_drawn(drawn: list[Figure]) -> None:
-    series = series_of([point(), point(minutes=2, seconds=120.0, accuracies=(58.0, 60.0))])
-    over_minutes(series, Whole("digits", "mlp", (99.0,), 10, "dsa crop", "dsa"), title="")
-    (axes,) = drawn[0].axes
-    assert axes.get_ylim()[1] < 70
-    assert "all training images: 99.0 (n = 1), above this plot" in [text.get_text() for text in axes.texts]
-    assert "experts" not in axes.get_xlabel()
-
-
 @pytest.mark.usefixtures("undrawn")
 def test_stored_results_of_all_training_images_are_shown_if_they_are_the_usual_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -340,25 +285,6 @@ def test_stored_results_of_all_training_images_are_shown_if_they_are_the_usual_o
     found = measure(networks=2)
     shown = f"{found.mean:.1f} ± {found.std:.1f} | 2"
     assert rows() == [f"| all training images, 2 epochs | – | – | – | {shown} | – | dsa |"]
-
-
-def test_points_survive_json_and_hand_made_ones_do_not() -> None:
-    good = to_json(point())
-    assert point_from_json(json.loads(json.dumps(good))) == point()
-    for wrong in ({"method": "magic"}, {"accuracies": []}, {"accuracies": ["x"]}, {"seconds": "1"}):
-        with pytest.raises((ValueError, TypeError, KeyError)):
-            point_from_json({**good, **wrong})
-
-
-def test_the_page_says_what_is_unknown() -> None:
-    plan = {"seed": 3, "machine": "a machine"}
-    text = page([point(accuracies=(50.0,), pool="p:1")], {}, plan, 1)
-    assert "| dsa | 1 min 00 s | 7 | unknown | 50.0 | 1 | 1 | dsa |" in text
-    assert "Machine: a machine. Seed 3." in text
-    assert "that fit in 1 minute by" in text
-    assert "\nAll settings of the methods and" in text
-    assert "1 point of the last call is not finished." in text
-    assert "Sets made with dsactl 1, torch 2. Networks trained with dsactl 1, cpu." in text
 
 
 def test_a_dry_run_counts_what_is_left_and_stores_nothing(cli: Cli) -> None:
