@@ -30,9 +30,12 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+SPINS = 3000
+"""How often OpenMP's threads look for work before they give their core away: threads that spin for long take the cores
+from those they wait for, if another process is busy."""
+
 if "OMP_WAIT_POLICY" not in os.environ:
-    # Threads that spin for long while they wait take the cores from those they wait for, if another process is busy.
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 
 if TYPE_CHECKING:
     from dsactl.api import condense, evaluate, evaluate_whole, experts, pull, relabel

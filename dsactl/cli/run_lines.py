@@ -8,7 +8,7 @@ from rich.text import Text
 from dsactl.cli.recipe_to_command import continue_command
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.listing import Run
-from dsactl.text.formatting import duration
+from dsactl.text.formatting import duration, to_the_minute
 from dsactl.text.sparkline import sparkline
 from dsactl.text.tables import Table
 
@@ -62,7 +62,7 @@ def table(runs: Sequence[Run]) -> Table:
             duration(run.seconds) if run.seconds else "–",
             duration(left) if left else "–",
             _figure(run) or "–",
-            run.written[:16].replace("T", " "),
+            to_the_minute(run.written),
         )
     return shown
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from dsactl.diagnosis.finding import Finding
 from dsactl.diagnosis.processor import thread_count
+from dsactl.engine.cores import own_cores
 from dsactl.text.formatting import many
 
 _PROC = Path("/proc")
@@ -49,15 +50,11 @@ def measure(seconds: float = 1.0, proc: Path = _PROC) -> Load:
     used = {
         pid: (process.ticks - (processes[pid].ticks if pid in processes else 0)) / per_second / elapsed
         for pid, process in later.items()
-        if process.core in _usable() and pid != os.getpid()
+        if process.core in own_cores() and pid != os.getpid()
     }
     top = max(used, key=used.__getitem__, default=0)
     busiest = (later[top].name, top, used[top]) if used.get(top, 0) > 0.05 else None
-    return Load(len(_usable()), max(0.0, busy / elapsed), max(0.0, stolen / elapsed), busiest)
-
-
-def _usable() -> set[int]:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    return Load(len(own_cores()), max(0.0, busy / elapsed), max(0.0, stolen / elapsed), busiest)
 
 
 def _cores(proc: Path) -> tuple[int, int]:
@@ -65,7 +62,7 @@ def _cores(proc: Path) -> tuple[int, int]:
     busy = stolen = 0
     for line in (proc / "stat").read_text().splitlines():
         name, *columns = line.split()
-        if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in _usable():
+        if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in own_cores():
             ticks = list(map(int, columns[:8]))  # what follows is part of the first two
             busy += sum(each for column, each in enumerate(ticks) if column not in (*_IDLE, _STOLEN))
             stolen += ticks[_STOLEN] if len(ticks) > _STOLEN else 0

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
+from dsactl import SPINS
 from dsactl.diagnosis.finding import Finding
-from dsactl.engine.cores import cpu_quota, usable_cores
+from dsactl.engine.cores import cpu_quota, own_cores, usable_cores
 from dsactl.engine.device import capabilities, resolve_precision
 from dsactl.text.formatting import many
 
 _CPU = torch.device("cpu")
-_BOUND = 3000  # what `import dsactl` sets
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 
 
@@ -67,7 +67,7 @@ def thread_count() -> int:
 def threads() -> Iterator[Finding]:
     """Compare torch's threads with the cores that this process may use, and look how threads wait."""
     total, count, usable, quota = os.cpu_count() or 1, thread_count(), usable_cores(), cpu_quota()
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
+    affinity = len(own_cores())
     given = os.environ.get("OMP_NUM_THREADS")
     figures = {"threads": count, "cores": total, "usable_cores": min(affinity, quota)}
     said = f"{many(count, 'thread')} on {many(total, 'core')}"
@@ -92,7 +92,7 @@ def threads() -> Iterator[Finding]:
 def _spinning(count: int) -> Finding:
     """Say for how long OMP's threads spin while they wait, which takes a core from another process."""
     policy, bound = os.environ.get("OMP_WAIT_POLICY", ""), os.environ.get("GOMP_SPINCOUNT", "")
-    long = policy.lower() == "active" or (not policy and not (bound.isdigit() and int(bound) <= _BOUND))
+    long = policy.lower() == "active" or (not policy and not (bound.isdigit() and int(bound) <= SPINS))
     says = (
         f"OMP_WAIT_POLICY={policy}" if policy else f"GOMP_SPINCOUNT={bound}" if bound else "GOMP_SPINCOUNT is not set"
     )

@@ -12,8 +12,12 @@ _MOUNTS = Path("/sys/fs/cgroup")
 
 def usable_cores() -> int:
     """Return the number of cores that this process may keep busy, at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(cores, cpu_quota())))
+    return max(1, math.ceil(min(len(own_cores()), cpu_quota())))
+
+
+def own_cores() -> set[int]:
+    """Return the numbers of the cores that the affinity of this process allows; all where the system does not say."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def cpu_quota(proc: Path = _PROC, mounts: Path = _MOUNTS) -> float:

@@ -12,7 +12,6 @@ A pool that is being made has a folder in the store's home, keyed by its recipe'
 """
 
 import contextlib
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from dsactl.data.parts import training_split
 from dsactl.engine.device import resolve_precision
 from dsactl.engine.locks import hold
 from dsactl.engine.progress import Progress
+from dsactl.engine.run_files import FINISHED, RECIPE, RUN, SOURCE, write_json
 from dsactl.engine.session import Session
 from dsactl.engine.shared_folder import SharedFolder, offer
 from dsactl.engine.tasks import Failure, LocalExecutor, Task
@@ -38,7 +38,6 @@ from dsactl.errors import INTERRUPTS, DataError, RunError, UsageError, continue_
 from dsactl.expert_pools.expert import Expert, checkpoint_path, train_expert
 from dsactl.expert_pools.recipe import PoolRecipe, PoolRequest
 from dsactl.networks.build import structure
-from registry.files import write_atomically
 from registry.locks import acquire
 from registry.names import MAX_LENGTH
 from registry.pool import MAX_TENSORS
@@ -181,7 +180,7 @@ def find_or_make(
     with _claimed(job, store, fresh=fresh, waiting=waiting if wait else None) as folder:
         if not fresh and (found := _found(job, store)):  # made by another process meanwhile
             return found
-        (folder / "finished.json").unlink(missing_ok=True)  # its pool was removed, or is not wanted
+        (folder / FINISHED).unlink(missing_ok=True)  # its pool was removed, or is not wanted
         try:
             experts = _train(job, folder, session, checkpoint_every)
         except INTERRUPTS as interrupt:
@@ -189,14 +188,10 @@ def find_or_make(
             raise
         stored = _store(job, store, experts)
         seconds = stored.manifest.provenance["seconds"]
-        _write(folder / "finished.json", {"digest": stored.digest, "reference": stored.reference, "seconds": seconds})
+        write_json(folder / FINISHED, {"digest": stored.digest, "reference": stored.reference, "seconds": seconds})
         for expert in experts:
             checkpoint_path(folder, expert.index).unlink(missing_ok=True)
         return PoolOutcome(stored, repeated=False)
-
-
-def _write(path: Path, value: Mapping[str, registry.JsonValue]) -> None:
-    write_atomically(path, json.dumps(dict(value), indent=1).encode())
 
 
 def _name(job: PoolJob) -> registry.SetName:
@@ -233,9 +228,9 @@ def _claimed(job: PoolJob, store: registry.Store, *, fresh: bool, waiting: Calla
         if fresh:
             for index in range(job.recipe.networks):
                 checkpoint_path(folder, index).unlink(missing_ok=True)
-        _write(folder / "recipe.json", job.recipe.to_dict())
-        _write(folder / "run.json", {"name": str(_name(job))})
-        _write(folder / "source.json", job.folder)
+        write_json(folder / RECIPE, job.recipe.to_dict())
+        write_json(folder / RUN, {"name": str(_name(job))})
+        write_json(folder / SOURCE, job.folder)
         yield folder
     finally:
         lock.release()

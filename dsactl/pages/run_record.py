@@ -1,17 +1,16 @@
 """What the store keeps of the run that made a set: its log of figures, and images on the way if they were recorded."""
 
 import contextlib
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 import registry
+from dsactl.engine.run_files import EVENTS, FINISHED, read_json
 from dsactl.pages.curves import Point, read_events
 from dsactl.pages.images import Picture, drawable, levels, sheet
 from dsactl.recipes.recipe import Recipe
-from dsactl.runs.files import EVENTS, FINISHED
 from dsactl.runs.job import run_folder
 from dsactl.studies.evolution import recorded
 
@@ -36,7 +35,7 @@ def run_of(store: registry.Store, stored: registry.StoredSet, recipe: Recipe) ->
     """
     folder = run_folder(store, replace(recipe, labels=None))  # labels that were replaced later have no run
     try:
-        digest = json.loads((folder / FINISHED).read_text())["digest"]
+        digest = (read_json(folder / FINISHED) or {})["digest"]
         if stored.digest == digest:
             return folder
         made = store.find(registry.Reference(None, digest=digest))

@@ -17,7 +17,7 @@ from dsactl.paper import paper_accuracy
 from dsactl.recipes.recipe import Recipe
 from dsactl.synthetic.exporting import pictures_of
 from dsactl.text.artifacts import cost_in_words, labels_of
-from dsactl.text.formatting import bytes_in_words, duration, in_words, many, mean_and_deviation
+from dsactl.text.formatting import bytes_in_words, duration, in_words, many, mean_and_deviation, to_the_minute
 from registry.cost import Cost, fit_in_8_bits
 from registry.tensors import Array
 
@@ -193,7 +193,7 @@ def _common_facts(stored: registry.StoredSet) -> Facts:
         ("normalised with", f"mean {in_words(info.mean)}, standard deviation {in_words(info.std)}"),
     ]
     facts += [(name, _stated(name, item)) for name, item in manifest.provenance.items() if name != "training loss"]
-    facts.append(("stored", _time(stored.stored)))
+    facts.append(("stored", to_the_minute(stored.stored)))
     facts.append(("file", bytes_in_words(stored.size)))
     return [(term, value) for term, value in facts if value]
 
@@ -201,12 +201,7 @@ def _common_facts(stored: registry.StoredSet) -> Facts:
 def _stated(name: str, item: Any) -> str:
     if name == "seconds" and isinstance(item, float):
         return duration(item)
-    return _time(item) if name == "created" and isinstance(item, str) else in_words(item)
-
-
-def _time(text: str) -> str:
-    """Format a time in ISO 8601: "2026-01-31 08:30"."""
-    return text[:16].replace("T", " ")
+    return to_the_minute(item) if name == "created" and isinstance(item, str) else in_words(item)
 
 
 def _by_class(seen: Any, info: registry.DatasetInfo, neighbours: Neighbours | None) -> list[ClassImages]:

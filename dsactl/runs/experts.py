@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 import registry
 from dsactl.data.dataset import Dataset
 from dsactl.engine.processes import SINGLE_PROCESS, Processes
+from dsactl.engine.run_files import CHECKPOINT
 from dsactl.engine.session import Session
 from dsactl.errors import RunError
 from dsactl.expert_pools.make import PoolJob, find_or_make, find_pool
@@ -20,7 +21,6 @@ from dsactl.expert_pools.pool import ExpertPool, load_experts, pool_from_store, 
 from dsactl.expert_pools.recipe import PoolRecipe
 from dsactl.expert_pools.settings import ExpertSettings, needs_experts
 from dsactl.recipes.recipe import Recipe
-from dsactl.runs.files import CHECKPOINT
 from dsactl.runs.job import Job
 from registry.files import write_atomically
 

@@ -16,6 +16,7 @@ from dsactl.data.views import base_name
 from dsactl.engine.device import prepare_device, resolve_device, resolve_precision
 from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.engine.random import derive_seed
+from dsactl.engine.run_files import SOURCE
 from dsactl.errors import DataError, UsageError
 from dsactl.expert_pools.named import check_pool, with_digest
 from dsactl.expert_pools.pool import load_experts
@@ -172,7 +173,7 @@ def source_of(store: registry.Store, recipe: Recipe, *, otherwise: str = "") -> 
     """
     try:
         of_images = replace(recipe, labels=None)  # labels that were replaced later have no run
-        source = json.loads((run_folder(store, of_images) / "source.json").read_text())
+        source = json.loads((run_folder(store, of_images) / SOURCE).read_text())
     except (FileNotFoundError, ValueError):
         source = None
     if not isinstance(source, dict):

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import registry
+from dsactl.engine import run_files
 from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.expert_pools.recipe import PoolRecipe
 from dsactl.recipes.methods import BUILT_IN
 from dsactl.recipes.recipe import Recipe
-from dsactl.runs import files
 from dsactl.runs.events import FOLLOWED_BYTES, TAIL_BYTES, EventLog
+from dsactl.runs.steps import steps_of
 from registry.locks import is_held
 
 State = Literal["running", "stopped", "finished", "removed"]
@@ -165,7 +166,7 @@ class RunReader:
         for before in ("", f"{_EXPERTS}/"):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 for each in sorted((self._home / before).iterdir()):
-                    if (each / files.RECIPE).is_file() or (each / files.CHECKPOINT).is_file():
+                    if (each / run_files.RECIPE).is_file() or (each / run_files.CHECKPOINT).is_file():
                         yield f"{before}{each.name}"
 
     def is_held(self, key: str) -> bool:
@@ -177,9 +178,9 @@ class RunReader:
         self._stored = None if self._live else self._stored
         folder = self._home / key
         try:
-            values = files.read_json(folder / files.RECIPE)
+            values = run_files.read_json(folder / run_files.RECIPE)
             if values is None:
-                raise registry.CorruptError(f"{folder} has no {files.RECIPE}.")
+                raise registry.CorruptError(f"{folder} has no {run_files.RECIPE}.")
             if key.startswith(f"{_EXPERTS}/"):
                 return self._pool(key, folder, PoolRecipe.from_dict(values))
             return self._set(key, folder, Recipe.from_dict(values))
@@ -191,21 +192,21 @@ class RunReader:
 
     def _set(self, key: str, folder: Path, recipe: Recipe) -> Run:
         held = self.is_held(key)  # before the record: a run that ends meanwhile has written it
-        about = self._json(folder, files.RUN)
-        source = self._json(folder, files.SOURCE)
-        finished = self._json(folder, files.FINISHED)
-        kept = self._description(folder / files.CHECKPOINT)
+        about = self._json(folder, run_files.RUN)
+        source = self._json(folder, run_files.SOURCE)
+        finished = self._json(folder, run_files.FINISHED)
+        kept = self._description(folder / run_files.CHECKPOINT)
         end = FOLLOWED_BYTES if self._live else TAIL_BYTES
-        log = self._logs.setdefault(key, EventLog(folder / files.EVENTS, end))
+        log = self._logs.setdefault(key, EventLog(folder / run_files.EVENTS, end))
         with contextlib.suppress(OSError):
             log.read()
         last = log.last
         done, seconds = 0, 0.0
         with contextlib.suppress(KeyError, TypeError, ValueError):
             if kept:
-                done, seconds = files.steps_of(kept, recipe), float(kept["seconds"])
+                done, seconds = steps_of(kept, recipe), float(kept["seconds"])
         # Steps of an earlier process that are in no checkpoint were lost.
-        if last and (finished or (held and _time(folder / files.EVENTS) >= _time(folder / files.RECIPE))):
+        if last and (finished or (held and _time(folder / run_files.EVENTS) >= _time(folder / run_files.RECIPE))):
             done, seconds = max(done, last.step), max(seconds, last.seconds)
         total = _number(kept, "total") or (last.total if last else None) or _usual_total(recipe)
         state, reference = self._state(finished, held=held)
@@ -236,7 +237,7 @@ class RunReader:
 
     def _pool(self, key: str, folder: Path, recipe: PoolRecipe) -> Run:
         held, total = self.is_held(key), recipe.networks * recipe.epochs  # held: before the record, as of a set
-        finished, about = self._json(folder, files.FINISHED), self._json(folder, files.RUN)
+        finished, about = self._json(folder, run_files.FINISHED), self._json(folder, run_files.RUN)
         networks = [folder / f"network-{index}.safetensors" for index in range(recipe.networks)]
         kept = [each for path in networks if (each := self._description(path))]
         done = sum(int(_number(each, "epoch") or 0) for each in kept)
@@ -264,7 +265,7 @@ class RunReader:
             folder=folder,
             recipe=recipe,
             curve=tuple(curve),
-            source=self._json(folder, files.SOURCE) or {},
+            source=self._json(folder, run_files.SOURCE) or {},
             mode=_mode(kept[-1] if kept else None),
             workers=max(1, sum(is_held(folder / f".network-{index}") for index in range(recipe.networks))),
         )
@@ -300,7 +301,7 @@ class RunReader:
     def _json(self, folder: Path, name: str) -> dict[str, Any] | None:
         """Return the content of a file that a run can do without; None if there is none, or it is damaged."""
         try:
-            return files.read_json(folder / name)
+            return run_files.read_json(folder / name)
         except registry.Error as error:
             self._tell(error.message)
         except OSError as error:
@@ -309,7 +310,7 @@ class RunReader:
 
     def _description(self, path: Path) -> dict[str, Any] | None:
         try:
-            return files.read_description(path)
+            return run_files.read_description(path)
         except registry.Error as error:
             self._tell(f"{error.message} To start over, use `fresh=True`, or remove it.")
         except OSError as error:
@@ -354,7 +355,7 @@ def _time(path: Path) -> float:
 
 def _written(folder: Path, *, finished: bool) -> str:
     """Return when a run's progress was last written."""
-    names = [files.FINISHED] if finished else [files.RECIPE, files.CHECKPOINT, files.EVENTS]
+    names = [run_files.FINISHED] if finished else [run_files.RECIPE, run_files.CHECKPOINT, run_files.EVENTS]
     times = [_time(folder / name) for name in names]
     times += [] if finished else [_time(path) for path in folder.glob("network-*.safetensors")]
     return datetime.fromtimestamp(max(times), UTC).isoformat(timespec="milliseconds")

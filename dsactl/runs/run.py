@@ -33,16 +33,17 @@ from dsactl.engine.device import prepare_device
 from dsactl.engine.locks import hold
 from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.progress import LastProgress, Progress
+from dsactl.engine.run_files import CHECKPOINT, EVENTS, FINISHED, RECIPE, RUN, SOURCE, write_json
 from dsactl.engine.session import Session
 from dsactl.errors import INTERRUPTS, RunError, continue_hint, explain_interrupt
 from dsactl.expert_pools.pool import ExpertPool
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe
 from dsactl.runs.experts import Pools, note_pool, pool_of_run, share_experts
-from dsactl.runs.files import CHECKPOINT, EVENTS, FINISHED, RECIPE, RUN, SOURCE, steps_of, write_json
 from dsactl.runs.job import Job, run_folder
 from dsactl.runs.made_check import doubt_of_range
 from dsactl.runs.runner import CHECKPOINT_SECONDS, Product, Watch, run_method
+from dsactl.runs.steps import steps_of
 from dsactl.synthetic.storage import store_set
 from registry.files import write_atomically
 from registry.locks import acquire

@@ -26,13 +26,14 @@ from dsactl.engine.memory import keep_freed_memory
 from dsactl.engine.mode import Mode, mode_mismatch
 from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.progress import NO_FIGURES, Progress
+from dsactl.engine.run_files import CHECKPOINT, EVENTS
 from dsactl.errors import ProcessError, RunError, is_out_of_memory
 from dsactl.expert_pools.pool import ExpertPool
 from dsactl.methods.work import CondensedSet, MethodContext
 from dsactl.recipes.methods import BUILT_IN, find
-from dsactl.runs.files import CHECKPOINT, EVENTS, steps_of
 from dsactl.runs.job import Job
 from dsactl.runs.made_check import checked
+from dsactl.runs.steps import steps_of
 from registry.errors import Error
 
 CHECKPOINT_SECONDS = 30.0  # a checkpoint takes milliseconds, and half a minute of work is little to lose

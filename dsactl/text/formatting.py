@@ -27,6 +27,11 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
+def to_the_minute(time: str) -> str:
+    """Format a time in ISO 8601 without its seconds: "2026-01-31 08:30"."""
+    return time[:16].replace("T", " ")
+
+
 def about(seconds: float) -> str:
     """Format an estimated duration in seconds: "about 3 min 20 s", "under a second"."""
     return f"about {duration(seconds)}" if seconds >= 1 else "under a second"

@@ -23,7 +23,7 @@ def test_a_busy_process_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         assert busy.stdout is not None
         busy.stdout.readline()
-        monkeypatch.setattr(load, "_usable", lambda: {core})
+        monkeypatch.setattr(load, "own_cores", lambda: {core})
         found = measure()
         before = load._processes(load._PROC)
         assert busy.pid in before
@@ -68,7 +68,7 @@ def test_the_figures_are_those_of_the_files(
         )
 
     moments = iter([0.0, 10.0])
-    monkeypatch.setattr(load, "_usable", lambda: {0, 1})
+    monkeypatch.setattr(load, "own_cores", lambda: {0, 1})
     monkeypatch.setattr(load.time, "sleep", pass_time)
     monkeypatch.setattr(load.time, "perf_counter", lambda: next(moments))
     used = iter([1.0, 3.0])

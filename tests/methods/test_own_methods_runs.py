@@ -13,10 +13,10 @@ import dsactl
 import registry
 from dsactl.engine import native
 from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
+from dsactl.engine.run_files import CHECKPOINT
 from dsactl.errors import RunError, UsageError
 from dsactl.methods import work
 from dsactl.methods.work import MethodContext
-from dsactl.runs.files import CHECKPOINT
 
 FAILS = """
 def fails(work):

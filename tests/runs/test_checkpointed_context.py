@@ -10,8 +10,8 @@ from dsactl.engine.checkpoint import read_checkpoint, save_checkpoint
 from dsactl.engine.mode import Mode
 from dsactl.engine.processes import SINGLE_PROCESS
 from dsactl.engine.progress import Progress
+from dsactl.engine.run_files import CHECKPOINT
 from dsactl.recipes.recipe import Request
-from dsactl.runs.files import CHECKPOINT
 from dsactl.runs.job import Job, prepare
 from dsactl.runs.runner import CheckpointedContext
 

@@ -25,9 +25,9 @@ from sessions import Stopping, Told
 import dsactl
 import registry
 from dsactl.cli.commands import runs as command
-from dsactl.engine import locks
+from dsactl.engine import locks, run_files
 from dsactl.recipes.recipe import Request
-from dsactl.runs import files, listing, watching
+from dsactl.runs import listing, watching
 from dsactl.runs.events import EventLog
 from dsactl.runs.job import prepare, run_folder
 from dsactl.text.sparkline import sparkline
@@ -78,7 +78,7 @@ def test_a_run_of_another_process_that_is_killed_goes_on_with_the_listed_command
     assert (stopped["run"], stopped["state"]) == (running["run"], "stopped")
     assert [run.key for run in dsactl.list_runs(stopped["run"][:8])] == [stopped["run"]]
     assert dsactl.list_runs(stopped["run"][:7]) == [], "it may be the whole name of a set"
-    kept = files.read_description(Path(stopped["folder"]) / files.CHECKPOINT)
+    kept = run_files.read_description(Path(stopped["folder"]) / run_files.CHECKPOINT)
     assert kept is not None
     assert stopped["done"] == kept["done"], "steps after the last checkpoint are lost"
     _, said, _ = cli("runs")
@@ -161,12 +161,13 @@ def test_a_run_that_ends_while_it_is_read_is_finished(monkeypatch: pytest.Monkey
     """One that is followed would be shown as stopped, and would not be looked at again."""
     dsactl.condense("digits", iterations=2, device="cpu", **DD)  # type: ignore[arg-type]
     dsactl.experts("digits@classes0-3", networks=1, epochs=1, network=dsactl.NetworkSpec(width=8), device="cpu")
-    records = {run.folder / files.FINISHED: (run.folder / files.FINISHED).read_bytes() for run in dsactl.list_runs()}
+    paths = [run.folder / run_files.FINISHED for run in dsactl.list_runs()]
+    records = {path: path.read_bytes() for path in paths}
     for path in records:
         path.unlink()
 
     def ends(lock: Path) -> bool:
-        path = lock.with_name(files.FINISHED)
+        path = lock.with_name(run_files.FINISHED)
         path.write_bytes(records[path])
         return False
 
@@ -179,13 +180,13 @@ def test_steps_after_the_last_checkpoint_are_lost() -> None:
     """Unless the process that took them still works; events of an earlier one tell of none of this one's steps."""
     stop_at(2, iterations=9, **DD)
     [run] = dsactl.list_runs()
-    log = run.folder / files.EVENTS
+    log = run.folder / run_files.EVENTS
     with log.open("a") as file:
         file.write('{"step": 4, "total": 9, "loss": 1, "seconds": 2}\n')
     assert dsactl.list_runs()[0].done == 2
     with FileLock(run.folder / "lock"):
         assert [(run.state, run.done) for run in dsactl.list_runs()] == [("running", 4)]
-        os.utime(run.folder / files.RECIPE, (0, log.stat().st_mtime + 1))
+        os.utime(run.folder / run_files.RECIPE, (0, log.stat().st_mtime + 1))
         assert [(run.state, run.done) for run in dsactl.list_runs()] == [("running", 2)]
 
 
@@ -201,7 +202,7 @@ def test_a_pool_of_experts_is_a_run(cli: Cli) -> None:
     assert code == 0, err
     [finished] = dsactl.list_runs()
     assert (finished.key, finished.state, finished.reference) == (stopped.key, "finished", "my-pool:1")
-    (finished.folder / files.FINISHED).unlink()  # as before there were records
+    (finished.folder / run_files.FINISHED).unlink()  # as before there were records
     assert dsactl.list_runs()[0].reference == "my-pool:1"
     cli(*shlex.split(command)[1:], "--fresh")
     cli("rm", "my-pool:1", "--yes")
@@ -226,10 +227,10 @@ def test_damaged_files_are_remarked_on_and_the_other_runs_are_listed(cli: Cli) -
     for seed in range(4):
         stop_at(2, iterations=5, seed=seed, **DD)
     folders = {run.recipe.seed: run.folder for run in dsactl.list_runs()}
-    (folders[0] / files.RECIPE).write_text('{"dataset": "digi')
-    (folders[1] / files.CHECKPOINT).write_bytes(b"\xff" * 100)
-    (folders[2] / files.EVENTS).write_bytes(b'\xff\n[]\n7\n{"step": 1, "se\n{"step": 2, "seconds": 1}')
-    (folders[3] / files.RUN).write_text("[]")
+    (folders[0] / run_files.RECIPE).write_text('{"dataset": "digi')
+    (folders[1] / run_files.CHECKPOINT).write_bytes(b"\xff" * 100)
+    (folders[2] / run_files.EVENTS).write_bytes(b'\xff\n[]\n7\n{"step": 1, "se\n{"step": 2, "seconds": 1}')
+    (folders[3] / run_files.RUN).write_text("[]")
     told = Told()
     runs = {run.recipe.seed: run for run in dsactl.list_runs(progress=told)}
     assert {seed: run.done for seed, run in runs.items()} == {1: 0, 2: 2, 3: 2}
@@ -242,7 +243,7 @@ def test_damaged_files_are_remarked_on_and_the_other_runs_are_listed(cli: Cli) -
     assert len(err.splitlines()) == 3
     assert "--fresh" in err
     shutil.rmtree(folders[1])
-    (folders[2] / files.RECIPE).unlink()
+    (folders[2] / run_files.RECIPE).unlink()
     assert [run.recipe.seed for run in dsactl.list_runs()] == [3]
 
 
@@ -334,7 +335,7 @@ def test_a_run_before_its_first_step_has_its_total() -> None:
     """Of what is known from the recipe alone."""
     job = prepare(Request.parse({"dataset": "digits", "iterations": 7, "inner_steps": 2, "ipc": 1, "width": 8}), "cpu")
     folder = run_folder(registry.Store(), job.recipe)
-    files.write_json(folder / files.RECIPE, job.recipe.to_dict())
+    run_files.write_json(folder / run_files.RECIPE, job.recipe.to_dict())
     [run] = dsactl.list_runs()
     assert (run.state, run.done, run.total, run.seconds_left) == ("stopped", 0, 14, None)
 

@@ -13,7 +13,7 @@ from dsactl.cli import options
 from dsactl.cli.output import Output
 from dsactl.errors import UnknownNameError
 from dsactl.evaluation.shown import accuracy_in_words, mean_accuracy
-from dsactl.text.formatting import bytes_in_words
+from dsactl.text.formatting import bytes_in_words, to_the_minute
 from dsactl.text.tables import Table
 from registry import collector
 from registry.cost import Cost
@@ -197,7 +197,7 @@ def _table(entries: list["registry.Entry"]) -> Table:
             "–" if entry.iterations is None else str(entry.iterations),
             *accuracy_in_words(entry),
             bytes_in_words(entry.size),
-            entry.stored[:16].replace("T", " "),
+            to_the_minute(entry.stored),
         )
     return shown
 
@@ -207,7 +207,7 @@ def _table_of_pools(entries: list["registry.Entry"]) -> Table:
     shown = Table(columns, right=("networks", "seed", "size"), optional=("size", "stored", "seed"))
     for entry in entries:
         epochs = ", ".join(map(str, entry.epochs))
-        size, when = bytes_in_words(entry.size), entry.stored[:16].replace("T", " ")
+        size, when = bytes_in_words(entry.size), to_the_minute(entry.stored)
         shown.add(entry.reference, str(entry.networks), epochs, _seed(entry.seed), size, when)
     return shown
 

@@ -21,6 +21,7 @@ from dsactl.text.formatting import (
     in_words,
     many,
     mean_and_deviation,
+    to_the_minute,
 )
 from dsactl.text.tables import Facts, Table
 from registry.cost import Cost, fit_in_8_bits
@@ -141,7 +142,7 @@ def _results(evaluations: list[dict[str, Any]]) -> Table:
             mean_and_deviation(*paper) if isinstance(paper, list) and len(paper) == 2 else "–",
             str(record.get("epochs", "?")),
             augmentation(record),
-            str(record.get("created", "?"))[:16].replace("T", " "),
+            to_the_minute(str(record.get("created", "?"))),
         )
     return results
 

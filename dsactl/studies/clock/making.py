@@ -26,12 +26,12 @@ from dsactl.engine.checkpoint import read_checkpoint
 from dsactl.engine.device import describe
 from dsactl.engine.locks import hold
 from dsactl.engine.processes import SINGLE_PROCESS
+from dsactl.engine.run_files import CHECKPOINT
 from dsactl.engine.session import Session
 from dsactl.expert_pools.pool import ExpertPool
 from dsactl.expert_pools.teacher import Teacher
 from dsactl.methods.work import CondensedSet
 from dsactl.runs.experts import Pools, note_pool, pool_of_run
-from dsactl.runs.files import CHECKPOINT
 from dsactl.runs.job import STUDIES, Job
 from dsactl.runs.made_check import checked
 from dsactl.runs.run import BusyError, carry_out, execute, recorded_set, store_product

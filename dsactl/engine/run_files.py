@@ -1,11 +1,10 @@
-"""The files of a run's folder, and what can be read from them without torch."""
+"""The files of the folder of a run, of a set or of a pool, and what can be read from them without torch."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dsactl.recipes.recipe import Recipe
 from registry.errors import CorruptError
 from registry.files import read_limited, write_atomically
 
@@ -26,7 +25,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     Raises:
         registry.StoreError: the folder cannot be written to.
     """
-    write_atomically(path, json.dumps(value, indent=1).encode())
+    write_atomically(path, json.dumps(dict(value), indent=1).encode())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -67,18 +66,3 @@ def read_description(path: Path) -> dict[str, Any] | None:
     if not isinstance(about, dict):
         raise CorruptError(f"{path} is damaged (it has no description).")
     return about
-
-
-def steps_of(about: Mapping[str, Any], recipe: Recipe) -> int:
-    """Return the number of steps that a checkpoint has.
-
-    Args:
-        about: the checkpoint's description; that of dsactl 0.1 has iteration and inner step of Algorithm 1.
-        recipe: of the run.
-
-    Raises:
-        KeyError, TypeError, ValueError: the description is damaged.
-    """
-    if "done" in about:
-        return int(about["done"])
-    return int(about["iteration"]) * int(recipe.settings.option("inner_steps")) + int(about["step"])
