@@ -51,13 +51,15 @@ def facts_of(stored: StoredSet, evaluations: list[dict[str, Any]]) -> dict[str, 
     return facts
 
 
-def fact_in_words(key: str, item: Any) -> str:
-    """Format a value of `facts_of`; "–" for None, where a set has no such fact.
+def in_rows(found: Mapping[str, Sequence[Any]]) -> list[tuple[str, list[str]]]:
+    """Return what `differing` has found as text: the name of each fact, and its value in each set."""
+    return [
+        (name.replace("data set", "dataset"), [_value(name, item) for item in items]) for name, items in found.items()
+    ]
 
-    Args:
-        key: its name.
-        item: the value.
-    """
+
+def _value(key: str, item: Any) -> str:
+    """Format a value of `facts_of`; "–" for None, where a set has no such fact."""
     if item is None:
         return "–"
     if key in ("digest", "data set: checksum", "recipe: checksum"):

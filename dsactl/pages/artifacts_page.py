@@ -6,7 +6,7 @@ from pathlib import Path
 import registry
 from dsactl.data.load import load_again
 from dsactl.engine.progress import Progress
-from dsactl.evaluation.differences import differing, fact_in_words, facts_of
+from dsactl.evaluation.differences import differing, facts_of, in_rows
 from dsactl.evaluation.resolve import check_matches
 from dsactl.pages.accuracies import WIDTH, comparisons
 from dsactl.pages.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, Point, charts
@@ -42,7 +42,8 @@ def artifacts_page(
         views.append(_view(*each, store, progress.part(done, 1, len(found)), neighbours=neighbours, data=data))
     stored = [each for _, each in found]
     sets = [each for each in stored if each.kind == registry.SET]
-    measured = [evaluations(each, store) for each in sets]
+    measured = [evaluations(each, store) for each in stored]
+    of_sets = [records for each, records in zip(stored, measured, strict=True) if each.kind == registry.SET]
     title = views[0].reference if len(views) == 1 else f"{len(views)} artifacts side by side"
     if len(views) > 1 and len(sets) == len(views):
         title = f"{len(views)} sets side by side"
@@ -50,9 +51,9 @@ def artifacts_page(
         "artifacts.html",
         title=title,
         views=views,
-        comparisons=comparisons(sets, measured, store) if sets else [],
+        comparisons=comparisons(sets, of_sets, store) if sets else [],
         charts=charts(_figures(views, stored)),
-        differences=_differences(stored, store),
+        differences=in_rows(differing(list(map(facts_of, stored, measured)))) if len(stored) > 1 else [],
         zooms=ZOOMS,
         neighbours=neighbours,
         plot_width=WIDTH,
@@ -106,14 +107,3 @@ def _figures(views: Sequence[View], stored: Sequence[registry.StoredSet]) -> dic
         view.reference: {f"{name}, {method}" if several else name: points for name, points in view.figures.items()}
         for view, method in runs
     }
-
-
-def _differences(stored: Sequence[registry.StoredSet], store: registry.Store) -> list[tuple[str, list[str]]]:
-    """Return in what several artifacts differ, and the value of each as text."""
-    if len(stored) == 1:
-        return []
-    facts = differing([facts_of(each, evaluations(each, store)) for each in stored])
-    return [
-        (name.replace("data set", "dataset"), [fact_in_words(name, item) for item in items])
-        for name, items in facts.items()
-    ]

@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from dsactl.cli import options
 from dsactl.cli.output import Output
-from dsactl.evaluation.differences import differing, fact_in_words, facts_of
+from dsactl.evaluation.differences import differing, facts_of, in_rows
 from dsactl.text.tables import Table
 
 EXAMPLES = """Examples:
@@ -35,9 +35,6 @@ def command(
     same = sets[0].digest == sets[1].digest
     value = {"a": sets[0].reference, "b": sets[1].reference, "same_content": same, "differing": found}
     shown = Table(("", *(each.reference for each in sets)))
-    shown.rows = [
-        (key.replace("data set", "dataset"), *(fact_in_words(key, item) for item in pair))
-        for key, pair in found.items()
-    ]
+    shown.rows = [(name, *texts) for name, texts in in_rows(found)]
     verdict = f"{sets[0].reference} and {sets[1].reference} have {'the same' if same else 'different'} content"
     output.answer(value, list(found), [*([shown] if found else []), escape(verdict)])
