@@ -13,7 +13,7 @@ A pool that is being made has a folder in the store's home, keyed by its recipe'
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,7 +127,11 @@ def prepare(
 
 
 def find_pool(store: registry.Store, job: PoolJob) -> registry.StoredSet | None:
-    """Return the newest undamaged pool of a job's recipe, under any name; None if the store has none."""
+    """Return the newest undamaged pool of a job's recipe, under any name; None if the store has none.
+
+    If there is none that keeps the job's epochs alone, one with others between the first and the last of them will do:
+    its networks are the same.
+    """
     recipes = [job.recipe]
     if job.any_precision:
         recipes.append(replace(job.recipe, precision="bfloat16" if job.recipe.precision == "float32" else "float32"))
@@ -135,16 +139,24 @@ def find_pool(store: registry.Store, job: PoolJob) -> registry.StoredSet | None:
         entry
         for entry in reversed(store.entries()[0])
         if entry.kind == registry.EXPERTS
-        and (entry.networks, tuple(entry.epochs)) == (job.recipe.networks, job.recipe.keep)
+        and entry.networks == job.recipe.networks
+        and _has_epochs(entry.epochs, job.recipe.keep)
     ]
+    entries.sort(key=lambda entry: tuple(entry.epochs) != job.recipe.keep)
     for recipe in recipes:
         for entry in entries:
             with contextlib.suppress(registry.NotFoundError, registry.CorruptError):
                 stored = store.read(entry.name, entry.version)
-                if (stored.manifest.recipe, stored.manifest.dataset) == (recipe.to_dict(), _dataset_info(job)):
+                wanted = replace(recipe, keep=tuple(entry.epochs)).to_dict()
+                if (stored.manifest.recipe, stored.manifest.dataset) == (wanted, _dataset_info(job)):
                     store.tensors(stored)
                     return stored
     return None
+
+
+def _has_epochs(kept: Sequence[int], wanted: Sequence[int]) -> bool:
+    """Return whether a pool has the epochs that are wanted, with the same first and last one."""
+    return bool(kept) and (kept[0], kept[-1]) == (wanted[0], wanted[-1]) and set(wanted) <= set(kept)
 
 
 def find_or_make(

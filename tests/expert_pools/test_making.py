@@ -86,6 +86,24 @@ def test_a_network_depends_neither_on_how_many_there_are_nor_on_what_is_kept(dig
         assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_a_pool_that_keeps_more_epochs_will_do(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = registry.Store()
+    more = find_or_make(job(digits, epochs=3, keep=(0, 1, 3)), session(store)).stored
+    for keep in ((0, 1), (1, 3), (0, 2, 3)):
+        assert find_pool(store, job(digits, epochs=3, keep=keep)) is None, "other first or last epochs, or one missing"
+    assert find_pool(store, job(digits, epochs=2)) is None, "the schedule of its training is another"
+    monkeypatch.setattr(make, "_train", no_training)
+    assert find_or_make(job(digits, epochs=3), session(store)) == PoolOutcome(more, repeated=True)
+    monkeypatch.undo()
+    alone = find_or_make(job(digits, epochs=3), session(store), fresh=True).stored
+    assert find_pool(store, job(digits, epochs=3)) == alone, "the one that keeps these epochs alone comes first"
+    assert find_pool(store, job(digits, epochs=3, keep=(0, 1, 3))) == more
+    pools = [pool_from_store(store, stored) for stored in (more, alone)]
+    for epoch in (0, 3):
+        first, second = (pool.network(0, epoch)[0] for pool in pools)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 def test_a_stored_pool_is_found_by_its_recipe(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     store = registry.Store()
     first = find_or_make(job(digits), session(store))
