@@ -15,7 +15,11 @@ from dsactl.synthetic.bundled import bundled, evaluations, find
 
 Program = Callable[..., CompletedProcess[str]]
 PAPERS = {"mnist-dsa-convnet-ipc1", "fashionmnist-dsa-convnet-ipc1", "cifar10-dsa-convnet-ipc1"}
-NAMES = PAPERS | {"cifar10-dance-convnet-ipc1-formation2", "cifar10-dance-convnet-ipc10-formation2"}
+NAMES = PAPERS | {
+    "fashionmnist-dance-convnet-ipc1-formation2",
+    "cifar10-dance-convnet-ipc1-formation2",
+    "cifar10-dance-convnet-ipc10-formation2",
+}
 
 
 def test_every_one_is_whole_and_evaluated_those_of_dsa_at_the_paper_s_scale() -> None:
