@@ -84,16 +84,16 @@ def test_a_column_is_sorted_by_click_and_by_keyboard(browser: Tab, registry_page
 
 def test_rows_are_filtered_by_words(browser: Tab, registry_page: Path) -> None:
     browser.open(registry_page)
+    everything = browser.value(NAMES)
     browser.click("#filter")
     browser.type("CONVNET set-b")
     assert browser.value(NAMES) == ["set-b:1"]
     assert browser.value("document.querySelector('output').value").startswith("1 of ")
     browser.value("document.getElementById('filter').select()")
     browser.type("mnist")
-    assert {name.partition(":")[0] for name in browser.value(NAMES)} == {
-        "bundled/mnist-dsa-convnet-ipc1",
-        "bundled/fashionmnist-dsa-convnet-ipc1",
-    }
+    shown = browser.value(NAMES)
+    assert shown == [name for name in everything if "mnist" in name]
+    assert 2 <= len(shown) < len(everything)
 
 
 def test_the_images_are_zoomed_without_a_script(browser: Tab, tmp_path: Path) -> None:
