@@ -154,8 +154,8 @@ def command(
 
     Which method: dance with --formation 2 is the most accurate, and takes an hour on two CPU cores for 32×32 images; it
     learns from experts, networks that are trained once for all sets (dsactl experts). dsa needs none, and for one image
-    per class a quarter of an hour. herding chooses real images; random is the baseline. docs/howto.md has
-    figures, and the settings for an hour.
+    per class a quarter of an hour. herding chooses real images; random is the baseline. docs/howto.md has figures,
+    and the settings for an hour.
     """
     asked: dict[str, Any] = {
         "dataset": dataset,
