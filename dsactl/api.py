@@ -56,8 +56,9 @@ def condense(
         dataset: a dataset's name or an image folder.
         ipc: images per class.
         budget: time for making the set, as "30m", "2h", "90s" or "1h30m", or in seconds. A few steps are timed, and as
-            many are made as fit, at most the method's default number. The set's recipe has that number; an equal call
-            with the same budget uses it again. None for a number of steps that does not depend on time.
+            many are made as fit, at most the method's default number. Experts that are needed and not in the store are
+            trained within it. The set's recipe has the numbers; an equal call with the same budget uses them again.
+            None for a number of steps that does not depend on time.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         fresh: ignore an earlier run of the same recipe, and time the steps again.
         log_dir: folder for TensorBoard, in which the run writes a folder of its own: distance or loss, seconds per
@@ -88,10 +89,10 @@ def condense(
     seconds = None if budget is None else budget_of(request, budget)
     job = prepare(request, session.device, store=session.store, progress=session.progress.part(0, 0, 1))
     if seconds is not None:
-        choice = settle(job, seconds, session, fresh=fresh)
+        choice = settle(job, seconds, session, given=request.settings, fresh=fresh)
         for said in choice.sentences(job):
             session.progress.remark(said)
-        job = job.with_steps(choice.steps)
+        job = choice.applied(job)
     with logged(logs, job, session) as (session, watch):
         return from_store(session.store, execute(job, session, fresh=fresh, watch=watch).stored)
 

@@ -1,8 +1,13 @@
 """A clock that the tests move, and a method of another package that moves it."""
 
+from collections.abc import Iterator
+from itertools import cycle
+from types import ModuleType
+
 import pytest
 
 from dsactl.engine import clock
+from dsactl.engine.clock import Clock
 
 STEADY = """
 from dsactl.engine import clock
@@ -50,3 +55,20 @@ def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
     hands = Hands()
     monkeypatch.setattr(clock, "time", hands)
     return hands
+
+
+def marks(monkeypatch: pytest.MonkeyPatch, module: ModuleType, spans: list[float]) -> None:
+    """Let the spans between the marks of a module's clock be these: the first, and then the others in turn."""
+
+    class Marked(Clock):
+        def __init__(self, _device: object) -> None:
+            self.marks: list[float] = []
+            self._later: Iterator[float] = iter([0.0, spans[0]])
+            self._others = cycle(spans[1:])
+
+        def mark(self) -> None:
+            before = self.marks[-1] if self.marks else 0.0
+            span = next(self._later, None)
+            self.marks.append(before + (next(self._others) if span is None else span))
+
+    monkeypatch.setattr(module, "Clock", Marked)

@@ -1,6 +1,7 @@
 """The time budget of `dsactl condense`: the steps that fit, and the command that makes as many without it."""
 
 import shlex
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +17,26 @@ if TYPE_CHECKING:
 
 
 def settle(
-    job: "Job", seconds: float, sets: int, output: Output, processes: "Processes", *, fresh: bool, dry: bool
+    job: "Job",
+    seconds: float,
+    sets: int,
+    output: Output,
+    processes: "Processes",
+    *,
+    given: Collection[str],
+    fresh: bool,
+    dry: bool,
 ) -> "Choice":
-    """Choose the number of steps, and say what was chosen; see `dsactl.runs.budget.settle`."""
+    """Choose the number of steps and the experts, and say what was chosen; see `dsactl.runs.budget.settle`."""
     from dsactl.engine.session import Session
     from dsactl.runs import budget
 
     with output.progress(str(job.name), 1, "percent") as bar:
         session = Session.open(job.device, progress=bar)
-        choice = budget.settle(job, seconds, session, sets=sets, processes=processes, fresh=fresh, dry=dry)
+        choice = budget.settle(job, seconds, session, given=given, sets=sets, processes=processes, fresh=fresh, dry=dry)
     for said in choice.sentences(job):
         output.remark(said)
-    output.remark(f"The same without a budget: {command(job.with_steps(choice.steps), sets)}")
+    output.remark(f"The same without a budget: {command(choice.applied(job), sets)}")
     return choice
 
 

@@ -46,7 +46,7 @@ def follow(
     try:
         job = prepare_together(request, device, processes)
         if budget is not None:
-            job = job.with_steps(budgets.follow(job, budget, sets, processes).steps)
+            job = budgets.follow(job, budget, sets, processes).applied(job)
         for index in range(0 if dry else sets):
             run.follow(job.with_seed(index), processes)
     except ProcessError:

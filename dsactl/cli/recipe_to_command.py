@@ -1,7 +1,7 @@
 """Conversion of a recipe to the command that makes its set or pool of experts."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +106,8 @@ def condense_command(
         differing |= {name: own[name] for name in ("inner_steps", "network_epochs") if name in own}
     if differing.get("experts"):  # the pool says the other settings of experts
         differing = {name: value for name, value in differing.items() if not name.startswith("expert_")}
-    given |= {name: value for name, value in differing.items() if name not in recipe.options}
+    flagless: Collection[str] = () if recipe.method in methods.BUILT_IN else recipe.options.keys()
+    given |= {name: value for name, value in differing.items() if name not in flagless}
     if recipe.formation != 1:
         given["formation"] = recipe.formation
     if recipe.strategy != usual.strategy:
@@ -116,7 +117,7 @@ def condense_command(
     for name, value in given.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     for name, value in differing.items():
-        if name in recipe.options:
+        if name in flagless:
             words += ["--option", f"{name}={value}"]
     return shlex.join(words)
 

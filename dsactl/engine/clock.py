@@ -1,6 +1,8 @@
 """The clock of a trial's steps, from which the time of long work is estimated."""
 
+import math
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -10,6 +12,11 @@ def wait(device: torch.device) -> None:
     """Wait for a GPU to finish its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def upper_quartile(seconds: Sequence[float]) -> float:
+    """Return the upper quartile of times: above the median, since a processor that gets warm gets slower."""
+    return sorted(seconds)[math.ceil(0.75 * len(seconds)) - 1]
 
 
 class Clock:
@@ -27,6 +34,10 @@ class Clock:
         wait(self._device)
         self.marks.append(time.perf_counter())
 
+    def spans(self, first: int = 0) -> list[float]:
+        """Return the seconds of each step after mark `first`."""
+        return [later - earlier for earlier, later in pairwise(self.marks[first:])]
+
     def fastest(self, first: int = 0) -> float:
         """Return the seconds of the fastest step after mark `first`."""
-        return min(later - earlier for earlier, later in pairwise(self.marks[first:]))
+        return min(self.spans(first))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from dsactl.data.parts import training_split
-from dsactl.engine.clock import Clock
+from dsactl.engine.clock import Clock, upper_quartile
 from dsactl.engine.device import prepare_device
 from dsactl.engine.memory import keep_freed_memory, peak_memory, reset_peak_memory
 from dsactl.engine.random import generator
@@ -34,16 +34,36 @@ def estimate(job: PoolJob, device: torch.device) -> PoolCost:
     if device.type == "cpu":
         keep_freed_memory()
     reset_peak_memory(device)
+    spans, steps = _timed(job, device, 0.0)
+    return PoolCost(min(spans) * steps * job.recipe.epochs * job.recipe.networks, peak_memory(device))
+
+
+def seconds_per_epoch(job: PoolJob, device: torch.device, allowed: float) -> float:
+    """Time steps of one network, and return the seconds of an epoch by the upper quartile; nothing is stored.
+
+    Args:
+        job: of the pool.
+        device: where to train.
+        allowed: seconds that timing may take if more than the fewest steps are timed.
+    """
+    prepare_device(device)
+    spans, steps = _timed(job, device, allowed)
+    return upper_quartile(spans) * steps
+
+
+def _timed(job: PoolJob, device: torch.device, allowed: float) -> tuple[list[float], int]:
+    """Return the seconds of some steps of a network, without the first, which warms up; and the steps of an epoch."""
     dataset, recipe = training_split(job.dataset, device), job.recipe
     descent = new_descent(dataset, recipe, 0, network_of(recipe, dataset))
     source, clock = generator(recipe.seed, "expert-trial"), Clock(device)
     batches = descent.shuffled(dataset.train.labels_N, [source])
     clock.mark()
-    for chosen_MB in batches[:_STEPS]:
+    for index, chosen_MB in enumerate(batches):
+        if index >= _STEPS and clock.marks[-1] - clock.marks[1] >= allowed:
+            break
         descent.step(dataset.at, dataset.train.labels_N, chosen_MB, [source], recipe.lr)
         clock.mark()
-    first = 1 if len(batches) > 1 else 0  # the first step warms up
-    return PoolCost(clock.fastest(first) * len(batches) * recipe.epochs * recipe.networks, peak_memory(device))
+    return clock.spans(1 if len(clock.marks) > 2 else 0), len(batches)
 
 
 def in_words(job: PoolJob, seconds: float) -> str:

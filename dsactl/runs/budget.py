@@ -9,19 +9,23 @@ in the store's home, so that the same call continues the same run after an inter
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
+import registry
 from dsactl.engine.device import describe
 from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.engine.session import Session
 from dsactl.errors import INTERRUPTS, UsageError, explain_interrupt
-from dsactl.expert_pools.settings import needs_experts
 from dsactl.recipes.budget import as_budget, as_exact_budget
 from dsactl.recipes.methods import find
+from dsactl.runs.expert_share import SETTINGS as EXPERT_SETTINGS
+from dsactl.runs.expert_share import SHARE as EXPERT_SHARE
+from dsactl.runs.expert_share import ExpertShare, share_of_experts
 from dsactl.runs.job import Job
 from dsactl.runs.trial import Trial, measure, would_compile
 from dsactl.text.formatting import duration, many
@@ -48,11 +52,12 @@ class Choice:
         default: steps without a budget, which are never exceeded.
         seconds: of one step.
         preparation: seconds before the first step, which are no part of the budget: of compiling, or of networks that a
-            method trains first.
-        budget: seconds for all sets.
+            method trains first, other than experts.
+        budget: seconds for all sets, and for missing experts.
         sets: their number.
         device: where the steps were timed.
         kept: whether they were timed by an earlier call.
+        experts: which the sets are made with; None if they need none, or the recipe names them.
     """
 
     steps: int
@@ -63,6 +68,11 @@ class Choice:
     sets: int
     device: str
     kept: bool = False
+    experts: ExpertShare | None = None
+
+    def applied(self, job: Job) -> Job:
+        """Return the job with the steps and the experts that were chosen."""
+        return (job if self.experts is None else self.experts.applied(job)).with_steps(self.steps)
 
     def sentences(self, job: Job) -> list[str]:
         """Return what was chosen and why, and what is not part of the budget.
@@ -70,9 +80,15 @@ class Choice:
         Args:
             job: that the budget is for.
         """
-        name, share = find(job.recipe.method).steps_setting.replace("_", " "), as_exact_budget(self.budget)
+        name, left = find(job.recipe.method).steps_setting.replace("_", " "), self.budget
+        experts = [] if self.experts is None else [self.experts.sentence(self.budget)]
+        if self.experts is not None and self.experts.seconds:
+            left -= self.experts.seconds
+            share = "what is left"
+        else:
+            share = as_exact_budget(self.budget)
         if self.sets > 1:
-            share = f"{as_budget(self.budget / self.sets)} of {share}, for each of {self.sets} sets"
+            share = f"{as_budget(left / self.sets)} of {share}, for each of {self.sets} sets"
         each = f"{in_seconds(self.seconds)} each on {self.device}."
         if self.steps == self.default:
             chosen = f"All {self.steps:,} {name} fit in {share}, which is more than enough: {each}"
@@ -82,8 +98,7 @@ class Choice:
         if self.kept:
             chosen += " An equal call has timed them; `fresh=True` does so again."
         before = f", and about {duration(self.preparation)} before the first step" if self.preparation >= 1 else ""
-        experts = ", the training of experts" if needs_experts(job.recipe) else ""
-        return [chosen, f"Not part of the budget: evaluation{experts}{before}."]
+        return [*experts, chosen, f"Not part of the budget: evaluation{before}."]
 
 
 def settle(
@@ -91,17 +106,19 @@ def settle(
     budget: float,
     session: Session,
     *,
+    given: Collection[str] = (),
     sets: int = 1,
     processes: Processes = SINGLE_PROCESS,
     fresh: bool = False,
     dry: bool = False,
 ) -> Choice:
-    """Choose the number of steps that fit in a budget, or look up what an equal call chose.
+    """Choose the number of steps that fit in a budget, and the experts; or look up what an equal call chose.
 
     Args:
         job: with the default number of steps; of a method with a `steps_setting`.
-        budget: seconds for making all sets.
+        budget: seconds for making all sets, and the experts that they need if the store has none that will do.
         session: has the store, where the choice is kept, and the meter.
+        given: names of settings that the user gave; those of experts are not changed then.
         sets: number of sets that share the budget.
         processes: that share the classes; this function is for process 0, and `follow` for the others.
         fresh: measure, whatever an equal call chose.
@@ -109,19 +126,23 @@ def settle(
 
     Raises:
         UsageError: the budget is too short, or the method reports no steps.
-        RunError: see `run_method`.
+        RunError: see `run_method`; or experts are missing, and there are several processes.
         registry.StoreError: the store cannot be written to.
         KeyboardInterrupt: passed on; nothing is kept of a measurement that does not end.
     """
     device = describe(job.device) + (f", {processes.count} processes" if processes.count > 1 else "")
-    key = json.dumps([job.recipe.digest(), budget, sets, device]).encode()
+    fixed = sorted(EXPERT_SETTINGS.keys() & given)
+    key = json.dumps([job.recipe.digest(), budget, sets, device, *fixed]).encode()
     path = session.store.home / "runs" / "budgets" / f"{hashlib.sha256(key).hexdigest()[:32]}.json"
     choice = None if fresh else _kept(path)
     if choice is None:
-        trials = _Trials(job, budget, sets, session.progress.part(0, 0, 1, "measuring"), processes)
+        progress = session.progress.part(0, 0, 1, "measuring")
+        progress.update(0, 1)
         try:
-            choice = trials.choose(device)
-        except UsageError:
+            allowed = min(TRIAL_SHARE * budget, MOST_TRIAL)
+            experts = share_of_experts(job, budget, session, given=given, allowed=allowed, processes=processes)
+            choice = _Trials(job, budget, sets, experts, progress, processes).choose(device)
+        except registry.Error:
             processes.broadcast(_REFUSED)
             raise
         except INTERRUPTS as interrupt:
@@ -141,12 +162,12 @@ def follow(job: Job, budget: float, sets: int, processes: Processes) -> Choice:
         ProcessError: another process died, or stopped.
         UsageError: process 0 refused the budget, and says why.
     """
-    trials = _Trials(job, budget, sets, NO_PROGRESS, processes)
+    trials = _Trials(job, budget, sets, None, NO_PROGRESS, processes)
     while (said := processes.broadcast(b"")) in (_PLAIN, _COMPILED):
         trials.measure(compiled=said == _COMPILED)
     if said == _REFUSED:
         raise UsageError("Process 0 refused the budget.", "See its own message for the reason.")
-    return Choice(**json.loads(said))
+    return _CHOICE.validate_json(said)
 
 
 class _Trials:
@@ -154,13 +175,24 @@ class _Trials:
 
     Args:
         job, budget, sets, processes: see `settle`.
+        experts: that the runs will have, on which the time of a step does not depend.
         progress: the meter.
     """
 
-    def __init__(self, job: Job, budget: float, sets: int, progress: Progress, processes: Processes) -> None:
+    def __init__(
+        self,
+        job: Job,
+        budget: float,
+        sets: int,
+        experts: ExpertShare | None,
+        progress: Progress,
+        processes: Processes,
+    ) -> None:
         self._job, self._budget, self._sets, self._progress = job, budget, sets, progress
         self._method, self._least = find(job.recipe.method), find(job.recipe.method).least_steps
         self._processes = processes if self._method.shares_classes else SINGLE_PROCESS
+        self._experts, self._training = experts, 0.0 if experts is None else experts.seconds
+        self._each = max(0.0, (1 - MARGIN) * budget - self._training) / sets
 
     def choose(self, device: str) -> Choice:
         """Return the choice. Long runs are compiled and short ones are not, so that there may have to be two trials.
@@ -174,7 +206,9 @@ class _Trials:
             trial = self._try_out(_COMPILED)
             steps = self._fitting(trial, device)
         default = self._job.recipe.steps
-        return Choice(steps, default, trial.seconds, trial.preparation, self._budget, self._sets, device)
+        return Choice(
+            steps, default, trial.seconds, trial.preparation, self._budget, self._sets, device, experts=self._experts
+        )
 
     def _try_out(self, how: bytes) -> Trial:
         self._processes.broadcast(how)
@@ -182,14 +216,13 @@ class _Trials:
 
     def measure(self, *, compiled: bool) -> Trial:
         """Time some steps, together with the other processes."""
-        budget = self._budget / self._sets
         trial = Trial(
             self._job,
             self._progress,
             self._processes,
-            allowed=min(TRIAL_SHARE * budget, MOST_TRIAL),
-            plenty=_PLENTY * budget / self._job.recipe.steps,
-            hopeless=_HOPELESS * budget / self._least,
+            allowed=min(TRIAL_SHARE * self._each, MOST_TRIAL),
+            plenty=_PLENTY * self._each / self._job.recipe.steps,
+            hopeless=_HOPELESS * self._each / self._least,
             compiled=compiled,
         )
         measure(trial, self._job)
@@ -207,12 +240,14 @@ class _Trials:
                 f"`budget` is not for method {recipe.method!r}, which reports no steps.",
                 "Call `work.keep` after each of them; see docs/methods.md.",
             )
-        fitting = int((1 - MARGIN) * self._budget / self._sets / trial.seconds)
+        fitting = int(self._each / trial.seconds)
         if fitting < self._least:
             name = self._method.steps_setting.replace("_", " ")
             few = f"{many(self._least, name.removesuffix('s'))} {'takes' if self._least == 1 else 'take'}"
             each = f" for each of {self._sets} sets" if self._sets > 1 else ""
-            needed, whole = (trial.seconds * steps * self._sets for steps in (self._least, recipe.steps))
+            each += f", beside {duration(self._training)} for training experts," if self._training else ""
+            least, whole = (trial.seconds * steps * self._sets for steps in (self._least, recipe.steps))
+            needed = max(least / (1 - EXPERT_SHARE), least + self._training) if self._training else least
             raise UsageError(
                 f'`budget="{as_exact_budget(self._budget)}"` is too short for method {recipe.method!r} at '
                 f"`ipc={recipe.ipc}`: {few} {in_seconds(self._least * trial.seconds)}{each} on {device}.",
@@ -222,10 +257,13 @@ class _Trials:
         return min(fitting, recipe.steps)
 
 
+_CHOICE = TypeAdapter(Choice)
+
+
 def _kept(path: Path) -> Choice | None:
     """Return the choice in a file; None if there is none, or it cannot be read."""
     try:
-        choice = TypeAdapter(Choice).validate_json(path.read_bytes())
+        choice = _CHOICE.validate_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return replace(choice, kept=True) if 1 <= choice.steps <= choice.default else None

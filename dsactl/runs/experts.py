@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors.torch import load, save
@@ -100,12 +100,21 @@ def _find(job: Job, wanted: PoolJob | None, session: Session, processes: Process
     if wanted is None:
         return load_experts(job.recipe.settings_as(ExpertSettings).experts, session.store)
     if processes.count > 1 and find_pool(session.store, wanted) is None:
-        raise RunError(
-            f"The experts for {job.name} are not in the store, and several processes cannot share their training.",
-            f"Make the pool first, in one process: `experts({job.dataset.name!r})` with the same settings.",
-        )
+        refuse_to_share(job)
     made = find_or_make(wanted, session.part(0, 0, 1, "experts"), wait=True)
     return pool_from_store(session.store, made.stored)
+
+
+def refuse_to_share(job: Job) -> NoReturn:
+    """Refuse to train the missing experts of a run in several processes.
+
+    Raises:
+        RunError: always.
+    """
+    raise RunError(
+        f"The experts for {job.name} are not in the store, and several processes cannot share their training.",
+        f"Make the pool first, in one process: `experts({job.dataset.name!r})` with the same settings.",
+    )
 
 
 def _by_digest(digest: str, store: registry.Store) -> ExpertPool | None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dsactl.engine.clock import Clock
+from dsactl.engine.clock import Clock, upper_quartile
 from dsactl.engine.mode import Mode
 from dsactl.engine.processes import Processes
 from dsactl.engine.progress import Progress
@@ -21,8 +21,6 @@ from dsactl.runs.experts import untrained_experts
 from dsactl.runs.job import Job
 from dsactl.runs.runner import CheckpointedContext, run_in
 
-QUANTILE = 0.75
-"""Of the times of reports: above the median, since a processor that gets warm gets slower."""
 LEAST_TIMED = 3
 """Reports that are timed at least, after one of warm-up."""
 
@@ -103,21 +101,21 @@ class Trial(CheckpointedContext):
         spans = spans[1:] or spans  # the first warms up
         per_step, rest = divmod(self._reports, self.recipe.steps)
         if rest:
-            return self._reports / self.recipe.steps * _quantile([span for _, span in spans])
+            return self._reports / self.recipe.steps * upper_quartile([span for _, span in spans])
         last = [span for done, span in spans if done % per_step == 0]
         others = [span for done, span in spans if done % per_step]
-        return (per_step - 1) * _quantile(others or last) + _quantile(last or others)
+        return (per_step - 1) * upper_quartile(others or last) + upper_quartile(last or others)
 
     @property
     def preparation(self) -> float:
         """Seconds before the first report that are more than its own, such as those of compiling."""
-        return max(0.0, self._clock.marks[1] - self._clock.marks[0] - _quantile(self._spans[1:] or self._spans))
+        return max(0.0, self._clock.marks[1] - self._clock.marks[0] - upper_quartile(self._spans[1:] or self._spans))
 
     @property
     def _spans(self) -> list[float]:
         """Seconds between reports; of several that were reported as one, the seconds of each."""
-        times = [later - earlier for earlier, later in pairwise(self._clock.marks)]
-        return [time / (done - before) for time, (before, done) in zip(times, pairwise(self._dones), strict=True)]
+        times = zip(self._clock.spans(), pairwise(self._dones), strict=True)
+        return [time / (done - before) for time, (before, done) in times]
 
 
 def measure(trial: Trial, job: Job) -> None:
@@ -148,7 +146,3 @@ def would_compile(job: Job, processes: Processes) -> bool:
     with contextlib.suppress(_EnoughError):
         find(job.recipe.method).load()(probe)
     return probe.mode.compiled
-
-
-def _quantile(values: list[float]) -> float:
-    return sorted(values)[math.ceil(QUANTILE * len(values)) - 1]

@@ -59,8 +59,8 @@ def resolve(request: Request, precision: str = "bfloat16") -> Recipe:
         ),
         (
             Request.of("mnist", 1, method="idc", formation=2, matching_strategy="color_crop_cutout"),
-            "dsactl condense mnist --ipc 1 --method idc --precision bfloat16 --formation 2 "
-            "--option matching_strategy=color_crop_cutout",
+            "dsactl condense mnist --ipc 1 --method idc --precision bfloat16 "
+            "--matching-strategy color_crop_cutout --formation 2",
         ),
         (Request("my photos", 1, "random"), "dsactl condense 'FOLDER/my photos' --ipc 1 --method random"),
     ],
@@ -116,7 +116,6 @@ def parse(command: str) -> Request:
     """Parse a command into a request, with a folder's name as the dataset."""
     _, _, dataset, *rest = shlex.split(command)
     pairs = list(zip(rest[::2], rest[1::2], strict=True))
-    pairs = [tuple(value.split("=")) if name == "--option" else (name, value) for name, value in pairs]
     given = {name.removeprefix("--").replace("-", "_"): _number(value) for name, value in pairs}
     return Request.parse({"dataset": dataset.removeprefix("FOLDER/"), **given})
 

@@ -21,7 +21,6 @@ from dsactl.expert_pools import make
 from dsactl.expert_pools.make import find_pool, pool_folder
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes.recipe import Request
-from dsactl.runs.budget import settle
 from dsactl.runs.experts import Pools, pool_job
 from dsactl.runs.job import prepare
 from dsactl.runs.parallel import make_all
@@ -138,15 +137,6 @@ def test_experts_that_another_process_trains_are_waited_for(
     assert code == 0, err
     assert "waiting for another process that trains these experts" in err
     assert "Stored digits-dance" in out
-
-
-def test_a_budget_is_measured_without_experts() -> None:
-    told = Told()
-    job = prepare(Request.parse({"dataset": "digits", "ipc": 1, **FEW, **EXPERTS}), "cpu")
-    choice = settle(job, 1e6, session(progress=told))
-    assert choice.steps == choice.default == 10000
-    assert "the training of experts" in choice.sentences(job)[1]
-    assert find_pool(registry.Store(), pool_job(job)) is None
 
 
 def test_without_experts_no_pool_is_made() -> None:

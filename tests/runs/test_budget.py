@@ -1,12 +1,10 @@
 """Time budgets: how many steps fit by a clock that the tests move, and that an equal call continues the same run."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import cycle
 from pathlib import Path
 
 import pytest
-from budget_clock import STEADY, Hands
+from budget_clock import STEADY, Hands, marks
 from budget_clock import hands as hands
 from foreign_methods import Install, make
 from sessions import Stopping, Told, session
@@ -107,7 +105,7 @@ def test_as_many_steps_are_made_as_fit_into_95_percent() -> None:
 def test_the_set_is_that_of_the_number_of_steps_without_a_budget(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    marks(monkeypatch, [9.0, 1.0])
+    marks(monkeypatch, trial, [9.0, 1.0])
     timed = dsactl.condense("digits", ipc=1, width=16, budget=4.5, device="cpu")
     assert timed.recipe.steps == 4
     counted = dsactl.condense("digits", ipc=1, width=16, iterations=4, device="cpu", store=registry.Store(tmp_path))
@@ -236,29 +234,14 @@ def test_steps_are_timed_in_the_mode_that_the_run_will_have(
     assert hands.naps < 100
 
 
-def marks(monkeypatch: pytest.MonkeyPatch, spans: list[float]) -> None:
-    """Let the spans between the reports of a trial be these: the first, and then the others in turn."""
-
-    class Marked:
-        def __init__(self, _device: object) -> None:
-            self.marks: list[float] = []
-            self._later: Iterator[float] = iter([0.0, spans[0]])
-            self._others = cycle(spans[1:])
-
-        def mark(self) -> None:
-            before = self.marks[-1] if self.marks else 0.0
-            span = next(self._later, None)
-            self.marks.append(before + (next(self._others) if span is None else span))
-
-    monkeypatch.setattr(trial, "Clock", Marked)
-
-
 @pytest.mark.parametrize("method", [name for name in BUILT_IN if find(name).steps_setting])
 def test_every_method_with_steps_can_have_a_budget(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    marks(monkeypatch, [7.0, 1.0])
+    marks(monkeypatch, trial, [7.0, 1.0])
     request = Request.parse({"dataset": "digits", "ipc": 1, "method": method, "width": 8, "batch_real": 8})
     if method == "idc":  # of which a step has a hundred reports
         request = request.varied(inner_steps=1)
+    if method == "dance":  # of which experts take a part of the budget
+        request = request.varied(blend="fresh", calibration=0.0)
     job = prepare(request, "cpu")
     choice = settle(job, 20, session())
     assert (choice.steps, choice.preparation) == (19, 6.0)
@@ -271,21 +254,21 @@ def test_every_method_with_steps_can_have_a_budget(monkeypatch: pytest.MonkeyPat
 
 
 def test_dd_is_not_made_with_fewer_iterations_than_halvings(monkeypatch: pytest.MonkeyPatch) -> None:
-    marks(monkeypatch, [7.0, 1.0])
+    marks(monkeypatch, trial, [7.0, 1.0])
     with pytest.raises(UsageError, match="10 iterations take 10 s"):
         dsactl.condense("digits", ipc=1, method="dd", width=8, budget="10s")
 
 
 def test_inner_steps_with_and_without_training_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """An iteration of three inner steps takes 3, 3 and 1 s: the last has no training after it."""
-    marks(monkeypatch, [20.0, 3.0, 1.0, 3.0])
+    marks(monkeypatch, trial, [20.0, 3.0, 1.0, 3.0])
     options = {"width": 8, "batch_real": 8, "inner_steps": 3, "network_epochs": 1}
     job = prepare(Request.parse({"dataset": "digits", "ipc": 1, **options}), "cpu")
     assert settle(job, 100, session()).seconds == 7
 
 
 def test_slow_steps_count_more_than_fast_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    marks(monkeypatch, [9.0, 1.0, 1.0, 2.0])
+    marks(monkeypatch, trial, [9.0, 1.0, 1.0, 2.0])
     job = prepare(Request.parse({"dataset": "digits", "ipc": 1, "width": 8, "batch_real": 8}), "cpu")
     assert settle(job, 600, session()).seconds == 2
 

@@ -120,6 +120,23 @@ def test_methods_that_match_features_share_their_classes(tmp_path: Path) -> None
     assert "2 processes" in registry.Store(homes[1]).newest().manifest.provenance["environment"]
 
 
+def test_processes_agree_on_the_experts_for_a_budget(tmp_path: Path) -> None:
+    """A pool of the store is taken, and none is trained in several processes. Three commands: a few seconds."""
+    small = ("digits", "--width", "8", "--precision", "float32", "--json")
+    command = ("condense", *small, "--ipc", "1", "--method", "dance", "--budget", "900h", "--dry-run")
+    first, second = together(tmp_path, 2, *command, options=())
+    assert (first.returncode, second.returncode) == (1, 1)
+    assert "Make the pool first" in first.stderr
+    assert not second.stdout + second.stderr
+    pool = ("experts", *small, "--networks", "1", "--epochs", "1", "--batch", "512")
+    assert processes.run(*pool, env=environment(tmp_path)).returncode == 0
+    first, second = together(tmp_path, 2, *command, options=())
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    answered = json.loads(first.stdout)
+    assert answered["recipe"]["options"]["expert_batch"] == 512
+    assert answered["budget"]["experts"]["reference"] == "digits-experts-convnet-width8:1"
+
+
 def test_only_process_0_needs_the_named_pool(tmp_path: Path) -> None:
     """The store of another machine is not read, whatever it has under the name."""
     home, bare = tmp_path / "home", tmp_path / "bare"

@@ -33,7 +33,7 @@ EXAMPLES = """Examples:
 
   dsactl condense digits --ipc 1
   dsactl condense cifar10 --ipc 10 --dry-run
-  dsactl condense cifar10 --ipc 10 --budget 2h
+  dsactl condense cifar10 --ipc 10 --method dance --formation 2 --budget 1h
   dsactl condense mnist --ipc 1 --sets 5 --seed 1 --ray auto
   dsactl condense ~/photos --image-size 64 --ipc 10 --name photos
   dsactl condense cifar10 --config recipe.toml --iterations 100
@@ -84,7 +84,8 @@ def command(
         typer.Option(
             metavar="TIME",
             help="Time for making the sets, e.g. 30m, 2h, 90s or 1h30m, without their evaluation: as many steps as fit "
-            "by the time of the first few, at most the method's default number.",
+            "by the time of the first few, at most the method's default number. If experts are needed that the store "
+            "does not have, their training is part of it.",
         ),
     ] = None,
     checkpoint_every: Annotated[
@@ -152,10 +153,10 @@ def command(
     authors' of the method, or ours; docs/methods.md says why. The same command resumes an interrupted run, and prints
     the stored set of a finished one.
 
-    Which method: dance with --formation 2 is the most accurate, and takes an hour on two CPU cores for 32×32 images; it
-    learns from experts, networks that are trained once for all sets (dsactl experts). dsa needs none, and for one image
-    per class a quarter of an hour. herding chooses real images; random is the baseline. docs/howto.md has figures,
-    and the settings for an hour.
+    Which method: dance with --formation 2 is the most accurate, and an hour is enough on two CPU cores for 32×32 images
+    (--budget 1h); it learns from experts, networks that are trained once for all sets (dsactl experts). dsa needs none,
+    and for one image per class a quarter of an hour. herding chooses real images; random is the baseline.
+    docs/howto.md has figures.
     """
     asked: dict[str, Any] = {
         "dataset": dataset,
@@ -216,8 +217,11 @@ def command(
             output.remark(remark)
         choice = None
         if seconds is not None:
-            choice = condense_budget.settle(job, seconds, sets, output, processes, fresh=fresh, dry=dry_run)
-            job = job.with_steps(choice.steps)
+            chosen_by_user = request.settings.keys()
+            choice = condense_budget.settle(
+                job, seconds, sets, output, processes, given=chosen_by_user, fresh=fresh, dry=dry_run
+            )
+            job = choice.applied(job)
         if dry_run:
             _dry_run(job, sets, output, choice)
             return
