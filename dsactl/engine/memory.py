@@ -8,6 +8,7 @@ that way and 0.5 s with the blocks kept (torch 2.15, medians of three).
 import contextlib
 import ctypes
 import functools
+import gc
 import sys
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def keep_freed_memory() -> bool:
         return False
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 2**20))
     return all(mallopt(name, value) == 1 for name, value in settings)
+
+
+def release_gpu_memory(device: torch.device) -> None:
+    """Return the memory of finished work on a GPU to it: how later work computes may depend on what is free."""
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def reset_peak_memory(device: torch.device) -> None:

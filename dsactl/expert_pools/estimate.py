@@ -1,5 +1,6 @@
 """Estimate of the time and memory of training a pool of experts, from a few steps."""
 
+from itertools import cycle
 from typing import NamedTuple
 
 import torch
@@ -7,13 +8,14 @@ import torch
 from dsactl.data.parts import training_split
 from dsactl.engine.clock import Clock, upper_quartile
 from dsactl.engine.device import prepare_device
-from dsactl.engine.memory import keep_freed_memory, peak_memory, reset_peak_memory
+from dsactl.engine.memory import keep_freed_memory, peak_memory, release_gpu_memory, reset_peak_memory
 from dsactl.engine.random import generator
 from dsactl.expert_pools.expert import network_of, new_descent
 from dsactl.expert_pools.make import PoolJob
 from dsactl.text.formatting import about, many
 
 _STEPS = 3
+"""Fewest steps, with the one that warms up."""
 
 
 class PoolCost(NamedTuple):
@@ -30,9 +32,6 @@ class PoolCost(NamedTuple):
 
 def estimate(job: PoolJob, device: torch.device) -> PoolCost:
     """Time a few steps of one network, and scale up; nothing is stored."""
-    prepare_device(device)
-    if device.type == "cpu":
-        keep_freed_memory()
     reset_peak_memory(device)
     spans, steps = _timed(job, device, 0.0)
     return PoolCost(min(spans) * steps * job.recipe.epochs * job.recipe.networks, peak_memory(device))
@@ -46,24 +45,26 @@ def seconds_per_epoch(job: PoolJob, device: torch.device, allowed: float) -> flo
         device: where to train.
         allowed: seconds that timing may take if more than the fewest steps are timed.
     """
-    prepare_device(device)
     spans, steps = _timed(job, device, allowed)
+    release_gpu_memory(device)
     return upper_quartile(spans) * steps
 
 
 def _timed(job: PoolJob, device: torch.device, allowed: float) -> tuple[list[float], int]:
     """Return the seconds of some steps of a network, without the first, which warms up; and the steps of an epoch."""
+    prepare_device(device)
+    if device.type == "cpu":
+        keep_freed_memory()
     dataset, recipe = training_split(job.dataset, device), job.recipe
     descent = new_descent(dataset, recipe, 0, network_of(recipe, dataset))
     source, clock = generator(recipe.seed, "expert-trial"), Clock(device)
     batches = descent.shuffled(dataset.train.labels_N, [source])
+    following = cycle(batches)
     clock.mark()
-    for index, chosen_MB in enumerate(batches):
-        if index >= _STEPS and clock.marks[-1] - clock.marks[1] >= allowed:
-            break
-        descent.step(dataset.at, dataset.train.labels_N, chosen_MB, [source], recipe.lr)
+    while len(clock.marks) <= _STEPS or clock.marks[-1] - clock.marks[1] < allowed:
+        descent.step(dataset.at, dataset.train.labels_N, next(following), [source], recipe.lr)
         clock.mark()
-    return clock.spans(1 if len(clock.marks) > 2 else 0), len(batches)
+    return clock.spans(1), len(batches)
 
 
 def in_words(job: PoolJob, seconds: float) -> str:

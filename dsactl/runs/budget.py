@@ -21,11 +21,13 @@ from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.engine.session import Session
 from dsactl.errors import INTERRUPTS, UsageError, explain_interrupt
+from dsactl.expert_pools.settings import needs_experts
 from dsactl.recipes.budget import as_budget, as_exact_budget
 from dsactl.recipes.methods import find
 from dsactl.runs.expert_share import SETTINGS as EXPERT_SETTINGS
 from dsactl.runs.expert_share import SHARE as EXPERT_SHARE
 from dsactl.runs.expert_share import ExpertShare, share_of_experts
+from dsactl.runs.experts import missing_pool
 from dsactl.runs.job import Job
 from dsactl.runs.trial import Trial, measure, would_compile
 from dsactl.text.formatting import duration, many
@@ -131,14 +133,16 @@ def settle(
         KeyboardInterrupt: passed on; nothing is kept of a measurement that does not end.
     """
     device = describe(job.device) + (f", {processes.count} processes" if processes.count > 1 else "")
-    fixed = sorted(EXPERT_SETTINGS.keys() & given)
+    fixed = [sorted(EXPERT_SETTINGS.keys() & given)] if needs_experts(job.recipe) else []
     key = json.dumps([job.recipe.digest(), budget, sets, device, *fixed]).encode()
     path = session.store.home / "runs" / "budgets" / f"{hashlib.sha256(key).hexdigest()[:32]}.json"
-    choice = None if fresh else _kept(path)
+    choice = None if fresh else _kept(path, job, session.store)
     if choice is None:
         progress = session.progress.part(0, 0, 1, "measuring")
         progress.update(0, 1)
         try:
+            if not dry:
+                session.store.check_writable()
             allowed = min(TRIAL_SHARE * budget, MOST_TRIAL)
             experts = share_of_experts(job, budget, session, given=given, allowed=allowed, processes=processes)
             choice = _Trials(job, budget, sets, experts, progress, processes).choose(device)
@@ -148,7 +152,7 @@ def settle(
         except INTERRUPTS as interrupt:
             explain_interrupt(interrupt, "Interrupted while measuring; nothing was kept.")
             raise
-        choice = (None if fresh else _kept(path)) or choice  # an equal call may have kept one meanwhile
+        choice = (None if fresh else _kept(path, job, session.store)) or choice  # an equal call may have kept one
         if not dry:
             write_atomically(path, json.dumps(asdict(choice)).encode())
     processes.broadcast(json.dumps(asdict(choice)).encode())
@@ -260,13 +264,21 @@ class _Trials:
 _CHOICE = TypeAdapter(Choice)
 
 
-def _kept(path: Path) -> Choice | None:
-    """Return the choice in a file; None if there is none, or it cannot be read."""
+def _kept(path: Path, job: Job, store: registry.Store) -> Choice | None:
+    """Return the choice in a file.
+
+    None if there is none, it cannot be read, or it counts on a pool of experts that the store does not have any more.
+    """
     try:
         choice = _CHOICE.validate_json(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return replace(choice, kept=True) if 1 <= choice.steps <= choice.default else None
+    if not 1 <= choice.steps <= choice.default:
+        return None
+    counts_on_pool = choice.experts is not None and choice.experts.reference
+    if counts_on_pool and missing_pool(choice.applied(job), store) is not None:
+        return None
+    return replace(choice, kept=True)
 
 
 def in_seconds(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """The share of a time budget that goes to the experts which a method learns from: none if the store has them."""
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from dsactl.engine.processes import Processes
 from dsactl.engine.session import Session
 from dsactl.errors import DataError, UsageError
 from dsactl.expert_pools.estimate import seconds_per_epoch
-from dsactl.expert_pools.make import find_pool
+from dsactl.expert_pools.make import PoolJob, find_pool
 from dsactl.expert_pools.recipe import PoolRecipe
 from dsactl.expert_pools.settings import ExpertSettings, needs_experts
 from dsactl.recipes.budget import as_budget, as_exact_budget
@@ -22,11 +22,11 @@ from dsactl.text.formatting import duration, many
 SHARE = 5 / 8
 """Largest share of a budget for training experts. Ours: it was not chosen by any accuracy."""
 ENOUGH = 1 / 2
-"""Of the epochs that a budget allows, in all networks together: with as many, a pool of the store is taken instead."""
+"""Of the experts, and of the epochs, that a budget allows: with as many, a pool of the store is taken instead. Ours."""
 SETTINGS = {f"expert_{field}": field for field in ("networks", "epochs", "batch", "lr")}
 """The settings of experts that a method has, and the same in a pool's recipe."""
 _ROOM = 1.1
-"""Times the budget that is just enough for an epoch of each expert, which is recommended where one is too short."""
+"""Times the budget that is just enough, which is recommended where one is too short."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,24 @@ class ExpertShare:
         Args:
             budget: seconds.
         """
+        trained = f"{many(self.networks, 'network')} of {many(self.epochs, 'epoch')}"
         if self.reference:
-            return f"The experts are {self.reference}, which the store has; no time is needed for them."
-        networks, epochs = self.settings["expert_networks"], self.settings["expert_epochs"]
-        default = "" if epochs == self.default else f" instead of {self.default}"
+            return f"The experts are those of {self.reference} ({trained}); no time is needed for them."
+        default = "" if self.epochs == self.default else f" instead of {self.default}"
         return (
             f"About {duration(self.seconds)} of {as_exact_budget(budget)} are for training experts, which later sets "
-            f"use again: {many(networks, 'network')} of {many(epochs, 'epoch')}{default}."
+            f"use again: {trained}{default}."
         )
+
+    @property
+    def networks(self) -> int:
+        """The number of experts."""
+        return int(self.settings["expert_networks"])
+
+    @property
+    def epochs(self) -> int:
+        """The training epochs of each expert."""
+        return int(self.settings["expert_epochs"])
 
 
 def with_experts(job: Job, settings: Mapping[str, Any]) -> Job:
@@ -100,17 +110,17 @@ def share_of_experts(
     if exact is not None:
         return ExpertShare(own, 0.0, default, exact.reference)
     may_choose = "expert_epochs" not in given
-    longest = max(_stored(job, session.store, given), key=_work, default=None) if may_choose else None
-    if longest is not None and (processes.count > 1 or _work(longest) >= ENOUGH * default * networks):
-        return longest
-    if processes.count > 1:
-        refuse_to_share(job)
+    stored = list(_stored(job, described, session.store, given)) if may_choose else []
+    if found := _longest(stored, networks, default):
+        return found
     epoch = networks * seconds_per_epoch(described, job.device, allowed)
     epochs = min(default, int(SHARE * budget / epoch)) if may_choose else default
-    if longest is not None and _work(longest) >= ENOUGH * epochs * networks:
-        return longest
+    if found := _longest(stored, networks, epochs):
+        return found
     if epochs < 1 or epochs * epoch >= budget:
         raise _too_short(job, budget, epochs, epoch)
+    if processes.count > 1:
+        refuse_to_share(job, epochs)
     return ExpertShare({**own, "expert_epochs": epochs}, epochs * epoch, default)
 
 
@@ -120,25 +130,34 @@ def settings_of(job: Job) -> dict[str, Any]:
     return {name: getattr(wanted, name) for name in SETTINGS}
 
 
-def _stored(job: Job, store: registry.Store, given: Collection[str]) -> Iterator[ExpertShare]:
-    """Yield the pools of the store that a job can have with other settings than its own, the newest first."""
+def _stored(job: Job, described: PoolJob, store: registry.Store, given: Collection[str]) -> Iterator[ExpertShare]:
+    """Yield the pools of the store that differ from the one that a job describes in settings that were not given.
+
+    The newest are first.
+    """
     own = settings_of(job)
+    free = {field for name, field in SETTINGS.items() if name not in given}
     for entry in reversed(store.entries()[0]):
         if entry.kind != registry.EXPERTS:
             continue
         with contextlib.suppress(registry.NotFoundError, registry.CorruptError, DataError):
             recipe = PoolRecipe.from_dict(store.read(entry.name, entry.version).manifest.recipe)
+            changed = {field: getattr(recipe, field) for field in (*free, "keep", "decay_at")}
+            if replace(described.recipe, **changed) != recipe or (recipe.keep[0], recipe.keep[-1]) != (
+                0,
+                recipe.epochs,
+            ):
+                continue
             settings = {name: getattr(recipe, field) for name, field in SETTINGS.items()}
-            as_given = all(settings[name] == own[name] for name in own.keys() & given)
-            if as_given and recipe.checksum == job.recipe.checksum:
-                found = find_pool(store, pool_job(with_experts(job, settings)))
-                if found is not None:
-                    yield ExpertShare(settings, 0.0, own["expert_epochs"], found.reference)
+            found = find_pool(store, pool_job(with_experts(job, settings)))  # undamaged
+            if found is not None:
+                yield ExpertShare(settings, 0.0, own["expert_epochs"], found.reference)
 
 
-def _work(share: ExpertShare) -> float:
-    """Return the epochs of all networks together."""
-    return float(share.settings["expert_networks"] * share.settings["expert_epochs"])
+def _longest(stored: Sequence[ExpertShare], networks: int, epochs: int) -> ExpertShare | None:
+    """Return the pool with most epochs in all, of those that are enough where so many could be trained; or None."""
+    enough = [share for share in stored if share.networks >= ENOUGH * networks and share.epochs >= ENOUGH * epochs]
+    return max(enough, key=lambda share: share.networks * share.epochs, default=None)
 
 
 def _too_short(job: Job, budget: float, epochs: int, epoch: float) -> UsageError:
@@ -146,14 +165,18 @@ def _too_short(job: Job, budget: float, epochs: int, epoch: float) -> UsageError
 
     Args:
         job, budget: see `share_of_experts`.
-        epochs: of each expert; 0 if not even one fits.
+        epochs: of each expert, as they are given; 0 if not even one fits.
         epoch: seconds of an epoch of all experts.
     """
     experts = many(settings_of(job)["expert_networks"], "expert")
-    needs = f"training its {experts}" if epochs else f"one epoch of its {experts}"
-    other = "leave out `expert_epochs`" if epochs else 'take a method without experts, such as `method="dm"`'
+    if epochs:
+        needs, seconds, enough = f"training its {experts}", epochs * epoch, epochs * epoch
+        other = "leave out `expert_epochs`"
+    else:
+        needs, seconds, enough = f"one epoch of its {experts}", epoch, epoch / SHARE
+        other = 'take a method without experts, such as `method="dm"`'
     return UsageError(
         f'`budget="{as_exact_budget(budget)}"` is too short for method {job.recipe.method!r}: {needs} takes '
-        f"{duration(max(epochs, 1) * epoch)} on {describe(job.device)}.",
-        f'Use at least `budget="{as_budget(_ROOM * max(epochs, 1) * epoch / SHARE)}"`, or {other}.',
+        f"{duration(seconds)} on {describe(job.device)}.",
+        f'Use at least `budget="{as_budget(_ROOM * enough)}"`, or {other}.',
     )

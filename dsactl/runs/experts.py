@@ -100,20 +100,25 @@ def _find(job: Job, wanted: PoolJob | None, session: Session, processes: Process
     if wanted is None:
         return load_experts(job.recipe.settings_as(ExpertSettings).experts, session.store)
     if processes.count > 1 and find_pool(session.store, wanted) is None:
-        refuse_to_share(job)
+        refuse_to_share(job, wanted.recipe.epochs)
     made = find_or_make(wanted, session.part(0, 0, 1, "experts"), wait=True)
     return pool_from_store(session.store, made.stored)
 
 
-def refuse_to_share(job: Job) -> NoReturn:
+def refuse_to_share(job: Job, epochs: int) -> NoReturn:
     """Refuse to train the missing experts of a run in several processes.
+
+    Args:
+        job: of the run.
+        epochs: of the experts.
 
     Raises:
         RunError: always.
     """
     raise RunError(
         f"The experts for {job.name} are not in the store, and several processes cannot share their training.",
-        f"Make the pool first, in one process: `experts({job.dataset.name!r})` with the same settings.",
+        f"Make the pool first, in one process: `experts({job.dataset.name!r}, epochs={epochs})` with the same "
+        "settings.",
     )
 
 

@@ -1,17 +1,16 @@
 """A trial of a run: a few of its steps, timed as the run will make them. Nothing is stored."""
 
 import contextlib
-import gc
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from dsactl.engine.clock import Clock, upper_quartile
+from dsactl.engine.memory import release_gpu_memory
 from dsactl.engine.mode import Mode
 from dsactl.engine.processes import Processes
 from dsactl.engine.progress import Progress
@@ -119,7 +118,7 @@ class Trial(CheckpointedContext):
 
 
 def measure(trial: Trial, job: Job) -> None:
-    """Run a trial, and free the memory that it took on a GPU: how a run computes may depend on what is free.
+    """Run a trial, and free the memory that it took on a GPU.
 
     Args:
         trial: of the job.
@@ -127,9 +126,7 @@ def measure(trial: Trial, job: Job) -> None:
     """
     with contextlib.suppress(_EnoughError):
         run_in(trial, job)
-    if job.device.type == "cuda":
-        gc.collect()
-        torch.cuda.empty_cache()
+    release_gpu_memory(job.device)
 
 
 class _Probe(MethodContext):

@@ -1,4 +1,4 @@
-"""Time budgets of methods that learn from experts, by clocks that the tests set. About ten seconds in all.
+"""Time budgets of methods that learn from experts, by clocks that the tests set. About 20 seconds in all.
 
 Digits have 23 batches of 64 images: with a second each, an epoch of five experts takes 115 s.
 """
@@ -44,6 +44,13 @@ def chosen(budget: float, *, sets: int = 1, **options: Any) -> tuple[Choice, Job
     job = job_of(**options)
     choice = settle(job, budget, session(), given=options.keys(), sets=sets)
     return choice, choice.applied(job)
+
+
+def experts_of(budget: float, **options: Any) -> tuple[str, int, int]:
+    """Return the reference, number and epochs of the experts for a budget."""
+    experts = chosen(budget, **options)[0].experts
+    assert experts is not None
+    return experts.reference, experts.networks, experts.epochs
 
 
 def pool(networks: int = 5, **options: Any) -> str:
@@ -92,27 +99,37 @@ def test_sets_share_the_experts_and_what_is_left() -> None:
     assert f"fit in {left} of what is left, for each of 2 sets" in choice.sentences(job)[1]
 
 
-def test_a_pool_of_the_store_takes_no_time_if_it_was_trained_for_half_as_many_epochs() -> None:
+def test_a_pool_of_the_store_takes_no_time_if_it_has_half_as_many_epochs_as_fit() -> None:
     reference = pool(epochs=9)
-    assert chosen(3600)[0].steps < 1000, "45 epochs, of 95 that fit"
+    assert experts_of(3600) == ("", 5, 19)
     choice, job = chosen(3400)
     assert choice.experts is not None
     assert (choice.experts.reference, choice.experts.seconds) == (reference, 0.0)
     assert job.recipe.settings.option("expert_batch") == 1024
     assert choice.steps == 0.95 * 3400 // ITERATION
-    assert choice.sentences(job)[0] == f"The experts are {reference}, which the store has; no time is needed for them."
+    said = f"The experts are those of {reference} (5 networks of 9 epochs); no time is needed for them."
+    assert choice.sentences(job)[0] == said
     assert missing_pool(job, registry.Store()) is None
-    pool(epochs=10, width=16)
-    pool(epochs=10, momentum=0.5)
-    assert chosen(3601)[0].steps < 1000, "other networks, and a setting that a method does not have"
-    longer = pool(epochs=10, name="longer")
-    pool(epochs=8, name="newer")
-    choice, _ = chosen(3602)
-    assert choice.experts is not None
-    assert choice.experts.reference == longer
+
+
+def test_of_several_pools_the_one_with_most_epochs_that_is_enough_is_taken() -> None:
+    longer = pool(epochs=11, name="longer")
+    pool(epochs=10, name="newer")
+    pool(2, epochs=30, name="too-few-networks")
+    pool(epochs=20, width=16, name="other-networks")
+    pool(epochs=20, momentum=0.5, name="setting-that-the-method-does-not-have")
+    pool(160, epochs=1, keep=(1,), name="without-initial-weights-and-many")
+    assert experts_of(3600) == (longer, 5, 11)
     for blob in (registry.Store().home / "blobs").iterdir():
         blob.unlink()
-    assert chosen(3603)[0].steps < 1000, "damaged pools do not count"
+    assert experts_of(3601) == ("", 5, 19), "damaged pools do not count"
+
+
+def test_a_kept_choice_that_counts_on_a_pool_ends_with_it() -> None:
+    reference = pool(epochs=10)
+    assert experts_of(3600) == (reference, 5, 10)
+    registry.Store().remove([(registry.parse_name(reference.removesuffix(":1")), 1)])
+    assert experts_of(3600) == ("", 5, 19)
 
 
 def test_the_pool_of_the_settings_is_taken_before_any_other() -> None:
@@ -147,8 +164,8 @@ def test_an_epoch_count_that_is_given_is_not_mistaken_for_the_default() -> None:
     assert refused.value.message.startswith(
         "`budget=\"1h\"` is too short for method 'dance': training its 5 experts takes 1 h 55 min on "
     )
-    assert refused.value.hint == 'Use at least `budget="3h23m"`, or leave out `expert_epochs`.'
-    assert chosen(3 * 3600 + 23 * 60, expert_epochs=60)[0].steps > 1000
+    assert refused.value.hint == 'Use at least `budget="2h7m"`, or leave out `expert_epochs`.'
+    assert chosen(2 * 3600 + 7 * 60, expert_epochs=60)[0].steps == (0.95 * 7620 - 60 * EPOCH) // ITERATION
 
 
 def test_a_budget_that_is_too_short_is_refused_with_one_that_is_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +182,28 @@ def test_a_budget_that_is_too_short_is_refused_with_one_that_is_long_enough(monk
     assert "1 iteration takes 1 min 40 s, beside 1 min 55 s for training experts, on " in refused.value.message
     assert 'Use at least `budget="5m20s"`' in refused.value.hint
     assert chosen(320)[0].steps == 1
+
+
+def test_an_epoch_is_timed_by_its_steps_as_long_as_is_allowed_with_freed_memory_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = []
+    monkeypatch.setattr(estimate, "keep_freed_memory", lambda: kept.append("memory"))
+    steps = []
+    own = estimate.new_descent
+
+    def told(*arguments: Any) -> Any:
+        descent = own(*arguments)
+        monkeypatch.setattr(descent, "step", lambda *_: steps.append(len(kept)))
+        return descent
+
+    monkeypatch.setattr(estimate, "new_descent", told)
+    marks(monkeypatch, estimate, [9.0, 1.0, 1.0, 1.0, 3.0])
+    job = pool_job(job_of(batch_real=12))
+    assert estimate.seconds_per_epoch(job, job_of().device, 0.0) == 23
+    assert (len(steps), set(steps)) == (3, {1})
+    assert estimate.seconds_per_epoch(job, job_of().device, 40.0) == 23
+    assert len(steps) - 3 == 1 + 28, "more than an epoch; six rounds of 6 s and 4 of 1, 1, 1 and 3 s"
 
 
 def test_an_equal_call_has_the_same_experts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +234,7 @@ def test_the_command_makes_the_pool_and_the_set_and_says_how_without_a_clock(
     assert json.loads(again) == [{**made, "repeated": True}]
     code, out, err = cli(*command, "--budget", "370s", "--seed", "1", "--dry-run")
     assert code == 0, err
-    assert "The experts are digits-experts-convnet-width8:1, which the store has" in err
+    assert "The experts are those of digits-experts-convnet-width8:1 (5 networks of 2 epochs)" in err
     assert "trained first" not in out
 
 

@@ -126,14 +126,14 @@ def test_processes_agree_on_the_experts_for_a_budget(tmp_path: Path) -> None:
     command = ("condense", *small, "--ipc", "1", "--method", "dance", "--budget", "900h", "--dry-run")
     first, second = together(tmp_path, 2, *command, options=())
     assert (first.returncode, second.returncode) == (1, 1)
-    assert "Make the pool first" in first.stderr
+    assert "Make the pool first, in one process: dsactl experts digits --epochs 60 with the same" in first.stderr
     assert not second.stdout + second.stderr
-    pool = ("experts", *small, "--networks", "1", "--epochs", "1", "--batch", "512")
+    pool = ("experts", *small, "--networks", "3", "--epochs", "30", "--batch", "1024")
     assert processes.run(*pool, env=environment(tmp_path)).returncode == 0
     first, second = together(tmp_path, 2, *command, options=())
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     answered = json.loads(first.stdout)
-    assert answered["recipe"]["options"]["expert_batch"] == 512
+    assert answered["recipe"]["options"]["expert_batch"] == 1024
     assert answered["budget"]["experts"]["reference"] == "digits-experts-convnet-width8:1"
 
 

@@ -75,7 +75,7 @@ def command(
         bool,
         typer.Option(
             "--fresh",
-            help="New run from the first step, ignoring checkpoints, a stored result, and the number of steps kept for "
+            help="New run from the first step, ignoring checkpoints, a stored result, and the numbers kept for "
             "--budget.",
         ),
     ] = False,
@@ -218,9 +218,10 @@ def command(
         choice = None
         if seconds is not None:
             chosen_by_user = request.settings.keys()
-            choice = condense_budget.settle(
-                job, seconds, sets, output, processes, given=chosen_by_user, fresh=fresh, dry=dry_run
-            )
+            with naming(config, in_file):
+                choice = condense_budget.settle(
+                    job, seconds, sets, output, processes, given=chosen_by_user, fresh=fresh, dry=dry_run
+                )
             job = choice.applied(job)
         if dry_run:
             _dry_run(job, sets, output, choice)
