@@ -1,5 +1,6 @@
 """Estimate of the time and memory of training a pool of experts, from a few steps."""
 
+from collections.abc import Callable
 from itertools import cycle
 from typing import NamedTuple
 
@@ -33,25 +34,31 @@ class PoolCost(NamedTuple):
 def estimate(job: PoolJob, device: torch.device) -> PoolCost:
     """Time a few steps of one network, and scale up; nothing is stored."""
     reset_peak_memory(device)
-    spans, steps = _timed(job, device, 0.0)
+    spans, steps = _timed(job, device, lambda _: 0.0)
     return PoolCost(min(spans) * steps * job.recipe.epochs * job.recipe.networks, peak_memory(device))
 
 
-def seconds_per_epoch(job: PoolJob, device: torch.device, allowed: float) -> float:
+def seconds_per_epoch(job: PoolJob, device: torch.device, allowed: float, plenty: float = 0.0) -> float:
     """Time steps of one network, and return the seconds of an epoch by the upper quartile; nothing is stored.
 
     Args:
         job: of the pool.
         device: where to train.
         allowed: seconds that timing may take if more than the fewest steps are timed.
+        plenty: seconds of an epoch below which it is not worth timing more.
     """
-    spans, steps = _timed(job, device, allowed)
+    spans, steps = _timed(job, device, lambda epoch: 0.0 if epoch < plenty else allowed)
     release_gpu_memory(device)
     return upper_quartile(spans) * steps
 
 
-def _timed(job: PoolJob, device: torch.device, allowed: float) -> tuple[list[float], int]:
-    """Return the seconds of some steps of a network, without the first, which warms up; and the steps of an epoch."""
+def _timed(job: PoolJob, device: torch.device, allowed: Callable[[float], float]) -> tuple[list[float], int]:
+    """Return the seconds of some steps of a network, without the first, which warms up; and the steps of an epoch.
+
+    Args:
+        job, device: see `seconds_per_epoch`.
+        allowed: returns how long timing may take, by the seconds of an epoch as the fewest steps have them.
+    """
     prepare_device(device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -61,9 +68,12 @@ def _timed(job: PoolJob, device: torch.device, allowed: float) -> tuple[list[flo
     batches = descent.shuffled(dataset.train.labels_N, [source])
     following = cycle(batches)
     clock.mark()
-    while len(clock.marks) <= _STEPS or clock.marks[-1] - clock.marks[1] < allowed:
+    enough = 0.0
+    while len(clock.marks) <= _STEPS or clock.marks[-1] - clock.marks[1] < enough:
         descent.step(dataset.at, dataset.train.labels_N, next(following), [source], recipe.lr)
         clock.mark()
+        if len(clock.marks) == _STEPS + 1:
+            enough = allowed(upper_quartile(clock.spans(1)) * len(batches))
     return clock.spans(1), len(batches)
 
 

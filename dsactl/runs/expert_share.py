@@ -25,6 +25,8 @@ ENOUGH = 1 / 2
 """Of the experts, and of the epochs, that a budget allows: with as many, a pool of the store is taken instead. Ours."""
 SETTINGS = {f"expert_{field}": field for field in ("networks", "epochs", "batch", "lr")}
 """The settings of experts that a method has, and the same in a pool's recipe."""
+_PLENTY = 1 / 2
+"""Of `SHARE`, in which the default epochs fit: then no more steps than the fewest are timed."""
 _ROOM = 1.1
 """Times the budget that is just enough, which is recommended where one is too short."""
 
@@ -113,7 +115,8 @@ def share_of_experts(
     stored = list(_stored(job, described, session.store, given)) if may_choose else []
     if found := _longest(stored, networks, default):
         return found
-    epoch = networks * seconds_per_epoch(described, job.device, allowed)
+    plenty = _PLENTY * SHARE * budget / (default * networks)
+    epoch = networks * seconds_per_epoch(described, job.device, allowed, plenty)
     epochs = min(default, int(SHARE * budget / epoch)) if may_choose else default
     if found := _longest(stored, networks, epochs):
         return found

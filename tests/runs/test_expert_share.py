@@ -118,7 +118,7 @@ def test_of_several_pools_the_one_with_most_epochs_that_is_enough_is_taken() -> 
     pool(2, epochs=30, name="too-few-networks")
     pool(epochs=20, width=16, name="other-networks")
     pool(epochs=20, momentum=0.5, name="setting-that-the-method-does-not-have")
-    pool(160, epochs=1, keep=(1,), name="without-initial-weights-and-many")
+    pool(160, epochs=1, batch=4096, keep=(1,), name="without-initial-weights-and-many")
     assert experts_of(3600) == (longer, 5, 11)
     for blob in (registry.Store().home / "blobs").iterdir():
         blob.unlink()
@@ -204,6 +204,9 @@ def test_an_epoch_is_timed_by_its_steps_as_long_as_is_allowed_with_freed_memory_
     assert (len(steps), set(steps)) == (3, {1})
     assert estimate.seconds_per_epoch(job, job_of().device, 40.0) == 23
     assert len(steps) - 3 == 1 + 28, "more than an epoch; six rounds of 6 s and 4 of 1, 1, 1 and 3 s"
+    steps.clear()
+    assert estimate.seconds_per_epoch(job, job_of().device, 40.0, 24.0) == 23
+    assert len(steps) == 3
 
 
 def test_an_equal_call_has_the_same_experts(monkeypatch: pytest.MonkeyPatch) -> None:
