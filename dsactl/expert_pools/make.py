@@ -148,7 +148,7 @@ def find_pool(store: registry.Store, job: PoolJob) -> registry.StoredSet | None:
             with contextlib.suppress(registry.NotFoundError, registry.CorruptError):
                 stored = store.read(entry.name, entry.version)
                 wanted = replace(recipe, keep=tuple(entry.epochs)).to_dict()
-                if (stored.manifest.recipe, stored.manifest.dataset) == (wanted, _dataset_info(job)):
+                if (stored.manifest.recipe, stored.manifest.dataset) == (wanted, dataset_info(job)):
                     store.tensors(stored)
                     return stored
     return None
@@ -307,7 +307,7 @@ def _store(job: PoolJob, store: registry.Store, experts: list[Expert]) -> regist
     manifest = registry.Manifest(
         kind="experts",
         schema_version=registry.schema_of(registry.EXPERTS, recipe.to_dict()),
-        dataset=_dataset_info(job),
+        dataset=dataset_info(job),
         method=_METHOD,
         recipe=recipe.to_dict(),
         network=recipe.network_label,
@@ -319,7 +319,8 @@ def _store(job: PoolJob, store: registry.Store, experts: list[Expert]) -> regist
     return store.put(_name(job), tensors, manifest)
 
 
-def _dataset_info(job: PoolJob) -> registry.DatasetInfo:
+def dataset_info(job: PoolJob) -> registry.DatasetInfo:
+    """Return what the manifest of a job's pool says of the dataset."""
     dataset = job.dataset
     return registry.DatasetInfo(
         name=dataset.name,

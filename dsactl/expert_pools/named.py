@@ -7,7 +7,7 @@ from dsactl.errors import UsageError
 from dsactl.expert_pools.fitting import named_pool
 from dsactl.expert_pools.pool import ExpertPool
 from dsactl.expert_pools.recipe import PoolRecipe
-from dsactl.expert_pools.settings import ExpertSettings
+from dsactl.expert_pools.settings import ExpertSettings, settings_of_pool
 from dsactl.recipes.methods import find
 from dsactl.recipes.recipe import Recipe, Request
 
@@ -37,13 +37,7 @@ def with_digest(request: Request, store: registry.Store | None = None) -> Reques
         return request
     pool = named_pool(opened(store), str(request.settings["experts"]))
     pool.check_kind(registry.EXPERTS)
-    recipe = PoolRecipe.from_dict(pool.manifest.recipe)
-    own = {
-        "expert_networks": recipe.networks,
-        "expert_epochs": recipe.keep[-1],
-        "expert_batch": recipe.batch,
-        "expert_lr": recipe.lr,
-    }
+    own = settings_of_pool(PoolRecipe.from_dict(pool.manifest.recipe))
     typed = request.method_settings().values()  # what is given may be text
     for name, value in own.items():
         if name in request.settings and typed[name] != value:

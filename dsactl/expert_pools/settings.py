@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dsactl.expert_pools.recipe import PoolRequest
+from dsactl.expert_pools.recipe import PoolRecipe, PoolRequest
 from dsactl.recipes.recipe import Recipe
 from dsactl.recipes.settings import Count, Rate, Settings, Value
 
@@ -65,6 +65,16 @@ class ExpertSettings(Settings):
             lr=self.expert_lr,
             precision=recipe.precision,
         )
+
+
+def settings_of_pool(recipe: PoolRecipe) -> dict[str, int | float]:
+    """Return the settings of a method that describe a pool, by name; all of `ExpertSettings` but `experts`."""
+    return {
+        "expert_networks": recipe.networks,
+        "expert_epochs": recipe.keep[-1],
+        "expert_batch": recipe.batch,
+        "expert_lr": recipe.lr,
+    }
 
 
 def needs_experts(recipe: Recipe) -> bool:

@@ -1,10 +1,10 @@
 """The number of steps that fit in a time budget, from the times of a few steps of the run itself.
 
 The steps are timed as the run will make them: compiled or captured, and shared by the same processes. What goes before
-the first step, such as compiling, is measured apart and is not part of the budget. The number that was chosen is kept
-in the store's home, so that the same call continues the same run after an interruption:
+the first step, such as compiling, is measured apart and is not part of the budget. What was chosen is kept in the
+store's home, so that the same call continues the same run after an interruption:
 
-    runs/budgets/KEY.json      KEY is the digest of recipe, budget and device
+    runs/budgets/KEY.json      KEY is the digest of recipe, budget, number of sets, device and given settings of experts
 """
 
 import hashlib
@@ -21,10 +21,9 @@ from dsactl.engine.processes import SINGLE_PROCESS, Processes
 from dsactl.engine.progress import NO_PROGRESS, Progress
 from dsactl.engine.session import Session
 from dsactl.errors import INTERRUPTS, UsageError, explain_interrupt
-from dsactl.expert_pools.settings import needs_experts
+from dsactl.expert_pools.settings import ExpertSettings, needs_experts
 from dsactl.recipes.budget import as_budget, as_exact_budget
 from dsactl.recipes.methods import find
-from dsactl.runs.expert_share import SETTINGS as EXPERT_SETTINGS
 from dsactl.runs.expert_share import SHARE as EXPERT_SHARE
 from dsactl.runs.expert_share import ExpertShare, share_of_experts
 from dsactl.runs.experts import missing_pool
@@ -133,7 +132,7 @@ def settle(
         KeyboardInterrupt: passed on; nothing is kept of a measurement that does not end.
     """
     device = describe(job.device) + (f", {processes.count} processes" if processes.count > 1 else "")
-    fixed = [sorted(EXPERT_SETTINGS.keys() & given)] if needs_experts(job.recipe) else []
+    fixed = [sorted(set(ExpertSettings.names()) & set(given))] if needs_experts(job.recipe) else []
     key = json.dumps([job.recipe.digest(), budget, sets, device, *fixed]).encode()
     path = session.store.home / "runs" / "budgets" / f"{hashlib.sha256(key).hexdigest()[:32]}.json"
     choice = None if fresh else _kept(path, job, session.store)

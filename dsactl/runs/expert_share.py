@@ -11,9 +11,9 @@ from dsactl.engine.processes import Processes
 from dsactl.engine.session import Session
 from dsactl.errors import DataError, UsageError
 from dsactl.expert_pools.estimate import seconds_per_epoch
-from dsactl.expert_pools.make import PoolJob, find_pool
+from dsactl.expert_pools.make import PoolJob, dataset_info, find_pool
 from dsactl.expert_pools.recipe import PoolRecipe
-from dsactl.expert_pools.settings import ExpertSettings, needs_experts
+from dsactl.expert_pools.settings import ExpertSettings, needs_experts, settings_of_pool
 from dsactl.recipes.budget import as_budget, as_exact_budget
 from dsactl.runs.experts import pool_job, refuse_to_share
 from dsactl.runs.job import Job
@@ -23,8 +23,8 @@ SHARE = 5 / 8
 """Largest share of a budget for training experts. Ours: it was not chosen by any accuracy."""
 ENOUGH = 1 / 2
 """Of the experts, and of the epochs, that a budget allows: with as many, a pool of the store is taken instead. Ours."""
-SETTINGS = {f"expert_{field}": field for field in ("networks", "epochs", "batch", "lr")}
-"""The settings of experts that a method has, and the same in a pool's recipe."""
+_VARIED = ("networks", "epochs", "keep", "decay_at", "batch", "lr")
+"""What `settings_of_pool` sets in a pool's recipe, and what follows from it."""
 _PLENTY = 1 / 2
 """Of `SHARE`, in which the default epochs fit: then no more steps than the fewest are timed."""
 _ROOM = 1.1
@@ -49,7 +49,7 @@ class ExpertShare:
 
     def applied(self, job: Job) -> Job:
         """Return the job with these experts."""
-        return with_experts(job, self.settings)
+        return replace(job, recipe=job.recipe.with_settings(**self.settings))
 
     def sentence(self, budget: float) -> str:
         """Return what was chosen.
@@ -77,13 +77,6 @@ class ExpertShare:
         return int(self.settings["expert_epochs"])
 
 
-def with_experts(job: Job, settings: Mapping[str, Any]) -> Job:
-    """Return a job with other settings of the experts."""
-    recipe = job.recipe
-    changed = replace(recipe.settings_as(ExpertSettings), **settings)
-    return replace(job, recipe=replace(recipe, settings=changed))
-
-
 def share_of_experts(
     job: Job, budget: float, session: Session, *, given: Collection[str], allowed: float, processes: Processes
 ) -> ExpertShare | None:
@@ -106,13 +99,13 @@ def share_of_experts(
     """
     if not needs_experts(job.recipe) or job.recipe.settings_as(ExpertSettings).experts:
         return None
-    own, described = settings_of(job), pool_job(job)
-    default, networks = own["expert_epochs"], own["expert_networks"]
+    described = pool_job(job)
+    own, default, networks = settings_of_pool(described.recipe), described.recipe.epochs, described.recipe.networks
     exact = find_pool(session.store, described)
     if exact is not None:
         return ExpertShare(own, 0.0, default, exact.reference)
     may_choose = "expert_epochs" not in given
-    stored = list(_stored(job, described, session.store, given)) if may_choose else []
+    stored = list(_stored(described, session.store, given)) if may_choose else []
     if found := _longest(stored, networks, default):
         return found
     plenty = _PLENTY * SHARE * budget / (default * networks)
@@ -121,40 +114,31 @@ def share_of_experts(
     if found := _longest(stored, networks, epochs):
         return found
     if epochs < 1 or epochs * epoch >= budget:
-        raise _too_short(job, budget, epochs, epoch)
+        raise _too_short(job, networks, budget, epochs, epoch)
     if processes.count > 1:
         refuse_to_share(job, epochs)
     return ExpertShare({**own, "expert_epochs": epochs}, epochs * epoch, default)
 
 
-def settings_of(job: Job) -> dict[str, Any]:
-    """Return the settings of a job's experts, by name."""
-    wanted = job.recipe.settings_as(ExpertSettings)
-    return {name: getattr(wanted, name) for name in SETTINGS}
-
-
-def _stored(job: Job, described: PoolJob, store: registry.Store, given: Collection[str]) -> Iterator[ExpertShare]:
-    """Yield the pools of the store that differ from the one that a job describes in settings that were not given.
+def _stored(described: PoolJob, store: registry.Store, given: Collection[str]) -> Iterator[ExpertShare]:
+    """Yield the undamaged pools of the store that differ from a job's only in settings that were not given.
 
     The newest are first.
     """
-    own = settings_of(job)
-    free = {field for name, field in SETTINGS.items() if name not in given}
+    own = settings_of_pool(described.recipe)
     for entry in reversed(store.entries()[0]):
         if entry.kind != registry.EXPERTS:
             continue
         with contextlib.suppress(registry.NotFoundError, registry.CorruptError, DataError):
-            recipe = PoolRecipe.from_dict(store.read(entry.name, entry.version).manifest.recipe)
-            changed = {field: getattr(recipe, field) for field in (*free, "keep", "decay_at")}
-            if replace(described.recipe, **changed) != recipe or (recipe.keep[0], recipe.keep[-1]) != (
-                0,
-                recipe.epochs,
-            ):
-                continue
-            settings = {name: getattr(recipe, field) for name, field in SETTINGS.items()}
-            found = find_pool(store, pool_job(with_experts(job, settings)))  # undamaged
-            if found is not None:
-                yield ExpertShare(settings, 0.0, own["expert_epochs"], found.reference)
+            stored = store.read(entry.name, entry.version)
+            recipe = PoolRecipe.from_dict(stored.manifest.recipe)
+            settings = settings_of_pool(recipe)
+            varied = replace(described.recipe, **{field: getattr(recipe, field) for field in _VARIED})
+            fits = (varied, dataset_info(described)) == (recipe, stored.manifest.dataset)
+            as_given = all(settings[name] == own[name] for name in own.keys() & given)
+            if fits and as_given and (recipe.keep[0], recipe.keep[-1]) == (0, recipe.epochs):
+                store.tensors(stored)
+                yield ExpertShare(settings, 0.0, described.recipe.epochs, stored.reference)
 
 
 def _longest(stored: Sequence[ExpertShare], networks: int, epochs: int) -> ExpertShare | None:
@@ -163,15 +147,16 @@ def _longest(stored: Sequence[ExpertShare], networks: int, epochs: int) -> Exper
     return max(enough, key=lambda share: share.networks * share.epochs, default=None)
 
 
-def _too_short(job: Job, budget: float, epochs: int, epoch: float) -> UsageError:
+def _too_short(job: Job, networks: int, budget: float, epochs: int, epoch: float) -> UsageError:
     """Return the error for a budget in which the experts cannot be trained.
 
     Args:
         job, budget: see `share_of_experts`.
+        networks: number of experts.
         epochs: of each expert, as they are given; 0 if not even one fits.
         epoch: seconds of an epoch of all experts.
     """
-    experts = many(settings_of(job)["expert_networks"], "expert")
+    experts = many(networks, "expert")
     if epochs:
         needs, seconds, enough = f"training its {experts}", epochs * epoch, epochs * epoch
         other = "leave out `expert_epochs`"

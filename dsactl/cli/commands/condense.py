@@ -346,7 +346,10 @@ def _dry_run(job: "Job", sets: int, output: Output, choice: "Choice | None") -> 
     method = find(recipe.method)
     counts = method.load_cost().counts(recipe, job.dataset) if method.cost else {"operations": 0.0}
     estimate, missing = try_a_step(recipe, job.dataset), missing_pool(job, Store())
-    pool_seconds = 0.0 if missing is None else estimate_pool(missing, job.device).seconds
+    pool_seconds = 0.0
+    if missing is not None:
+        timed = None if choice is None else choice.experts
+        pool_seconds = estimate_pool(missing, job.device).seconds if timed is None else timed.seconds
     seconds = estimate.seconds if estimate else None
     if choice is not None:
         seconds = choice.steps * choice.seconds
