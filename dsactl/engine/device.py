@@ -136,6 +136,12 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
+def describe_machine(device: torch.device) -> str:
+    """Describe the machine, with its processor's name: "AMD EPYC, cpu, 2 threads, AVX512, BF16"; else as `describe`."""
+    name = capabilities().get("cpu_name") if device.type == "cpu" else None
+    return f"{name}, {describe(device)}" if name else describe(device)
+
+
 def describe(device: torch.device, threads: int | None = None) -> str:
     """Describe the device for manifests and results: "cpu, 2 threads, AVX512, AMX" or "cuda, NVIDIA H200"."""
     if device.type == "cuda":

@@ -176,6 +176,25 @@ def test_later_calls_add_curves_and_sets_and_other_plans_are_refused(tmp_path: P
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_plot_is_of_one_machine_and_a_folder_may_be_of_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    dsactl.reproduce("clock", **FAST, methods=["random"], formation=[1], out=out)
+    monkeypatch.setattr("dsactl.engine.device.describe_machine", lambda device: "another one")
+    before = (out / "clock.json").read_bytes()
+    with pytest.raises(UsageError, match=r"has points of digits, 1 image per class, from another machine: .*cpu, "):
+        dsactl.reproduce("clock", **FAST, methods=["dm"], formation=[1], out=out)
+    assert (out / "clock.json").read_bytes() == before
+    assert [each.name.name for each in registry.Store().sets()] == ["digits-random-ipc1"], "refused before any work"
+    dsactl.reproduce("clock", **{**FAST, "ipc": [2]}, methods=["random"], formation=[1], out=out)
+    machines = [each["machine"] for each in json.loads((out / "clock.json").read_text())["points"]]
+    assert len(machines) == 2
+    assert machines[1] == "another one"
+    assert all(f"\nMachine: {each}.\n" in (out / "accuracy.md").read_text() for each in machines)
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_fails_is_reported_once_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

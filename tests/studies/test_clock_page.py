@@ -18,7 +18,7 @@ from dsactl.studies.clock.points import Point, Whole, merged, point_from_json, s
 def point(**values: Any) -> Point:
     usual = Point(
         "digits", 1, "dsa", 1, 0, 1, 7, 60.0, 61.0, "", None, 0, 0, "a:1", "d", "mlp", (50.0, 52.0), 2, "dsa crop",
-        "dsa", 1.0, "cpu", "dsactl 1", "dsactl 1, torch 2; native",
+        "dsa", 1.0, "cpu", "dsactl 1", "dsactl 1, torch 2; native", "a machine",
     )  # fmt: skip
     return replace(usual, **values)
 
@@ -74,10 +74,11 @@ def test_points_survive_json_and_hand_made_ones_do_not() -> None:
 
 
 def test_the_page_says_what_is_unknown() -> None:
-    plan = {"seed": 3, "machine": "a machine"}
+    plan = {"seed": 3}
     text = page([point(accuracies=(50.0,), pool="p:1")], {}, plan, 1)
     assert "| dsa | 1 min 00 s | 7 | unknown | 50.0 | 1 | 1 | dsa |" in text
-    assert "Machine: a machine. Seed 3." in text
+    assert "\nSeed 3.\n" in text
+    assert "(clock-digits-ipc1.png)\n\nMachine: a machine.\n\n| set |" in text
     assert "that fit in 1 minute by" in text
     assert "\nAll settings of the methods and" in text
     assert "1 point of the last call is not finished." in text

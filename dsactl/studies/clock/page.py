@@ -17,9 +17,9 @@ _RIGHT = ("time", "steps", "experts", "accuracy, %", "n", "sets")
 _OPTIONAL = ("arch", "protocol", "epochs")
 """Settings of the study that are None by default, and then the methods' and the protocol's own."""
 _ABOUT = (
-    "Test accuracy over the time that making a set took on one machine. Each set is used to train networks from "
-    "scratch, each tested once, at the end. A row pools the networks of all its sets: mean ± population standard "
-    "deviation over n networks.",
+    "Test accuracy over the time that making a set took, with all sets of a plot on the same machine. Each set is "
+    "used to train networks from scratch, each tested once, at the end. A row pools the networks of all its sets: "
+    "mean ± population standard deviation over n networks.",
     "**Time** is what making one set takes: a run's steps at the speed that a few of them had before, so that what "
     "else the machine did during the run does not count; what it did while these few were timed does. For random, "
     "herding and soft labels it is the mean over the sets of what they took. Not in it: loading the dataset, "
@@ -56,13 +56,14 @@ def page(points: Sequence[Point], whole: Mapping[str, Whole], plan: Mapping[str,
     lines += [line for text in _ABOUT for line in (text.format(**words), "")]
     pools = dict.fromkeys(_pool(point) for point in points if point.pool)
     lines += [f"Experts: {'; '.join(pools)}.", ""] if pools else []
-    lines += [f"Machine: {plan['machine']}. Seed {plan['seed']}.", ""]
+    lines += [f"Seed {plan['seed']}.", ""]
     if points:
         lines += [f"Sets made with {made_in}. Networks trained with {tested_in}.", ""]
     lines += [state, ""] if state else []
     for (dataset, ipc), several in _groups(points):
         caption = _title(dataset, ipc)
         lines += [f"## {caption}", "", f"![{caption}]({picture_name(dataset, ipc)})", ""]
+        lines += [f"Machine: {several[0].machine}.", ""]
         lines += [*_markdown(several, whole.get(dataset)), ""]
     return "\n".join(lines)
 
@@ -107,7 +108,7 @@ def tables(points: Sequence[Point]) -> Iterator[tuple[str, Table]]:
 
 
 def _groups(points: Sequence[Point]) -> Iterator[tuple[tuple[str, int], list[Point]]]:
-    for group, several in itertools.groupby(points, lambda point: (point.dataset, point.ipc)):
+    for group, several in itertools.groupby(points, lambda point: point.plot):
         yield group, list(several)
 
 

@@ -36,6 +36,7 @@ class Point(Sample):
         protocol: name of the protocol.
         testing: seconds of training and testing the networks.
         made_in: the environment that made the set.
+        machine: on which the set was made and its networks were trained.
     """
 
     dataset: str
@@ -62,6 +63,12 @@ class Point(Sample):
     device: str
     program: str
     made_in: str
+    machine: str
+
+    @property
+    def plot(self) -> tuple[str, int]:
+        """The dataset and the number of images per class, which have a plot and a table."""
+        return self.dataset, self.ipc
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -123,8 +130,8 @@ class Mean(Sample):
         return f"{self.mean:.1f}" if self.n == 1 else f"{self.mean:.1f} ± {self.std:.1f}"
 
 
-def point_of(stop: Stop, dataset: str, made: Made, result: Evaluation, protocol: str) -> Point:
-    """Return the point of a set and of its evaluation, by the protocol of this name."""
+def point_of(stop: Stop, dataset: str, made: Made, result: Evaluation, protocol: str, machine: str) -> Point:
+    """Return the point of a set and of its evaluation, by the protocol of this name, on this machine."""
     request, provenance = stop.curve.request, made.stored.manifest.provenance
     taken = None if made.pool is None else made.pool.manifest.provenance.get("seconds")
     experts = None if made.pool is None else made.pool.manifest.pool
@@ -153,6 +160,7 @@ def point_of(stop: Stop, dataset: str, made: Made, result: Evaluation, protocol:
         device=result.device,
         program=result.program,
         made_in=f"{provenance.get('program')}, {provenance.get('environment')}",
+        machine=machine,
     )
 
 

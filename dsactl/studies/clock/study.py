@@ -153,14 +153,13 @@ class Clock(Study):
 
         The meter counts points. The pools of experts that are missing are named first, with what training them takes.
         """
-        from dsactl.engine.device import describe
         from dsactl.studies.clock.costs import announce_pools, late
         from dsactl.studies.clock.points import Point
         from dsactl.studies.folder import Folder
 
         prepared, skipped = self.prepared(session)
         plan = {name: getattr(self, name) for name in ("seed", "protocol", "epochs", "arch")}
-        folder = Folder(out or Path(NAME), NAME, {**plan, "machine": describe(session.device)})
+        folder = Folder(out or Path(NAME), NAME, plan)
         by_name = {each.curve.name: each for each in prepared}
         curves = [each.curve for each in prepared]
         stops = in_order(curves, self.sets, self.minutes, late(prepared, session.store))
@@ -183,6 +182,7 @@ class Clock(Study):
 
     def _measure(self, stop: Stop, prepared: "Prepared", session: "Session") -> "list[Point]":
         """Make the set of a point and evaluate it; none if its run has no other set than at the time before."""
+        from dsactl.engine.device import describe_machine
         from dsactl.evaluation.evaluate import evaluate_cached
         from dsactl.studies.clock import making
         from dsactl.studies.clock.points import point_of
@@ -201,7 +201,8 @@ class Clock(Study):
         synthetic = from_store(session.store, made.stored)
         result = evaluate_cached(synthetic, job.dataset, self.tested, session.part(1, 1, 2, "networks"))
         protocol = self.tested.resolve(synthetic.recipe).name
-        return [point_of(stop, job.dataset.name, made, result, protocol)]
+        machine = describe_machine(session.device)
+        return [point_of(stop, job.dataset.name, made, result, protocol, machine)]
 
     def _write(
         self,
@@ -211,13 +212,28 @@ class Clock(Study):
         session: "Session",
         left: int,
     ) -> None:
-        """Add the points to the folder, and draw what it has."""
+        """Add the points to the folder, and draw what it has.
+
+        Raises:
+            UsageError: it has points of the same plot from another machine.
+        """
+        from dsactl.engine.device import describe_machine
         from dsactl.studies.clock.page import page, pictures
         from dsactl.studies.clock.points import COLUMNS, find_whole, merged, point_from_json, to_json, whole_from_json
         from dsactl.studies.folder import to_csv
 
         with folder.writing():
-            known = merged(folder.earlier("points", point_from_json), points)
+            before = folder.earlier("points", point_from_json)
+            plots = {(each.job.dataset.name, each.job.recipe.ipc) for each in prepared}
+            here = describe_machine(session.device)
+            for point in before:
+                if point.plot in plots and point.machine != here:
+                    raise UsageError(
+                        f"{folder.path} has points of {point.dataset}, {many(point.ipc, 'image')} per class, from "
+                        f"another machine: {point.machine}. This one is {here}, and a plot compares times.",
+                        "Name another folder with `out`.",
+                    )
+            known = merged(before, points)
             datasets = {each.job.dataset.name: each.job.dataset for each in prepared}
             earlier = folder.earlier("whole", whole_from_json)
             whole = {each.dataset: each for each in earlier if each.dataset not in datasets}
