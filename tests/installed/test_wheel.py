@@ -65,7 +65,7 @@ def test_the_installed_program_runs_away_from_the_checkout(installation: Install
 def test_what_comes_with_the_program_is_installed(installation: Installation, tmp_path: Path) -> None:
     """The bundled sets, the paper's figures, a dataset."""
     sets = json.loads(installation.run("dsactl", "ls", "--bundled", "--json", cwd=tmp_path).stdout)
-    assert len(sets) == 8
+    assert len(sets) == 9
     shown = installation.run("dsactl", "show", "bundled/mnist-dsa-convnet-ipc1", cwd=tmp_path)
     assert re.search(r"88\.7 ± 0\.6", shown.stdout), shown.stderr
     made = installation.run("dsactl", "condense", "digits", "--ipc", "1", "--method", "random", "-q", cwd=tmp_path)

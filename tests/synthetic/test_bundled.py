@@ -17,6 +17,7 @@ Program = Callable[..., CompletedProcess[str]]
 PAPERS = {"mnist-dsa-convnet-ipc1", "fashionmnist-dsa-convnet-ipc1", "cifar10-dsa-convnet-ipc1"}
 NAMES = PAPERS | {
     "fashionmnist-dance-convnet-ipc1-formation2",
+    "fashionmnist-dance-convnet-ipc10-formation2",
     "cifar10-dance-convnet-ipc1-formation2",
     "cifar10-dance-convnet-ipc10-formation2",
 }
