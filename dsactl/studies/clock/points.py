@@ -73,7 +73,7 @@ class Point(Sample):
     @property
     def key(self) -> tuple[object, ...]:
         """What a newer result of the same point has too."""
-        return (self.dataset, self.ipc, self.method, self.formation, self.number, self.minutes)
+        return (*self.plot, self.method, self.formation, self.number, self.minutes)
 
 
 COLUMNS = (*(each.name for each in fields(Point) if each.name != "accuracies"), "n", "mean", "std")

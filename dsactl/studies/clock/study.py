@@ -217,22 +217,13 @@ class Clock(Study):
         Raises:
             UsageError: it has points of the same plot from another machine.
         """
-        from dsactl.engine.device import describe_machine
         from dsactl.studies.clock.page import page, pictures
         from dsactl.studies.clock.points import COLUMNS, find_whole, merged, point_from_json, to_json, whole_from_json
         from dsactl.studies.folder import to_csv
 
         with folder.writing():
             before = folder.earlier("points", point_from_json)
-            plots = {(each.job.dataset.name, each.job.recipe.ipc) for each in prepared}
-            here = describe_machine(session.device)
-            for point in before:
-                if point.plot in plots and point.machine != here:
-                    raise UsageError(
-                        f"{folder.path} has points of {point.dataset}, {many(point.ipc, 'image')} per class, from "
-                        f"another machine: {point.machine}. This one is {here}, and a plot compares times.",
-                        "Name another folder with `out`.",
-                    )
+            _refuse_other_machines(before, prepared, folder, session)
             known = merged(before, points)
             datasets = {each.job.dataset.name: each.job.dataset for each in prepared}
             earlier = folder.earlier("whole", whole_from_json)
@@ -265,3 +256,24 @@ class Clock(Study):
             tuple(sorted(own)),
             f"{failed} of {total} runs" if failed else "",
         )
+
+
+def _refuse_other_machines(
+    before: "Sequence[Point]", prepared: "Sequence[Prepared]", folder: "Folder", session: "Session"
+) -> None:
+    """Refuse a folder with points from another machine in a plot of these curves: a plot compares times.
+
+    Raises:
+        UsageError: it has such points.
+    """
+    from dsactl.engine.device import describe_machine
+
+    here = describe_machine(session.device)
+    plots = {(each.job.dataset.name, each.job.recipe.ipc) for each in prepared}
+    for point in before:
+        if point.plot in plots and point.machine != here:
+            raise UsageError(
+                f"{folder.path} has points of {point.dataset}, {many(point.ipc, 'image')} per class, from "
+                f"another machine: {point.machine}. This one is {here}, and a plot compares times.",
+                "Name another folder with `out`.",
+            )
