@@ -21,7 +21,7 @@ def condensed() -> dsactl.SyntheticSet:
 @pytest.mark.parametrize("value", WRONG, ids=repr)
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "seed"])
 def test_batches_refuses_wrong_numbers_at_once(condensed: dsactl.SyntheticSet, name: str, value: Any) -> None:
-    if (name, value) == ("seed", 0):
+    if (name, value) in (("seed", 0), ("batch_size", None)):
         return
     with pytest.raises(dsactl.Error, match=f"`{name}` must be"):
         condensed.batches(**{name: value})

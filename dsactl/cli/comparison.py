@@ -62,8 +62,11 @@ def _gain(found: Comparison, group: Group) -> str:
 
 def _scores(found: Comparison) -> Facts:
     facts = Facts()
-    facts.add("IOR", f"{100 * found.ior:+.1f} points: the set over as many random real images with hard labels")
-    if found.hlr is not None and found.lrs is not None:
+    labels = "soft" if found.group(SET).soft else "hard"
+    if found.ior is not None:
+        facts.add("IOR", f"{100 * found.ior:+.1f} points: the set over as many random real images with {labels} labels")
+    if found.hlr is not None:
         facts.add("HLR", f"{100 * found.hlr:+.1f} points: the whole training split over the set with hard labels")
+    if found.lrs is not None:
         facts.add("LRS", f"{found.lrs:.3f}: DD-Ranking's label-robust score of IOR and HLR, 0 to 1")
     return facts

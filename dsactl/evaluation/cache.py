@@ -24,8 +24,8 @@ import torch
 
 import registry
 from dsactl import __version__
-from dsactl.evaluation.named import DC, DSA
 from dsactl.evaluation.protocol import NetworkResult
+from dsactl.training.protocols import DC, DSA
 from dsactl.training.sgd import Plan
 from registry.files import write_atomically
 from registry.manifest import canonical, key_of

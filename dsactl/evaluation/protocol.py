@@ -11,11 +11,11 @@ from dsactl.augmentation.strategy import parse_strategy
 from dsactl.engine.arguments import check_real, check_seed, check_whole, check_word, keywords_of
 from dsactl.engine.words import check_precision
 from dsactl.errors import KeywordError, UnknownKeywordError, UsageError
-from dsactl.evaluation.named import DSA, NamedProtocol, find_protocol
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import FROM_DC, MeanStd
 from dsactl.recipes.methods import protocol_of
 from dsactl.recipes.recipe import Recipe
+from dsactl.training.protocols import DSA, NamedProtocol, find_protocol
 
 MOST_NETWORKS = 1000
 DC = "dc"
@@ -37,7 +37,7 @@ class Protocol:
             MNIST only; None for the named protocol's, which are those that the set was made for.
         seed: the random seed; each set has its own random numbers.
         precision: "auto", "float32" or "bfloat16".
-        name: "dsa", "dc", "idc" or "mtt" (`dsactl.evaluation.named`); None for the one that the set was made for.
+        name: "dsa", "dc", "idc" or "mtt" (`dsactl.training.protocols`); None for the one that the set was made for.
 
     Examples:
         >>> import dsactl
@@ -87,10 +87,7 @@ class Protocol:
         Raises:
             UnknownNameError: the method of another package names a protocol that does not exist.
         """
-        own = protocol_of(recipe.method)
-        if own == DC and recipe.strategy:  # DC with augmentation is trained on like DSA
-            own = DSA.name
-        return self.resolve_over(own)
+        return self.resolve_over(recipe.protocol)
 
     def resolve_over(self, own: str) -> NamedProtocol:
         """Return the named protocol for sets that were made for the protocol `own`; see `resolve`."""

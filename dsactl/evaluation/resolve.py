@@ -4,19 +4,13 @@ from dataclasses import replace
 
 import torch
 
-from dsactl.augmentation.composed import ComposedAugmenter
-from dsactl.augmentation.dc import augment_for_dc
-from dsactl.augmentation.packed import Augmenter
-from dsactl.augmentation.strategy import Strategy, parse_strategy
 from dsactl.data.dataset import Dataset
-from dsactl.data.views import base_name
 from dsactl.engine.device import describe, resolve_precision
 from dsactl.engine.native import library
 from dsactl.engine.random import derive_seed
 from dsactl.errors import DataError, UsageError
 from dsactl.evaluation.cache import EvaluationKey
-from dsactl.evaluation.named import NamedProtocol
-from dsactl.evaluation.protocol import DC, Protocol
+from dsactl.evaluation.protocol import Protocol
 from dsactl.evaluation.task import Networks, is_fused
 from dsactl.networks.build import structure
 from dsactl.networks.catalogue import NetworkSpec
@@ -24,6 +18,8 @@ from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN
 from dsactl.recipes.methods import WHOLE
 from dsactl.synthetic.full_data import usual_epochs
 from dsactl.synthetic.synthetic_set import SyntheticSet
+from dsactl.synthetic.training_batches import augmentation_by
+from dsactl.training.protocols import NamedProtocol
 from dsactl.training.sgd import Augment, Plan
 
 
@@ -94,16 +90,7 @@ def evaluated_network(synthetic: SyntheticSet, protocol: Protocol) -> NetworkSpe
 
 def augmentation_of(synthetic: SyntheticSet, protocol: Protocol) -> tuple[str, Augment | None]:
     """Return the name of the augmentation of training batches, and its function; None without augmentation."""
-    named = protocol.resolve(synthetic.recipe)
-    if named.strategy == DC:
-        return (DC, augment_for_dc) if base_name(synthetic.recipe.dataset) == "mnist" else ("none", None)
-    kinds = synthetic.strategy if named.strategy is None else parse_strategy(named.strategy)
-    strategy = Strategy(kind for kind in kinds if kind not in named.without)
-    if not strategy:
-        return "none", None
-    if named.composed:
-        return "idc " + " ".join(strategy), ComposedAugmenter(strategy, synthetic.size)
-    return "dsa " + " ".join(strategy), Augmenter(strategy, synthetic.size)
+    return augmentation_by(protocol.resolve(synthetic.recipe), synthetic.recipe, synthetic.size)
 
 
 def is_own_augmentation(synthetic: SyntheticSet, protocol: Protocol) -> bool:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dsactl.evaluation.named import DSA
 from dsactl.networks.catalogue import ARCHITECTURES
 from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN
 from dsactl.text.formatting import accuracy, augmentation, many, protocol_name
+from dsactl.training.protocols import DSA
 from registry.index import Entry
 
 

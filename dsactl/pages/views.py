@@ -153,7 +153,7 @@ def view_of_set(
     code = (
         "import dsactl\n\n"
         f'condensed = dsactl.load("{stored.reference}")\n'
-        "for images, labels in condensed.batches(epochs=1000):  # shuffled, with the set's augmentation\n"
+        "for images, labels in condensed.batches(epochs=1000):  # shuffled, augmented as for its evaluation\n"
         "    ...  # one step of training"
     )
     most = int(np.unique(seen["labels"], return_counts=True)[1].max(initial=1))

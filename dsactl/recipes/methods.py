@@ -50,7 +50,7 @@ class Method:
             time; empty for a rough count. Without `seconds`, some steps are timed.
         paper: the arXiv number of its paper; empty for none.
         in_paper: whether its defaults are those of the DSA paper, as far as that states them.
-        protocol: the name of the evaluation protocol that its sets are made for (`dsactl.evaluation.named`).
+        protocol: the name of the evaluation protocol that its sets are made for (`dsactl.training.protocols`).
         steps_setting: the setting that counts its steps, whose number a time budget may choose; empty for none. Each
             must take about the same time, and the method must report to `keep` equally often in each.
         least_steps: the fewest that a time budget may choose.

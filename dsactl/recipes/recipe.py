@@ -21,7 +21,7 @@ from dsactl.data.views import MARK, base_name
 from dsactl.errors import DataError, UnknownNameError, UsageError
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import SCHEDULE
-from dsactl.recipes.methods import BUILT_IN, WORD, Method, find
+from dsactl.recipes.methods import BUILT_IN, WORD, Method, find, protocol_of
 from dsactl.recipes.settings import TOP_LEVEL, Asked, Count, FreeSettings, Settings, Value, first_fault
 
 ShortClasses = Literal["refuse", "all", "repeat"]
@@ -151,6 +151,12 @@ class Recipe:
     def with_steps(self, steps: int) -> "Recipe":
         """Return the recipe with another number of steps; see `Settings.with_steps`."""
         return replace(self, settings=self.settings.with_steps(find(self.method).steps_setting, steps))
+
+    @property
+    def protocol(self) -> str:
+        """The name of the evaluation protocol that the set was made for (`dsactl.training.protocols`)."""
+        own = protocol_of(self.method)
+        return Method.protocol if own == "dc" and self.strategy else own  # DC with augmentation is evaluated like DSA
 
     @property
     def options(self) -> dict[str, Value]:

@@ -106,9 +106,13 @@ class Comparison:
         return math.fsum(group.seconds for group in self.groups if group.name != WHOLE)
 
     @property
-    def ior(self) -> float:
-        """Improvement over random: accuracy of the set minus that of as many random images with hard labels, −1 … 1."""
-        return self.gain(RANDOM) / 100
+    def ior(self) -> float | None:
+        """Improvement over random: accuracy of the set minus that of as many random images, −1 … 1.
+
+        Their labels are of the set's kind, as in the authors' program. None for soft labels without a teacher.
+        """
+        alike = RANDOM_SOFT if self.group(SET).soft else RANDOM
+        return None if self.find(alike) is None else self.gain(alike) / 100
 
     @property
     def hlr(self) -> float | None:
@@ -118,8 +122,8 @@ class Comparison:
 
     @property
     def lrs(self) -> float | None:
-        """Label-robust score, 0 … 1; None where `hlr` is None."""
-        return None if self.hlr is None else label_robust_score(self.ior, self.hlr)
+        """Label-robust score, 0 … 1; None where `ior` or `hlr` is None."""
+        return None if self.ior is None or self.hlr is None else label_robust_score(self.ior, self.hlr)
 
     def to_dict(self) -> dict[str, registry.JsonValue]:
         """Return the record of the set's evaluation, and the groups and scores, as JSON values."""

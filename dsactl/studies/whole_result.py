@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 from dsactl.data.dataset import Dataset
 from dsactl.engine.session import Session
 from dsactl.evaluation.cache import EvaluationKey, NetworkResults, StoredResults
-from dsactl.evaluation.named import DSA
 from dsactl.evaluation.protocol import Protocol
 from dsactl.evaluation.resolve import evaluation_key, resolve_networks
 from dsactl.networks.catalogue import NetworkSpec
@@ -13,6 +12,7 @@ from dsactl.studies.comparison import WHOLE, Group
 from dsactl.studies.random_sets import Compared
 from dsactl.synthetic.full_data import whole_without_images
 from dsactl.synthetic.synthetic_set import SyntheticSet
+from dsactl.training.protocols import DSA
 
 _CHANGED = ("lr", "momentum", "weight_decay", "batch", "strategy", "seed", "precision")
 

@@ -13,15 +13,16 @@ from torch import Tensor
 
 import registry
 from dsactl.augmentation.strategy import Strategy
-from dsactl.augmentation.transforms import augment, draw
 from dsactl.data.paths import folder_options
-from dsactl.engine.arguments import check_seed, check_whole
+from dsactl.engine.arguments import check_seed, check_whole, check_word
 from dsactl.engine.random import generator
 from dsactl.engine.session import opened
 from dsactl.errors import UsageError
 from dsactl.recipes.recipe import Recipe
 from dsactl.synthetic.bundled import find
 from dsactl.synthetic.decoding import decoded
+from dsactl.synthetic.training_batches import augmentation_by, batches_by
+from dsactl.training.protocols import find_protocol
 
 
 @dataclass(frozen=True)
@@ -149,36 +150,37 @@ class SyntheticSet:
     def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
         return torch.tensor(values, device=like.device).view(1, -1, 1, 1)
 
-    def batches(self, epochs: int = 1, *, batch_size: int = 256, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return shuffled, augmented batches, as a network should be trained on them.
+    def batches(
+        self, epochs: int = 1, *, batch_size: int | None = None, seed: int = 0, protocol: str | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return shuffled, augmented batches, as a network is trained on them when the set is evaluated.
 
-        Each batch has one freshly drawn kind of the set's augmentation, with parameters drawn per image.
+        The random numbers are others than those of an evaluation.
 
         Args:
-            epochs: passes over the set; the paper's protocol has 1000.
-            batch_size: images per batch.
+            epochs: passes over the set; the protocols have 1000.
+            batch_size: images per batch; None for the protocol's.
             seed: seed of shuffles and augmentation; default 0 (ours).
+            protocol: name of the evaluation protocol, "dsa", "dc", "idc" or "mtt"; None for the one that the set was
+                made for.
 
         Returns:
-            Images B×C×H×W and labels B (soft ones B×K if the set has them), on the set's device, batch after batch.
+            Images B×C×H×W and labels B, batch after batch, on the set's device. Labels are B×K if the set has soft
+            ones, and by a protocol with CutMix, which mixes them: cross-entropy takes either.
 
         Raises:
-            UsageError: an argument is no whole number, or out of range.
+            UsageError: an argument is no whole number, out of range, or no name of a protocol.
         """
         check_whole("epochs", epochs)
-        check_whole("batch_size", batch_size)
         check_seed(seed)
-        return self._batches(int(epochs), int(batch_size), int(seed))
-
-    def _batches(self, epochs: int, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        source = generator(seed, "batches")
-        for _ in range(epochs):
-            order = torch.randperm(len(self), generator=source).to(self.images.device)
-            for chosen in torch.split(order, batch_size):
-                yield (
-                    augment(self.images[chosen], draw(self.strategy, len(chosen), self.size, source)),
-                    self.targets[chosen],
-                )
+        if protocol is not None:
+            check_word("protocol", protocol)
+        named = find_protocol(protocol or self.recipe.protocol)
+        if batch_size is not None:
+            check_whole("batch_size", batch_size)
+            named = replace(named, batch=int(batch_size))
+        augment, source = augmentation_by(named, self.recipe, self.size)[1], generator(int(seed), "batches")
+        return batches_by(named, augment, self.images, self.targets, len(self.class_names), int(epochs), source)
 
 
 def load(reference: str, store: registry.Store | None = None) -> SyntheticSet:

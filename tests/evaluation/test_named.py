@@ -13,7 +13,6 @@ import registry
 from dsactl.augmentation.composed import ComposedAugmenter
 from dsactl.errors import DataError, KeywordError, UnknownNameError, UsageError
 from dsactl.evaluation.evaluate import _paper, evaluate
-from dsactl.evaluation.named import NAMED
 from dsactl.evaluation.protocol import Protocol
 from dsactl.evaluation.resolve import augmentation_of, evaluation_key, resolve_networks
 from dsactl.evaluation.task import Networks, training_on
@@ -23,6 +22,7 @@ from dsactl.recipes.methods import Method
 from dsactl.recipes.recipe import Request
 from dsactl.synthetic.synthetic_set import SyntheticSet
 from dsactl.training.cuda_graph import TrainingWithFallback
+from dsactl.training.protocols import NAMED
 from dsactl.training.schedule import Schedule
 from dsactl.training.sgd import PlainTraining
 

@@ -73,7 +73,8 @@ CASES = {
     "noise, all real images": recipe(init="noise", batch_real=1000),
     "not augmented": recipe(strategy="none"),
     "mlp": recipe(arch="mlp", image_lr=0.1),
-    "lenet": recipe(arch="convnet", norm="none"),
+    "without norm": recipe(arch="convnet", norm="none"),
+    "alexnet": recipe(arch="alexnet"),
 }
 
 

@@ -3,6 +3,7 @@
 import math
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,7 @@ def test_the_whole_is_a_group_once_it_is_measured(
     assert whole.n == 2
     assert (whole.ipc, whole.trained_on, whole.stored_bytes) == (7, 14, 14 * 64)
     assert found.hlr == (whole.mean - found.group("set").mean) / 100
+    assert found.ior is not None
     assert found.lrs == label_robust_score(found.ior, found.hlr)
     assert found.remarks == without.remarks[:-1]
 
@@ -277,6 +279,12 @@ def test_scores_by_hand() -> None:
     assert found.lrs == pytest.approx(0.240178, abs=1e-6)
     hard = comparison(evaluation, set=(60.0, 64.0), random=(30.0,), whole=(92.0,))
     assert hard.hlr == pytest.approx(0.3), "the labels of the set are hard"
+    known = {"set": (60.0, 64.0), "random": (30.0,), "random soft": (55.0,), "hard": (50.0,), "whole": (92.0,)}
+    soft = comparison(evaluation, **known)
+    soft = replace(soft, groups=(replace(soft.groups[0], soft=True), *soft.groups[1:]))
+    assert (soft.ior, soft.hlr) == (pytest.approx(0.07), pytest.approx(0.42)), "random images have soft labels, too"
+    untaught = replace(soft, groups=tuple(each for each in soft.groups if each.name != "random soft"))
+    assert (untaught.ior, untaught.lrs) == (None, None)
     assert label_robust_score(1, -1) == pytest.approx(1)
     assert label_robust_score(-1, 1) == 0
     with pytest.raises(UnknownNameError, match="Unknown group 'hard'") as unknown:

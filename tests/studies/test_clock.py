@@ -41,7 +41,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def pool() -> str:
     """A pool of experts of two networks and one epoch."""
-    dsactl.experts("digits", network=dsactl.NetworkSpec("mlp"), networks=2, epochs=1, name="tiny")
+    dsactl.experts("digits", network=dsactl.NetworkSpec("mlp"), networks=2, epochs=1, batch=128, name="tiny")
     return "tiny"
 
 
@@ -70,7 +70,7 @@ def test_every_method_is_on_the_page_with_its_numbers_and_a_plot(pool: str, tmp_
         assert row.endswith(f"| {each['mean']:.1f} ± {each['std']:.1f} | 2 | 1 | {each['protocol']} |")
     assert "that fit in 1 and 5 minutes by" in text
     assert "Not the default: `arch='mlp'`, `epochs=2`. All other settings of the methods" in text
-    assert "\nExperts: `tiny:1`, 2 networks of 1 epoch.\n" in text
+    assert "\nExperts: `tiny:1`, 2 networks of 1 epoch, batch 128.\n" in text
     assert set(result.files) == {"accuracy.md", "clock.csv", "clock.json", "clock-digits-ipc1.png"}
     assert {each.name.namespace for each in registry.Store().sets()} == {STUDIES}
 
@@ -227,6 +227,21 @@ def test_a_formation_that_does_not_divide_the_images_has_no_curve(tmp_path: Path
     result = dsactl.reproduce("clock", **call, out=tmp_path / "out")
     assert [each["formation"] for each in result.values["points"]] == [1]
     assert not result.failed
+    again = dsactl.reproduce("clock", **call, formation=[2, 1], out=tmp_path / "out")
+    assert [each["formation"] for each in again.values["points"]] == [1], "in whatever order"
+    with pytest.raises(UsageError, match="`formation=2` does not divide images of 9×9 pixels"):
+        dsactl.reproduce("clock", **call, formation=[2], out=tmp_path / "out")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_curve_that_cannot_be_made_leaves_the_others(tmp_path: Path) -> None:
+    told = Told()
+    call = {**FAST, "ipc": [1000, 1], "methods": ["random"], "formation": [1]}
+    result = dsactl.reproduce("clock", **call, out=tmp_path / "out", progress=told)
+    assert [each["ipc"] for each in result.values["points"]] == [1]
+    (failure,) = told.failures
+    assert failure[0].startswith("Curves of digits:1000:random:1 are skipped: ")
+    assert result.failed == "1 of 2 runs"
 
 
 def test_missing_experts_are_named_before_they_are_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

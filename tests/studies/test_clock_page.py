@@ -71,6 +71,8 @@ def test_points_survive_json_and_hand_made_ones_do_not() -> None:
     for wrong in ({"method": "magic"}, {"accuracies": []}, {"accuracies": ["x"]}, {"seconds": "1"}):
         with pytest.raises((ValueError, TypeError, KeyError)):
             point_from_json({**good, **wrong})
+    del good["pool_settings"]  # as earlier versions wrote it
+    assert point_from_json(good) == point()
 
 
 def test_the_page_says_what_is_unknown() -> None:

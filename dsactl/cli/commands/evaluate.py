@@ -12,12 +12,12 @@ from dsactl.cli.output import Output
 from dsactl.cli.study_options import Seed
 from dsactl.data.load import check_name, check_no_folder_options
 from dsactl.errors import UsageError
-from dsactl.evaluation.named import NAMED
 from dsactl.evaluation.protocol import Protocol
 from dsactl.recipes.methods import WHOLE
 from dsactl.synthetic import bundled
 from dsactl.text.formatting import accuracy, augmentation, duration, many, mean_and_deviation
 from dsactl.text.tables import Table
+from dsactl.training.protocols import NAMED
 
 EXAMPLES = """Examples:
 

@@ -7,10 +7,10 @@ import typer
 from dsactl.cli import options, study_runs
 from dsactl.cli.output import Output
 from dsactl.cli.study_options import Seed, StudyOptions
-from dsactl.evaluation.named import NAMED
 from dsactl.studies.clock.curves import METHODS
 from dsactl.studies.clock.study import Clock
 from dsactl.studies.reproduce import KNOWN, study_of
+from dsactl.training.protocols import NAMED
 
 EXAMPLES = """Examples:
 

@@ -179,7 +179,7 @@ def _code(stored: "registry.StoredSet") -> str:
 import dsactl
 
 condensed = dsactl.load("{stored.reference}")
-for images, labels in condensed.batches(epochs=1000):  # shuffled, with the set's augmentation
+for images, labels in condensed.batches(epochs=1000):  # shuffled, augmented as for its evaluation
     ...  # one step of training
 
 # The same tensors without dsactl: images {shape} float32, normalised, and {what}.

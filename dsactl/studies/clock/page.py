@@ -75,8 +75,9 @@ def _minutes(points: Sequence[Point]) -> str:
 
 
 def _pool(point: Point) -> str:
-    """Return the experts of a point: "`name:1`, 5 networks of 60 epochs"."""
-    return f"`{point.pool}`, {many(point.pool_networks, 'network')} of {many(point.pool_epochs, 'epoch')}"
+    """Return the experts of a point: "`name:1`, 5 networks of 20 epochs, batch 256"."""
+    made = f"`{point.pool}`, {many(point.pool_networks, 'network')} of {many(point.pool_epochs, 'epoch')}"
+    return f"{made}, {point.pool_settings}" if point.pool_settings else made
 
 
 def _changed(plan: Mapping[str, Any]) -> str:

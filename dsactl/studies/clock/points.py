@@ -2,12 +2,13 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from dsactl.data.dataset import Dataset
 from dsactl.engine.session import Session
 from dsactl.evaluation.protocol import Evaluation, Protocol, Sample
+from dsactl.expert_pools.recipe import PoolRequest
 from dsactl.studies.clock.curves import METHODS, RELABEL, Stop
 from dsactl.studies.clock.making import Made
 from dsactl.studies.whole_result import stored_whole
@@ -37,6 +38,7 @@ class Point(Sample):
         testing: seconds of training and testing the networks.
         made_in: the environment that made the set.
         machine: on which the set was made and its networks were trained.
+        pool_settings: those of the experts that are not the defaults, "batch 256, lr 0.04"; empty without any.
     """
 
     dataset: str
@@ -64,6 +66,7 @@ class Point(Sample):
     program: str
     made_in: str
     machine: str
+    pool_settings: str = ""
 
     @property
     def plot(self) -> tuple[str, int]:
@@ -161,7 +164,15 @@ def point_of(stop: Stop, dataset: str, made: Made, result: Evaluation, protocol:
         program=result.program,
         made_in=f"{provenance.get('program')}, {provenance.get('environment')}",
         machine=machine,
+        pool_settings="" if made.pool is None else _differing(made.pool.manifest.recipe),
     )
+
+
+def _differing(recipe: Mapping[str, Any]) -> str:
+    """Return the settings of training a pool's networks that are not the defaults, apart from the number of epochs."""
+    usual = PoolRequest()
+    names = ("batch", "lr", "momentum", "weight_decay", "cutmix", "seed")
+    return ", ".join(f"{name} {recipe[name]:g}" for name in names if recipe[name] != getattr(usual, name))
 
 
 def merged(earlier: Sequence[Point], newer: Sequence[Point]) -> list[Point]:
@@ -226,7 +237,7 @@ def whole_from_json(row: Mapping[str, Any]) -> Whole:
 
 
 def _values(row: Mapping[str, Any], kind: type[Point | Whole]) -> dict[str, Any]:
-    found = {each.name: row[each.name] for each in fields(kind)}
+    found = {each.name: row[each.name] for each in fields(kind) if each.default is MISSING or each.name in row}
     found["accuracies"] = tuple(map(float, found["accuracies"]))
     if not found["accuracies"] or found.get("method", RELABEL) not in METHODS:
         raise ValueError("a result without accuracies, or of an unknown method")

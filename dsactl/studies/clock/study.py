@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dsactl.engine.arguments import check_real, check_seed
 from dsactl.errors import DataError, RunError, UsageError
-from dsactl.evaluation.named import find_protocol
 from dsactl.evaluation.protocol import Protocol
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.studies.clock.curves import FORMATIONS, METHODS, MINUTES, Curve, Stop, curves, in_order
@@ -16,9 +15,11 @@ from dsactl.studies.options import at_least_one, checked_names, request_of
 from dsactl.studies.result import StudyResult
 from dsactl.studies.study import Study, keeping_finished_work
 from dsactl.text.formatting import many
+from dsactl.training.protocols import find_protocol
 from registry import MissingPackageError
 
 if TYPE_CHECKING:
+    from dsactl.data.dataset import Dataset
     from dsactl.engine.session import Session
     from dsactl.studies.clock.making import Prepared
     from dsactl.studies.clock.points import Point
@@ -116,36 +117,45 @@ class Clock(Study):
 
         Raises:
             DataError, MissingPackageError: none can be made.
+            UsageError: no formation divides the images.
             dsactl.Error: an option does not fit a dataset.
         """
-        from dsactl.runs.job import Job, prepare
+        from dsactl.data.load import load_dataset
+        from dsactl.parametrisation.formation import check_formation
+        from dsactl.runs.job import prepare
         from dsactl.studies.clock.making import Prepared
 
         found, skipped = list[Prepared](), 0
-        loaded = dict[str, Job]()
+        loaded: dict[str, Dataset] = {}
         wrong = dict[str, DataError | MissingPackageError]()
+        unfit: UsageError | None = None
         for curve in self.curves:
-            dataset, formation = curve.request.dataset, curve.request.formation
-            like = loaded.get(dataset)
-            if like is not None and any(side % formation for side in like.dataset.size):
-                continue
+            dataset = curve.request.dataset
             if dataset in wrong:
                 skipped += 1
                 continue
+            place = dataset
             try:
-                job = prepare(curve.request, session.device, like, store=session.store)
-                loaded[dataset] = job
+                if dataset not in loaded:
+                    loaded[dataset] = load_dataset(dataset).to(session.device)
+                place = curve.name
+                try:
+                    check_formation(curve.request.formation, loaded[dataset].size)
+                except UsageError as error:
+                    unfit = error
+                    continue
+                job = prepare(curve.request, session.device, loaded=loaded[dataset], store=session.store)
                 teacher = None
                 if curve.experts is not None:
-                    teacher = prepare(curve.experts, session.device, job, store=session.store)
+                    teacher = prepare(curve.experts, session.device, loaded=loaded[dataset], store=session.store)
                 found.append(Prepared(curve, job, teacher))
             except (DataError, MissingPackageError) as error:
-                wrong[curve.name if dataset in loaded else dataset] = error
+                wrong[place] = error
                 skipped += 1
-        if not found and wrong:
-            raise next(iter(wrong.values()))
-        for name, fault in wrong.items():
-            session.progress.fail(f"Curves of {name} are skipped: {fault.message}", fault.hint)
+        if not found and (fault := next(iter(wrong.values()), unfit)) is not None:
+            raise fault
+        for name, reason in wrong.items():
+            session.progress.fail(f"Curves of {name} are skipped: {reason.message}", reason.hint)
         return found, skipped
 
     def run(self, session: "Session", out: Path | None = None) -> StudyResult:

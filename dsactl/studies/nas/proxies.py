@@ -18,7 +18,6 @@ from dsactl.data.views import Validation, split_name, take, with_views
 from dsactl.engine.random import generator
 from dsactl.engine.session import Session
 from dsactl.errors import UsageError
-from dsactl.evaluation.named import DC, DSA
 from dsactl.evaluation.protocol import Protocol
 from dsactl.evaluation.resolve import augmentation_of
 from dsactl.recipes.recipe import Request
@@ -28,6 +27,7 @@ from dsactl.studies.nas import proxy_names
 from dsactl.studies.nas.proxy_names import BUILT_IN, EARLY_STOPPING, RANDOM, WHOLE
 from dsactl.synthetic.full_data import whole_set
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
+from dsactl.training.protocols import DC, DSA
 
 EARLY_STOPPING_BATCH = 100
 """Batch size of early stopping (Section 4.6)."""
