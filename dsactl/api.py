@@ -283,8 +283,8 @@ def relabel(
     Args:
         reference: of a set, or a loaded one.
         experts: reference of a pool of experts, or a loaded one; None for the one that was trained on the same
-            training images with the defaults of `experts`, or else the newest on these images, with a remark. If there
-            is none, it is trained with the defaults.
+            training images with the defaults of `experts`, or else the one on these images with the set's network and
+            most epochs, with a remark. If there is none, it is trained with the defaults.
         teacher: number of the network in the pool, or "mean" for the mean of all networks' probabilities.
         epoch: after which the network was kept; None for the last.
         temperature: above 0.

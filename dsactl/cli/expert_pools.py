@@ -1,6 +1,7 @@
 """Pools of experts that commands train, on request or because a set or method needs one."""
 
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dsactl.cli.options import RunOptions
@@ -30,7 +31,9 @@ def make(
         return find_or_make(job, Session.open(device, executor=executor, progress=bar), fresh=fresh, wait=wait)
 
 
-def make_missing(job: "PoolJob", device: "torch.device", run: RunOptions, output: Output) -> "registry.StoredSet":
+def make_missing(
+    job: "PoolJob", device: "torch.device", run: RunOptions, output: Output, others: Sequence[str] = ()
+) -> "registry.StoredSet":
     """Say that a pool is missing, what training it costs, and that it may be interrupted; then train and store it.
 
     Args:
@@ -38,6 +41,7 @@ def make_missing(job: "PoolJob", device: "torch.device", run: RunOptions, output
         device: where to train.
         run: where tasks run.
         output: prints the notice and the progress.
+        others: pools of other settings that the store has, which the command would take by `--experts`, in words.
     """
     from dsactl.engine.device import describe
     from dsactl.expert_pools.estimate import estimate, in_words
@@ -48,6 +52,8 @@ def make_missing(job: "PoolJob", device: "torch.device", run: RunOptions, output
         f"{in_words(job, cost.seconds)} on {describe(device)}, {bytes_in_words(cost.memory)} of memory. "
         "It is stored for later commands. Ctrl-C is safe: the same command continues it."
     )
+    if others:
+        output.remark(f"The store has experts with other settings, which --experts takes: {', '.join(others)}.")
     stored = make(job, device, run, output, fresh=False, wait=True).stored
     output.remark(f"Stored the experts {stored.reference}.")
     return stored

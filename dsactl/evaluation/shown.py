@@ -6,7 +6,7 @@ from typing import Any
 from dsactl.networks.catalogue import ARCHITECTURES
 from dsactl.paper import EPOCHS_AUGMENTED, EPOCHS_PLAIN
 from dsactl.text.formatting import accuracy, augmentation, many, protocol_name
-from dsactl.training.protocols import DSA
+from dsactl.training.protocols import DSA, NAMED
 from registry.index import Entry
 
 
@@ -18,18 +18,21 @@ def accuracy_in_words(entry: Entry) -> tuple[str, str, str]:
     unusual = "" if _is_usual(record) else f", {many(record.get('epochs'), 'epoch')}"
     other = "" if record.get("own_augmentation", True) else f", augmentation {record.get('augmentation')}"
     other = f", protocol {name}" if (name := protocol_name(record)) else other
-    return accuracy(record), str(record.get("n", "?")), f"{record.get('network', '?')}{unusual}{other}"
+    numbers = "".join(f", {number}" for number in _unusual_numbers(record))
+    return accuracy(record), str(record.get("n", "?")), f"{record.get('network', '?')}{unusual}{other}{numbers}"
 
 
 def training(record: Mapping[str, Any]) -> str:
-    """Format how networks were trained, but for the epochs: augmentation, protocol, and SGD where it is not DSA's."""
-    protocol = record.get("protocol")
+    """Format how networks were trained, but for the epochs: augmentation, protocol, and SGD where it is not its."""
+    return ", ".join([augmentation(record), *_unusual_numbers(record)])
+
+
+def _unusual_numbers(record: Mapping[str, Any]) -> list[str]:
+    """Return the numbers of SGD that are not the protocol's: ["lr 0.05"]."""
+    protocol, named = record.get("protocol"), NAMED.get(protocol_name(record), DSA)
     known = protocol if isinstance(protocol, Mapping) else {}
-    usual = {"lr": DSA.lr, "momentum": DSA.momentum, "weight_decay": DSA.weight_decay, "batch": DSA.batch}
-    unusual = [
-        f"{name.replace('_', ' ')} {known[name]}" for name in usual if known.get(name, usual[name]) != usual[name]
-    ]
-    return ", ".join([augmentation(record), *unusual])
+    usual = {"lr": named.lr, "momentum": named.momentum, "weight_decay": named.weight_decay, "batch": named.batch}
+    return [f"{name.replace('_', ' ')} {known[name]}" for name in usual if known.get(name, usual[name]) != usual[name]]
 
 
 def _is_usual(record: dict[str, Any]) -> bool:
@@ -48,8 +51,8 @@ def mean_accuracy(entry: Entry) -> float:
 def best_of(records: Sequence[dict[str, Any]], network: str | None) -> dict[str, Any] | None:
     """Return the evaluation to show; None if there is none.
 
-    Criteria in this order: the set's own augmentation, the protocol dsa or dc, the paper's epochs, the set's own
-    network, most networks, latest date.
+    Criteria in this order: the set's own augmentation, the protocol dsa or dc, the protocol's learning rate, momentum,
+    weight decay and batch, the paper's epochs, the set's own network, most networks, latest date.
 
     Args:
         records: of a set.
@@ -60,11 +63,12 @@ def best_of(records: Sequence[dict[str, Any]], network: str | None) -> dict[str,
     own = network or "convnet"
     twin = ARCHITECTURES[own].twin if own in ARCHITECTURES else None
 
-    def weight(record: dict[str, Any]) -> tuple[bool, bool, bool, bool, int, str]:
+    def weight(record: dict[str, Any]) -> tuple[bool, bool, bool, bool, bool, int, str]:
         n = record.get("n")
         return (
             bool(record.get("own_augmentation", True)),
             not protocol_name(record),
+            not _unusual_numbers(record),
             _is_usual(record),
             record.get("network") in (own, twin),
             n if isinstance(n, int) else 0,

@@ -8,6 +8,7 @@ from dsactl.data.catalogue import entry_of
 from dsactl.errors import DataError, UsageError
 from dsactl.expert_pools.recipe import PoolRecipe, PoolRequest
 from dsactl.expert_pools.teacher import Teacher
+from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes.recipe import Relabelled
 from dsactl.text.formatting import many
 
@@ -20,7 +21,8 @@ def choose_pool(
     Args:
         store: has the pool.
         source: the set.
-        experts: reference of the pool; None for the one with the default settings, or else the newest one that fits.
+        experts: reference of the pool; None for the one with the default settings, or else, of those that fit, the one
+            with the set's network, or the default one; then with most epochs in all; then the newest.
         teacher: the network of the pool.
 
     Returns:
@@ -41,7 +43,7 @@ def choose_pool(
         if not fitting:
             return None, ""
         usual = next(filter(_has_default_settings, fitting), None)
-        pool = usual or fitting[0]
+        pool = usual or max(fitting, key=lambda pool: _worth(pool, source))
         which = "" if usual else _which(pool, len(fitting))
     teacher_for(source, pool, teacher)
     return pool, which
@@ -92,11 +94,18 @@ def _has_default_settings(pool: registry.StoredSet) -> bool:
     return own == PoolRequest().resolve(own.dataset, own.checksum, own.image_shape, own.precision)
 
 
-def _which(pool: registry.StoredSet, fitting: int) -> str:
-    """Return what distinguishes a pool: "the newest of 4 pools that fit (1 network, 1 epoch, convnet-width8)"."""
+def _worth(pool: registry.StoredSet, source: registry.StoredSet) -> tuple[bool, int]:
+    """Return what a pool is chosen by: whether its network is the set's, or the default, and its epochs in all."""
     has = pool.manifest.pool
     assert has is not None
-    first = "the only pool that fits" if fitting == 1 else f"the newest of {fitting} pools that fit"
+    return pool.manifest.network == (source.manifest.network or NetworkSpec().arch), has.networks * has.epochs[-1]
+
+
+def _which(pool: registry.StoredSet, fitting: int) -> str:
+    """Return what distinguishes a pool: "chosen from 4 pools that fit (1 network, 1 epoch, convnet-width8)"."""
+    has = pool.manifest.pool
+    assert has is not None
+    first = "the only pool that fits" if fitting == 1 else f"chosen from {fitting} pools that fit"
     about = [many(has.networks, "network"), many(has.epochs[-1], "epoch"), pool.manifest.network]
     return f"{first} ({', '.join(filter(None, about))})"
 

@@ -59,7 +59,7 @@ def check_pool(pool: ExpertPool, recipe: Recipe, dataset: Dataset) -> None:
     if pool.spec != recipe.network:
         raise UsageError(
             f"{pool.reference} has networks {pool.recipe.network_label}, and the recipe has {recipe.network_label}.",
-            "Use a pool of the same network.",
+            "Use a pool of the same network, or make the set with that network.",
         )
     if len(pool.epochs) < 2 or pool.epochs[0] != 0:
         raise UsageError(

@@ -74,7 +74,7 @@ def check_network(index: int, networks: int, reference: str) -> None:
         UsageError: the pool has fewer networks.
     """
     if not 0 <= index < networks:
-        raise UsageError(f"{reference} has no network {index}: it has {networks}.", f"They count to {networks - 1}.")
+        raise UsageError(f"{reference} has no network {index}.", f"Its networks: 0 to {networks - 1}.")
 
 
 def check_epoch(epoch: int, epochs: Sequence[int], reference: str) -> None:

@@ -52,21 +52,24 @@ class Formation(Parametrisation):
 
 
 def check_formation(formation: int, size: tuple[int, int]) -> None:
-    """Refuse a formation that does not divide the images.
+    """Refuse a formation that does not divide the images, or leaves tiles of one pixel.
 
     Args:
         formation: F.
         size: H and W.
 
     Raises:
-        UsageError: F does not divide both.
+        UsageError: F does not divide both, or is one of them.
     """
-    if any(side % formation for side in size):
-        fitting = [str(each) for each in range(1, 9) if not any(side % each for side in size)]
-        raise UsageError(
-            f"`formation={formation}` does not divide images of {size[0]}×{size[1]} pixels.",
-            f"Use {' or '.join(fitting)}, or images of another size.",
-        )
+    whole = not any(side % formation for side in size)
+    if whole and (formation == 1 or formation < min(size)):
+        return
+    fitting = [str(each) for each in range(1, 9) if not any(side % each or side // each < 4 for side in size)] or ["1"]
+    fault = "leaves tiles of one pixel of" if whole else "does not divide"
+    raise UsageError(
+        f"`formation={formation}` {fault} images of {size[0]}×{size[1]} pixels.",
+        f"Use {' or '.join(fitting)}, or images of another size.",
+    )
 
 
 def parametrisation(formation: int) -> Parametrisation:

@@ -59,12 +59,17 @@ class ExpertShare:
         """
         trained = f"{many(self.networks, 'network')} of {many(self.epochs, 'epoch')}"
         if self.reference:
-            return f"The experts are those of {self.reference} ({trained}); no time is needed for them."
+            return f"The experts are those of {self.words}; no time is needed for them."
         default = "" if self.epochs == self.default else f" instead of {self.default}"
         return (
             f"About {duration(self.seconds)} of {as_exact_budget(budget)} are for training experts, which later sets "
             f"use again: {trained}{default}."
         )
+
+    @property
+    def words(self) -> str:
+        """A pool of the store in words: "a:1 (5 networks of 20 epochs)"."""
+        return f"{self.reference} ({many(self.networks, 'network')} of {many(self.epochs, 'epoch')})"
 
     @property
     def networks(self) -> int:
@@ -105,7 +110,7 @@ def share_of_experts(
     if exact is not None:
         return ExpertShare(own, 0.0, default, exact.reference)
     may_choose = "expert_epochs" not in given
-    stored = list(_stored(described, session.store, given)) if may_choose else []
+    stored = list(usable_pools(described, session.store, given)) if may_choose else []
     if found := _longest(stored, networks, default):
         return found
     plenty = _PLENTY * SHARE * budget / (default * networks)
@@ -120,10 +125,15 @@ def share_of_experts(
     return ExpertShare({**own, "expert_epochs": epochs}, epochs * epoch, default)
 
 
-def _stored(described: PoolJob, store: registry.Store, given: Collection[str]) -> Iterator[ExpertShare]:
+def usable_pools(described: PoolJob, store: registry.Store, given: Collection[str]) -> Iterator[ExpertShare]:
     """Yield the undamaged pools of the store that differ from a job's only in settings that were not given.
 
     The newest are first.
+
+    Args:
+        described: the job of the pool that the settings of a run describe.
+        store: has the pools.
+        given: names of settings of the run that the user gave.
     """
     own = settings_of_pool(described.recipe)
     for entry in reversed(store.entries()[0]):

@@ -129,6 +129,7 @@ def test_the_code_that_is_shown_loads_the_pool(cli: Cli, pool: str) -> None:
     ("command", "said"),
     [
         (("evaluate", NAME), f"{NAME}:1 is a pool of experts, not a set."),
+        (("diff", "bundled/mnist-dsa-convnet-ipc1", NAME), f"{NAME}:1 is a pool of experts, not a set."),
         (("nas", "digits", "--proxy", NAME), f"{NAME}:1 is a pool of experts, not a set."),
         (("export", NAME, "--format", "npz"), f"{NAME}:1 is a pool of experts, which has no images for npz."),
         (("export", NAME, "--output", "x.png"), f"{NAME}:1 is a pool of experts, which has no images for png."),

@@ -38,6 +38,7 @@ def test_lists_prefer_the_set_s_own_protocol_and_name_others(cli: Callable[..., 
     cli("evaluate", *FAST)
     cli("evaluate", "--lr", "0.5", *FAST)
     assert "protocol" not in listed(cli)
+    assert ", lr" not in listed(cli), "the learning rate of the protocol is preferred"
     assert "augmentation" not in listed(cli)
     shown = " ".join(cli("show", "digits-random-ipc1")[1].split())
     assert "dsa color crop cutout scale rotate, protocol mtt" in shown

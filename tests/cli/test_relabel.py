@@ -183,7 +183,7 @@ def test_a_set_of_a_folder(
         ((SOURCE, "--experts", SOURCE), f"{SOURCE}:1 is a set, not a pool of experts."),
         ((SOURCE, "--experts", "nothing"), "nothing"),
         (("nothing",), "nothing"),
-        ((SOURCE, "--teacher", "1"), f"{POOL}:1 has no network 1: it has 1."),
+        ((SOURCE, "--teacher", "1"), f"{POOL}:1 has no network 1."),
         ((SOURCE, "--teacher", "all"), "--teacher must be the number of a network or 'mean', not 'all'."),
         ((SOURCE, "--epoch", "5"), f"{POOL}:1 has no epoch 5."),
         ((SOURCE, "--temperature", "-1"), "--temperature must be above 0 and finite, not -1.0."),

@@ -107,6 +107,23 @@ def test_a_missing_pool_is_announced_and_made(cli: Callable[..., tuple[int, str,
         assert (code, "trained now" in err) == (0, False)
 
 
+def test_experts_with_other_settings_are_named_before_new_ones_are_trained(
+    cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = dsactl.experts("digits", networks=2, epochs=1, network=NetworkSpec(width=8), precision="float32")
+
+    def train(*_: object, **__: object) -> None:
+        raise dsactl.Error("It is not trained here.")
+
+    monkeypatch.setattr("dsactl.cli.expert_pools.make", train)
+    asked = ("condense", "digits", "--ipc", "1", "--method", "dance", "--width", "8", "--precision", "float32")
+    said = (
+        f"The store has experts with other settings, which --experts takes: {kept.reference} (2 networks of 1 epoch)."
+    )
+    assert said in " ".join(cli(*asked)[2].split())
+    assert said not in " ".join(cli(*asked, "--expert-epochs", "7")[2].split()), "they are not what was asked for"
+
+
 def test_experts_that_another_process_trains_are_waited_for(
     cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

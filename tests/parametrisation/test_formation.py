@@ -118,7 +118,11 @@ def test_labels_follow_the_images() -> None:
 def test_a_formation_must_divide_the_images() -> None:
     with pytest.raises(UsageError, match=r"`formation=3` does not divide images of 8×8") as refused:
         check_formation(3, (8, 8))
-    assert refused.value.hint == "Use 1 or 2 or 4 or 8, or images of another size."
+    assert refused.value.hint == "Use 1 or 2, or images of another size."
+    with pytest.raises(UsageError, match=r"`formation=8` leaves tiles of one pixel of images of 8×8") as refused:
+        check_formation(8, (8, 8))
+    for fits in (1, 2, 4):
+        check_formation(fits, (8, 8))
 
 
 def recipe(**options: object) -> Recipe:

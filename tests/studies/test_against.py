@@ -103,8 +103,7 @@ def test_a_set_with_soft_labels_of_its_own_is_compared_with_those_of_the_newest_
     soft = [dsactl.relabel(each, experts=newest) for each in draws(1)]
     assert found.group("random soft").accuracies == by_hand(soft)
     assert (
-        f"{newest.reference}, the newest of 2 pools that fit (2 networks, 1 epoch, convnet-width8)."
-        in (found.remarks[0])
+        f"{newest.reference}, chosen from 2 pools that fit (2 networks, 1 epoch, convnet-width8)." in (found.remarks[0])
     )
     assert found.group("hard").digests != found.group("set").digests
 

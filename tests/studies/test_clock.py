@@ -15,7 +15,7 @@ from dsactl.recipes.recipe import Request
 from dsactl.runs.job import STUDIES, Job, prepare
 from dsactl.runs.run import execute
 from dsactl.studies.clock import making
-from dsactl.studies.clock.curves import MINUTES, RELABEL, curves, in_order, steps_at
+from dsactl.studies.clock.curves import MINUTES, RELABEL, curves, in_order, steps_at, times
 from dsactl.studies.clock.points import label
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -224,9 +224,12 @@ def test_a_dataset_that_is_not_here_stops_its_own_curves_alone(tmp_path: Path, m
 @pytest.mark.usefixtures("undrawn")
 def test_a_formation_that_does_not_divide_the_images_has_no_curve(tmp_path: Path) -> None:
     call = {**FAST, "dataset": ["digits@1x9x9"], "methods": ["random"]}
-    result = dsactl.reproduce("clock", **call, out=tmp_path / "out")
+    told = Told()
+    result = dsactl.reproduce("clock", **call, out=tmp_path / "out", progress=told)
     assert [each["formation"] for each in result.values["points"]] == [1]
     assert not result.failed
+    said = "Curves of digits@1x9x9 with formation 2 are left out: `formation=2` does not divide images of 9×9 pixels."
+    assert told.remarks == [said]
     again = dsactl.reproduce("clock", **call, formation=[2, 1], out=tmp_path / "out")
     assert [each["formation"] for each in again.values["points"]] == [1], "in whatever order"
     with pytest.raises(UsageError, match="`formation=2` does not divide images of 9×9 pixels"):
@@ -267,6 +270,10 @@ def test_steps_of_times() -> None:
     assert steps(60, 15) == [1, 5, 15, 0], "a run ends at its own number of steps"
     assert steps(100, 1000) == [0, 3, 12, 36]
     assert steps(4000, 1000) == [0] * 4
+    assert times(10) == [1, 5, 10], "a run ends at the time that was given"
+    assert [steps_at(minutes, 60, 1000) for minutes in times(10)] == [1, 5, 10]
+    assert times(1) == [1]
+    assert times(60) == list(MINUTES)
 
 
 def test_cheap_points_come_first_and_first_sets_before_second_ones() -> None:
@@ -348,8 +355,10 @@ def test_the_command_is_the_function(cli: Cli, tmp_path: Path) -> None:
     [
         (("clock", "--only", "mnist"), "--only is not for clock."),
         (("table1", "--minutes", "5"), "--minutes is not for table1."),
-        (("clock", "--minutes", "0.5"), "--minutes must be from 1 to 60, not 0.5."),
-        (("clock", "--methods", "dd"), "Unknown method 'dd'"),
+        (("clock", "--minutes", "0"), "--minutes must be at least 1, not 0."),
+        (("clock", "--minutes", "61"), "--minutes must be from 1 to 60, not 61."),
+        (("clock", "--methods", "dd"), "There is no curve of 'dd'."),
+        (("clock", "--methods", "dn"), "Unknown method 'dn'"),
         (("clock", "--dataset", "nothing"), "nothing"),
         (("clock", "--ipc", "x"), "--ipc 'x' is not a number of images per class"),
         (("clock", "--formation", "0"), "--formation '0' is not a number of images along each side"),

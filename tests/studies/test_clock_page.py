@@ -65,6 +65,14 @@ def test_a_far_accuracy_of_all_images_is_stated_and_not_drawn(drawn: list[Figure
     assert "experts" not in axes.get_xlabel()
 
 
+def test_protocols_are_named_where_there_are_several(drawn: list[Figure]) -> None:
+    points = [point(), point(method="dm"), point(method="dance", protocol="idc")]
+    over_minutes(series_of(merged((), points)), None, title="")
+    (axes,) = drawn[0].axes
+    assert axes.get_ylabel() == "test accuracy, % (by dsa if not named)"
+    assert {text.get_text() for text in axes.texts} == {"dsa", "dm", "dance, by idc"}
+
+
 def test_points_survive_json_and_hand_made_ones_do_not() -> None:
     good = to_json(point())
     assert point_from_json(json.loads(json.dumps(good))) == point()

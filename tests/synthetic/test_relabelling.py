@@ -218,10 +218,14 @@ def test_a_pool_of_other_sizes_or_classes_is_refused(view: str, said: str) -> No
     assert said in error.value.message
 
 
-def test_the_newest_pool_is_chosen() -> None:
+def test_the_pool_with_most_epochs_is_chosen_then_the_newest() -> None:
     experts()
     newer, source = experts(seed=1), dsactl.condense("digits", ipc=1, method="random")
     assert dsactl.relabel(source).recipe.labels == Relabelled(newer.digest, 2, 0, 1.0)
+    experts(epochs=1, seed=2)
+    assert dsactl.relabel(source).recipe.labels == Relabelled(newer.digest, 2, 0, 1.0)
+    usual = experts(network=dsactl.NetworkSpec(), networks=1, epochs=1)
+    assert dsactl.relabel(source).recipe.labels == Relabelled(usual.digest, 1, 0, 1.0), "of the default network"
 
 
 def test_a_pool_with_the_default_settings_is_preferred_to_newer_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +237,7 @@ def test_a_pool_with_the_default_settings_is_preferred_to_newer_ones(monkeypatch
     made = dsactl.relabel(source, progress=meter)
     assert made.recipe.labels == Relabelled(newest.digest, 2, 0, 1.0)
     assert meter.remarks == [
-        f"The soft labels are those of {newest.reference}, the newest of 2 pools that fit (2 networks, 2 epochs, "
+        f"The soft labels are those of {newest.reference}, chosen from 2 pools that fit (2 networks, 2 epochs, "
         "convnet-width8); `experts` names another."
     ]
     default, meter = experts(), Remarks()
@@ -283,7 +287,7 @@ def test_probabilities_that_are_not_finite_are_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"teacher": 2}, "has no network 2: it has 2"),
+        ({"teacher": 2}, "has no network 2."),
         ({"teacher": -1}, "`teacher` must be at least 0"),
         ({"teacher": "most"}, "`teacher` must be the number of a network or 'mean', not 'most'"),
         ({"teacher": True}, "`teacher` must be a whole number"),

@@ -193,6 +193,7 @@ def command(
     from dsactl.engine.on_ray import open_executor
     from dsactl.engine.processes import join
     from dsactl.engine.tasks import LocalExecutor
+    from dsactl.runs.expert_share import usable_pools
     from dsactl.runs.experts import Pools, missing_pool
     from dsactl.runs.run import is_made
     from dsactl.runs.runner import CHECKPOINT_SECONDS
@@ -231,7 +232,8 @@ def command(
         store = Store()
         missing = missing_pool(job, store) if processes.count == 1 else None
         if missing is not None and (fresh or not all(is_made(store, job.with_seed(each)) for each in range(sets))):
-            expert_pools.make_missing(missing, job.device, run, output)
+            others = [pool.words for pool in usable_pools(missing, store, request.settings.keys())]
+            expert_pools.make_missing(missing, job.device, run, output, others)
         failed = 0
         with contextlib.closing(executor):
             how: dict[str, Any] = {"fresh": fresh, "checkpoint_every": checkpoint_every}
@@ -328,6 +330,7 @@ def _format_recipe(recipe: Recipe) -> str:
     if recipe.network is not None:
         values["network"] = " ".join(str(value) for value in values["network"].values() if value is not None)
     values["image_shape"] = "×".join(map(str, recipe.image_shape))
+    values |= values.pop("options", {})
     return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
 
 

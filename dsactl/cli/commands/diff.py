@@ -31,6 +31,7 @@ def command(
 
     store = registry.Store()
     sets = [bundled.find(text, store)[1] for text in (a, b)]
+    sets[1].check_kind(sets[0].kind)
     found = differing([facts_of(each, bundled.evaluations(each, store)) for each in sets])
     same = sets[0].digest == sets[1].digest
     value = {"a": sets[0].reference, "b": sets[1].reference, "same_content": same, "differing": found}

@@ -13,9 +13,10 @@ from dsactl.cli.study_options import Seed
 from dsactl.data.load import check_name, check_no_folder_options
 from dsactl.errors import UsageError
 from dsactl.evaluation.protocol import Protocol
+from dsactl.evaluation.shown import training
 from dsactl.recipes.methods import WHOLE
 from dsactl.synthetic import bundled
-from dsactl.text.formatting import accuracy, augmentation, duration, many, mean_and_deviation
+from dsactl.text.formatting import accuracy, duration, many, mean_and_deviation
 from dsactl.text.tables import Table
 from dsactl.training.protocols import NAMED
 
@@ -151,7 +152,7 @@ def command(
         output.answer(record, [result.reference], [shown])
     mixed = f", CutMix {result.protocol['cutmix']}" if "cutmix" in result.protocol else ""
     output.remark(
-        f"{many(result.epochs, 'epoch')}, augmentation {augmentation(record)}{mixed}, "
+        f"{many(result.epochs, 'epoch')}, augmentation {training(record)}{mixed}, "
         f"{duration(seconds)} on {result.device}; mean ± population standard deviation over networks."
     )
     if result.twin:

@@ -27,8 +27,8 @@ def command(
         typer.Option(
             metavar="REF",
             help="Pool of experts: name, name:version, name:tag or @sha256:…  \\[one of the same training images "
-            "with the defaults of dsactl experts, or else the newest of these images; if there is none, one is trained "
-            "with the defaults]",
+            "with the defaults of dsactl experts, or else the one of these images with the set's network and most "
+            "epochs; if there is none, one is trained with the defaults]",
             autocompletion=options.complete_reference,
         ),
     ] = None,

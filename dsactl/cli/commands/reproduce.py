@@ -83,7 +83,7 @@ def command(
         ),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Longest time of a run, 1 to 60.  \\[60]", rich_help_panel=_CLOCK)
+        int | None, typer.Option(help="Longest time of a run in minutes, 1 to 60.  \\[60]", rich_help_panel=_CLOCK)
     ] = None,
     protocol: Annotated[
         str | None,

@@ -12,10 +12,10 @@ from dsactl.cli import options, terminal_image
 from dsactl.cli.output import Output
 from dsactl.cli.stored_set import contents, to_json
 from dsactl.cli.streams import can_encode
+from dsactl.evaluation.shown import training
 from dsactl.text.artifacts import cost_in_words, labels_of
 from dsactl.text.formatting import (
     accuracy,
-    augmentation,
     bytes_in_words,
     duration,
     in_words,
@@ -113,6 +113,7 @@ def _about(stored: "registry.StoredSet", cost: str = "") -> Facts:
         what = "a distribution over the classes" if manifest.has_soft_labels else "a class"
         about.add("labels", f"{labels_of(stored)}: {what} per image")
         about.add("cost", cost)
+    about.add("recipe", "")
     for key, item in manifest.recipe.items():
         if key not in ("dataset", "checksum", "method"):
             about.add(f"  {key.replace('_', ' ')}", in_words(item))
@@ -141,7 +142,7 @@ def _results(evaluations: list[dict[str, Any]]) -> Table:
             str(record.get("n", "?")),
             mean_and_deviation(*paper) if isinstance(paper, list) and len(paper) == 2 else "–",
             str(record.get("epochs", "?")),
-            augmentation(record),
+            training(record),
             to_the_minute(str(record.get("created", "?"))),
         )
     return results

@@ -10,7 +10,7 @@ from dsactl.expert_pools.estimate import estimate as estimate_pool
 from dsactl.expert_pools.estimate import in_words
 from dsactl.expert_pools.make import PoolJob
 from dsactl.runs.experts import missing_pool
-from dsactl.studies.clock.curves import MINUTES, steps_at
+from dsactl.studies.clock.curves import steps_at, times
 from dsactl.studies.clock.making import Prepared, known_seconds, seconds_done
 from dsactl.studies.costs import Trials
 from dsactl.studies.entries import Entry
@@ -40,9 +40,7 @@ class ClockCost:
         return self.pools + self.making + self.testing
 
 
-def estimate(
-    prepared: Sequence[Prepared], sets: int, minutes: float, protocol: Protocol, session: Session
-) -> ClockCost:
+def estimate(prepared: Sequence[Prepared], sets: int, minutes: int, protocol: Protocol, session: Session) -> ClockCost:
     """Estimate the cost from a few steps of each kind of work; nothing is stored.
 
     Args:
@@ -57,15 +55,15 @@ def estimate(
     for index, each in enumerate(prepared):
         curve, job = each.curve, each.job
         session.progress.update(index, len(prepared), curve.name)
-        whole, times = trials.making(job) or 0.0, 1
+        whole, each_set = trials.making(job) or 0.0, 1
         if curve.is_running:
             step = known_seconds(session.store, job) or whole / job.recipe.steps
-            stops = [time for time in MINUTES if time <= minutes and steps_at(time, step, job.recipe.steps)]
-            times = len(stops)
+            stops = [time for time in times(minutes) if steps_at(time, step, job.recipe.steps)]
+            each_set = len(stops)
             whole = step * steps_at(stops[-1], step, job.recipe.steps) if stops else 0.0
         making += sum(max(0.0, whole - seconds_done(session.store, job.with_seed(number))) for number in range(sets))
-        points += sets * times
-        testing += sets * times * protocol.networks * trials.testing(job, Entry((), curve.request, protocol))
+        points += sets * each_set
+        testing += sets * each_set * protocol.networks * trials.testing(job, Entry((), curve.request, protocol))
     pools = sum(estimate_pool(pool, session.device).seconds for pool in missing_pools(prepared, session.store))
     return ClockCost(points, points * protocol.networks, pools, making, testing)
 

@@ -11,7 +11,7 @@ RUNNING = ("dsa", "dm", "dance")
 """Methods whose settings do not depend on the number of steps: a longer run passes through the sets of shorter ones."""
 METHODS = ("random", "herding", RELABEL, *RUNNING)
 MINUTES = (1, 5, 20, 60)
-"""Times at which the set of a run is taken."""
+"""Times at which the set of a run is taken, besides that at which it ends."""
 FORMATIONS = (1, 2)
 
 _LATER = 10
@@ -50,7 +50,7 @@ class Stop:
     Attributes:
         curve: of the point.
         number: of the set, from 0.
-        minutes: one of `MINUTES`; 0 for a method that is not running.
+        minutes: one of `times`; 0 for a method that is not running.
     """
 
     curve: Curve
@@ -82,7 +82,12 @@ def curves(
     return found
 
 
-def in_order(curves: Iterable[Curve], sets: int, minutes: float, late: Container[str]) -> list[Stop]:
+def times(minutes: int) -> list[int]:
+    """Return the times at which the sets of runs are taken, in minutes, of which the given one is the last."""
+    return [*(each for each in MINUTES if each < minutes), minutes]
+
+
+def in_order(curves: Iterable[Curve], sets: int, minutes: int, late: Container[str]) -> list[Stop]:
     """Return the points in the order of the minutes that they take, so that the first are soon a plot.
 
     Args:
@@ -95,7 +100,7 @@ def in_order(curves: Iterable[Curve], sets: int, minutes: float, late: Container
         Stop(curve, number, each)
         for curve in curves
         for number in range(sets)
-        for each in ([each for each in MINUTES if each <= minutes] if curve.is_running else [0])
+        for each in (times(minutes) if curve.is_running else [0])
     ]
     return sorted(stops, key=lambda stop: (stop.number, stop.minutes + (_LATER if stop.curve.name in late else 0)))
 
@@ -104,7 +109,7 @@ def steps_at(minutes: int, seconds: float, most: int) -> int:
     """Return the number of steps at a time of a run; 0 if the run then has no other set than at the time before.
 
     Args:
-        minutes: one of `MINUTES`.
+        minutes: one of `times`.
         seconds: of a step.
         most: steps of the whole run.
     """
@@ -112,5 +117,5 @@ def steps_at(minutes: int, seconds: float, most: int) -> int:
     def fitting(time: int) -> int:
         return min(most, int(60 * time / seconds))
 
-    before = max((each for each in MINUTES if each < minutes), default=0)
+    before = max((0, *times(minutes)[:-1]))
     return fitting(minutes) if fitting(minutes) > fitting(before) else 0

@@ -89,7 +89,7 @@ def run_until(job: Job, number: int, minutes: int, session: Session) -> Made | N
     Args:
         job: of a method of `curves.RUNNING`, with all steps.
         number: of the set, which decides its seed.
-        minutes: one of `curves.MINUTES`.
+        minutes: one of `curves.times`.
         session: has the store, and the meter.
 
     Returns:

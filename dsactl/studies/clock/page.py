@@ -30,6 +30,9 @@ _ABOUT = (
     "steps, which was measured first. A run ends at its method's default number of steps. "
     "F is the formation: with F = 2, each stored image holds four to train on. `random + soft` are random images with "
     "one soft label each, from an expert.",
+    "Networks are trained by the protocol that a method's sets are made for, unless another one is named below. It is "
+    "in the last column, and in the plot where there are several: part of the difference of two methods may be that "
+    "of their protocols.",
     "{changed} of the methods and of training the networks are the defaults, except for the experts where they are "
     "others; none was chosen by these results. Not measured: other settings and networks, methods whose settings "
     "depend on when they end, such as `dd`, and longer runs.",

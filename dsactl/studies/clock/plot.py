@@ -1,5 +1,6 @@
 """The plot of accuracy over minutes, readable in greyscale and in print."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,8 @@ class _Label:
 def over_minutes(series: Mapping[Series, Sequence[Mean]], whole: Whole | None, *, title: str) -> bytes:
     """Draw accuracy over the minutes that making a set took as a PNG, with a logarithmic axis of time.
 
-    A curve that used experts ends in an empty marker, at the time that includes training them.
+    A curve that used experts ends in an empty marker, at the time that includes training them. The axis names the
+    protocol of most curves if there are several, and a label another one.
 
     Args:
         series: of one dataset and number of images per class.
@@ -44,8 +46,12 @@ def over_minutes(series: Mapping[Series, Sequence[Mean]], whole: Whole | None, *
     axes = figure.add_subplot()
     axes.set_xscale("log")
     labels, last = list[_Label](), LEAST
+    protocols = Counter(means[0].points[0].protocol for means in series.values())
+    (usual, _), *others = protocols.most_common()
     for (method, formation), means in series.items():
-        labels.append(_draw(axes, (method, formation), means))
+        own = means[0].points[0].protocol
+        text = label((method, formation)) + ("" if own == usual else f", by {own}")
+        labels.append(_draw(axes, (method, formation), means, text))
         last = max(last, labels[-1].x, *(mean.minutes for mean in means))
     if whole is not None:
         _draw_whole(axes, whole, [mean.mean for means in series.values() for mean in means])
@@ -56,7 +62,7 @@ def over_minutes(series: Mapping[Series, Sequence[Mean]], whole: Whole | None, *
     axes.minorticks_off()
     pooled = any(mean.pool_minutes is not None for means in series.values() for mean in means)
     axes.set_xlabel(f"minutes of making a set{' (empty markers: with training the experts)' if pooled else ''}")
-    axes.set_ylabel("test accuracy, %")
+    axes.set_ylabel("test accuracy, %" + (f" (by {usual} if not named)" if others else ""))
     axes.set_title(title, fontsize=10)
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
@@ -66,8 +72,8 @@ def over_minutes(series: Mapping[Series, Sequence[Mean]], whole: Whole | None, *
     return to_png(figure)
 
 
-def _draw(axes: "Axes", series: Series, means: Sequence[Mean]) -> _Label:
-    """Draw a curve, and return its label."""
+def _draw(axes: "Axes", series: Series, means: Sequence[Mean], text: str) -> _Label:
+    """Draw a curve, and return its label, of this text."""
     method, formation = series
     grey, marker = _GREYS[method], _MARKERS[method]
     across = [max(LEAST, mean.minutes) for mean in means]
@@ -90,7 +96,7 @@ def _draw(axes: "Axes", series: Series, means: Sequence[Mean]) -> _Label:
         places = ([across[-1], end], [means[-1].mean] * 2)
         axes.plot(*places, color=grey, linewidth=0.8, linestyle=":", zorder=1)
         axes.plot(end, means[-1].mean, marker=marker, color=grey, markerfacecolor="white", markersize=6)
-    return _Label(end, means[-1].mean, label(series), grey)
+    return _Label(end, means[-1].mean, text, grey)
 
 
 def _draw_whole(axes: "Axes", whole: Whole, others: Sequence[float]) -> None:

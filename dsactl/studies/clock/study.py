@@ -6,10 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dsactl.engine.arguments import check_real, check_seed
+from dsactl.engine.arguments import check_seed, check_whole
 from dsactl.errors import DataError, RunError, UsageError
 from dsactl.evaluation.protocol import Protocol
 from dsactl.networks.catalogue import NetworkSpec
+from dsactl.recipes.methods import BUILT_IN
 from dsactl.studies.clock.curves import FORMATIONS, METHODS, MINUTES, Curve, Stop, curves, in_order
 from dsactl.studies.options import at_least_one, checked_names, request_of
 from dsactl.studies.result import StudyResult
@@ -40,7 +41,7 @@ class Clock(Study):
         ipc: numbers of images per class.
         methods: some of `curves.METHODS`; None for all. "relabel" stands for random images with soft labels.
         formation: numbers F of the sets; those that do not divide the images of a dataset are left out.
-        minutes: the longest time of a run, 1 to 60; sets are taken at those of `curves.MINUTES` up to it.
+        minutes: the longest time of a run, 1 to 60; sets are taken then, and at those of `curves.MINUTES` before.
         sets: number of sets of each curve, with derived seeds.
         networks: number of networks per set.
         protocol: of the evaluation, see `Protocol`; None for the one that the method's sets are made for.
@@ -60,7 +61,7 @@ class Clock(Study):
     ipc: Sequence[int] = (1, 10)
     methods: Sequence[str] | None = None
     formation: Sequence[int] = FORMATIONS
-    minutes: float = 60
+    minutes: int = 60
     sets: int = 2
     networks: int = 5
     protocol: str | None = None
@@ -72,9 +73,9 @@ class Clock(Study):
     def __post_init__(self) -> None:
         check_seed(self.seed)
         at_least_one(sets=self.sets)
-        check_real("minutes", self.minutes)
+        check_whole("minutes", self.minutes)
         if not MINUTES[0] <= self.minutes <= MINUTES[-1]:
-            raise UsageError(f"`minutes` must be from {MINUTES[0]} to {MINUTES[-1]}, not {self.minutes:g}.")
+            raise UsageError(f"`minutes` must be from {MINUTES[0]} to {MINUTES[-1]}, not {self.minutes}.")
         for name, example in (("dataset", '["digits"]'), ("ipc", "[1, 10]"), ("formation", "[1, 2]")):
             if not getattr(self, name):
                 raise UsageError(f"No `{name}` was given.", f"For example: `{name}={example}`")
@@ -102,7 +103,11 @@ class Clock(Study):
     def curves(self) -> list[Curve]:
         """The curves to draw."""
         formations = list(dict.fromkeys(self.formation))
-        methods = METHODS if self.methods is None else checked_names(self.methods, "method", METHODS)
+        methods = METHODS if self.methods is None else tuple(self.methods)
+        for name in methods:
+            if name in BUILT_IN and name not in METHODS:
+                raise UsageError(f"There is no curve of {name!r}.", f"Those that have one: {', '.join(METHODS)}.")
+        methods = checked_names(methods, "method", METHODS)
         found = list[Curve]()
         for dataset in dict.fromkeys(self.dataset):
             # A method that trains a network checks its name, too.
@@ -113,7 +118,7 @@ class Clock(Study):
     def prepared(self, session: "Session") -> "tuple[list[Prepared], int]":
         """Return the curves that can be made, with their jobs; report the others, and return their number.
 
-        Curves whose formation does not divide the images of their dataset are left out.
+        Curves whose formation does not divide the images of their dataset are left out, with a remark.
 
         Raises:
             DataError, MissingPackageError: none can be made.
@@ -128,7 +133,7 @@ class Clock(Study):
         found, skipped = list[Prepared](), 0
         loaded: dict[str, Dataset] = {}
         wrong = dict[str, DataError | MissingPackageError]()
-        unfit: UsageError | None = None
+        unfit = dict[tuple[str, int], UsageError]()
         for curve in self.curves:
             dataset = curve.request.dataset
             if dataset in wrong:
@@ -142,7 +147,7 @@ class Clock(Study):
                 try:
                     check_formation(curve.request.formation, loaded[dataset].size)
                 except UsageError as error:
-                    unfit = error
+                    unfit[dataset, curve.request.formation] = error
                     continue
                 job = prepare(curve.request, session.device, loaded=loaded[dataset], store=session.store)
                 teacher = None
@@ -152,8 +157,10 @@ class Clock(Study):
             except (DataError, MissingPackageError) as error:
                 wrong[place] = error
                 skipped += 1
-        if not found and (fault := next(iter(wrong.values()), unfit)) is not None:
-            raise fault
+        if not found and (wrong or unfit):
+            raise next(iter((*wrong.values(), *unfit.values())))
+        for (name, formation), misfit in unfit.items():
+            session.progress.remark(f"Curves of {name} with formation {formation} are left out: {misfit.message}")
         for name, reason in wrong.items():
             session.progress.fail(f"Curves of {name} are skipped: {reason.message}", reason.hint)
         return found, skipped
