@@ -131,7 +131,7 @@ def _relabel_commands(manifest: "Manifest", recipe: Recipe, labels: Relabelled) 
     own = replace(recipe, labels=None)
     made = None if "source imported from" in manifest.provenance else _method_command(manifest, own)
     source, digest = own.set_name, manifest.provenance.get("source digest")
-    pool = _in_comment(manifest.provenance.get("experts"))
+    pool = _in_comment(manifest.provenance.get("teacher"))
     if made is None:
         if not isinstance(digest, str):
             return None

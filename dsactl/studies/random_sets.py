@@ -177,7 +177,7 @@ def _with_soft_labels(
     try:
         pool, which = choose_pool(session.store, groups[RANDOM_SOFT][0], address, teacher)
     except registry.NotFoundError:
-        known = compared.stored.manifest.provenance.get("experts")
+        known = compared.stored.manifest.provenance.get("teacher")
         named = " ".join(str(each) for each in (known, address) if each)
         return {}, [
             f"The teacher of {compared.stored.reference} ({named}) is not in the store, {left_out}. Import or pull it."

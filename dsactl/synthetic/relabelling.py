@@ -204,7 +204,8 @@ def _manifest(
         "environment": f"torch {torch.__version__}, {describe(device)}",
         "source": source.reference,
         "source digest": source.digest,
-        "experts": pool.reference,
+        "teacher": pool.reference,
+        **({"experts": own.provenance["experts"]} if "experts" in own.provenance else {}),
         **({"source imported from": imported} if imported else {}),
         **folder_options(own.provenance),
     }

@@ -76,7 +76,7 @@ def test_other_commands_say_what_labels_a_set_has(cli: Cli, tmp_path: Path) -> N
     assert ["10×1×8×8 soft" in row for row in rows] == [False, False, True]
     shown = cli("show", SOFT)[1]
     assert "soft, of a teacher: a distribution over the classes per image" in shown
-    assert f"experts        {POOL}:1" in shown
+    assert f"teacher        {POOL}:1" in shown
     assert "hard: a class per image" in cli("show", SOURCE)[1]
     differing = json.loads(cli("diff", SOURCE, SOFT, "--json")[1])["differing"]
     assert differing["labels"] == ["hard", "soft, of a teacher"]

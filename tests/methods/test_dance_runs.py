@@ -43,6 +43,9 @@ def test_the_pool_is_made_once_and_found_again() -> None:
     assert named.recipe.settings.option("experts") == f"@sha256:{pool.digest}"
     assert named.recipe.settings.option("expert_epochs") == 1
     assert torch.equal(named.images, made.images)
+    soft = registry.Store().find(registry.parse_reference(dsactl.relabel(made, experts=pool).reference))
+    known = soft.manifest.provenance
+    assert (known["experts"], known["teacher"]) == (stored.manifest.provenance["experts"], pool.reference)
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bits() -> None:
