@@ -176,6 +176,12 @@ def claim(
         lock.release()
 
 
+def note_run(job: Job, store: registry.Store) -> None:
+    """Write down a run that begins later, so that it is listed while its experts are trained; errors as of `claim`."""
+    with claim(job, store):
+        pass
+
+
 def steps_done(store: registry.Store, job: Job) -> float:
     """Return the number of steps in a job's checkpoint; infinity if its set is in the store."""
     folder = run_folder(store, job.recipe)

@@ -110,7 +110,7 @@ def test_a_missing_pool_is_announced_and_made(cli: Callable[..., tuple[int, str,
         assert (code, "trained now" in err) == (0, False)
 
 
-def test_experts_with_other_settings_are_named_before_new_ones_are_trained(
+def test_before_experts_are_trained_the_run_is_listed_and_others_are_named(
     cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = dsactl.experts("digits", networks=2, epochs=1, network=NetworkSpec(width=8), precision="float32")
@@ -124,6 +124,7 @@ def test_experts_with_other_settings_are_named_before_new_ones_are_trained(
         f"The store has experts with other settings, which --experts takes: {kept.reference} (2 networks of 1 epoch)."
     )
     assert said in " ".join(cli(*asked)[2].split())
+    assert [(run.kind, run.state, run.done) for run in dsactl.list_runs(unfinished=True)] == [("set", "stopped", 0)]
     assert said not in " ".join(cli(*asked, "--expert-epochs", "7")[2].split()), "they are not what was asked for"
 
 

@@ -195,7 +195,7 @@ def command(
     from dsactl.engine.tasks import LocalExecutor
     from dsactl.runs.expert_share import usable_pools
     from dsactl.runs.experts import Pools, missing_pool
-    from dsactl.runs.run import is_made
+    from dsactl.runs.run import is_made, note_run
     from dsactl.runs.runner import CHECKPOINT_SECONDS
     from dsactl.runs.tensorboard import check_log_dir
     from dsactl.runs.together import prepare_together
@@ -232,6 +232,8 @@ def command(
         store = Store()
         missing = missing_pool(job, store) if processes.count == 1 else None
         if missing is not None and (fresh or not all(is_made(store, job.with_seed(each)) for each in range(sets))):
+            for each in range(sets):
+                note_run(job.with_seed(each), store)
             others = [pool.words for pool in usable_pools(missing, store, request.settings.keys())]
             expert_pools.make_missing(missing, job.device, run, output, others)
         failed = 0
