@@ -82,7 +82,7 @@ class Choice:
             job: that the budget is for.
         """
         name, left = find(job.recipe.method).steps_setting.replace("_", " "), self.budget
-        experts = [] if self.experts is None else [self.experts.sentence(self.budget)]
+        experts = [] if self.experts is None else [self.experts.sentence(self.budget, kept=self.kept)]
         if self.experts is not None and self.experts.seconds:
             left -= self.experts.seconds
             share = "what is left"

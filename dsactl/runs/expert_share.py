@@ -51,19 +51,20 @@ class ExpertShare:
         """Return the job with these experts."""
         return replace(job, recipe=job.recipe.with_settings(**self.settings))
 
-    def sentence(self, budget: float) -> str:
+    def sentence(self, budget: float, *, kept: bool = False) -> str:
         """Return what was chosen.
 
         Args:
             budget: seconds.
+            kept: whether an earlier call chose it, which may have trained the experts.
         """
         trained = f"{many(self.networks, 'network')} of {many(self.epochs, 'epoch')}"
         if self.reference:
             return f"The experts are those of {self.words}; no time is needed for them."
         default = "" if self.epochs == self.default else f" instead of {self.default}"
         return (
-            f"About {duration(self.seconds)} of {as_exact_budget(budget)} are for training experts, which later sets "
-            f"use again: {trained}{default}."
+            f"About {duration(self.seconds)} of {as_exact_budget(budget)} {'were' if kept else 'are'} for training "
+            f"experts, which later sets use again: {trained}{default}."
         )
 
     @property
