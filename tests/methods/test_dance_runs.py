@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -22,7 +23,7 @@ from dsactl.expert_pools.make import find_pool, pool_folder
 from dsactl.networks.catalogue import NetworkSpec
 from dsactl.recipes.recipe import Request
 from dsactl.runs.experts import Pools, pool_job
-from dsactl.runs.job import prepare
+from dsactl.runs.job import prepare, run_folder
 from dsactl.runs.parallel import make_all
 from dsactl.runs.run import execute
 
@@ -126,6 +127,12 @@ def test_before_experts_are_trained_the_run_is_listed_and_others_are_named(
     assert said in " ".join(cli(*asked)[2].split())
     assert [(run.kind, run.state, run.done) for run in dsactl.list_runs(unfinished=True)] == [("set", "stopped", 0)]
     assert said not in " ".join(cli(*asked, "--expert-epochs", "7")[2].split()), "they are not what was asked for"
+    (run,) = (run for run in dsactl.list_runs(unfinished=True) if run.recipe.settings.option("expert_epochs") == 60)
+    other = run_folder(registry.Store(), replace(run.recipe, precision="bfloat16"))
+    other.mkdir(parents=True)
+    (other / "checkpoint.safetensors").touch()
+    assert "An unfinished bfloat16 run of this recipe exists" in " ".join(cli(*asked)[2].split())
+    assert "It is not trained here." in cli(*asked, "--fresh")[2], "a run that starts over is not refused"
 
 
 def test_experts_that_another_process_trains_are_waited_for(

@@ -232,8 +232,9 @@ def command(
         store = Store()
         missing = missing_pool(job, store) if processes.count == 1 else None
         if missing is not None and (fresh or not all(is_made(store, job.with_seed(each)) for each in range(sets))):
-            for each in range(sets):
-                note_run(job.with_seed(each), store)
+            if not fresh:  # a run that starts over is written down when it does
+                for each in range(sets):
+                    note_run(job.with_seed(each), store)
             others = [pool.words for pool in usable_pools(missing, store, request.settings.keys())]
             expert_pools.make_missing(missing, job.device, run, output, others)
         failed = 0
