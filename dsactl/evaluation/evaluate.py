@@ -44,7 +44,7 @@ def evaluate_cached(
     store = session.store
     store.check_writable()
     progress = _ProgressWithStored(session.progress, protocol.networks)
-    cache = _CacheOfOne(StoredResults(store), progress, protocol.networks if fresh else 0)
+    cache = _CacheOfOne(StoredResults(store), progress, protocol.networks, fresh=fresh)
     try:
         result = evaluate(synthetic, dataset, protocol, replace(session, progress=progress), cache)
     except INTERRUPTS as interrupt:
@@ -192,15 +192,15 @@ class _ProgressWithStored(ForwardedProgress):
 
 
 class _CacheOfOne(ResultCache):
-    """The stored results of one evaluation.
+    """The stored results of one evaluation, those of its networks alone: the store may have more of the same kind.
 
     Attributes:
         created: when the last network was finished.
     """
 
-    def __init__(self, stored: StoredResults, progress: "_ProgressWithStored", fresh: int) -> None:
-        self._stored, self._progress = stored, progress
-        self._fresh = fresh  # number of networks whose results are ignored; the first `save` drops them
+    def __init__(self, stored: StoredResults, progress: "_ProgressWithStored", networks: int, *, fresh: bool) -> None:
+        self._stored, self._progress, self._networks = stored, progress, networks
+        self._fresh = networks if fresh else 0  # number whose results are ignored; the first `save` drops them
         self._key: EvaluationKey | None = None
         self._trained: frozenset[int] = frozenset()
         self.created = now()
@@ -230,7 +230,7 @@ class _CacheOfOne(ResultCache):
 
     def _read(self, key: EvaluationKey) -> NetworkResults:
         results, self.created = ({}, now()) if self._fresh else self._stored.read(key)
-        return results
+        return {number: result for number, result in results.items() if number < self._networks}
 
 
 def _is_recorded(store: registry.Store, result: Evaluation) -> bool:

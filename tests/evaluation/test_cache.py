@@ -233,6 +233,13 @@ def test_networks_that_are_not_trained_anew_keep_their_results(digits: dsactl.Sy
     assert (after.accuracies, rest.epochs) == (before.accuracies, 0)
 
 
+def test_of_more_networks_than_asked_for_only_those_are_counted(digits: dsactl.SyntheticSet) -> None:
+    before, told = dsactl.evaluate(digits, protocol()), Told()
+    after = dsactl.evaluate(digits, protocol(networks=2), progress=told)
+    assert after.accuracies == before.accuracies[:2]
+    assert told.updates == [(2, 2, "2 finished and stored", {"stored": 2})]
+
+
 def test_a_protocol_may_be_given_by_its_attributes(digits: dsactl.SyntheticSet) -> None:
     assert dsactl.evaluate(digits, networks=2, epochs=1).n == 2
     for kind in (dsactl.Error, TypeError):
