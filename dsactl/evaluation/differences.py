@@ -1,12 +1,24 @@
 """Differences of stored sets, or of pools of experts, in dataset, recipe, provenance and accuracies."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dsactl.evaluation.shown import training
 from dsactl.text.artifacts import labels_of
-from dsactl.text.formatting import accuracy, bytes_in_words, in_words, many
+from dsactl.text.formatting import accuracy, bytes_in_words, duration, in_words, many, to_the_minute
 from registry.records import StoredSet
+
+_REPEATED = {
+    "recipe: method": "method",
+    "recipe: dataset": "data set: name",
+    "recipe: checksum": "data set: checksum",
+    "recipe: image_shape": "images",
+    "recipe: experts": "made: experts",
+}
+"""Facts that say again what another one says."""
+_TITLES = {"made: seconds": "made: time"}
+_LONG_DIGEST = re.compile(r"(@sha256:[0-9a-f]{12})[0-9a-f]{52}")
 
 
 def differing(facts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -15,7 +27,7 @@ def differing(facts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     Args:
         facts: of each set, see `facts_of`.
     """
-    names = dict.fromkeys(name for each in facts for name in each)
+    names = sorted(dict.fromkeys(name for each in facts for name in each), key=_group)
     values = {name: [each.get(name) for each in facts] for name in names}
     return {name: found for name, found in values.items() if any(item != found[0] for item in found)}
 
@@ -40,7 +52,7 @@ def facts_of(stored: StoredSet, evaluations: list[dict[str, Any]]) -> dict[str, 
         facts["labels"] = labels_of(stored)
     else:
         facts |= {"networks": manifest.pool.networks, "epochs": manifest.pool.epochs}
-    facts |= {f"recipe: {key}": item for key, item in manifest.recipe.items()}
+    facts |= {f"recipe: {key}": item for key, item in _settings(manifest.recipe)}
     facts |= {f"made: {key}": item for key, item in manifest.provenance.items()}
     facts["file size"] = stored.size
     for record in evaluations:
@@ -52,20 +64,44 @@ def facts_of(stored: StoredSet, evaluations: list[dict[str, Any]]) -> dict[str, 
 
 
 def in_rows(found: Mapping[str, Sequence[Any]]) -> list[tuple[str, list[str]]]:
-    """Return what `differing` has found as text: the name of each fact, and its value in each set."""
+    """Return what `differing` has found as text: the name of each fact, and its value in each set.
+
+    What another row says already is left out.
+    """
     return [
-        (name.replace("data set", "dataset"), [_value(name, item) for item in items]) for name, items in found.items()
+        (_TITLES.get(name, name.replace("data set", "dataset")), [_value(name, item) for item in items])
+        for name, items in found.items()
+        if _REPEATED.get(name) not in found
     ]
+
+
+def _group(name: str) -> int:
+    """Return the place of a fact: sets have different ones, but those of a kind stand together."""
+    starts = ("recipe: ", "made: ", "file size", "accuracy %")
+    return next((place for place, start in enumerate(starts, 1) if name.startswith(start)), 0)
+
+
+def _settings(recipe: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield all settings of a recipe, those of its method alone under their own names."""
+    for name, value in recipe.items():
+        if name == "options" and isinstance(value, dict):
+            yield from value.items()
+        else:
+            yield name, value
 
 
 def _value(key: str, item: Any) -> str:
     """Format a value of `facts_of`; "–" for None, where a set has no such fact."""
     if item is None:
         return "–"
-    if key in ("digest", "data set: checksum", "recipe: checksum"):
+    if key in ("digest", "data set: checksum", "recipe: checksum") and isinstance(item, str):
         return f"{item[:12]}…"
     if key == "images":
         return "×".join(map(str, item))
     if key == "file size":
         return bytes_in_words(item)
-    return in_words(item)
+    if key == "made: seconds" and isinstance(item, int | float):
+        return duration(item)
+    if key == "made: created" and isinstance(item, str):
+        return to_the_minute(item)
+    return _LONG_DIGEST.sub(r"\1…", in_words(item))
