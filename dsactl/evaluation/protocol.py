@@ -15,6 +15,7 @@ from dsactl.networks.catalogue import NetworkSpec
 from dsactl.paper import FROM_DC, MeanStd
 from dsactl.recipes.methods import protocol_of
 from dsactl.recipes.recipe import Recipe
+from dsactl.synthetic.protocols_of_sets import protocol_for
 from dsactl.training.protocols import DSA, NamedProtocol, find_protocol
 
 MOST_NETWORKS = 1000
@@ -38,6 +39,7 @@ class Protocol:
         seed: the random seed; each set has its own random numbers.
         precision: "auto", "float32" or "bfloat16".
         name: "dsa", "dc", "idc" or "mtt" (`dsactl.training.protocols`); None for the one that the set was made for.
+        cutmix: probability of CutMix for a batch; None for the named protocol's.
 
     Examples:
         >>> import dsactl
@@ -60,6 +62,7 @@ class Protocol:
     seed: int = 0
     precision: str = "auto"
     name: str | None = None
+    cutmix: float | None = None
 
     @property
     def is_papers(self) -> bool:
@@ -87,16 +90,21 @@ class Protocol:
         Raises:
             UnknownNameError: the method of another package names a protocol that does not exist.
         """
-        return self.resolve_over(recipe.protocol)
+        return self._changed(protocol_for(recipe, self.name))
 
     def resolve_over(self, own: str) -> NamedProtocol:
-        """Return the named protocol for sets that were made for the protocol `own`; see `resolve`."""
-        named = self._over(find_protocol(self.name or own))
+        """Return the named protocol for sets in general that were made for the protocol `own`; see `resolve`."""
+        return self._changed(find_protocol(self.name or own))
+
+    def _changed(self, named: NamedProtocol) -> NamedProtocol:
+        """Return a named protocol with the values that are given here."""
+        named = self._over(named)
         return named if self.strategy is None else replace(named, strategy=self.strategy, without=())
 
     def _over(self, named: NamedProtocol) -> NamedProtocol:
         """Return a named protocol with the numbers that are given here."""
-        numbers = {name: getattr(self, name) for name in ("epochs", "lr", "momentum", "weight_decay", "batch")}
+        names = ("epochs", "lr", "momentum", "weight_decay", "batch", "cutmix")
+        numbers = {name: getattr(self, name) for name in names}
         return replace(named, **{name: value for name, value in numbers.items() if value is not None})
 
     def __post_init__(self) -> None:
@@ -114,13 +122,14 @@ class Protocol:
             find_protocol(self.name)
         check_word("precision", self.precision)
         check_precision(self.precision)
-        for name in ("lr", "momentum", "weight_decay"):
+        for name in ("lr", "momentum", "weight_decay", "cutmix"):
             if getattr(self, name) is not None:
                 check_real(name, getattr(self, name))
         for name, fits, range_ in (
             ("lr", self.lr is None or 0 < self.lr < math.inf, "above 0 and finite"),
             ("momentum", self.momentum is None or 0 <= self.momentum < 1, "at least 0 and below 1"),
             ("weight_decay", self.weight_decay is None or 0 <= self.weight_decay < math.inf, "at least 0 and finite"),
+            ("cutmix", self.cutmix is None or 0 <= self.cutmix <= 1, "from 0 to 1"),
         ):
             if not fits:
                 raise UsageError(f"`{name}` must be {range_}, not {getattr(self, name)}.")

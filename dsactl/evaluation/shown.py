@@ -18,13 +18,13 @@ def accuracy_in_words(entry: Entry) -> tuple[str, str, str]:
     unusual = "" if _is_usual(record) else f", {many(record.get('epochs'), 'epoch')}"
     other = "" if record.get("own_augmentation", True) else f", augmentation {record.get('augmentation')}"
     other = f", protocol {name}" if (name := protocol_name(record)) else other
-    numbers = "".join(f", {number}" for number in _unusual_numbers(record))
+    numbers = "".join(f", {number}" for number in [*_unusual_numbers(record), *_unusual_cutmix(record)])
     return accuracy(record), str(record.get("n", "?")), f"{record.get('network', '?')}{unusual}{other}{numbers}"
 
 
 def training(record: Mapping[str, Any]) -> str:
     """Format how networks were trained, but for the epochs: augmentation, protocol, and SGD where it is not its."""
-    return ", ".join([augmentation(record), *_unusual_numbers(record)])
+    return ", ".join([augmentation(record), *_unusual_numbers(record), *_unusual_cutmix(record)])
 
 
 def _unusual_numbers(record: Mapping[str, Any]) -> list[str]:
@@ -33,6 +33,15 @@ def _unusual_numbers(record: Mapping[str, Any]) -> list[str]:
     known = protocol if isinstance(protocol, Mapping) else {}
     usual = {"lr": named.lr, "momentum": named.momentum, "weight_decay": named.weight_decay, "batch": named.batch}
     return [f"{name.replace('_', ' ')} {known[name]}" for name in usual if known.get(name, usual[name]) != usual[name]]
+
+
+def _unusual_cutmix(record: Mapping[str, Any]) -> list[str]:
+    """Return CutMix where it is not that of the protocol: ["without CutMix"], as its authors do for some sets."""
+    protocol, named = record.get("protocol"), NAMED.get(protocol_name(record), DSA)
+    probability = protocol.get("cutmix", 0.0) if isinstance(protocol, Mapping) else named.cutmix
+    if probability == named.cutmix:
+        return []
+    return [f"CutMix {probability}" if probability else "without CutMix"]
 
 
 def _is_usual(record: dict[str, Any]) -> bool:

@@ -27,6 +27,7 @@ from dsactl.studies.whole_result import whole_group
 from dsactl.synthetic.bundled import find
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
 from dsactl.text.formatting import many
+from dsactl.training.protocols import NAMED
 from registry.cost import Cost
 
 MOST_DRAWS = 5
@@ -154,10 +155,10 @@ class _Comparing:
         synthetic = self.compared.synthetic
         named, strategy = self.protocol.resolve(synthetic.recipe), self.protocol.strategy
         usual = default_strategy(mirrored=self.compared.dataset.mirrored)
-        if named.strategy is None and synthetic.strategy != usual:
+        if named.strategy is None and (synthetic.strategy != usual or named.without != NAMED[named.name].without):
             strategy = str(Strategy(kind for kind in synthetic.strategy if kind not in named.without))
         network = evaluated_network(synthetic, self.protocol)
-        return replace(self.protocol, name=named.name, network=network, strategy=strategy)
+        return replace(self.protocol, name=named.name, network=network, strategy=strategy, cutmix=named.cutmix)
 
     def _with_hard_labels(self) -> SyntheticSet | None:
         """Return the set with hard labels, under the digest that it would have in a store; None if it has them."""

@@ -21,8 +21,8 @@ from dsactl.errors import UsageError
 from dsactl.recipes.recipe import Recipe
 from dsactl.synthetic.bundled import find
 from dsactl.synthetic.decoding import decoded
+from dsactl.synthetic.protocols_of_sets import protocol_for
 from dsactl.synthetic.training_batches import augmentation_by, batches_by
-from dsactl.training.protocols import find_protocol
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class SyntheticSet:
         check_seed(seed)
         if protocol is not None:
             check_word("protocol", protocol)
-        named = find_protocol(protocol or self.recipe.protocol)
+        named = protocol_for(self.recipe, protocol)
         if batch_size is not None:
             check_whole("batch_size", batch_size)
             named = replace(named, batch=int(batch_size))

@@ -203,6 +203,7 @@ def test_a_loaded_set_is_ready_to_train_on() -> None:
         ("epochs", [0]),
         ("lr", [0.0, -1.0, math.nan, math.inf]),
         ("momentum", [-0.1, 1.0, math.nan]),
+        ("cutmix", [-0.1, 1.1, math.nan]),
         ("weight_decay", [-1e-4, math.nan, math.inf]),
         ("batch", [0, -5]),
         ("strategy", ["swirl"]),

@@ -62,6 +62,31 @@ def test_idc_is_as_published() -> None:
     assert named == "idc crop cutout", "kinds that are named are all used"
 
 
+@pytest.mark.parametrize(
+    ("dataset", "ipc", "formation", "cutmix", "has_cutout"),
+    [
+        ("mnist", 1, 2, 0.0, False),
+        ("mnist@validation", 10, 3, 0.0, False),
+        ("mnist", 1, 1, 0.5, False),
+        ("svhn", 1, 1, 0.0, True),
+        ("svhn", 1, 2, 0.5, False),
+        ("svhn", 10, 1, 0.5, False),
+        ("fashionmnist", 1, 2, 0.5, False),
+    ],
+)
+def test_idc_has_no_cutmix_where_its_authors_leave_it_out(
+    dataset: str, ipc: int, formation: int, cutmix: float, has_cutout: bool
+) -> None:
+    recipe = replace(made().recipe, dataset=dataset, ipc=ipc, formation=formation)
+    chosen = replace(made(), recipe=recipe)
+    assert networks(chosen, name="idc").plan.cutmix == cutmix
+    assert networks(chosen, name="idc", cutmix=0.25).plan.cutmix == 0.25
+    assert ("cutout" in augmentation_of(chosen, Protocol(name="idc"))[0].split()) == has_cutout
+    assert Protocol().resolve(recipe) == NAMED["dsa"], "of no other protocol"
+    labels = next(chosen.batches(protocol="idc"))[1]
+    assert labels.is_floating_point() == (cutmix > 0), "mixed labels"
+
+
 def test_steps_with_cutmix_are_not_captured() -> None:
     cuda = torch.device("cuda")
     for name, device, kind in (
@@ -90,6 +115,7 @@ def test_dc_is_the_strategy_dc() -> None:
 
 def test_numbers_override_those_of_a_protocol() -> None:
     plan = networks(made(), name="idc", lr=0.1, momentum=0.5, weight_decay=0.0, batch=3).plan
+    assert networks(made(), cutmix=0.2).plan.cutmix == 0.2
     assert (plan.lr, plan.momentum, plan.weight_decay, plan.batch, plan.cutmix) == (0.1, 0.5, 0.0, 3, 0.5)
 
 

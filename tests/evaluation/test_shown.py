@@ -21,10 +21,12 @@ def test_the_protocols_numbers_go_before_more_networks_and_later_ones() -> None:
 
 
 def test_numbers_that_are_not_the_protocols_are_said() -> None:
-    idc = {"name": "idc", "batch": 64}
+    idc = {"name": "idc", "batch": 64, "cutmix": 0.5}
     assert training(record()) == "dsa crop"
     assert training(record(protocol={"lr": 0.05, "weight_decay": 0.0})) == "dsa crop, lr 0.05, weight decay 0.0"
     assert training(record(protocol=idc)) == "dsa crop, protocol idc"
     assert training(record(protocol={**idc, "batch": 256})) == "dsa crop, protocol idc, batch 256"
+    assert training(record(protocol={"name": "idc", "batch": 64})) == "dsa crop, protocol idc, without CutMix"
+    assert training(record(protocol={"cutmix": 0.2})) == "dsa crop, CutMix 0.2"
     assert training(record(protocol={"name": "mtt", "lr": 0.02})) == "dsa crop, protocol mtt, lr 0.02"
     assert training({"augmentation": "dsa crop"}) == "dsa crop", "an old record"

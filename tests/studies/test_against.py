@@ -24,6 +24,7 @@ from dsactl.runs.run import execute
 from dsactl.studies.comparison import Comparison, Group, label_robust_score, shares
 from dsactl.synthetic.importing.sets import import_sets
 from dsactl.synthetic.importing.source import Source
+from dsactl.training.protocols import NamedProtocol
 
 MLP = dsactl.NetworkSpec("mlp")
 FAST: dict[str, Any] = {"networks": 2, "epochs": 3, "network": MLP}
@@ -143,6 +144,20 @@ def test_all_groups_have_the_protocol_of_the_set(made: dict[str, Any], options: 
     for name in ("network", "epochs", "augmentation", "protocol"):
         assert len({str(record[name]) for record in records}) == 1, name
     assert records[0]["network"] == "mlp"
+
+
+def test_all_groups_have_what_the_protocol_is_for_the_set_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def excepted(named: NamedProtocol, dataset: str, ipc: int, formation: int) -> NamedProtocol:
+        excepts = (dataset, ipc, formation) == ("digits", 1, 2)
+        return replace(named, cutmix=0.0, without=()) if excepts else named
+
+    monkeypatch.setattr(NamedProtocol, "for_sets", excepted)
+    condensed = dsactl.condense("digits", ipc=1, formation=2, **DSA)
+    found = dsactl.compare_with_random(condensed, name="idc", **FAST)
+    records = [registry.Store().evaluations(digest)[0] for group in found.groups for digest in group.digests]
+    assert {record["augmentation"] for record in records} == {"idc color crop cutout scale rotate"}
+    assert all("cutmix" not in record["protocol"] for record in records)
+    assert len(records) == 5, "images without formation among them"
 
 
 def test_networks_are_divided_among_at_most_five_sets() -> None:
