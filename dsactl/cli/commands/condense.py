@@ -154,8 +154,9 @@ def command(
     the stored set of a finished one.
 
     Which method: dance with --formation 2 is the most accurate, and an hour is enough on two CPU cores for 32×32 images
-    (--budget 1h); it learns from experts, networks that are trained once for all sets (dsactl experts). dm and dsa need
-    none: dm takes 20 minutes, dsa for one image per class a quarter of an hour. herding chooses real images; random is
+    (--budget 1h), most of it for experts: networks that are trained once for all sets (dsactl experts), after which
+    five minutes do. Without experts dm with --formation 2 is next, in five minutes. With one or ten images per class
+    both lose much without formation; dsa takes a quarter of an hour for one. herding chooses real images; random is
     the baseline. docs/howto.md has figures.
     """
     asked: dict[str, Any] = {
