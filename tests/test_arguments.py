@@ -30,7 +30,7 @@ def test_batches_refuses_wrong_numbers_at_once(condensed: dsactl.SyntheticSet, n
 @pytest.mark.parametrize("value", WRONG, ids=repr)
 @pytest.mark.parametrize("name", dsactl.Protocol.__dataclass_fields__)
 def test_a_protocol_refuses_wrong_values(name: str, value: Any) -> None:
-    fine = [("seed", 0), ("lr", 1.5), ("momentum", 0), ("weight_decay", 0), ("weight_decay", 1.5)]
+    fine = [("seed", 0), ("lr", 1.5), ("momentum", 0), ("weight_decay", 0), ("weight_decay", 1.5), ("cutmix", 0)]
     usual = value is None and name not in ("networks", "seed", "precision")
     if usual or ((name, value) in fine and not isinstance(value, bool)):
         dsactl.Protocol(**{name: value})
