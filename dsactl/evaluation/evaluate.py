@@ -200,7 +200,7 @@ class _CacheOfOne(ResultCache):
 
     def __init__(self, stored: StoredResults, progress: "_ProgressWithStored", networks: int, *, fresh: bool) -> None:
         self._stored, self._progress, self._networks = stored, progress, networks
-        self._fresh = networks if fresh else 0  # number whose results are ignored; the first `save` drops them
+        self._fresh = fresh  # whether their results are ignored; the first `save` drops them
         self._key: EvaluationKey | None = None
         self._trained: frozenset[int] = frozenset()
         self.created = now()
@@ -218,8 +218,8 @@ class _CacheOfOne(ResultCache):
 
     def save(self, key: EvaluationKey, results: NetworkResults) -> None:
         self._trained = frozenset(results)
-        self._stored.save(key, results, fresh=self._fresh)
-        self._fresh = 0
+        self._stored.save(key, results, fresh=self._networks if self._fresh else 0)
+        self._fresh = False
         self.report_stored()
 
     def report_stored(self) -> None:

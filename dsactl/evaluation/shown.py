@@ -18,13 +18,18 @@ def accuracy_in_words(entry: Entry) -> tuple[str, str, str]:
     unusual = "" if _is_usual(record) else f", {many(record.get('epochs'), 'epoch')}"
     other = "" if record.get("own_augmentation", True) else f", augmentation {record.get('augmentation')}"
     other = f", protocol {name}" if (name := protocol_name(record)) else other
-    numbers = "".join(f", {number}" for number in [*_unusual_numbers(record), *_unusual_cutmix(record)])
+    numbers = "".join(f", {each}" for each in _unusual(record))
     return accuracy(record), str(record.get("n", "?")), f"{record.get('network', '?')}{unusual}{other}{numbers}"
 
 
 def training(record: Mapping[str, Any]) -> str:
     """Format how networks were trained, but for the epochs: augmentation, protocol, and SGD where it is not its."""
-    return ", ".join([augmentation(record), *_unusual_numbers(record), *_unusual_cutmix(record)])
+    return ", ".join([augmentation(record), *_unusual(record)])
+
+
+def _unusual(record: Mapping[str, Any]) -> list[str]:
+    """Return what is not the protocol's, SGD's numbers and CutMix, which its authors may leave out for some sets."""
+    return [*_unusual_numbers(record), *_unusual_cutmix(record)]
 
 
 def _unusual_numbers(record: Mapping[str, Any]) -> list[str]:
@@ -36,7 +41,7 @@ def _unusual_numbers(record: Mapping[str, Any]) -> list[str]:
 
 
 def _unusual_cutmix(record: Mapping[str, Any]) -> list[str]:
-    """Return CutMix where it is not that of the protocol: ["without CutMix"], as its authors do for some sets."""
+    """Return CutMix where it is not that of the protocol: ["without CutMix"]."""
     protocol, named = record.get("protocol"), NAMED.get(protocol_name(record), DSA)
     probability = protocol.get("cutmix", 0.0) if isinstance(protocol, Mapping) else named.cutmix
     if probability == named.cutmix:

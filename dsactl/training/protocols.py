@@ -1,6 +1,6 @@
 """The published evaluation protocols, by name. Importing this imports no torch."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dsactl.errors import UnknownNameError
 from dsactl.paper import MOMENTUM, WEIGHT_DECAY
@@ -45,20 +45,6 @@ class NamedProtocol:
         at = (epochs * part // whole for part, whole in self.decay_at)
         return Schedule(tuple(each for each in at if each), self.decay_by, self.resets_momentum)
 
-    def for_sets(self, dataset: str, ipc: int, formation: int) -> "NamedProtocol":
-        """Return the protocol as its authors use it for some sets: IDC's leave CutMix out for two kinds of them.
-
-        Args:
-            dataset: the name, without a view.
-            ipc: images per class.
-            formation: F of the sets.
-        """
-        if self.name == IDC.name and dataset == "mnist" and formation > 1:
-            return replace(self, cutmix=0.0)
-        if self.name == IDC.name and dataset == "svhn" and ipc == formation == 1:
-            return replace(self, cutmix=0.0, without=())
-        return self
-
 
 DSA = NamedProtocol("dsa")
 """Zhao and Bilen, ICML 2021: Section 4.1, and the authors' program."""
@@ -75,7 +61,7 @@ IDC = NamedProtocol(
     decay_by=5,
     resets_momentum=False,
 )
-"""Kim et al., ICML 2022: the authors' program, for images of up to 32×32 pixels. See `NamedProtocol.for_sets`."""
+"""Kim et al., ICML 2022: the authors' program, for images of up to 32×32 pixels, most of whose sets have it so."""
 MTT = NamedProtocol("mtt", lr=None)
 """Cazenavette et al., CVPR 2022: the authors' program, which extends DSA's."""
 

@@ -18,12 +18,13 @@ import registry
 from dsactl.cli.flags import translate
 from dsactl.engine.device import resolve_precision
 from dsactl.errors import DataError, UnknownNameError, UsageError
-from dsactl.recipes.recipe import Request
+from dsactl.recipes.recipe import Recipe, Request
 from dsactl.runs.job import prepare
 from dsactl.runs.run import execute
 from dsactl.studies.comparison import Comparison, Group, label_robust_score, shares
 from dsactl.synthetic.importing.sets import import_sets
 from dsactl.synthetic.importing.source import Source
+from dsactl.synthetic.protocols_of_sets import protocol_for
 from dsactl.training.protocols import NamedProtocol
 
 MLP = dsactl.NetworkSpec("mlp")
@@ -147,11 +148,11 @@ def test_all_groups_have_the_protocol_of_the_set(made: dict[str, Any], options: 
 
 
 def test_all_groups_have_what_the_protocol_is_for_the_set_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def excepted(named: NamedProtocol, dataset: str, ipc: int, formation: int) -> NamedProtocol:
-        excepts = (dataset, ipc, formation) == ("digits", 1, 2)
-        return replace(named, cutmix=0.0, without=()) if excepts else named
+    def excepted(recipe: Recipe, name: str | None) -> NamedProtocol:
+        named = protocol_for(recipe, name)
+        return replace(named, cutmix=0.0, without=()) if (recipe.ipc, recipe.formation) == (1, 2) else named
 
-    monkeypatch.setattr(NamedProtocol, "for_sets", excepted)
+    monkeypatch.setattr("dsactl.evaluation.protocol.protocol_for", excepted)
     condensed = dsactl.condense("digits", ipc=1, formation=2, **DSA)
     found = dsactl.compare_with_random(condensed, name="idc", **FAST)
     records = [registry.Store().evaluations(digest)[0] for group in found.groups for digest in group.digests]
