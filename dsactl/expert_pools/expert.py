@@ -8,7 +8,7 @@ Shapes: N images, K classes, B images of a batch. Stacked tensors (`_M`) have on
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -58,11 +58,27 @@ class Expert:
     seconds: float = 0.0
     environments: list[str] = field(default_factory=list)
 
-    def keep(self, descent: SgdTraining) -> None:
-        """Keep the state of the current epoch."""
-        for tensors_M in (descent.parameters_M, descent.buffers_M):
-            for name, tensor in unstack(tensors_M, 0).items():
-                self.states[tensor_name(self.index, self.epoch, name)] = tensor.detach().to(_CPU, copy=True)
+    def after_epoch(self, descent: SgdTraining, loss: float, seconds: float, *, keep: bool) -> "Expert":
+        """Return the expert after one more epoch; this instance stays as it is, whenever an interruption comes.
+
+        Args:
+            descent: its training, after the epoch.
+            loss: mean training loss of the epoch.
+            seconds: of its whole training so far.
+            keep: whether the pool keeps the state after this epoch.
+        """
+        epoch = self.epoch + 1
+        states = self.states | (self.state_of(descent, epoch) if keep else {})
+        losses = [*self.losses, loss]
+        return replace(self, epoch=epoch, states=states, resume=descent.tensors(), losses=losses, seconds=seconds)
+
+    def state_of(self, descent: SgdTraining, epoch: int) -> dict[str, Tensor]:
+        """Copy the parameters and buffers of an epoch to the CPU, by their names in the pool."""
+        return {
+            tensor_name(self.index, epoch, name): tensor.detach().to(_CPU, copy=True)
+            for tensors_M in (descent.parameters_M, descent.buffers_M)
+            for name, tensor in unstack(tensors_M, 0).items()
+        }
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint, atomically."""
@@ -133,11 +149,8 @@ def train_expert(
             loss = _epoch(dataset, recipe, expert, descent)
             if not math.isfinite(loss):
                 raise _diverged(recipe, expert)
-            expert.epoch, expert.resume = expert.epoch + 1, descent.tensors()
-            expert.losses.append(loss)
-            expert.seconds = before + time.monotonic() - started
-            if expert.epoch in recipe.keep:
-                expert.keep(descent)
+            seconds = before + time.monotonic() - started
+            expert = expert.after_epoch(descent, loss, seconds, keep=expert.epoch + 1 in recipe.keep)
             if time.monotonic() - saved >= checkpoint_every:
                 expert.save(folder)
                 saved = time.monotonic()
@@ -202,7 +215,7 @@ def _descent(dataset: Dataset, recipe: PoolRecipe, expert: Expert, network: nn.M
         return SgdTraining.resumed(network, _plan(recipe), _augment(recipe), kept)
     descent = new_descent(dataset, recipe, expert.index, network)
     if 0 in recipe.keep:
-        expert.keep(descent)
+        expert.states = expert.state_of(descent, 0)
     return descent
 
 

@@ -25,19 +25,36 @@ def finished(command: list[str], home: Path) -> subprocess.CompletedProcess[str]
     return done
 
 
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the digest of the pool made by one process with one thread."""
+    done = finished([*EXPERTS, "--ray", "off"], tmp_path_factory.mktemp("straight"))
+    return str(json.loads(done.stdout)["digest"])
+
+
 @pytest.mark.slow
-def test_on_ray_the_pool_is_the_same_though_a_worker_is_killed(tmp_path: Path) -> None:
-    straight = json.loads(finished([*EXPERTS, "--ray", "off"], tmp_path / "straight").stdout)
+@pytest.mark.parametrize("whom", ["a worker", "the driver"])
+def test_whoever_is_killed_the_pool_is_the_same(straight: str, tmp_path: Path, whom: str) -> None:
+    """One is killed when a network has a checkpoint; what it leaves is continued, on Ray or by one process."""
     home = tmp_path / "store"
     process = processes.start(*EXPERTS, "--ray", "auto", env={**os.environ, **ALIKE, "DSACTL_HOME": str(home)})
     end = time.monotonic() + 120
-    while not (any(home.glob("runs/experts/*/.network-*")) and (busy := working(process.pid))):
+    while not (any(home.glob("runs/experts/*/network-*.safetensors")) and (busy := working(process.pid))):
         assert time.monotonic() < end
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    os.kill(busy[0], signal.SIGKILL)
-    out, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors
-    assert json.loads(out)["digest"] == straight["digest"]
+    if whom == "a worker":
+        os.kill(busy[0], signal.SIGKILL)
+        out, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+    else:
+        process.kill()
+        process.communicate(timeout=60)
+        while any(Path(f"/proc/{worker}").exists() for worker in busy):
+            assert time.monotonic() < end, "a worker is still running without its driver"
+            time.sleep(0.1)
+        assert registry.Store(home).pools() == []
+        out = finished([*EXPERTS, "--ray", "off"], home).stdout
+    assert json.loads(out)["digest"] == straight
     (stored,) = registry.Store(home).pools()
     assert "1 thread" in str(stored.manifest.provenance["environment"])

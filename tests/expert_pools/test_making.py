@@ -160,6 +160,42 @@ def test_an_interrupted_pool_is_resumed_to_the_same_bits(
     assert min(each[0] for each in told.updates) == done
 
 
+@pytest.mark.parametrize("within", ["an epoch", "copying what is kept", "copying what is needed to continue"])
+def test_an_interruption_at_any_moment_leaves_whole_epochs(
+    digits: Dataset, tmp_path: Path, within: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the second and last epoch, or right after it: the checkpoint is that after the first."""
+    one: dict[str, Any] = {"networks": 1, "keep": (0, 1, 2)}
+    straight = find_or_make(job(digits, **one), session(registry.Store(tmp_path / "straight"))).stored
+    train, store = expert.SgdTraining.epoch, registry.Store(tmp_path / "store")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def then_stopped(self: expert.SgdTraining, *given: Any) -> None:
+        if within == "an epoch":
+            train(self, *given[:-1], stop)
+        train(self, *given)
+        if within == "copying what is kept":
+            monkeypatch.setattr(expert, "unstack", stop)
+        else:
+            monkeypatch.setattr(expert.SgdTraining, "tensors", stop)
+
+    def in_the_second(self: expert.SgdTraining, *given: Any) -> None:
+        train(self, *given)
+        monkeypatch.setattr(expert.SgdTraining, "epoch", then_stopped)
+
+    monkeypatch.setattr(expert.SgdTraining, "epoch", in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        find_or_make(job(digits, **one), session(store))
+    monkeypatch.undo()
+    (path,) = store.home.rglob("network-*.safetensors")
+    left = expert.Expert.read(path, 0)
+    assert (left.epoch, len(left.losses)) == (1, 1)
+    assert {name.split(".")[1] for name in left.states} == {"0", "1"}
+    assert find_or_make(job(digits, **one), session(store)).stored.digest == straight.digest
+
+
 def test_interrupted_before_the_first_epoch_nothing_is_kept(digits: Dataset) -> None:
     store = registry.Store()
     with pytest.raises(KeyboardInterrupt) as interrupt:
