@@ -40,12 +40,14 @@ def plan_of(request: Request, sets: int, protocol: Protocol, dataset: "Dataset")
         "sets": sets,
         "networks": protocol.networks,
         "epochs": protocol.epochs,
+        **({"formation": request.formation} if request.formation > 1 else {}),
     }
 
 
 def about(request: Request) -> str:
-    """Describe a request in a title: "1 image per class, dsa, 100 iterations"."""
-    return f"{per_class(request)}, {request.method}{fewer(request)}"
+    """Describe a request in a title: "1 image per class, dsa, formation 2, 100 iterations"."""
+    tiled = f", formation {request.formation}" if request.formation > 1 else ""
+    return f"{per_class(request)}, {request.method}{tiled}{fewer(request)}"
 
 
 def fewer(request: Request) -> str:

@@ -44,7 +44,7 @@ class Transfer(Study):
         ipc: images per class.
         archs: networks to condense on; the paper's by default.
         test_on: networks to test on; None for `archs`.
-        method: see `condense`.
+        method, formation: see `condense`.
         sets: number of sets per network, with derived seeds; 5 in the paper.
         networks: number of networks per set and cell; 20 in the paper.
         iterations: outer iterations; None for the method's default.
@@ -63,6 +63,7 @@ class Transfer(Study):
     archs: Sequence[str] = PAPER_ARCHS
     test_on: Sequence[str] | None = None
     method: str = "dsa"
+    formation: int = 1
     sets: int = 1
     networks: int = 20
     iterations: int | None = None
@@ -97,7 +98,7 @@ class Transfer(Study):
     @cached_property
     def request(self) -> Request:
         """The request of the sets, without the network."""
-        given = {"method": self.method, "seed": self.seed, "iterations": self.iterations}
+        given = {"method": self.method, "formation": self.formation, "seed": self.seed, "iterations": self.iterations}
         return request_of(self.dataset, self.ipc, **given, image_size=self.image_size)
 
     @cached_property
@@ -116,7 +117,8 @@ class Transfer(Study):
             job = check(self.entries, session.device)[0]
         name = job.dataset.name
         plan = plan_of(self.request, self.sets, self.protocol, job.dataset)
-        folder = Folder(out or Path(f"{name}-transfer-{self.method}-ipc{self.ipc}"), "transfer", plan)
+        tiled = f"-formation{self.formation}" if self.formation > 1 else ""
+        folder = Folder(out or Path(f"{name}-transfer-{self.method}-ipc{self.ipc}{tiled}"), "transfer", plan)
 
         def draw(cells: "Mapping[Key, Cell]") -> dict[str, bytes]:
             rows, columns = (in_order(part, self.entries, cells) for part in range(2))

@@ -51,12 +51,27 @@ def test_the_matrix_is_filled_kept_and_found_again(cli: Cli, tmp_path: Path) -> 
     assert json.loads((out / "transfer.json").read_text())["cells"] == cells, "nothing was measured twice"
 
 
+def test_sets_with_formation_are_tested(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks are trained on the decoded images, by the protocol that the method's sets are made for."""
+    monkeypatch.chdir(tmp_path)
+    own = ("--archs", "mlp", "--test-on", "convnet", "--method", "idc", "--formation", "2")
+    code, answer, said = cli("transfer", *SMALL, *own, "--iterations", "1", "--json")
+    assert code == 0, said
+    (cell,) = json.loads(answer)["cells"]
+    assert cell["references"] == ["studies/digits-idc-mlp-ipc1-formation2:1"]
+    (record,) = registry.Store().evaluations(cell["digests"][0])
+    assert (record["network"], record["protocol"]["name"]) == ("convnet", "idc")
+    assert len(dsactl.load(cell["references"][0]).images) == 40
+    assert (tmp_path / "digits-transfer-idc-ipc1-formation2" / "transfer.png").exists()
+
+
 def test_another_plan_s_folder_is_refused(cli: Cli, tmp_path: Path) -> None:
     assert cli("transfer", *SMALL, "--out", str(tmp_path / "a"), "--archs", "mlp")[0] == 0
     before = (tmp_path / "a" / "transfer.json").read_bytes()
     code, _, said = cli("transfer", *SMALL, "--out", str(tmp_path / "a"), "--ipc", "2")
     assert code == 2
     assert "has the results of another plan (other ipc)" in said
+    assert "(other formation)" in cli("transfer", *SMALL, "--out", str(tmp_path / "a"), "--formation", "2")[2]
     assert (tmp_path / "a" / "transfer.json").read_bytes() == before
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "transfer.json").write_text("notes")
@@ -73,6 +88,7 @@ def test_what_cannot_work_is_refused_before_any_work(cli: Cli, refused: Callable
         (("--archs", ","), "No network was given"),
         (("--archs", "mlp", "--method", "dsaa"), "Unknown method 'dsaa'"),
         (("--archs", "mlp", "--method", "random"), "--method random uses no network"),
+        (("--archs", "mlp", "--formation", "3"), "--formation 3 does not divide images of 8×8 pixels"),
         (("--archs", "mlp", "--ipc", "500"), "fewer than --ipc 500"),
     ):
         assert said in refused("transfer", "digits", "--out", str(tmp_path / "x"), *arguments)

@@ -14,6 +14,7 @@ EXAMPLES = """Examples:
 
   dsactl transfer mnist --ipc 1
   dsactl transfer digits --ipc 1 --archs mlp,convnet --iterations 100
+  dsactl transfer cifar10 --ipc 1 --archs convnet,resnet18 --method dm --formation 2
   dsactl transfer mnist --ipc 1 --archs convnet,lenet --test-on mlp,resnet18
   dsactl transfer mnist --ipc 1 --sets 5 --dry-run"""
 
@@ -33,6 +34,9 @@ def command(
             help="Condensing method that uses a network, e.g. dsa, dc or dd.", autocompletion=options.complete_method
         ),
     ] = "dsa",
+    formation: Annotated[
+        int, typer.Option(metavar="F", min=1, help="Number of images along each side of a stored image, for all sets.")
+    ] = 1,
     *,
     cell: CellOptions,
     run: StudyOptions,
@@ -46,7 +50,7 @@ def command(
     """
     rows = PAPER_ARCHS if archs is None else study_runs.listed(archs, "network")
     columns = None if test_on is None else study_runs.listed(test_on, "network")
-    study = Transfer(dataset, ipc, rows, columns, method, **vars(cell))
+    study = Transfer(dataset, ipc, rows, columns, method, formation, **vars(cell))
     if run.dry_run:
         with study.suggesting_networks(run.device):
             study_runs.dry_run(study.entries, cell.sets, run.device, output)
