@@ -79,7 +79,8 @@ def write_card(
         repo_id: `user/repo`.
         notes: statements by the person who pushes the set.
         evaluations: records with `network`, `mean`, `std`, `n` and perhaps `paper` [mean, std], `epochs`,
-            `augmentation` and `protocol` with a `name`; a value that is missing or has another type is left blank.
+            `augmentation` and `protocol` with `name` and `cutmix`; a value that is missing or of another type is left
+            blank.
         pictures: facts about the parquet file.
         picture: path in the repository of the picture of the whole set, or None.
     """
@@ -230,11 +231,12 @@ def _accuracies(evaluations: Sequence[Mapping[str, JsonValue]]) -> str:
 
 
 def _augmentation(record: Mapping[str, JsonValue]) -> str:
-    """Return the augmentation of a result, and the name of its protocol if the record has one."""
+    """Return the augmentation of a result, and the name of its protocol and its CutMix if it has them."""
     protocol = record.get("protocol")
-    name = protocol.get("name") if isinstance(protocol, dict) else None
-    named = f", protocol {_text(name)}" if name else ""
-    return f"{_text(record.get('augmentation', ''))}{named}"
+    known = protocol if isinstance(protocol, dict) else {}
+    named = f", protocol {_text(known['name'])}" if known.get("name") else ""
+    mixed = f", CutMix {_text(known['cutmix'])}" if known.get("cutmix") else ""
+    return f"{_text(record.get('augmentation', ''))}{named}{mixed}"
 
 
 def _origin(stored: StoredSet, notes: Notes) -> str:

@@ -51,6 +51,11 @@ class Formation(Parametrisation):
         return tiles_NFFChw.permute(0, 3, 1, 4, 2, 5).reshape(-1, channels, height, width)
 
 
+def fits(formation: int, size: tuple[int, int]) -> bool:
+    """Return whether F divides H and W, `size`, and leaves tiles of more than one pixel."""
+    return not any(side % formation for side in size) and (formation == 1 or formation < min(size))
+
+
 def check_formation(formation: int, size: tuple[int, int]) -> None:
     """Refuse a formation that does not divide the images, or leaves tiles of one pixel.
 
@@ -61,9 +66,9 @@ def check_formation(formation: int, size: tuple[int, int]) -> None:
     Raises:
         UsageError: F does not divide both, or is one of them.
     """
-    whole = not any(side % formation for side in size)
-    if whole and (formation == 1 or formation < min(size)):
+    if fits(formation, size):
         return
+    whole = not any(side % formation for side in size)
     fitting = [str(each) for each in range(1, 9) if not any(side % each or side // each < 4 for side in size)] or ["1"]
     fault = "leaves tiles of one pixel of" if whole else "does not divide"
     raise UsageError(

@@ -11,9 +11,11 @@ from typing import Any
 
 import processes
 import pytest
+import torch
 from samples import manifest, put, tensors
 from waiting import read_until
 
+import dsactl
 import registry
 from dsactl.cli import condense_runs
 from dsactl.cli.output import Output
@@ -194,12 +196,14 @@ def test_diff_lists_the_differences(store: registry.Store, quick: Program) -> No
 
 
 def test_show_prints_code_that_runs(quick: Program) -> None:
-    code = quick("show", "mnist-dsa-convnet-ipc1:1", "--code").stdout
-    assert "import dsactl" in code
-    names: dict[str, Any] = {}
-    exec(compile(code.replace("epochs=1000", "epochs=1"), "code", "exec"), names)
-    assert names["images"].shape == (10, 1, 28, 28)
-    assert names["labels"].tolist() == list(range(10))
+    for name in ("mnist-dsa-convnet-ipc1:1", "fashionmnist-dance-convnet-ipc1-formation2:1"):
+        code = quick("show", name, "--code").stdout
+        assert "import dsactl" in code
+        names: dict[str, Any] = {}
+        exec(compile(code.replace("epochs=1000", "epochs=1"), "code", "exec"), names)
+        known = dsactl.load(name)
+        torch.testing.assert_close(names["images"], known.images)
+        assert torch.equal(names["labels"], known.labels)
 
 
 def test_a_damaged_set_is_reported_and_the_rest_is_usable(store: registry.Store, quick: Program) -> None:

@@ -119,7 +119,13 @@ def test_results_on_the_card(tmp_path: Path, mean: Any, std: Any, shown: str) ->
 
 @pytest.mark.parametrize(
     ("protocol", "shown"),
-    [({"name": "m|tt", "lr": 1}, "dsa crop, protocol m\\|tt"), ({"lr": 1}, "dsa crop"), ("mtt", "dsa crop")],
+    [
+        ({"name": "m|tt", "lr": 1}, "dsa crop, protocol m\\|tt"),
+        ({"lr": 1}, "dsa crop"),
+        ("mtt", "dsa crop"),
+        ({"name": "idc", "cutmix": 0.5}, "dsa crop, protocol idc, CutMix 0.5"),
+        ({"name": "idc"}, "dsa crop, protocol idc"),
+    ],
 )
 def test_the_protocol_of_a_result_on_the_card(tmp_path: Path, protocol: Any, shown: str) -> None:
     stored, pictures = put(Store(tmp_path)), Pictures(1, "data.parquet", 1, 1, 0, 1)

@@ -269,7 +269,7 @@ def test_pixels_stay_between_0_and_1() -> None:
 
 @needs_compiler
 def test_fused_layers_agree_with_plain_ones() -> None:
-    own = recipe(width=16, iterations=1)
+    own = recipe(width=16)
 
     class Plain(MethodContext):
         def settle_mode(self, *_: object) -> Mode:
@@ -277,7 +277,8 @@ def test_fused_layers_agree_with_plain_ones() -> None:
 
     plain = dance(Plain(DATASET, own, experts=pool_of(own)))
     fused = dance(MethodContext(DATASET, own, experts=pool_of(own)))
-    torch.testing.assert_close(fused.images_NCHW, plain.images_NCHW, rtol=1e-3, atol=1e-4)
+    moved = (plain.images_NCHW - initial_images(DATASET, own, "real").flatten(0, 1)).norm()
+    assert (fused.images_NCHW - plain.images_NCHW).norm() / moved < 2e-3
 
 
 def test_the_defaults_are_the_published_ones() -> None:

@@ -157,12 +157,18 @@ def test_gradient_matching_sees_decoded_images() -> None:
     assert (moved - adjoint).norm() / adjoint.norm() < 1e-4
 
 
-@pytest.mark.parametrize("method", ["random", "herding", "kcenter", "dd", "dm", "dsa", "idc"])
+@pytest.mark.parametrize("method", ["random", "herding", "kcenter", "dd", "dm", "dc", "dsa", "idc", "dance"])
 def test_a_set_is_made_loaded_and_evaluated_by_decoded_images(method: str) -> None:
-    few = {"iterations": 1} if method in ("dd", "dm", "dsa", "idc") else {} if method == "random" else {"epochs": 1}
-    own = {} if method == "random" else {"width": 8}
-    own |= {"inner_steps": 2} if method == "idc" else {}
-    made = dsactl.condense("digits", ipc=1, method=method, formation=2, **few, **own)
+    options: dict[str, dict[str, int]] = {
+        "random": {},
+        "herding": {"width": 8, "epochs": 1},
+        "kcenter": {"width": 8, "epochs": 1},
+        "idc": {"width": 8, "iterations": 1, "inner_steps": 2},
+        "dance": {"width": 8, "iterations": 1, "expert_networks": 1, "expert_epochs": 1},
+    }
+    made = dsactl.condense(
+        "digits", ipc=1, method=method, formation=2, **options.get(method, {"width": 8, "iterations": 1})
+    )
     assert made.images.shape == (40, 1, 8, 8)
     assert made.labels.tolist() == [label for label in range(10) for _ in range(4)]
     stored = registry.Store().newest()

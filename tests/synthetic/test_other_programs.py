@@ -7,6 +7,7 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ import registry
 from dsactl.data.dataset import Dataset
 from dsactl.data.load import load_dataset
 from dsactl.errors import DsactlError, UsageError
+from dsactl.synthetic.importing.images import decode_tiles
 from dsactl.synthetic.importing.sets import import_sets
 from dsactl.synthetic.importing.source import Source
 from dsactl.synthetic.importing.spaces import unwhiten
+from dsactl.synthetic.protocols_of_sets import protocol_for
 from dsactl.synthetic.synthetic_set import SyntheticSet, from_store
+from registry.cost import Cost
 
 Answer = tuple[int, str, str]
 Read = Callable[..., tuple[SyntheticSet, list[str]]]
@@ -230,13 +234,19 @@ def test_tiles_become_images(read: Read, pixels: torch.Tensor, digits: Dataset) 
     small = [torch.nn.functional.avg_pool2d(each, 2) for each in four]
     tiled = torch.cat([torch.cat(small[:2], 3), torch.cat(small[2:], 3)], 2)
     found, said = read([tiled, CLASSES], space="pixels", method="idc", formation=2)
-    assert any("decoded into its 4 tiles, enlarged to full images: 40 in all" in text for text in said)
+    assert said == ["Each image holds 4 tiles, which are enlarged to full images for training: 40 in all."]
     assert found.labels.tolist() == CLASSES.repeat_interleave(4).tolist()
-    assert found.recipe.ipc == 4
+    assert (found.recipe.ipc, found.recipe.formation) == (1, 2)
+    assert str(found.reference) == "digits-idc-ipc1-formation2:1"
+    torch.testing.assert_close(found.pixels(), decode_tiles(tiled, 2, "tiles"))
     expected = torch.nn.Upsample(size=(8, 8), mode="bilinear")(small[2][3:4])
     torch.testing.assert_close(found.pixels()[3 * 4 + 2 : 3 * 4 + 3], expected)
     store = registry.Store()
-    assert store.find(registry.parse_reference(found.reference)).manifest.provenance["formation"] == 2
+    stored = store.find(registry.parse_reference(found.reference))
+    assert stored.manifest.provenance["formation"] == 2
+    assert protocol_for(replace(found.recipe, dataset="mnist")).cutmix == 0.0, "as its authors leave it out there"
+    cost = Cost.of_manifest(stored.manifest)
+    assert (cost.numbers, cost.decoded_images) == (10 * 64, 40)
     by_file, _ = read({"images": tiled, "labels": CLASSES, "factor": 2}, space="pixels", method="idc")
     assert by_file.digest == found.digest
     soft, _ = read([tiled, torch.softmax(9 * torch.eye(10), 1)], space="pixels", formation=2)
@@ -245,6 +255,18 @@ def test_tiles_become_images(read: Read, pixels: torch.Tensor, digits: Dataset) 
     assert len(whole) == 10
     assert said == ["If IDC's factor was not 1, the images are tiles; decode them: `formation=2`."]
     assert read([pixels, CLASSES], space="pixels", method="idc", formation=1)[1] == []
+
+
+def test_tiles_that_formation_cannot_store_are_decoded(read: Read, pixels: torch.Tensor, digits: Dataset) -> None:
+    """Tiles that do not divide the images; and whitened ones, as whitening is undone on full images."""
+    found, said = read([pixels, CLASSES], space="pixels", formation=3)
+    assert said[0] == "Each image was decoded into its 9 tiles, enlarged to full images: 90 in all."
+    assert (found.recipe.ipc, found.recipe.formation, len(found.images)) == (9, 1, 90)
+    torch.testing.assert_close(found.pixels(), decode_tiles(pixels, 3, "tiles"))
+    white = whiten(pixels, digits)
+    found, _ = read([white, CLASSES], space="zca", formation=2)
+    assert found.recipe.formation == 1
+    torch.testing.assert_close(found.pixels(), unwhiten(decode_tiles(white, 2, "tiles"), digits))
 
 
 @pytest.mark.parametrize(

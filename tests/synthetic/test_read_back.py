@@ -113,9 +113,11 @@ def test_stored_tiles_come_back(tmp_path: Path, form: str, space: str) -> None:
     stored, tensors = read_back(write(before, form, space, tmp_path), tmp_path / "elsewhere")
     assert stored.manifest.recipe == before.manifest.recipe
     assert tensors["images"].shape == (10, 1, 8, 8)
-    again = dsactl.load(stored.reference, registry.Store(tmp_path / "elsewhere"))
+    elsewhere = registry.Store(tmp_path / "elsewhere")
+    again = dsactl.load(stored.reference, elsewhere)
     if space == "normalised":
         assert stored.digest == before.digest
+        assert elsewhere.picture_bytes(stored) == registry.Store().picture_bytes(before), "decoded, too"
         assert torch.equal(again.images, made.images)
     else:
         torch.testing.assert_close(again.pixels(), made.pixels(), atol=0.501 / 255, rtol=0)

@@ -65,7 +65,7 @@ def command(
         int | None,
         typer.Option(
             metavar="F",
-            help="Factor of IDC: F×F tiles in each image, which are decoded into images.  \\[as the file says, else 1]",
+            help="Number of smaller images along each side of an image (IDC's factor).  \\[as the file says, else 1]",
         ),
     ] = None,
     strategy: Annotated[

@@ -183,14 +183,29 @@ condensed = dsactl.load("{stored.reference}")
 for images, labels in condensed.batches(epochs=1000):  # shuffled, augmented as for its evaluation
     ...  # one step of training
 
-# The same tensors without dsactl: images {shape} float32, normalised, and {what}.
+# The same without dsactl: images {shape} float32, normalised, and {what}.
 # Normalise other images by (pixels / 255 - mean) / std. Augmentation of the set: {made_for}.
 from safetensors.torch import load_file
 
 tensors = load_file({str(stored.file)!r})
-images, labels = tensors["images"], tensors["{labels}"]
+images, labels = tensors["images"], tensors["{labels}"]{_decoding(stored.manifest.formation)}
 class_names = {info.class_names!r}
 mean, std = {info.mean!r}, {info.std!r}'''
+
+
+def _decoding(formation: int) -> str:
+    """Return code that decodes stored images, with PyTorch alone; empty without formation."""
+    if formation == 1:
+        return ""
+    return f"""
+
+# Each image holds {formation}×{formation} to train on, which are enlarged to its size.
+from torch.nn.functional import interpolate
+
+n, c, h, w = images.shape
+small = images.view(n, c, {formation}, h // {formation}, {formation}, w // {formation}).permute(0, 2, 4, 1, 3, 5)
+images = interpolate(small.flatten(0, 2), size=(h, w), mode="bilinear")
+labels = labels.repeat_interleave({formation**2}, 0)"""
 
 
 def _code_of_pool(stored: "registry.StoredSet", pool: "registry.Pool") -> str:

@@ -76,6 +76,20 @@ def to_floats(images_NCHW: Tensor, where: str) -> tuple[Tensor, bool]:
     return floats_NCHW / 255, True
 
 
+def check_tiles(images_NCHW: Tensor, factor: int, where: str) -> None:
+    """Refuse images that cannot be decoded into F×F tiles each.
+
+    Raises:
+        DataError: the decoded images would be too many.
+        UsageError: the images are smaller than F pixels.
+    """
+    height, width = images_NCHW.shape[2:]
+    if factor > min(height, width):
+        raise UsageError(f"{where}: images of {height}×{width} pixels have no {factor}×{factor} tiles.")
+    if 4 * images_NCHW.numel() * factor**2 > MAX_BYTES:
+        raise DataError(f"{where}: its {len(images_NCHW) * factor**2:,} decoded images are too many for a set.")
+
+
 def decode_tiles(images_NCHW: Tensor, factor: int, where: str) -> Tensor:
     """Decode the tiles of IDC's images into full images, by bilinear enlargement as IDC does.
 
@@ -87,14 +101,10 @@ def decode_tiles(images_NCHW: Tensor, factor: int, where: str) -> Tensor:
         N·F²×C×H×W, an image's tiles one after the other, row by row.
 
     Raises:
-        DataError: the decoded images would be too many.
-        UsageError: the images are smaller than F pixels.
+        DsactlError: see `check_tiles`.
     """
+    check_tiles(images_NCHW, factor, where)
     height, width = images_NCHW.shape[2:]
-    if factor > min(height, width):
-        raise UsageError(f"{where}: images of {height}×{width} pixels have no {factor}×{factor} tiles.")
-    if 4 * images_NCHW.numel() * factor**2 > MAX_BYTES:
-        raise DataError(f"{where}: its {len(images_NCHW) * factor**2:,} decoded images are too many for a set.")
     padded_NCHW = F.pad(images_NCHW.contiguous(), (0, -width % factor, 0, -height % factor), value=0.5)
     tall, wide = padded_NCHW.shape[2] // factor, padded_NCHW.shape[3] // factor
     tiles_NCFhFw = padded_NCHW.view(*padded_NCHW.shape[:2], factor, tall, factor, wide)

@@ -19,10 +19,12 @@ from dsactl.data.views import split_name
 from dsactl.engine.progress import NO_PROGRESS, ForwardedProgress, Progress
 from dsactl.errors import DataError, UsageError
 from dsactl.methods.work import CondensedSet
+from dsactl.parametrisation.formation import fits
 from dsactl.recipes.methods import IMPORTED
 from dsactl.recipes.recipe import Recipe
+from dsactl.synthetic.decoding import decoded
 from dsactl.synthetic.importing.contents import is_own_safetensors, read_content
-from dsactl.synthetic.importing.images import decode_tiles, to_floats, to_images
+from dsactl.synthetic.importing.images import check_tiles, decode_tiles, to_floats, to_images
 from dsactl.synthetic.importing.labels import to_labels
 from dsactl.synthetic.importing.layouts import (
     Experiment,
@@ -34,7 +36,7 @@ from dsactl.synthetic.importing.layouts import (
     sorted_labels,
 )
 from dsactl.synthetic.importing.own import import_exported, import_safetensors, manifest_text, parse_name
-from dsactl.synthetic.importing.source import PIXELS, Source, check_method
+from dsactl.synthetic.importing.source import PIXELS, ZCA, Source, check_method
 from dsactl.synthetic.importing.spaces import check_space, remarks, to_normalised
 from dsactl.synthetic.storage import store_set
 from registry.importing import MAX_BYTES, check_file, read_folder
@@ -211,21 +213,27 @@ class _Import:
             where: the file's name, for error messages.
         """
         labels_N, soft_NK = labels
+        tiled = 1
         if formation is not None and formation > 1:
-            images_NCHW = decode_tiles(images_NCHW, formation, where)
+            check_tiles(images_NCHW, formation, where)
             repeats = formation**2
-            labels_N = labels_N.repeat_interleave(repeats)
-            soft_NK = None if soft_NK is None else soft_NK.repeat_interleave(repeats, 0)
-            self.progress.remark(
-                f"Each image was decoded into its {repeats} tiles, enlarged to full images: {len(labels_N)} in all."
-            )
+            count = f"{repeats * len(labels_N)} in all"
+            if space != ZCA and fits(formation, self.dataset.size):
+                tiled = formation
+                said = f"Each image holds {repeats} tiles, which are enlarged to full images for training: {count}."
+            else:  # formation cannot pad images, and whitening is undone on full images
+                images_NCHW = decode_tiles(images_NCHW, formation, where)
+                labels_N = labels_N.repeat_interleave(repeats)
+                soft_NK = None if soft_NK is None else soft_NK.repeat_interleave(repeats, 0)
+                said = f"Each image was decoded into its {repeats} tiles, enlarged to full images: {count}."
+            self.progress.remark(said)
         order = torch.argsort(labels_N, stable=True)
         images_NCHW = to_normalised(images_NCHW[order], space, self.dataset)
         made = CondensedSet(images_NCHW, labels_N[order], None if soft_NK is None else soft_NK[order])
-        recipe = self._recipe(int(labels_N.bincount().max()))
+        recipe = self._recipe(int(labels_N.bincount().max()), tiled)
         if recipe.method == "idc" and formation is None:
             self.progress.remark("If IDC's factor was not 1, the images are tiles; decode them: `formation=2`.")
-        self._say(made, space, "" if experiment is None else f"Experiment {experiment}: ")
+        self._say(made, recipe, space, "" if experiment is None else f"Experiment {experiment}: ")
         provenance: dict[str, registry.JsonValue] = {
             "imported from": self.path.name.encode(errors="replace").decode()[:200],
             "sha256": self._digest,
@@ -237,9 +245,9 @@ class _Import:
         name = self.name or parse_name(self._usual_name(recipe))
         return store_set(self.store, name, self.dataset, recipe, made, provenance)
 
-    def _say(self, made: CondensedSet, space: str, which: str) -> None:
+    def _say(self, made: CondensedSet, recipe: Recipe, space: str, which: str) -> None:
         """Remark on what may be wrong with the set."""
-        for text in remarks(made.images_NCHW, space, self.dataset):
+        for text in remarks(decoded({"images": made.images_NCHW}, recipe)["images"], space, self.dataset):
             self.progress.remark(f"{which}{text}")
         names, present = self.dataset.class_names, _classes_present(made)
         if present < len(names):
@@ -251,11 +259,11 @@ class _Import:
             said = ", ".join(f"{label} = {word}" for label, word in enumerate(names[:_NAMED_CLASSES]))
             self.progress.remark(f"Labels were taken as: {said}{', …' if len(names) > _NAMED_CLASSES else ''}.")
 
-    def _recipe(self, ipc: int) -> Recipe:
+    def _recipe(self, ipc: int, formation: int) -> Recipe:
         method = (self.source.method or (self.file_name.method if self.file_name else IMPORTED)).lower()
         check_method(method)
-        channels, size = self.dataset.channels, self.dataset.size
-        return Recipe(self.dataset.name, self._checksum, method, ipc, 0, (channels, *size), self._strategy(method))
+        name, shape, strategy = self.dataset.name, (self.dataset.channels, *self.dataset.size), self._strategy(method)
+        return Recipe(name, self._checksum, method, ipc, 0, shape, strategy, formation=formation)
 
     @cached_property
     def _checksum(self) -> str:
@@ -277,7 +285,8 @@ class _Import:
     def _usual_name(self, recipe: Recipe) -> str:
         if self.file_name is None:
             return recipe.set_name
-        return f"{recipe.dataset}-{recipe.method}-{self.file_name.arch}-ipc{recipe.ipc}"
+        tiled = f"-formation{recipe.formation}" if recipe.formation > 1 else ""
+        return f"{recipe.dataset}-{recipe.method}-{self.file_name.arch}-ipc{recipe.ipc}{tiled}"
 
 
 def _classes_present(made: CondensedSet) -> int:

@@ -30,8 +30,9 @@ class Source:
         labels: the file with the labels of a file that has only images.
         logits: the labels are logits, whose softmax are soft labels.
         channels: "first" or "last", for images whose shape fits N×C×H×W and N×H×W×C.
-        formation: IDC's factor F: each image has F×F tiles, which are decoded into images. By default what the file
-            says, else 1.
+        formation: IDC's factor F: each image has F×F tiles. They stay tiles of a set with formation F; where F does not
+            divide the images, or these are whitened, they are decoded into full images. By default what the file says,
+            else 1.
         strategy: kinds of augmentation for training; by default the dataset's, none for DC's files.
         method: name of the method that made the set.
         image_size, test_fraction, split_seed: for a dataset that is a folder.
