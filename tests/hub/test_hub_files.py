@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
+import dsactl
 import registry
 from hub import LoopbackHub
 from hub.machine import NAME, NAMES, NO_PROXY, Machine, levels
@@ -144,7 +145,8 @@ def test_the_paper_is_the_methods(machine: Machine, repo: str, tmp_path: Path, m
     assert yaml.safe_load(header)["tags"] == ["dataset-condensation", "dsactl", *paper]
 
 
-def test_tiles_are_seen_decoded(machine: Machine, repo: str, tmp_path: Path) -> None:
+def test_tiles_are_seen_decoded(machine: Machine, other: Machine, repo: str, tmp_path: Path) -> None:
+    """In the viewer; what is pushed and pulled are the tiles."""
     machine.run("condense", "digits", "--ipc", "1", "--method", "random", "--formation", "2", "--name", "tiles")
     folder = tmp_path / "card"
     machine.run("push", "tiles", repo, "--dry-run", "--out", str(folder))
@@ -154,6 +156,12 @@ def test_tiles_are_seen_decoded(machine: Machine, repo: str, tmp_path: Path) -> 
     pictures = pyarrow.parquet.read_table(folder / "data" / "train.parquet")
     assert pictures["label"].to_pylist() == [label for label in range(10) for _ in range(4)]
     assert load_file(folder / "set.safetensors")["images"].shape == (10, 1, 8, 8)
+    decoded = dsactl.load("tiles", machine.store).pixels().squeeze(1).numpy()
+    shown = np.stack([np.array(Image.open(io.BytesIO(each["bytes"]))) for each in pictures["image"].to_pylist()])
+    np.testing.assert_allclose(shown / 255, decoded, rtol=0, atol=0.501 / 255)
+    machine.run("push", "tiles", repo)
+    other.run("pull", repo)
+    assert torch.equal(dsactl.load(repo, other.store).images, dsactl.load("tiles", machine.store).images)
 
 
 def test_the_card(machine: Machine, repo: str, tmp_path: Path) -> None:

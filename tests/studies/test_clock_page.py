@@ -93,3 +93,11 @@ def test_the_page_says_what_is_unknown() -> None:
     assert "\nAll settings of the methods and" in text
     assert "1 point of the last call is not finished." in text
     assert "Sets made with dsactl 1, torch 2. Networks trained with dsactl 1, cpu." in text
+
+
+def test_the_page_says_when_curves_end_at_different_times() -> None:
+    whole = [point(), point(minutes=5), point(method="random", minutes=0)]
+    assert "that fit in 1 and 5 minutes by the time" in page(whole, {}, {"seed": 0}, 0)
+    assert "that fit in 1 and 5 minutes, or in some of these, by the time" in page(
+        [*whole, point(method="dm")], {}, {"seed": 0}, 0
+    )

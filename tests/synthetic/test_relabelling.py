@@ -356,7 +356,7 @@ def test_networks_are_trained_on_the_labels(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(targets) == 3
 
 
-def test_an_older_program_refuses_what_it_would_misread() -> None:
+def test_an_older_program_refuses_what_it_would_misread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Version 0.1 refuses schema 2 as newer, and knows 1; the digest of plain sets stays what it was."""
     plain = dsactl.condense("digits", ipc=1, method="random")
     tiled = dsactl.condense("digits", ipc=1, method="random", formation=2)
@@ -367,3 +367,8 @@ def test_an_older_program_refuses_what_it_would_misread() -> None:
         store.find(registry.parse_reference(each.reference)).manifest.schema_version for each in (plain, tiled, soft)
     ]
     assert versions == [1, 2, 2]
+    monkeypatch.setattr("registry.manifest.NEWEST_SCHEMA", 1)
+    for each in (tiled, soft):
+        with pytest.raises(registry.StoreError, match=r"newer program \(schema 2\)"):
+            dsactl.load(each.reference)
+    assert dsactl.load(plain.reference).digest == plain.digest

@@ -73,8 +73,14 @@ def page(points: Sequence[Point], whole: Mapping[str, Whole], plan: Mapping[str,
 
 def _minutes(points: Sequence[Point]) -> str:
     """Return the times at which sets were taken: "1, 2 and 5 minutes"; those of the study if there are none yet."""
-    *first, last = sorted({point.minutes for point in points if point.minutes}) or MINUTES
-    return " and ".join(filter(None, (", ".join(map(str, first)), many(last, "minute"))))
+    of_curves = dict[tuple[str, int, str, int], set[int]]()
+    for point in points:
+        if point.minutes:
+            of_curves.setdefault((*point.plot, point.method, point.formation), set()).add(point.minutes)
+    every = set[int]().union(*of_curves.values())
+    *first, last = sorted(every) or MINUTES
+    some = "" if all(each == every for each in of_curves.values()) else ", or in some of these,"
+    return " and ".join(filter(None, (", ".join(map(str, first)), many(last, "minute")))) + some
 
 
 def _pool(point: Point) -> str:
