@@ -1,16 +1,18 @@
 """Accuracy over minutes, on digits: a step "takes" as long as the tests say, whatever the machine."""
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from sessions import Stopping, Told, session
 
 import dsactl
 import registry
-from dsactl.errors import RunError, UsageError
+from dsactl.errors import DataError, RunError, UsageError
 from dsactl.recipes.recipe import Request
 from dsactl.runs.job import STUDIES, Job, prepare
 from dsactl.runs.run import execute
@@ -237,6 +239,23 @@ def test_a_formation_that_does_not_divide_the_images_has_no_curve(tmp_path: Path
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_folder_whose_images_differ_in_size(tmp_path: Path) -> None:
+    for folder, index in itertools.product("ab", range(10)):
+        (tmp_path / "photos" / folder).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (9 + index, 12), 20 * index).save(tmp_path / "photos" / folder / f"{index}.png")
+    call = {**FAST, "dataset": [str(tmp_path / "photos")], "methods": ["random", "dm"], "minutes": 1}
+    with pytest.raises(DataError, match="image_size"):
+        dsactl.reproduce("clock", **call, out=tmp_path / "out")
+    result = dsactl.reproduce("clock", **call, image_size=8, out=tmp_path / "out")
+    assert {(each["dataset"], each["method"]) for each in result.values["points"]} == {
+        ("photos", "random"), ("photos", "dm"),
+    }  # fmt: skip
+    assert "`image_size=8`" in (tmp_path / "out" / "accuracy.md").read_text()
+    with pytest.raises(UsageError, match="other image_size"):
+        dsactl.reproduce("clock", **call, image_size=16, out=tmp_path / "out")
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_curve_that_cannot_be_made_leaves_the_others(tmp_path: Path) -> None:
     told = Told()
     call = {**FAST, "ipc": [1000, 1], "methods": ["random"], "formation": [1]}
@@ -366,6 +385,8 @@ def test_the_command_is_the_function(cli: Cli, tmp_path: Path) -> None:
         (("clock", "--protocol", "magic"), "magic"),
         (("clock", "--protocol", "mtt"), "--protocol mtt needs learning rates that were learned with the sets"),
         (("clock", "--arch", "magic"), "magic"),
+        (("clock", "--dataset", "digits", "--image-size", "8"), "--image-size"),
+        (("table1", "--image-size", "8"), "--image-size is not for table1."),
         (("clock", "--dataset", "digits", "--experts", "tiny"), "tiny"),
     ],
 )

@@ -20,7 +20,8 @@ EXAMPLES = """Examples:
   dsactl reproduce table5 --only cifar10
   dsactl reproduce figure6 --scale 0.3
   dsactl reproduce clock --dry-run
-  dsactl reproduce clock --dataset cifar10 --ipc 10 --minutes 10"""
+  dsactl reproduce clock --dataset cifar10 --ipc 10 --minutes 10
+  dsactl reproduce clock --dataset ~/photos@validation --image-size 32 --ipc 10 --minutes 5 --sets 1 --networks 2"""
 
 _CLOCK = "Only for clock"
 _PROTOCOLS = [name for name, protocol in NAMED.items() if protocol.lr is not None]
@@ -115,6 +116,12 @@ def command(
             rich_help_panel=_CLOCK,
         ),
     ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Side in pixels to which images of a folder are resized and cropped.", rich_help_panel=_CLOCK
+        ),
+    ] = None,
     *,
     run: StudyOptions,
     output: Output,
@@ -143,6 +150,7 @@ def command(
         "epochs": epochs,
         "experts": experts,
         "arch": arch,
+        "image_size": image_size,
     }
     study = study_of(table, seed=seed, **{name: value for name, value in given.items() if value is not None})
     if isinstance(study, Clock):

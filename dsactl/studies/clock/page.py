@@ -14,7 +14,7 @@ from dsactl.text.tables import Table
 TITLE = "Accuracy by the clock"
 _HEADS = ("set", "time", "steps", "experts", "accuracy, %", "n", "sets", "protocol")
 _RIGHT = ("time", "steps", "experts", "accuracy, %", "n", "sets")
-_OPTIONAL = ("arch", "protocol", "epochs")
+_OPTIONAL = ("arch", "protocol", "epochs", "image_size")
 """Settings of the study that are None by default, and then the methods' and the protocol's own."""
 _ABOUT = (
     "Test accuracy over the time that making a set took, with all sets of a plot on the same machine. Each set is "

@@ -49,6 +49,7 @@ class Clock(Study):
         experts: reference of the pool of experts of dance and relabel, for a single dataset; None for the pool that
             the settings of dance describe, which is trained if the store does not have it.
         arch: the network; None for the default.
+        image_size: side of a folder's images in pixels; needed if they differ in size.
         seed: the random seed.
 
     Raises:
@@ -68,6 +69,7 @@ class Clock(Study):
     epochs: int | None = None
     experts: str | None = None
     arch: str | None = None
+    image_size: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -111,7 +113,8 @@ class Clock(Study):
         found = list[Curve]()
         for dataset in dict.fromkeys(self.dataset):
             # A method that trains a network checks its name, too.
-            base = request_of(dataset, self.ipc[0], method="dm", arch=self.arch, seed=self.seed)
+            given = {"arch": self.arch, "image_size": self.image_size, "seed": self.seed}
+            base = request_of(dataset, self.ipc[0], method="dm", **given)
             found += curves(base, list(dict.fromkeys(self.ipc)), methods, formations, self.experts)
         return found
 
@@ -142,7 +145,7 @@ class Clock(Study):
             place = dataset
             try:
                 if dataset not in loaded:
-                    loaded[dataset] = load_dataset(dataset).to(session.device)
+                    loaded[dataset] = load_dataset(dataset, image_size=self.image_size).to(session.device)
                 place = curve.name
                 try:
                     check_formation(curve.request.formation, loaded[dataset].size)
@@ -176,6 +179,7 @@ class Clock(Study):
 
         prepared, skipped = self.prepared(session)
         plan = {name: getattr(self, name) for name in ("seed", "protocol", "epochs", "arch")}
+        plan |= {} if self.image_size is None else {"image_size": self.image_size}
         folder = Folder(out or Path(NAME), NAME, plan)
         by_name = {each.curve.name: each for each in prepared}
         curves = [each.curve for each in prepared]
