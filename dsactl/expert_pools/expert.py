@@ -8,6 +8,7 @@ Shapes: N images, K classes, B images of a batch. Stacked tensors (`_M`) have on
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -93,11 +94,16 @@ class Expert:
         save_checkpoint(checkpoint_path(folder, self.index), {**kept, **self.resume}, about)
 
     @classmethod
-    def read(cls, path: Path, index: int) -> "Expert":
+    def read(cls, path: Path, index: int, keep: Iterable[int]) -> "Expert":
         """Read a checkpoint.
 
+        Args:
+            path: its file.
+            index: of the network.
+            keep: the epochs whose states the pool keeps.
+
         Raises:
-            RunError: it is damaged.
+            RunError: it is damaged, or lacks a state that it should have.
         """
         tensors, about = read_checkpoint(path.read_bytes(), path, _CPU)
         kept = tensors_of(tensors, _KEPT)
@@ -105,8 +111,11 @@ class Expert:
         try:
             mode, losses = Mode.from_dict(about["mode"]), list(map(float, about["losses"]))
             seconds, environments = float(about["seconds"]), list(map(str, about["environments"]))
-            return cls(index, mode, int(about["epoch"]), kept, rest, losses, seconds, environments)
-        except (KeyError, TypeError, ValueError) as error:
+            epoch, kept_epochs = int(about["epoch"]), {int(name.split(".")[1]) for name in kept}
+            if missing := [each for each in keep if each <= epoch and each not in kept_epochs]:
+                raise ValueError(f"no state after epoch {missing[0]}")
+            return cls(index, mode, epoch, kept, rest, losses, seconds, environments)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
             raise RunError(f"The checkpoint {path} is damaged ({error!r}).", _over(path)) from None
 
 
@@ -136,7 +145,7 @@ def train_expert(
     prepare_device(device)
     if device.type == "cpu":
         keep_freed_memory()
-    expert = _begin(folder, index, device)
+    expert = _begin(folder, recipe, index, device)
     if expert.epoch == recipe.epochs:
         return expert
     descent = _descent(dataset, recipe, expert, network_of(recipe, dataset))
@@ -155,15 +164,15 @@ def train_expert(
                 expert.save(folder)
                 saved = time.monotonic()
             progress.update(expert.epoch, recipe.epochs, "training", {"loss": loss})
+        finished = replace(expert, resume={})
+        finished.save(folder)
     except RunError:
         raise  # diverged numbers are not worth a checkpoint
     except BaseException:
         if expert.epoch:
             expert.save(folder)
         raise
-    expert.resume = {}
-    expert.save(folder)
-    return expert
+    return finished
 
 
 def network_of(recipe: PoolRecipe, dataset: Dataset) -> nn.Module:
@@ -183,7 +192,7 @@ def new_descent(dataset: Dataset, recipe: PoolRecipe, index: int, network: nn.Mo
     return SgdTraining(network, _plan(recipe), _augment(recipe), *(stack([part]) for part in state))
 
 
-def _begin(folder: Path, index: int, device: torch.device) -> Expert:
+def _begin(folder: Path, recipe: PoolRecipe, index: int, device: torch.device) -> Expert:
     """Return the expert of the checkpoint, or a new one.
 
     Raises:
@@ -193,7 +202,7 @@ def _begin(folder: Path, index: int, device: torch.device) -> Expert:
     path = checkpoint_path(folder, index)
     if not path.exists():
         return Expert(index, mode)
-    expert = Expert.read(path, index)
+    expert = Expert.read(path, index, recipe.keep)
     if not expert.resume:
         return expert  # finished
     way_out = mode_mismatch(expert.mode, device, 1)

@@ -252,7 +252,7 @@ def _train(job: PoolJob, folder: Path, session: Session, every: float | None) ->
     """Train the networks of a pool that are not finished, each as a task, and return all in order."""
     recipe, executor = job.recipe, session.executor.choose(job.recipe.networks)
     paths = {index: checkpoint_path(folder, index) for index in range(recipe.networks)}
-    begun = [Expert.read(path, index) for index, path in paths.items() if path.exists()]
+    begun = [Expert.read(path, index, recipe.keep) for index, path in paths.items() if path.exists()]
     experts = {expert.index: expert for expert in begun if expert.epoch == recipe.epochs}
     if every is None:
         every = CHECKPOINT_SECONDS if isinstance(executor, LocalExecutor) else WORKER_CHECKPOINT_SECONDS
@@ -338,7 +338,7 @@ def _explain(interrupt: BaseException, folder: Path, recipe: PoolRecipe, *, fres
     epochs = dict[int, int]()
     for index in range(recipe.networks):
         with contextlib.suppress(OSError, RunError):
-            epochs[index] = Expert.read(checkpoint_path(folder, index), index).epoch
+            epochs[index] = Expert.read(checkpoint_path(folder, index), index, recipe.keep).epoch
     if not epochs:
         explain_interrupt(interrupt, "Interrupted before the first epoch was finished; nothing was kept.")
         return

@@ -11,8 +11,7 @@ from dsactl import __version__
 from dsactl.data.dataset import Dataset
 from dsactl.methods.work import CondensedSet
 from dsactl.recipes.recipe import Recipe
-from dsactl.synthetic.decoding import decoded
-from registry.pictures import grid_png
+from dsactl.synthetic.preview import preview
 from registry.tensors import describe
 
 
@@ -64,6 +63,5 @@ def store_set(
         tensors=describe(tensors),
         provenance={**program_and_time(), **provenance},
     )
-    seen = decoded(stored, recipe)
-    picture = grid_png(seen["images"].numpy(), seen["labels"].numpy(), dataset.mean, dataset.std)
+    picture = preview(stored["images"], stored["labels"], recipe.formation, dataset.mean, dataset.std)
     return store.put(name, tensors, manifest, picture)

@@ -54,6 +54,7 @@ def test_whoever_is_killed_the_pool_is_the_same(straight: str, tmp_path: Path, w
             assert time.monotonic() < end, "a worker is still running without its driver"
             time.sleep(0.1)
         assert registry.Store(home).pools() == []
+        assert any(home.glob("runs/experts/*/network-*.safetensors"))
         out = finished([*EXPERTS, "--ray", "off"], home).stdout
     assert json.loads(out)["digest"] == straight
     (stored,) = registry.Store(home).pools()

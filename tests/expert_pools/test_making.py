@@ -165,6 +165,7 @@ def test_an_interruption_at_any_moment_leaves_whole_epochs(
     digits: Dataset, tmp_path: Path, within: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C in the second and last epoch, or right after it: the checkpoint is that after the first."""
+    batches = list[int]()
     one: dict[str, Any] = {"networks": 1, "keep": (0, 1, 2)}
     straight = find_or_make(job(digits, **one), session(registry.Store(tmp_path / "straight"))).stored
     train, store = expert.SgdTraining.epoch, registry.Store(tmp_path / "store")
@@ -172,9 +173,14 @@ def test_an_interruption_at_any_moment_leaves_whole_epochs(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
+    def stop_later(*_: object) -> None:
+        batches.append(1)
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+
     def then_stopped(self: expert.SgdTraining, *given: Any) -> None:
         if within == "an epoch":
-            train(self, *given[:-1], stop)
+            train(self, *given[:-1], stop_later)
         train(self, *given)
         if within == "copying what is kept":
             monkeypatch.setattr(expert, "unstack", stop)
@@ -190,7 +196,7 @@ def test_an_interruption_at_any_moment_leaves_whole_epochs(
         find_or_make(job(digits, **one), session(store))
     monkeypatch.undo()
     (path,) = store.home.rglob("network-*.safetensors")
-    left = expert.Expert.read(path, 0)
+    left = expert.Expert.read(path, 0, one["keep"])
     assert (left.epoch, len(left.losses)) == (1, 1)
     assert {name.split(".")[1] for name in left.states} == {"0", "1"}
     assert find_or_make(job(digits, **one), session(store)).stored.digest == straight.digest
@@ -220,10 +226,15 @@ def test_a_checkpoint_that_cannot_be_resumed_is_refused(digits: Dataset, monkeyp
     with pytest.raises(KeyboardInterrupt):
         find_or_make(job(digits), session(store, stopped_at(1)))
     (path,) = store.home.rglob("network-*.safetensors")
-    native = expert.Expert.read(path, 0).mode.native
+    native = expert.Expert.read(path, 0, ()).mode.native
     monkeypatch.setattr(expert, "library", lambda: None if native else object())
     monkeypatch.setattr("dsactl.engine.native.library", lambda: None if native else object())
     with pytest.raises(RunError, match="cannot be resumed bit-exactly"):
+        find_or_make(job(digits), session(store))
+    left = expert.Expert.read(path, 0, ())
+    left.states = {name: tensor for name, tensor in left.states.items() if not name.startswith("0.0.")}
+    left.save(path.parent)
+    with pytest.raises(RunError, match=r"is damaged .*no state after epoch 0"):
         find_or_make(job(digits), session(store))
     path.write_bytes(b"nothing")
     with pytest.raises(RunError, match="is damaged"):

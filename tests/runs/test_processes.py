@@ -112,7 +112,7 @@ def test_several_processes_give_one_process_s_result(tmp_path: Path, alone: dsac
 
 
 def test_methods_that_match_features_share_their_classes(tmp_path: Path) -> None:
-    """DM, and DANCE, whose experts process 0 gives the others. Seven commands: a few seconds."""
+    """DM, and DANCE, whose experts process 0 gives the others. Nine processes: a few seconds."""
     small = (
         "condense",
         "digits",

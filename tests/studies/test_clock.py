@@ -253,6 +253,12 @@ def test_a_folder_whose_images_differ_in_size(tmp_path: Path) -> None:
     assert "`image_size=8`" in (tmp_path / "out" / "accuracy.md").read_text()
     with pytest.raises(UsageError, match="other image_size"):
         dsactl.reproduce("clock", **call, image_size=16, out=tmp_path / "out")
+    (tmp_path / "photos" / "a" / "0.png").unlink()
+    with pytest.raises(UsageError, match="has points of photos, whose images were others"):
+        dsactl.reproduce("clock", **call, image_size=8, out=tmp_path / "out")
+    two = {**call, "dataset": [str(tmp_path / "photos"), str(tmp_path / "photos" / ".." / "photos")]}
+    with pytest.raises(UsageError, match="are both called photos"):
+        dsactl.reproduce("clock", **two, image_size=8, out=tmp_path / "other")
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -385,7 +391,7 @@ def test_the_command_is_the_function(cli: Cli, tmp_path: Path) -> None:
         (("clock", "--protocol", "magic"), "magic"),
         (("clock", "--protocol", "mtt"), "--protocol mtt needs learning rates that were learned with the sets"),
         (("clock", "--arch", "magic"), "magic"),
-        (("clock", "--dataset", "digits", "--image-size", "8"), "--image-size"),
+        (("clock", "--dataset", "digits", "--image-size", "8"), "are only for image folders"),
         (("table1", "--image-size", "8"), "--image-size is not for table1."),
         (("clock", "--dataset", "digits", "--experts", "tiny"), "tiny"),
     ],

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,15 @@ from dsactl.studies.clock import plot
 from dsactl.studies.clock.curves import RELABEL
 from dsactl.studies.clock.page import page
 from dsactl.studies.clock.plot import over_minutes
-from dsactl.studies.clock.points import Point, Whole, merged, point_from_json, series_of, to_json
+from dsactl.studies.clock.points import (
+    Point,
+    Whole,
+    merged,
+    point_from_json,
+    series_of,
+    to_json,
+    whole_from_json,
+)
 
 
 def point(**values: Any) -> Point:
@@ -101,3 +110,11 @@ def test_the_page_says_when_curves_end_at_different_times() -> None:
     assert "that fit in 1 and 5 minutes, or in some of these, by the time" in page(
         [*whole, point(method="dm")], {}, {"seed": 0}, 0
     )
+
+
+def test_the_page_of_the_documentation_is_that_of_its_results() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    kept = json.loads((docs / "clock.json").read_text(encoding="utf-8"))
+    points = [point_from_json(each) for each in kept["points"]]
+    whole = {each["dataset"]: whole_from_json(each) for each in kept["whole"]}
+    assert (docs / "accuracy.md").read_text(encoding="utf-8") == page(merged((), points), whole, kept["plan"], 0)

@@ -52,7 +52,7 @@ def test_the_matrix_is_filled_kept_and_found_again(cli: Cli, tmp_path: Path) -> 
 
 
 def test_sets_with_formation_are_tested(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks are trained on the decoded images, by the protocol that the method's sets are made for."""
+    """By the protocol that the method's sets are made for; a loaded set is what networks are trained on."""
     monkeypatch.chdir(tmp_path)
     own = ("--archs", "mlp", "--test-on", "convnet", "--method", "idc", "--formation", "2")
     code, answer, said = cli("transfer", *SMALL, *own, "--iterations", "1", "--json")

@@ -253,7 +253,7 @@ def test_tiles_become_images(read: Read, pixels: torch.Tensor, digits: Dataset) 
     assert soft.targets.shape == (40, 10)
     whole, said = read([tiled, CLASSES], space="pixels", method="idc")
     assert len(whole) == 10
-    assert said == ["If IDC's factor was not 1, the images are tiles; decode them: `formation=2`."]
+    assert said == ["If IDC's factor was not 1, each image holds several smaller ones: give `formation=2`."]
     assert read([pixels, CLASSES], space="pixels", method="idc", formation=1)[1] == []
 
 
@@ -374,7 +374,7 @@ def test_remarks_are_printed(cli: Callable[..., Answer], tmp_path: Path, pixels:
     code, out, err = cli(*arguments)
     assert code == 0
     assert "Stored digits-idc-ipc1:1" in out
-    assert "decode them: --formation 2" in err
+    assert "several smaller ones: give --formation 2" in err
     code, out, err = cli(*arguments, "--quiet")
     assert (code, out, err) == (0, "digits-idc-ipc1:1\n", "")
 

@@ -21,7 +21,8 @@ from dsactl.synthetic.importing.sets import import_sets
 from dsactl.synthetic.importing.source import Source
 from dsactl.synthetic.storage import store_set
 from registry.export import export
-from registry.tensors import MANIFEST_KEY
+from registry.pictures import grid_png
+from registry.tensors import MANIFEST_KEY, encode
 
 WRITTEN = [
     ("safetensors", "normalised"),
@@ -121,6 +122,18 @@ def test_stored_tiles_come_back(tmp_path: Path, form: str, space: str) -> None:
         assert torch.equal(again.images, made.images)
     else:
         torch.testing.assert_close(again.pixels(), made.pixels(), atol=0.501 / 255, rtol=0)
+
+
+def test_a_formation_that_does_not_fit_shows_what_is_stored(tmp_path: Path) -> None:
+    """A file of a stranger, whose images can be kept and looked at, and not decoded."""
+    dsactl.condense("digits", ipc=1, method="random", formation=2)
+    store = registry.Store()
+    before = store.newest()
+    odd = before.manifest.model_copy(update={"recipe": {**before.manifest.recipe, "formation": 3}})
+    (tmp_path / "odd.safetensors").write_bytes(encode(store.tensors(before), odd))
+    (stored,) = import_sets(tmp_path / "odd.safetensors", Source(name="odd"), store)
+    info, tensors = stored.manifest.dataset, store.tensors(before)
+    assert store.picture_bytes(stored) == grid_png(tensors["images"], tensors["labels"], info.mean, info.std)
 
 
 def test_torch_reads_the_file_as_the_authors_programs_do(tmp_path: Path, put: Put) -> None:

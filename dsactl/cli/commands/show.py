@@ -10,7 +10,7 @@ from rich.text import Text
 from dsactl.augmentation.strategy import KINDS, Strategy
 from dsactl.cli import options, terminal_image
 from dsactl.cli.output import Output
-from dsactl.cli.stored_set import contents, to_json
+from dsactl.cli.stored_set import contents, to_json, to_train_on
 from dsactl.cli.streams import can_encode
 from dsactl.evaluation.shown import training
 from dsactl.text.artifacts import cost_in_words, labels_of
@@ -183,7 +183,7 @@ condensed = dsactl.load("{stored.reference}")
 for images, labels in condensed.batches(epochs=1000):  # shuffled, augmented as for its evaluation
     ...  # one step of training
 
-# The same without dsactl: images {shape} float32, normalised, and {what}.
+# The same without dsactl: images {shape} float32{to_train_on(stored)}, normalised, and {what}.
 # Normalise other images by (pixels / 255 - mean) / std. Augmentation of the set: {made_for}.
 from safetensors.torch import load_file
 

@@ -39,6 +39,7 @@ class Point(Sample):
         made_in: the environment that made the set.
         machine: on which the set was made and its networks were trained.
         pool_settings: those of the experts that are not the defaults, "batch 256, lr 0.04"; empty without any.
+        images: checksums of the dataset's training and test images; empty in a folder of an earlier version.
     """
 
     dataset: str
@@ -67,6 +68,7 @@ class Point(Sample):
     made_in: str
     machine: str
     pool_settings: str = ""
+    images: str = ""
 
     @property
     def plot(self) -> tuple[str, int]:
@@ -133,13 +135,13 @@ class Mean(Sample):
         return f"{self.mean:.1f}" if self.n == 1 else f"{self.mean:.1f} ± {self.std:.1f}"
 
 
-def point_of(stop: Stop, dataset: str, made: Made, result: Evaluation, protocol: str, machine: str) -> Point:
+def point_of(stop: Stop, dataset: Dataset, made: Made, result: Evaluation, protocol: str, machine: str) -> Point:
     """Return the point of a set and of its evaluation, by the protocol of this name, on this machine."""
     request, provenance = stop.curve.request, made.stored.manifest.provenance
     taken = None if made.pool is None else made.pool.manifest.provenance.get("seconds")
     experts = None if made.pool is None else made.pool.manifest.pool
     return Point(
-        dataset=dataset,
+        dataset=dataset.name,
         ipc=request.ipc,
         method=stop.curve.method,
         formation=request.formation,
@@ -165,6 +167,7 @@ def point_of(stop: Stop, dataset: str, made: Made, result: Evaluation, protocol:
         made_in=f"{provenance.get('program')}, {provenance.get('environment')}",
         machine=machine,
         pool_settings="" if made.pool is None else _differing(made.pool.manifest.recipe),
+        images=", ".join(dataset.checksums),
     )
 
 

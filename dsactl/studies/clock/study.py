@@ -1,6 +1,6 @@
 """Accuracy over the minutes that making a set takes on the machine at hand. Importing this loads no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -146,6 +146,7 @@ class Clock(Study):
             try:
                 if dataset not in loaded:
                     loaded[dataset] = load_dataset(dataset, image_size=self.image_size).to(session.device)
+                    _refuse_one_name_of_two(loaded)
                 place = curve.name
                 try:
                     check_formation(curve.request.formation, loaded[dataset].size)
@@ -223,7 +224,7 @@ class Clock(Study):
         result = evaluate_cached(synthetic, job.dataset, self.tested, session.part(1, 1, 2, "networks"))
         protocol = self.tested.resolve(synthetic.recipe).name
         machine = describe_machine(session.device)
-        return [point_of(stop, job.dataset.name, made, result, protocol, machine)]
+        return [point_of(stop, job.dataset, made, result, protocol, machine)]
 
     def _write(
         self,
@@ -245,6 +246,7 @@ class Clock(Study):
         with folder.writing():
             before = folder.earlier("points", point_from_json)
             _refuse_other_machines(before, prepared, folder, session)
+            _refuse_other_images(before, prepared, folder)
             known = merged(before, points)
             datasets = {each.job.dataset.name: each.job.dataset for each in prepared}
             earlier = folder.earlier("whole", whole_from_json)
@@ -297,4 +299,34 @@ def _refuse_other_machines(
                 f"{folder.path} has points of {point.dataset}, {many(point.ipc, 'image')} per class, from "
                 f"another machine: {point.machine}. This one is {here}, and a plot compares times.",
                 "Name another folder with `out`.",
+            )
+
+
+def _refuse_other_images(before: "Sequence[Point]", prepared: "Sequence[Prepared]", folder: "Folder") -> None:
+    """Refuse a folder with points of a dataset that had other images then, such as a folder that was changed.
+
+    Raises:
+        UsageError: it has such points.
+    """
+    images = {each.job.dataset.name: ", ".join(each.job.dataset.checksums) for each in prepared}
+    for point in before:
+        if point.images and point.images != images.get(point.dataset, point.images):
+            raise UsageError(
+                f"{folder.path} has points of {point.dataset}, whose images were others.",
+                "Name another folder with `out`.",
+            )
+
+
+def _refuse_one_name_of_two(loaded: "Mapping[str, Dataset]") -> None:
+    """Refuse two datasets whose points could not be told apart.
+
+    Raises:
+        UsageError: two have one name.
+    """
+    by_name = dict[str, str]()
+    for given, dataset in loaded.items():
+        if (other := by_name.setdefault(dataset.name, given)) != given:
+            raise UsageError(
+                f"{other} and {given} are both called {dataset.name}.",
+                "Give each in a call of its own, with a folder of its own (`out`).",
             )

@@ -9,14 +9,14 @@ from pydantic import ValidationError
 
 import registry
 from dsactl.errors import DataError, DsactlError, UsageError
-from dsactl.parametrisation.formation import fits, parametrisation
 from dsactl.recipes.recipe import Recipe
 from dsactl.synthetic.importing.layouts import experiments
+from dsactl.synthetic.preview import preview
 from registry.errors import CorruptError
 from registry.files import sha256
-from registry.importing import MAX_BYTES, read_file
+from registry.importing import read_file
 from registry.manifest import parse_json
-from registry.pictures import CHANNELS, grid_png
+from registry.pictures import CHANNELS
 from registry.tensors import MANIFEST_KEY, Array, decode, describe, encode
 
 
@@ -118,15 +118,9 @@ def _normalised(levels_NHWC: Array, manifest: registry.Manifest, where: str) -> 
 
 
 def _picture(arrays: dict[str, Array], manifest: registry.Manifest) -> bytes | None:
-    """Return the preview: the decoded images, or the stored ones if they cannot be decoded or would be too many."""
+    """Return the preview; None for images that have neither one channel nor three."""
     info, images, labels = manifest.dataset, torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
-    _, channels, height, width = images.shape
-    if channels not in CHANNELS:
-        return None
-    stored = parametrisation(manifest.formation)
-    if fits(manifest.formation, (height, width)) and 4 * stored.count * images.numel() <= MAX_BYTES:
-        images, labels = stored.decode(images), stored.decode_labels(labels)
-    return grid_png(images.numpy(), labels.numpy(), info.mean, info.std)
+    return preview(images, labels, manifest.formation, info.mean, info.std) if images.shape[1] in CHANNELS else None
 
 
 def _own_name(manifest: registry.Manifest, path: Path) -> registry.SetName:

@@ -42,6 +42,8 @@ from dsactl.synthetic.storage import store_set
 from registry.importing import MAX_BYTES, check_file, read_folder
 
 _NAMED_CLASSES = 12
+_LOOKED_AT = 1000
+"""Stored images, about, whose values remarks are on."""
 
 
 def import_sets(
@@ -88,7 +90,8 @@ def _import_folder(
     dataset = _load_dataset(path, source, None)
     pixels, labels = read_folder(path, dataset.class_names, (dataset.channels, *dataset.size))
     target = _Import(path, source, name, store, dataset, None, progress)
-    return target.put(torch.from_numpy(pixels), (torch.from_numpy(labels), None), PIXELS, source.formation)
+    given = (torch.from_numpy(labels), None)
+    return target.put(torch.from_numpy(pixels), given, PIXELS, source.formation, where=str(path))
 
 
 def _import_content(
@@ -232,7 +235,9 @@ class _Import:
         made = CondensedSet(images_NCHW, labels_N[order], None if soft_NK is None else soft_NK[order])
         recipe = self._recipe(int(labels_N.bincount().max()), tiled)
         if recipe.method == "idc" and formation is None:
-            self.progress.remark("If IDC's factor was not 1, the images are tiles; decode them: `formation=2`.")
+            self.progress.remark(
+                "If IDC's factor was not 1, each image holds several smaller ones: give `formation=2`."
+            )
         self._say(made, recipe, space, "" if experiment is None else f"Experiment {experiment}: ")
         provenance: dict[str, registry.JsonValue] = {
             "imported from": self.path.name.encode(errors="replace").decode()[:200],
@@ -247,7 +252,8 @@ class _Import:
 
     def _say(self, made: CondensedSet, recipe: Recipe, space: str, which: str) -> None:
         """Remark on what may be wrong with the set."""
-        for text in remarks(decoded({"images": made.images_NCHW}, recipe)["images"], space, self.dataset):
+        some = {"images": made.images_NCHW[:: max(1, len(made.images_NCHW) // _LOOKED_AT)]}
+        for text in remarks(decoded(some, recipe)["images"], space, self.dataset):
             self.progress.remark(f"{which}{text}")
         names, present = self.dataset.class_names, _classes_present(made)
         if present < len(names):
