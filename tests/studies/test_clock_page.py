@@ -1,5 +1,6 @@
 """The plot and the page of accuracy over minutes, from points that were made up."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +64,24 @@ def test_a_plot_has_each_set_at_its_time_and_labels_apart(drawn: list[Figure]) -
     words = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}
     assert set(words) == {"random", "random + soft", "dsa", "dm", "all training images: 71.0 (n = 2)"}
     assert not words["dsa"].overlaps(words["dm"]), "they would be in the same place"
+
+
+def test_labels_cover_neither_marks_nor_each_other(drawn: list[Figure]) -> None:
+    """Six curves that end within two points of accuracy and two minutes."""
+    ends = {"dsa": (69.8, 300.0), "dm": (71.5, 299.0), "dance": (71.2, 301.0), "herding": (70.2, 246.0)}
+    points = [
+        point(method=method, formation=formation, seconds=seconds + formation, accuracies=(mean - 0.1 * formation,))
+        for method, (mean, seconds) in ends.items()
+        for formation in (1, 2)
+    ]
+    points += [point(method="random", minutes=0, seconds=0.1, accuracies=(50.0,))]
+    over_minutes(series_of(merged((), points)), None, title="")
+    (axes,) = drawn[0].axes
+    words = [Text.get_window_extent(text) for text in axes.texts]
+    assert len(words) == 9
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(words, 2))
+    marks = [axes.transData.transform(each.lines[0].get_xydata()[-1]) for each in axes.containers]
+    assert not [mark for mark in marks for each in words if each.contains(*mark)]
 
 
 def test_a_far_accuracy_of_all_images_is_stated_and_not_drawn(drawn: list[Figure]) -> None:

@@ -18,17 +18,41 @@ _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1200, 3000)
 _MARKERS = dict(zip(METHODS, "xPsoD^", strict=True))
 _GREYS = dict(zip(METHODS, ("0.45", "0.3", "0.45", "0.0", "0.35", "0.0"), strict=True))
 _DASHES = {1: "-", 2: "--"}
-_SIZE, _GAP = 7, 1.25  # points of the labels' letters; height of a label's line, in letters
+_SIZE, _GAP, _FAR = 7, 1.25, 12  # points of the labels' letters; in letters: height of a label, and how far it moves
 
 
 @dataclass
 class _Label:
-    """A label at the right of its mark: where the mark is, and its text."""
+    """A label of a curve.
+
+    Attributes:
+        x, y: of its last mark, beside which it is to be.
+        text, grey: its words, and their grey.
+        marks: x, y and standard deviation of all marks of the curve.
+    """
 
     x: float
     y: float
     text: str
     grey: str
+    marks: list[tuple[float, float, float]]
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A place in the figure, in pixels from the lower left."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def moved(self, right: float, up: float) -> "_Box":
+        return _Box(self.left + right, self.bottom + up, self.right + right, self.top + up)
+
+    def overlaps(self, other: "_Box") -> bool:
+        across = self.left < other.right and other.left < self.right
+        return across and self.bottom < other.top and other.bottom < self.top
 
 
 def over_minutes(series: Mapping[Series, Sequence[Mean]], whole: Whole | None, *, title: str) -> bytes:
@@ -89,6 +113,7 @@ def _draw(axes: "Axes", series: Series, means: Sequence[Mean], text: str) -> _La
         elinewidth=0.6,
         capsize=1.5,
     )
+    marks = [(x, mean.mean, mean.std) for x, mean in zip(across, means, strict=True)]
     end = across[-1]
     pool = means[-1].pool_minutes
     if pool is not None:
@@ -96,7 +121,8 @@ def _draw(axes: "Axes", series: Series, means: Sequence[Mean], text: str) -> _La
         places = ([across[-1], end], [means[-1].mean] * 2)
         axes.plot(*places, color=grey, linewidth=0.8, linestyle=":", zorder=1)
         axes.plot(end, means[-1].mean, marker=marker, color=grey, markerfacecolor="white", markersize=6)
-    return _Label(end, means[-1].mean, text, grey)
+        marks.append((end, means[-1].mean, 0.0))
+    return _Label(end, means[-1].mean, text, grey, marks)
 
 
 def _draw_whole(axes: "Axes", whole: Whole, others: Sequence[float]) -> None:
@@ -111,24 +137,30 @@ def _draw_whole(axes: "Axes", whole: Whole, others: Sequence[float]) -> None:
 
 
 def _write(axes: "Axes", labels: Sequence[_Label]) -> None:
-    """Write the labels beside their marks, each moved up until it covers no other; a thin line leads to a moved one."""
-    figure = axes.figure
+    """Write the labels beside their marks, or as near as they cover neither a mark nor another label.
+
+    A thin line leads to a label that is not beside its mark.
+    """
+    figure, area = axes.figure, axes.bbox
     letter = _SIZE * figure.dpi / 72
     back = axes.transData.inverted()
-    taken = list[tuple[float, float, float]]()
+    taken = [_around(axes, mark, letter) for each in labels for mark in each.marks]
+    steps = [letter * step / 4 for step in range(4 * _FAR)]
+    shifts = [(right, up) for right in steps[::4] for distance in steps for up in (distance, -distance)]
+    shifts.sort(key=lambda shift: abs(shift[1]) + shift[0])
     for each in sorted(labels, key=lambda each: each.y):
-        left, place = map(float, axes.transData.transform((each.x, each.y)))
-        left, right, up = left + letter, left + letter * (1 + 0.62 * len(each.text)), place
-        while over := [
-            row for first, after, row in taken if first < right and left < after and _covers(row, up, letter)
-        ]:
-            up = max(over) + _GAP * letter
-        taken.append((left, right, up))
-        moved = up - place > letter / 4
+        left, middle = map(float, axes.transData.transform((each.x, each.y)))
+        wide, tall = 0.62 * letter * len(each.text), _GAP * letter
+        beside = _Box(left + letter, middle - tall / 2, left + letter + wide, middle + tall / 2)
+        boxes = (beside.moved(*shift) for shift in shifts)
+        inside = (box for box in boxes if area.y0 < box.bottom and box.top < area.y1 and box.right < area.x1)
+        place = next((box for box in inside if not any(box.overlaps(other) for other in taken)), beside)
+        taken.append(place)
+        moved = place.left - beside.left + abs(place.top - beside.top) > letter / 2
         axes.annotate(
             each.text,
             (each.x, each.y),
-            xytext=tuple(back.transform((left, up))),
+            xytext=tuple(back.transform((place.left, (place.bottom + place.top) / 2))),
             textcoords="data",
             va="center",
             fontsize=_SIZE,
@@ -138,5 +170,8 @@ def _write(axes: "Axes", labels: Sequence[_Label]) -> None:
         )
 
 
-def _covers(row: float, other: float, letter: float) -> bool:
-    return abs(row - other) < _GAP * letter * 0.99
+def _around(axes: "Axes", mark: tuple[float, float, float], letter: float) -> _Box:
+    """Return the place of a mark, with its standard deviation, in pixels."""
+    x, y, deviation = mark
+    (across, low), (_, high) = (map(float, axes.transData.transform((x, y + sign * deviation))) for sign in (-1, 1))
+    return _Box(across - letter / 2, low - letter / 2, across + letter / 2, high + letter / 2)
