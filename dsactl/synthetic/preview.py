@@ -26,11 +26,16 @@ def preview(
         registry.RegistryError: the images have neither one channel nor three.
     """
     height, width = images_NCHW.shape[2:]
-    stored = parametrisation(formation if fits(formation, (height, width)) else 1)
-    most = -(-MAX_COLUMNS // stored.count)
-    of_class = [(labels_N == label).nonzero().flatten()[:most] for label in set(labels_N.tolist())]
-    chosen = torch.cat(of_class).sort().values
-    images_NCHW, labels_N = images_NCHW[chosen], labels_N[chosen]
-    if 4 * stored.count * images_NCHW.numel() <= MAX_BYTES:
-        images_NCHW, labels_N = stored.decode(images_NCHW), stored.decode_labels(labels_N)
+    if formation > 1 and fits(formation, (height, width)):
+        stored = parametrisation(formation)
+        shown = _first_of_each(labels_N, -(-MAX_COLUMNS // stored.count))
+        if 4 * stored.count * images_NCHW[0].numel() * len(shown) <= MAX_BYTES:
+            images_NCHW, labels_N = stored.decode(images_NCHW[shown]), stored.decode_labels(labels_N[shown])
     return grid_png(images_NCHW.numpy(), labels_N.numpy(), mean, std)
+
+
+def _first_of_each(labels_N: Tensor, most: int) -> Tensor:
+    """Return the indices of the first images of each class, at most so many, in order."""
+    sorted_N, order_N = labels_N.sort(stable=True)
+    places_N = torch.arange(len(labels_N)) - torch.searchsorted(sorted_N, sorted_N)
+    return order_N[places_N < most].sort().values

@@ -15,10 +15,12 @@ import registry
 from dsactl.data.load import load_dataset
 from dsactl.errors import DataError, UsageError
 from dsactl.methods.work import CondensedSet
+from dsactl.parametrisation.formation import Formation
 from dsactl.recipes.recipe import Recipe
 from dsactl.synthetic.exporting import export_pt
 from dsactl.synthetic.importing.sets import import_sets
 from dsactl.synthetic.importing.source import Source
+from dsactl.synthetic.preview import preview
 from dsactl.synthetic.storage import store_set
 from registry.export import export
 from registry.pictures import grid_png
@@ -122,6 +124,16 @@ def test_stored_tiles_come_back(tmp_path: Path, form: str, space: str) -> None:
         assert torch.equal(again.images, made.images)
     else:
         torch.testing.assert_close(again.pixels(), made.pixels(), atol=0.501 / 255, rtol=0)
+
+
+def test_a_preview_decodes_what_it_shows_alone() -> None:
+    """It is the picture of all decoded images, of classes in any order and of many images."""
+    source = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (90,), generator=source)
+    images = torch.rand(90, 1, 4, 4, generator=source)
+    whole = Formation(2)
+    every = grid_png(whole.decode(images).numpy(), whole.decode_labels(labels).numpy(), (0.1,), (0.9,))
+    assert preview(images, labels, 2, (0.1,), (0.9,)) == every
 
 
 def test_a_formation_that_does_not_fit_shows_what_is_stored(tmp_path: Path) -> None:

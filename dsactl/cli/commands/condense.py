@@ -35,7 +35,7 @@ EXAMPLES = """Examples:
   dsactl condense cifar10 --ipc 10 --dry-run
   dsactl condense cifar10 --ipc 10 --method dance --formation 2 --budget 1h
   dsactl condense mnist --ipc 1 --sets 5 --seed 1 --ray auto
-  dsactl condense ~/photos --image-size 32 --ipc 10 --method dm --formation 2 --budget 5m
+  dsactl condense ~/photos --image-size 32 --ipc 10 --method dm --budget 5m
   dsactl condense cifar10 --config recipe.toml --iterations 100
   torchrun --nproc-per-node 4 -m dsactl condense cifar10 --ipc 50"""
 

@@ -21,7 +21,7 @@ EXAMPLES = """Examples:
   dsactl reproduce figure6 --scale 0.3
   dsactl reproduce clock --dry-run
   dsactl reproduce clock --dataset cifar10 --ipc 10 --minutes 10
-  dsactl reproduce clock --dataset ~/photos@validation --image-size 32 --ipc 10 --minutes 5 --sets 1 --networks 2"""
+  dsactl reproduce clock --dataset ~/photos@validation --image-size 32"""
 
 _CLOCK = "Only for clock"
 _PROTOCOLS = [name for name, protocol in NAMED.items() if protocol.lr is not None]

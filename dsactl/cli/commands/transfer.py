@@ -14,7 +14,7 @@ EXAMPLES = """Examples:
 
   dsactl transfer mnist --ipc 1
   dsactl transfer digits --ipc 1 --archs mlp,convnet --iterations 100
-  dsactl transfer cifar10 --ipc 1 --archs convnet,resnet18 --method dm --formation 2
+  dsactl transfer cifar10 --archs convnet,resnet18 --method dm --formation 2
   dsactl transfer mnist --ipc 1 --archs convnet,lenet --test-on mlp,resnet18
   dsactl transfer mnist --ipc 1 --sets 5 --dry-run"""
 
